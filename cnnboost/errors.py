@@ -1,0 +1,77 @@
+"""What can go wrong, by name.
+
+Every error here is a `CnnboostError` and also the built-in class that a caller of a library like this
+one would catch. Each message names the bad value, the place where it stands, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class CnnboostError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class BadInput(NamedTuple):
+    """One input that could not be used.
+
+    Attributes
+    ----------
+    place : str
+        File, archive member or row, as the user would look it up.
+    reason : str
+        Why it cannot be used.
+    """
+
+    place: str
+    reason: str
+
+
+class DataError(CnnboostError, ValueError):
+    """Images, labels or rows that cannot be used.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, where, and the remedy.
+    bad : sequence of BadInput, default=()
+        The single inputs at fault, when they can be told apart.
+    """
+
+    def __init__(self, message: str, bad: Sequence[BadInput] = ()) -> None:
+        super().__init__(message)
+        self.bad = tuple(bad)
+
+
+class RecipeError(CnnboostError, ValueError):
+    """A recipe with an unknown key or an impossible value."""
+
+
+class ModelError(CnnboostError, ValueError):
+    """A Keras model that cannot be read, or that does not fit the images."""
+
+
+class LayerError(CnnboostError, ValueError):
+    """A layer that the CNN does not have."""
+
+
+class FeatureError(CnnboostError, ValueError):
+    """Features that must not be kept: NaN, infinite, or of the wrong shape."""
+
+
+class StoreError(CnnboostError, OSError):
+    """The disk does not hold what was asked of it: full, damaged or altered files."""
+
+    def __str__(self) -> str:
+        # OSError would print "[Errno ...]" for some argument counts.
+        return " ".join(str(arg) for arg in self.args)
+
+
+class TrainingError(CnnboostError, RuntimeError):
+    """A training that cannot go on: a loss that is not finite, a checkpoint of another run."""
+
+
+class DeviceError(CnnboostError, RuntimeError):
+    """A device was demanded that XGBoost cannot use here."""
