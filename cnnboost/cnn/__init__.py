@@ -1,0 +1,5 @@
+"""ImageSet -> trained CNN."""
+
+from cnnboost.cnn.classifier import CNNClassifier
+
+__all__ = ["CNNClassifier"]

@@ -1,0 +1,341 @@
+"""BoostClassifier: XGBoost on features, as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from cnnboost.boost import headfile
+from cnnboost.boost.device import resolve_device, used_device
+from cnnboost.boost.holdout import hold_out
+from cnnboost.boost.labels import class_factors, encode_labels, find_classes
+from cnnboost.boost.params import check_parameters, check_with_xgboost, xgboost_parameters
+from cnnboost.errors import DataError, DeviceError, FeatureError, TrainingError
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
+    from xgboost import Booster, DMatrix
+
+#: The probability at which boosting starts a class without training rows: less than boosting ever leaves to
+#: a class that has some, and yet above zero, so that its logarithm is finite.
+ABSENT_PROBABILITY = 1e-12
+
+#: Values looked at together when searching for NaN: the scratch memory stays at this many bytes.
+_FINITE_CHUNK = 1 << 22
+
+
+class BoostClassifier(ClassifierMixin, BaseEstimator):
+    """XGBoost `multi:softprob` on features: the head of a hybrid.
+
+    The objective is `multi:softprob` also for two classes, the trees are histogram trees, and labels may be
+    strings, booleans or integers with gaps. Parameters that XGBoost has too mean the same there.
+
+    Parameters
+    ----------
+    n_estimators : int, default=100
+        Boosting rounds; each adds one tree per class.
+    max_depth : int, default=6
+        Depth of a tree.
+    learning_rate : float, default=0.3
+        Shrinkage of each round's step (XGBoost's `eta`).
+    min_child_weight : float, default=1
+        Least sum of second derivatives in a leaf.
+    gamma : float, default=0
+        Least loss reduction for a split.
+    subsample : float, default=1
+        Share of the rows that each round sees.
+    colsample_bytree : float, default=1
+        Share of the features that each tree sees.
+    reg_lambda : float, default=1
+        L2 penalty on leaf values.
+    reg_alpha : float, default=0
+        L1 penalty on leaf values.
+    max_bin : int, default=256
+        Most histogram bins a feature.
+    class_weight : {"balanced"}, dict of label to weight, or None, default=None
+        Multiplies the weights of the rows of a class.
+    classes : sequence of labels or None, default=None
+        All classes, in the order of the probability columns; None takes those in `y`, sorted. With it, a
+        fold that lacks a class still has the column, with the lowest probability. scikit-learn's
+        probability scorers take columns to be sorted by label, so list them sorted if you use those; and
+        `cross_val_predict(method="predict_proba")` numbers the labels before it fits, so list the numbers.
+    early_stopping_rounds : int or None, default=None
+        Stop when the log-loss on the watched rows has not improved for so many rounds, and keep the rounds
+        up to the best one.
+    validation_fraction : float, default=0.1
+        Share of the rows, drawn class by class, that early stopping watches when `fit` gets no
+        `validation_data`. They are not trained on. This is what works inside a Pipeline, whose earlier
+        steps would not be applied to `validation_data`.
+    device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
+        Where to train: see `resolve_device`. `device_` says where it really happened.
+    n_jobs : int or None, default=None
+        Threads, counted as joblib counts them; None leaves the number to XGBoost (all cores, or what
+        OMP_NUM_THREADS allows).
+    random_state : int, RandomState instance or None, default=0
+        Seed of sub-sampling and of the rows held out.
+    xgb_params : dict or None, default=None
+        Further parameters of XGBoost under its own names, e.g. `{"colsample_bynode": 0.5}`. A name that
+        XGBoost does not know is an error.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (k,)
+        The classes, in the order of the probability columns.
+    booster_ : xgboost.Booster
+        The trees that predictions use, all of them and no others.
+    device_ : str
+        "cpu" or "cuda:N": where the trees were grown, as XGBoost's own configuration says.
+    best_iteration_ : int
+        Index of the round with the lowest watched log-loss; the last round without early stopping.
+    n_estimators_ : int
+        Rounds in `booster_`.
+    evals_result_ : dict
+        `{"validation": {"mlogloss": [...]}}`, one value for each round trained; empty if none was watched.
+    seed_ : int
+        The seed that XGBoost was given.
+    n_features_in_ : int
+        Width of the features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, when `X` had names that are all strings.
+
+    Notes
+    -----
+    A `y` with one single class is accepted and gives a constant classifier with probability 1: a
+    cross-validation over rare classes then scores such a fold instead of ending with an error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> features = np.array([[0.1], [0.2], [0.8], [0.9]], dtype=np.float32)
+    >>> head = BoostClassifier(n_estimators=5, min_child_weight=0).fit(features, ["sad", "sad", "happy", "happy"])
+    >>> head.predict([[0.15], [0.85]])
+    array(['sad', 'happy'], dtype='<U5')
+    >>> head.predict_proba([[0.15]]).shape, head.n_estimators_
+    ((1, 2), 5)
+    """
+
+    classes_: NDArray[Any]
+    booster_: Booster
+    device_: str
+    best_iteration_: int
+    n_estimators_: int
+    evals_result_: dict[str, dict[str, list[float]]]
+    seed_: int
+    n_features_in_: int
+
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 100,
+        max_depth: int = 6,
+        learning_rate: float = 0.3,
+        min_child_weight: float = 1,
+        gamma: float = 0,
+        subsample: float = 1,
+        colsample_bytree: float = 1,
+        reg_lambda: float = 1,
+        reg_alpha: float = 0,
+        max_bin: int = 256,
+        class_weight: str | Mapping[Any, float] | None = None,
+        classes: Sequence[Any] | NDArray[Any] | None = None,
+        early_stopping_rounds: int | None = None,
+        validation_fraction: float = 0.1,
+        device: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | RandomState | None = 0,
+        xgb_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.max_depth = max_depth
+        self.learning_rate = learning_rate
+        self.min_child_weight = min_child_weight
+        self.gamma = gamma
+        self.subsample = subsample
+        self.colsample_bytree = colsample_bytree
+        self.reg_lambda = reg_lambda
+        self.reg_alpha = reg_alpha
+        self.max_bin = max_bin
+        self.class_weight = class_weight
+        self.classes = classes
+        self.early_stopping_rounds = early_stopping_rounds
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.xgb_params = xgb_params
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> Self:
+        """Grow the trees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features; float32 arrays, memory maps included, are used without a copy.
+        y : array-like of shape (n,)
+            Labels.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of 0 or more; a row of weight 0 is as good as left out.
+        validation_data : tuple (X, y), default=None
+            Rows to watch in place of a held-out part; they are weighed by `class_weight` as the others are.
+
+        Returns
+        -------
+        self
+            The fitted classifier.
+
+        Raises
+        ------
+        FeatureError
+            If a feature is NaN or infinite.
+        DataError
+            If a label is none of `classes`, or no row carries weight.
+        RecipeError
+            If a parameter is unknown to XGBoost or has an impossible value.
+        DeviceError
+            If a GPU was demanded and training cannot run there.
+        TrainingError
+            If XGBoost gives up.
+        """
+        parameters = self.get_params(deep=False)
+        check_parameters(parameters)
+        seed = _draw_seed(self.random_state)
+        X, y = self._validated(X, y)
+        check_classification_targets(y)
+        classes = find_classes(y, self.classes)
+        codes = encode_labels(y, classes)
+        weight = self._row_weights(X, codes, classes, sample_weight)
+        watched = self._validation_rows(validation_data, classes)
+        factors = class_factors(codes, classes, self.class_weight, weight)
+        if self.class_weight is not None:
+            weight = (factors[codes] if weight is None else weight * factors[codes]).astype(np.float32)
+        if weight is not None and not weight.all():
+            kept = np.flatnonzero(weight)
+            if not kept.size:
+                raise DataError("no row carries weight: sample_weight times class_weight is zero throughout")
+            X, codes, weight = X[kept], codes[kept], weight[kept]
+        rows: _Rows = (X, codes, weight)
+        watch: _Rows | None = None
+        if watched is not None:
+            watch = (*watched, factors[watched[1]] if self.class_weight is not None else None)
+        elif self.early_stopping_rounds is not None:
+            inside, outside = hold_out(X, codes, fraction=self.validation_fraction, seed=seed)
+            rows, watch = _take(rows, inside), _take(rows, outside)
+
+        self.seed_ = seed
+        self._boost(rows, watch, parameters, classes)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Give the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n, k), float32
+            Probabilities in the order of `classes_`; each row sums to 1.
+        """
+        check_is_fitted(self, "booster_")
+        X = self._validated(X)
+        probabilities: NDArray[np.float32] = self.booster_.inplace_predict(
+            X, iteration_range=(0, self.n_estimators_), validate_features=False
+        )
+        # XGBoost drops the axis of a single class.
+        return probabilities.reshape(len(X), len(self.classes_))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Give the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels from `classes_`.
+        """
+        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
+
+    @property
+    def feature_importances_(self) -> NDArray[np.float32]:
+        """Mean gain of each feature's splits, shape (n_features_in_,), float32, summing to 1 (or all 0)."""
+        check_is_fitted(self, "booster_")
+        gains = np.zeros(self.n_features_in_, dtype=np.float32)
+        for name, gain in self.booster_.get_score(importance_type="gain").items():
+            gains[int(name.removeprefix("f"))] = np.sum(gain)
+        total = gains.sum()
+        return gains / total if total else gains
+
+    def save(self, path: str | Path) -> Path:
+        """Write the head to `<name>.ubj`, and what else it needs to `<name>.json` beside it.
+
+        Parameters
+        ----------
+        path : path-like
+            The `.ubj` file to write; the ending may be left out.
+
+        Returns
+        -------
+        Path
+            The `.ubj` file.
+
+        Raises
+        ------
+        StoreError
+            If the files cannot be written, or a label or parameter has no place in JSON.
+        """
+        check_is_fitted(self, "booster_")
+        return headfile.write_head(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a head that `save` wrote.
+
+        The `.ubj` is compared with the checksum in its `.json` before XGBoost sees any of it; nothing is
+        unpickled.
+
+        Parameters
+        ----------
+        path : path-like
+            The `.ubj` file; the ending may be left out.
+
+        Returns
+        -------
+        BoostClassifier
+            Fitted; it gives the same probabilities as the one that was saved.
+
+        Raises
+        ------
+        StoreError
+            If a file is missing, altered, truncated, foreign, or of a newer format.
+        """
+        head = cls()
+        headfile.read_head(head, Path(path))
+        return head
+
+    def _validated(self, X: ArrayLike, y: ArrayLike | None = None, *, name: str = "X", reset: bool = False) -> Any:
+        raise NotImplementedError

@@ -1,0 +1,135 @@
+"""Labels of any kind, and the class numbers and weights that XGBoost wants in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import compute_class_weight
+
+from cnnboost.errors import DataError, RecipeError
+
+
+def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) -> NDArray[Any]:
+    """Put the classes in the order of the probability columns.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Labels.
+    classes : sequence of labels or None
+        All classes in their order; None takes those in `y`, sorted.
+
+    Returns
+    -------
+    ndarray of shape (k,)
+        The classes.
+
+    Raises
+    ------
+    RecipeError
+        If `classes` is empty, names one class twice or mixes kinds of labels.
+    DataError
+        If the labels in `y` cannot be sorted because they mix kinds.
+    """
+    if classes is None:
+        try:
+            return np.unique(y)
+        except TypeError as error:
+            raise DataError(f"y mixes labels of different kinds ({error}); use one kind") from error
+    listed = np.asarray(classes).tolist()
+    given = list(classes)
+    if not isinstance(listed, list) or isinstance(classes, str) or not given:
+        raise RecipeError(f"classes={classes!r} is not a list of labels; list every class once")
+    kept = np.asarray(classes)
+    if kept.ndim != 1 or any(left != right for left, right in zip(kept.tolist(), given, strict=True)):
+        raise RecipeError(f"classes={given!r} mixes labels of different kinds; use one kind")
+    twice = sorted({str(label) for label in given if given.count(label) > 1})
+    if twice:
+        raise RecipeError(f"classes names {', '.join(twice)} more than once; list every class once")
+    return kept
+
+
+def encode_labels(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.intp]:
+    """Turn labels into positions in `classes`.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Labels.
+    classes : ndarray of shape (k,)
+        The classes in their order.
+    name : str
+        What to call `y` in an error.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Class numbers from 0 to k - 1.
+
+    Raises
+    ------
+    DataError
+        If a label is none of the classes; the error names it and its first row.
+    """
+    present, inverse = np.unique(y, return_inverse=True)
+    number = {label: position for position, label in enumerate(classes.tolist())}
+    for position, label in enumerate(present.tolist()):
+        if label not in number:
+            row = int(np.flatnonzero(inverse == position)[0])
+            raise DataError(
+                f"label {label!r} of {name} (first at row {row}) is none of the classes "
+                f"{classes.tolist()!r}; correct the label, or list the class in classes="
+            )
+    return np.array([number[label] for label in present.tolist()], dtype=np.intp)[inverse.ravel()]
+
+
+def class_factors(
+    codes: NDArray[np.intp],
+    classes: NDArray[Any],
+    class_weight: str | Mapping[Any, float] | None,
+    sample_weight: NDArray[np.float32] | None,
+) -> NDArray[np.float64]:
+    """Weigh the classes.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,)
+        Class numbers.
+    classes : ndarray of shape (k,)
+        The classes in their order.
+    class_weight : {"balanced"}, mapping of label to weight, or None
+        "balanced" gives every class that has rows the same total weight; a class that the mapping leaves
+        out weighs 1.
+    sample_weight : ndarray of shape (n,) or None
+        Weights of the rows, which "balanced" takes into account.
+
+    Returns
+    -------
+    ndarray of shape (k,)
+        The factor for each class.
+
+    Raises
+    ------
+    RecipeError
+        If `class_weight` is neither of these, has a weight that is negative or not finite, or names no class.
+    """
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        totals = np.bincount(codes, weights=sample_weight, minlength=len(classes))
+        present = totals > 0
+        share = totals.sum() / present.sum()
+        return np.divide(share, totals, out=np.ones(len(classes)), where=present)
+    if not isinstance(class_weight, Mapping):
+        raise RecipeError(f"class_weight={class_weight!r} is unknown; use 'balanced', a dict or None")
+    for label, weight in class_weight.items():
+        if not np.isscalar(weight) or not np.isfinite(weight) or weight < 0:
+            raise RecipeError(f"class_weight of {label!r} is {weight!r}; use a finite number of 0 or more")
+    try:
+        factors = compute_class_weight(dict(class_weight), classes=classes, y=classes)
+    except ValueError as error:
+        raise RecipeError(f"class_weight={dict(class_weight)!r} does not fit the classes: {error}") from error
+    return np.asarray(factors, dtype=np.float64)

@@ -1,0 +1,178 @@
+"""The parameters of XGBoost: checked before any training, and turned into its own dict."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from cnnboost.errors import RecipeError
+
+#: Parameters that are handed to XGBoost under their own name: type, lowest and highest value, and whether
+#: these belong to it.
+_PASSED: dict[str, tuple[type, float | None, float | None, str]] = {
+    "max_depth": (Integral, 0, None, "left"),
+    "learning_rate": (Real, 0, None, "neither"),
+    "min_child_weight": (Real, 0, None, "left"),
+    "gamma": (Real, 0, None, "left"),
+    "subsample": (Real, 0, 1, "right"),
+    "colsample_bytree": (Real, 0, 1, "right"),
+    "reg_lambda": (Real, 0, None, "left"),
+    "reg_alpha": (Real, 0, None, "left"),
+    "max_bin": (Integral, 2, None, "left"),
+}
+_KEPT: dict[str, tuple[type, float | None, float | None, str]] = {
+    "n_estimators": (Integral, 1, None, "left"),
+    "validation_fraction": (Real, 0, 1, "neither"),
+}
+
+_REFUSED = {
+    "objective": "it is always multi:softprob",
+    "num_class": "it follows from the labels; use classes= to name classes that the rows may lack",
+    "tree_method": "it is always hist",
+    "eval_metric": "it is always mlogloss",
+    "verbosity": "training is silent; evals_result_ has the history",
+    "validate_parameters": "parameters are always validated",
+    "gpu_id": "use device='cuda:N'",
+    "predictor": "use device=",
+    "eta": "use learning_rate=",
+    "lambda": "use reg_lambda=",
+    "alpha": "use reg_alpha=",
+    "min_split_loss": "use gamma=",
+    "nthread": "use n_jobs=",
+    "seed": "use random_state=",
+    "num_boost_round": "use n_estimators=",
+}
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter of the classifier that has an impossible value.
+
+    Parameters
+    ----------
+    parameters : mapping
+        What `BoostClassifier.get_params` returns.
+
+    Raises
+    ------
+    RecipeError
+        With the parameter's name, its value and what would do.
+    """
+    checks = {**_PASSED, **_KEPT}
+    if parameters["early_stopping_rounds"] is not None:
+        checks["early_stopping_rounds"] = (Integral, 1, None, "left")
+    for name, (kind, low, high, boundaries) in checks.items():
+        value = parameters[name]
+        try:
+            check_scalar(value, name, kind, min_val=low, max_val=high, include_boundaries=boundaries)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(str(error)) from error
+        if isinstance(value, bool | np.bool_) or not math.isfinite(value):
+            raise RecipeError(f"{name} == {value!r}, must be a finite number")
+    further = parameters["xgb_params"]
+    if further is None:
+        return
+    if not isinstance(further, Mapping):
+        raise RecipeError(f"xgb_params={further!r} is not a dict of XGBoost parameters")
+    for key, value in further.items():
+        if key in _REFUSED:
+            raise RecipeError(f"xgb_params has {key!r}: {_REFUSED[key]}")
+        if key in parameters:
+            raise RecipeError(f"xgb_params has {key!r}, which is a parameter of its own; use {key}=")
+        if key == "booster" and value not in ("gbtree", "dart"):
+            raise RecipeError(f"xgb_params has booster={value!r}; the head is trees: use 'gbtree' or 'dart'")
+
+
+def xgboost_parameters(
+    parameters: Mapping[str, Any], *, n_classes: int, seed: int, device: str, n_threads: int
+) -> dict[str, Any]:
+    """Build the dict for `xgboost.train`.
+
+    Parameters
+    ----------
+    parameters : mapping
+        What `BoostClassifier.get_params` returns, checked.
+    n_classes, seed : int
+        The number of classes, and XGBoost's seed.
+    device : str
+        "cpu" or "cuda:N".
+    n_threads : int
+        Threads to use; 0 for all.
+
+    Returns
+    -------
+    dict
+        Parameters under XGBoost's names; nothing in it is shared with `parameters`.
+    """
+    return {
+        "objective": "multi:softprob",
+        "num_class": n_classes,
+        "eval_metric": "mlogloss",
+        "tree_method": "hist",
+        "device": device,
+        "nthread": n_threads,
+        "seed": seed,
+        **{name: parameters[name] for name in _PASSED},
+        **copy.deepcopy(dict(parameters["xgb_params"] or {})),
+    }
+
+
+def check_with_xgboost(xgboost_params: Mapping[str, Any], further: Mapping[str, Any], n_features: int) -> None:
+    """Let XGBoost itself judge the parameters, on no data, before the costly work begins.
+
+    XGBoost trains on with a mere warning about a name that it does not know; here it is an error. Its
+    configuration lists every name that it has understood.
+
+    Parameters
+    ----------
+    xgboost_params : mapping
+        From `xgboost_parameters`.
+    further : mapping
+        The user's `xgb_params`.
+    n_features : int
+        Width of the features.
+
+    Raises
+    ------
+    RecipeError
+        If XGBoost refuses a value, or does not know a name in `further`.
+    """
+    import xgboost
+
+    # The device is not in question here, and a GPU would cost time.
+    params = {**xgboost_params, "device": "cpu"}
+    with xgboost.config_context(verbosity=0):
+        row = xgboost.DMatrix(np.zeros((1, n_features), dtype=np.float32), label=[0.0])
+        try:
+            config = json.loads(xgboost.Booster(params, [row]).save_config())
+        except xgboost.core.XGBoostError as error:
+            # The first lines say it; a C++ stack trace follows.
+            reason = str(error).split("Stack trace")[0].strip()
+            raise RecipeError(f"XGBoost refuses xgb_params={dict(further)!r}: {reason}") from error
+    known = set(_names(config))
+    for key in further:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else "leave it out"
+            raise RecipeError(
+                f"xgb_params has {key!r}, which XGBoost {xgboost.__version__} does not use; {remedy}"
+            )
+
+
+def _names(config: Any, within: bool = False) -> Iterator[str]:
+    """Yield the parameter names in a configuration: the keys of its objects called `..._param`."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if within and not isinstance(value, dict | list):
+                yield key
+            yield from _names(value, key.endswith("_param"))
+    elif isinstance(config, list):
+        for value in config:
+            yield from _names(value)

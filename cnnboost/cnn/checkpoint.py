@@ -1,0 +1,164 @@
+"""A training that was killed continues at its last finished epoch.
+
+Keras' own `BackupAndRestore` brings back weights and optimiser; it does not bring back the history, the
+counters of early stopping and of the plateau schedule, or the best weights so far, and it writes weights and
+epoch number as two files that a kill can separate. Here an epoch is finished when `state.json` is renamed
+into place, and that file names everything that belongs to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import TrainingError
+
+_COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
+
+class Checkpoint:
+    """The folder where a running training keeps its last finished epoch.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made when the first epoch is finished, removed by `clear`.
+    run : str
+        Digest of everything that makes this run: data, architecture, options. Another run's epochs are
+        never continued.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], run: str) -> None:
+        self.folder = Path(folder)
+        self.run = run
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.json"
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the last finished epoch of this run, or None.
+
+        Returns
+        -------
+        dict or None
+            Keys `epochs` (number finished), `history`, `counters`, `weights`, `best`, `learning_rate`.
+
+        Raises
+        ------
+        TrainingError
+            If the state names weights that are not there.
+        """
+        if not self._state.is_file():
+            return None
+        try:
+            state = json.loads(self._state.read_text())
+        except ValueError as error:
+            raise TrainingError(f"{self._state}: damaged ({error}); remove the folder to train anew") from error
+        if state.get("run") != self.run:
+            return None
+        for name in filter(None, (state["weights"], state["best"])):
+            if not (self.folder / name).is_file():
+                raise TrainingError(f"{self.folder / name}: missing; remove the folder to train anew")
+        return dict(state)
+
+    def save(
+        self, model: Any, epochs: int, history: dict[str, list[float]], counters: list[dict[str, Any]], best: bool
+    ) -> None:
+        """Record a finished epoch.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled; weights, optimiser and random states are kept.
+        epochs : int
+            Number of epochs finished.
+        history : dict
+            One list for each metric.
+        counters : list of dict
+            What `counters_of` returned.
+        best : bool
+            Whether this epoch is the best so far.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        previous = self.state() or {}
+        weights = f"epoch-{epochs:04d}.weights.h5"
+        model.save_weights(self.folder / weights, overwrite=True)
+        state = {
+            "run": self.run,
+            "epochs": epochs,
+            "weights": weights,
+            "best": weights if best else previous.get("best"),
+            "history": history,
+            "counters": counters,
+        }
+        temporary = self._state.with_suffix(".tmp")
+        with temporary.open("w") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._state)
+        keep = {state["weights"], state["best"]}
+        for old in self.folder.glob("epoch-*.weights.h5"):
+            if old.name not in keep:
+                old.unlink()
+
+    def restore(self, model: Any, weights: str) -> None:
+        """Load weights, optimiser and random states of a recorded epoch.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled, of the architecture that was saved.
+        weights : str
+            A file name out of `state`.
+
+        Raises
+        ------
+        TrainingError
+            If the file cannot be loaded.
+        """
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        try:
+            model.load_weights(self.folder / weights)
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(
+                f"{self.folder / weights}: cannot be loaded ({error}); remove the folder to train anew"
+            ) from error
+
+    def clear(self) -> None:
+        """Remove the folder: the training is finished, or another run's."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def counters_of(callback: Any) -> dict[str, Any]:
+    """Return what a stopping or plateau callback has counted so far.
+
+    Parameters
+    ----------
+    callback : keras.callbacks.Callback
+
+    Returns
+    -------
+    dict
+        JSON-able.
+    """
+    found = {name: getattr(callback, name) for name in _COUNTERS if hasattr(callback, name)}
+    return {name: None if value is None else float(value) for name, value in found.items()}
+
+
+def set_counters(callback: Any, counters: dict[str, Any]) -> None:
+    """Give a callback back what `counters_of` returned.
+
+    Parameters
+    ----------
+    callback : keras.callbacks.Callback
+    counters : dict
+    """
+    for name, value in counters.items():
+        whole = value is not None and name != "best"
+        setattr(callback, name, int(value) if whole else value)

@@ -1,0 +1,389 @@
+"""CNNClassifier: a Keras CNN as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import check_is_fitted
+
+from cnnboost.cnn import architectures, model_file
+from cnnboost.cnn.checkpoint import Checkpoint
+from cnnboost.cnn.inference import Inference
+from cnnboost.cnn.inputs import check_fits, check_images, check_pixels
+from cnnboost.cnn.labels import check_classes, encode, stratified_part
+from cnnboost.cnn.training import TrainingOptions, seeded, train
+from cnnboost.errors import DataError, ModelError
+
+
+class CNNClassifier(ClassifierMixin, BaseEstimator):
+    """A convolutional network as a scikit-learn classifier over images.
+
+    Parameters
+    ----------
+    model : str, path or callable, default="digits"
+        The name of an architecture, a builder function `(input_shape, n_classes, **options) -> keras.Model`,
+        or a Keras file (`.keras`, or `.h5` of Keras 2) whose training `fit` continues. To use a trained file
+        as it is, see `CNNClassifier.load`.
+    model_options : dict, optional
+        Keyword options of the architecture, e.g. `{"dropout": 0.3}`.
+    epochs, batch_size, optimizer, learning_rate : int, int, str or optimizer, float
+        As in Keras. `learning_rate=None` keeps the optimiser's own.
+    early_stopping : int, optional
+        Stop after so many epochs without a lower loss on the validation images (on the training images where
+        there are none), and keep the best epoch.
+    reduce_lr : int, optional
+        Multiply the learning rate by `reduce_lr_factor` after so many such epochs, down to
+        `min_learning_rate`.
+    reduce_lr_factor : float, default=0.5
+    min_learning_rate : float, default=1e-7
+    monitor : str, optional
+        Another metric for both, e.g. "val_accuracy".
+    class_weight : "balanced" or dict, optional
+        Weight of each class in the loss; "balanced" is inverse to its frequency.
+    validation_fraction : float, default=0
+        Share of the training images held out, stratified by class, where `fit` is given no validation data.
+    classes : sequence, optional
+        All classes in the order of the output's columns; default: those in `y`, sorted.
+    image_shape : tuple of int, optional
+        `(height, width)` or `(height, width, channels)`, if images come as flat rows.
+    pixels : {"raw", "unit", "symmetric"}, optional
+        The range a model file expects: 0..255, 0..1 or -1..1. Default: "raw" where the model scales pixels
+        itself, else "unit".
+    callbacks : sequence of keras.callbacks.Callback, optional
+        Run beside our own.
+    checkpoint : path, optional
+        Folder for finished epochs. A training that was killed continues there when `fit` is called again
+        with the same images and parameters; it is removed at the end.
+    random_state : int, default=0
+        Seed of initial weights, order of images and dropout.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+    classes_ : ndarray, (n_classes,)
+    history_ : dict of list of float
+        Loss, accuracy and learning rate by epoch; `val_...` with validation data.
+    input_shape_ : tuple of int
+        Height, width, channels.
+    pixels_ : str
+        The range of pixels that `model_` expects; images always come in [0, 255].
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from cnnboost import CNNClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cnn = CNNClassifier("digits", image_shape=(8, 8), epochs=1).fit(X * 15, y)
+    >>> cnn.predict_proba(X[:5] * 15).shape
+    (5, 10)
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Callable[..., Any] = "digits",
+        *,
+        model_options: Mapping[str, Any] | None = None,
+        epochs: int = 50,
+        batch_size: int = 64,
+        optimizer: Any = "adam",
+        learning_rate: float | None = 1e-3,
+        early_stopping: int | None = None,
+        reduce_lr: int | None = None,
+        reduce_lr_factor: float = 0.5,
+        min_learning_rate: float = 1e-7,
+        monitor: str | None = None,
+        class_weight: Any = None,
+        validation_fraction: float = 0.0,
+        classes: Sequence[Any] | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        pixels: str | None = None,
+        callbacks: Sequence[Any] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.model = model
+        self.model_options = model_options
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.reduce_lr = reduce_lr
+        self.reduce_lr_factor = reduce_lr_factor
+        self.min_learning_rate = min_learning_rate
+        self.monitor = monitor
+        self.class_weight = class_weight
+        self.validation_fraction = validation_fraction
+        self.classes = classes
+        self.image_shape = image_shape
+        self.pixels = pixels
+        self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+    ) -> CNNClassifier:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like
+            `(n, height, width)` or `(n, height, width, channels)`, in [0, 255].
+        y : array-like, (n,)
+            Labels of any kind.
+        sample_weight : array-like, (n,), optional
+            Weight of each image in the loss.
+        validation_data : tuple, optional
+            `(X, y)` to score after each epoch.
+
+        Returns
+        -------
+        CNNClassifier
+            Itself.
+
+        Raises
+        ------
+        DataError
+            If images or labels cannot be used, or their numbers differ.
+        ModelError
+            If the architecture is unknown or does not fit the images.
+        TrainingError
+            If the loss stops being finite.
+        """
+        X = check_images(X, self.image_shape)
+        classes, codes = encode(y, len(X), self.classes)
+        options = self._options()
+        held_out = None
+        if validation_data is not None:
+            Xv = check_images(validation_data[0], self.image_shape)
+            held_out = Xv, encode(validation_data[1], len(Xv), classes)[1]
+            check_fits(Xv, X.shape[1:])
+        weight = self._weights(classes, codes, sample_weight)
+        if held_out is None and self.validation_fraction:
+            kept, held = stratified_part(codes, self.validation_fraction, self.random_state)
+            held_out = X[held], codes[held]
+            X, codes = X[kept], codes[kept]
+            weight = None if weight is None else weight[kept]
+        with seeded(self.random_state):
+            model, pixels, kind = self._build(X.shape[1:], len(classes))
+        self.history_ = train(
+            model,
+            X,
+            codes,
+            options,
+            kind=kind,
+            pixels=pixels,
+            sample_weight=weight,
+            validation=held_out,
+            callbacks=list(self.callbacks or ()),
+            checkpoint=self._checkpoint(model, X, codes, options),
+        )
+        if self.checkpoint is not None:
+            Checkpoint(self.checkpoint, "").clear()
+        self._adopt(model, classes, pixels, kind)
+        return self
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, classes: Sequence[Any] | None = None, pixels: str | None = None
+    ) -> CNNClassifier:
+        """Take a trained Keras file as it is.
+
+        Parameters
+        ----------
+        path : path-like
+            A `.keras` file, or an `.h5` file of Keras 2.
+        classes : sequence, optional
+            Class names in the order of the output's columns; default 0, 1, 2, ...
+        pixels : {"raw", "unit", "symmetric"}, optional
+            The range of pixels the model expects. Default: "raw" where it scales them itself, else "unit".
+
+        Returns
+        -------
+        CNNClassifier
+            Fitted.
+
+        Raises
+        ------
+        ModelError
+            If the file cannot be loaded or has not as many outputs as there are classes.
+        """
+        estimator = cls(os.fspath(path), classes=classes, pixels=pixels, epochs=0)
+        model, scale, kind = estimator._build(None, None)
+        width = 2 if kind == "sigmoid" else int(model.output_shape[-1])
+        names = check_classes(np.arange(width) if classes is None else classes)
+        if len(names) != width:
+            raise ModelError(f"{path}: the model tells {width} classes apart, {len(names)} were named")
+        estimator.history_ = {}
+        estimator._adopt(model, names, scale, kind)
+        return estimator
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return class probabilities.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as in `fit`.
+
+        Returns
+        -------
+        ndarray of float32, (n, n_classes)
+            Columns in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        X = check_images(X, self.image_shape)
+        scores = self.inference_(X)[0]
+        if self.output_kind_ == "sigmoid":
+            return np.concatenate([1 - scores, scores], axis=1)
+        if self.output_kind_ == "logits":
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each image.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as in `fit`.
+
+        Returns
+        -------
+        ndarray, (n,)
+        """
+        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trained model as a `.keras` file.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        Path
+        """
+        check_is_fitted(self)
+        return model_file.write_model(self.model_, path)
+
+    @property
+    def inference_(self) -> Inference:
+        """The traced model; made at first use and never pickled."""
+        traced: Inference | None = self.__dict__.get("_inference")
+        if traced is None:
+            traced = self.__dict__["_inference"] = Inference(self.model_, self.pixels_)
+        return traced
+
+    def _build(self, shape: tuple[int, int, int] | None, n_classes: int | None) -> tuple[Any, str, str]:
+        """Return the model, the range of pixels it expects, and what its output is."""
+        if isinstance(self.model, (str, os.PathLike)) and Path(self.model).suffix:
+            model = model_file.read_model(self.model)
+            place = os.fspath(self.model)
+            pixels = check_pixels(self.pixels or model_file.pixels_of(model) or "unit")
+            kind = model_file.output_kind(model, place)
+            width = 2 if kind == "sigmoid" else model.output_shape[-1]
+            if n_classes is not None and width != n_classes:
+                raise ModelError(f"{place}: the model tells {width} classes apart, the labels have {n_classes}")
+            if shape is not None:
+                check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
+            return model, pixels, kind
+        assert shape is not None
+        assert n_classes is not None
+        model = architectures.build(self.model, shape, n_classes, self.model_options)  # type: ignore[arg-type]
+        model_file.check_model(model, repr(self.model))
+        pixels = check_pixels(self.pixels or model_file.pixels_of(model) or "raw")
+        return model, pixels, model_file.output_kind(model, repr(self.model))
+
+    def _adopt(self, model: Any, classes: np.ndarray, pixels: str, kind: str) -> None:
+        self.model_ = model
+        self.classes_ = classes
+        self.pixels_ = pixels
+        self.output_kind_ = kind
+        self.input_shape_ = tuple(model.input_shape[1:])
+        self.__dict__.pop("_inference", None)
+
+    def _options(self) -> TrainingOptions:
+        for name, low in (("epochs", 0), ("batch_size", 1), ("early_stopping", 0), ("reduce_lr", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, np.integer)) or value < low):
+                raise ModelError(f"{name}={value!r} must be a whole number of at least {low}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ModelError(f"learning_rate={self.learning_rate!r} must be above 0")
+        if not 0 <= self.validation_fraction < 1:
+            raise ModelError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
+        return TrainingOptions(
+            epochs=int(self.epochs),
+            batch_size=int(self.batch_size),
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            early_stopping=self.early_stopping,
+            reduce_lr=self.reduce_lr,
+            reduce_lr_factor=self.reduce_lr_factor,
+            min_learning_rate=self.min_learning_rate,
+            monitor=self.monitor,
+            seed=self.random_state,
+        )
+
+    def _weights(self, classes: np.ndarray, codes: np.ndarray, sample_weight: Any) -> np.ndarray | None:
+        weight = None
+        if sample_weight is not None:
+            weight = np.asarray(sample_weight, dtype=np.float32)
+            if weight.shape != codes.shape:
+                raise DataError(f"sample_weight has shape {weight.shape}, there are {len(codes)} images")
+        if self.class_weight is None:
+            return weight
+        present = np.unique(codes)
+        given = self.class_weight
+        if isinstance(given, Mapping):
+            unknown = [name for name in given if name not in set(classes.tolist())]
+            if unknown:
+                raise DataError(f"class_weight names {unknown[0]!r}; the classes are {classes.tolist()}")
+            given = {int(i): float(given.get(classes[i], 1.0)) for i in present}
+        by_class = np.ones(len(classes), np.float32)
+        by_class[present] = compute_class_weight(given, classes=present, y=codes)
+        return by_class[codes] if weight is None else weight * by_class[codes]
+
+    def _checkpoint(
+        self, model: Any, X: np.ndarray, codes: np.ndarray, options: TrainingOptions
+    ) -> Checkpoint | None:
+        """Return the checkpoint of exactly this run: its data, its network, its parameters."""
+        if self.checkpoint is None:
+            return None
+        digest = hashlib.sha256(model.to_json().encode())
+        for array in (X, codes):
+            digest.update(np.ascontiguousarray(array))
+        parameters = self.get_params()
+        # More epochs of the same run continue it.
+        for name in ("epochs", "callbacks", "checkpoint", "model"):
+            parameters.pop(name)
+        digest.update(repr(sorted(parameters.items(), key=lambda item: item[0])).encode())
+        return Checkpoint(self.checkpoint, digest.hexdigest())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_inference", None)
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        return tags

@@ -1,0 +1,143 @@
+"""Running a Keras model on images: traced once per chunk size, always in inference mode.
+
+`keras.Model.predict` builds a data pipeline on every call, which costs a single image a hundred times what
+its arithmetic does. Here a model is traced for a few fixed chunk sizes; the last chunk of a batch is padded,
+so no batch size ever causes a new trace, and 10,000 calls use the memory of one.
+
+What needs a particular Keras backend stands in this file and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from cnnboost.cnn.inputs import check_fits, scale_pixels
+
+CHUNKS = (1, 8, 64, 256)
+"""Chunk sizes that are traced, in images. Larger batches run in chunks of the last."""
+
+
+class Inference:
+    """A Keras model as a function from images to arrays.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One input of images; one output or several.
+    pixels : {"raw", "unit", "symmetric"}, default="raw"
+        The range that the model expects of pixels; images always come in [0, 255].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost.cnn.architectures import build
+    >>> from cnnboost.cnn.inference import Inference
+    >>> run = Inference(build("digits", (8, 8, 1), 10))
+    >>> run(np.zeros((3, 8, 8, 1), np.uint8))[0].shape
+    (3, 10)
+    """
+
+    def __init__(self, model: Any, pixels: str = "raw") -> None:
+        self.model = model
+        self.input_shape = tuple(model.input_shape[1:])
+        self.n_outputs = len(model.outputs)
+        self._pixels = pixels
+        self._traced: dict[tuple[int, str, tuple[int, ...]], Callable[[np.ndarray], list[np.ndarray]]] = {}
+
+    def __call__(self, X: np.ndarray) -> list[np.ndarray]:
+        """Run the model on a batch of any size.
+
+        Parameters
+        ----------
+        X : ndarray, (n, height, width, channels)
+            uint8 or float32 in [0, 255]; may be memory-mapped.
+
+        Returns
+        -------
+        list of ndarray
+            One float32 array `(n, ...)` for each output of the model.
+
+        Raises
+        ------
+        ModelError
+            If the images do not fit the model's input.
+        """
+        check_fits(X, self.input_shape)
+        results: list[np.ndarray] | None = None
+        for start, size, chunk in plan(len(X)):
+            outputs = self._run(X[start : start + size], chunk)
+            if results is None:
+                results = [np.empty((len(X), *out.shape[1:]), np.float32) for out in outputs]
+            for result, out in zip(results, outputs, strict=True):
+                result[start : start + size] = out[:size]
+        assert results is not None, "check_images lets no empty batch through"
+        return results
+
+    def _run(self, part: np.ndarray, chunk: int) -> list[np.ndarray]:
+        if len(part) < chunk:
+            padding = np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)
+            part = np.concatenate([part, padding])
+        key = (chunk, part.dtype.str, part.shape)
+        if key not in self._traced:
+            self._traced[key] = _trace(self.model, self._pixels, part.shape, part.dtype)
+        return self._traced[key](np.ascontiguousarray(part))
+
+
+def plan(n: int) -> Iterator[tuple[int, int, int]]:
+    """Divide n images into chunks: (first row, rows, traced chunk size), the last one padded.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+
+    Yields
+    ------
+    tuple of int
+
+    Examples
+    --------
+    >>> from cnnboost.cnn.inference import plan
+    >>> list(plan(300))
+    [(0, 256, 256), (256, 44, 64)]
+    """
+    largest = CHUNKS[-1]
+    for start in range(0, n, largest):
+        size = min(largest, n - start)
+        yield start, size, next(chunk for chunk in CHUNKS if chunk >= size)
+
+
+def _trace(
+    model: Any, pixels: str, shape: tuple[int, ...], dtype: np.dtype
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Compile the model for one input shape on whatever backend Keras runs."""
+    import keras
+
+    def forward(x: Any) -> Any:
+        return model(scale_pixels(keras.ops.cast(x, "float32"), pixels), training=False)
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        function = tf.function(forward, autograph=False, reduce_retracing=False)
+        traced = function.get_concrete_function(tf.TensorSpec(shape, tf.as_dtype(dtype)))
+        return lambda x: [out.numpy() for out in tf.nest.flatten(traced(tf.constant(x)))]
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def stateless(trainable: Any, fixed: Any, x: Any) -> Any:
+            x = scale_pixels(keras.ops.cast(x, "float32"), pixels)
+            return model.stateless_call(trainable, fixed, x, training=False)[0]
+
+        def run(x: np.ndarray) -> list[np.ndarray]:
+            trainable = [v.value for v in model.trainable_variables]
+            fixed = [v.value for v in model.non_trainable_variables]
+            return [np.asarray(out) for out in jax.tree_util.tree_leaves(stateless(trainable, fixed, x))]
+
+        return run
+    return lambda x: [keras.ops.convert_to_numpy(out) for out in keras.tree.flatten(forward(x))]

@@ -1,0 +1,161 @@
+"""What arrays count as images, and how their pixels reach a model.
+
+Pixels are always in [0, 255] at the door, as uint8 or float. The model's own preprocessing, or the stated
+`pixels` scale of a foreign file, takes it from there, so nobody can scale twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from cnnboost.errors import DataError, ModelError
+
+Pixels = Literal["raw", "unit", "symmetric"]
+PIXELS: tuple[str, ...] = get_args(Pixels)
+
+
+def check_pixels(pixels: str) -> str:
+    """Return `pixels` if it names a scale: raw (0..255), unit (0..1) or symmetric (-1..1).
+
+    Raises
+    ------
+    ModelError
+        If it does not.
+    """
+    if pixels not in PIXELS:
+        raise ModelError(f"pixels={pixels!r} is no scale; there are: raw (0..255), unit (0..1), symmetric (-1..1)")
+    return pixels
+
+
+def scale_pixels(x: Any, pixels: str) -> Any:
+    """Bring float32 pixels in [0, 255] to the range a model expects.
+
+    Parameters
+    ----------
+    x : array or tensor, float32
+        Pixels in [0, 255].
+    pixels : {"raw", "unit", "symmetric"}
+        The range: 0..255, 0..1 or -1..1.
+
+    Returns
+    -------
+    array or tensor
+        Like `x`.
+    """
+    if pixels == "unit":
+        return x / 255.0
+    if pixels == "symmetric":
+        return x / 127.5 - 1.0
+    return x
+
+
+def check_images(X: Any, image_shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Check and shape images; memory-mapped uint8 images pass without a copy.
+
+    Parameters
+    ----------
+    X : array-like
+        `(n, height, width)` or `(n, height, width, channels)`; or flat rows `(n, d)` with `image_shape`.
+        Integers in 0..255, or floats in [0, 255].
+    image_shape : tuple of int, optional
+        `(height, width)` or `(height, width, channels)` of flat rows.
+
+    Returns
+    -------
+    ndarray
+        `(n, height, width, channels)`, uint8 or float32.
+
+    Raises
+    ------
+    DataError
+        If the array is no set of images: wrong dimensions, no rows, not numbers, NaN, out of range, or
+        scaled to [0, 1] already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost.cnn.inputs import check_images
+    >>> check_images(np.zeros((2, 8, 8), np.uint8)).shape
+    (2, 8, 8, 1)
+    """
+    X = np.asanyarray(X) if not hasattr(X, "toarray") else X
+    if not isinstance(X, np.ndarray):
+        raise DataError(f"images must be a dense array, got {type(X).__name__}; convert them with .toarray()")
+    if X.ndim == 2 and image_shape is not None:
+        X = _unflatten(X, image_shape)
+    if X.ndim == 3:
+        X = X[..., None]
+    if X.ndim != 4:
+        hint = "; for flat rows give image_shape=(height, width, channels)" if X.ndim == 2 else ""
+        hint = "; put a single image into a batch: X[None]" if X.ndim == 1 else hint
+        raise DataError(
+            f"images must be (n, height, width) or (n, height, width, channels), got an array of shape {X.shape}{hint}"
+        )
+    if 0 in X.shape:
+        raise DataError(f"there are no pixels in an array of shape {X.shape}")
+    if X.dtype == np.uint8:
+        return X
+    if X.dtype.kind == "b":
+        return X.astype(np.uint8) * np.uint8(255)
+    if X.dtype.kind in "iu":
+        return _check_integers(X)
+    if X.dtype.kind == "f":
+        return _check_floats(X)
+    raise DataError(f"images must be numbers, got dtype {X.dtype}; uint8 in 0..255 is what fits best")
+
+
+def check_fits(X: np.ndarray, input_shape: tuple[int | None, ...]) -> None:
+    """Refuse images that the model cannot take.
+
+    Parameters
+    ----------
+    X : ndarray, (n, height, width, channels)
+    input_shape : tuple of int or None
+        Height, width and channels that the model was built for; None stands for any.
+
+    Raises
+    ------
+    ModelError
+        If they differ.
+    """
+    got = X.shape[1:]
+    if len(got) != len(input_shape) or any(w not in (None, g) for g, w in zip(got, input_shape, strict=True)):
+        want = "x".join("any" if s is None else str(s) for s in input_shape)
+        raise ModelError(
+            f"the images are {'x'.join(map(str, got))} (height x width x channels), the CNN takes {want}; "
+            "load the images with that size and those channels"
+        )
+
+
+def _unflatten(X: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+    if len(image_shape) not in (2, 3) or any(int(s) < 1 for s in image_shape):
+        raise DataError(f"image_shape={image_shape!r} must be (height, width) or (height, width, channels)")
+    width = int(np.prod(image_shape))
+    if X.shape[1] != width:
+        raise DataError(f"rows of {X.shape[1]} values are no images of {image_shape}: that takes {width}")
+    return X.reshape(len(X), *image_shape)
+
+
+def _check_integers(X: np.ndarray) -> np.ndarray:
+    low, high = int(X.min()), int(X.max())
+    if low < 0 or high > 255:
+        raise DataError(f"pixels must be in 0..255, these are in {low}..{high}; scale them first")
+    return X.astype(np.uint8)
+
+
+def _check_floats(X: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(X).reshape(len(X), -1).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(f"image {row} has NaN or infinite pixels ({int((~finite).sum())} such images in all); remove them")
+    low, high = float(X.min()), float(X.max())
+    if low < 0 or high > 255:
+        raise DataError(f"pixels must be in [0, 255], these are in [{low:g}, {high:g}]; undo their scaling first")
+    if high <= 1 and np.any((X > 0) & (X < 1)):
+        raise DataError(
+            "the pixels are fractions in [0, 1]: they look scaled already, and the CNN would scale them again. "
+            "Give pixels in [0, 255] (X * 255)"
+        )
+    return X.astype(np.float32, copy=False)

@@ -1,0 +1,121 @@
+"""Labels of any kind to output columns and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from cnnboost.errors import DataError
+
+
+def check_classes(classes: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Return classes as a one-dimensional array without repetitions.
+
+    Parameters
+    ----------
+    classes : sequence
+
+    Returns
+    -------
+    ndarray, (n_classes,)
+
+    Raises
+    ------
+    DataError
+        If one is named twice, or fewer than two are named.
+    """
+    names = np.asarray(classes)
+    if names.ndim != 1 or len(names) < 2:
+        raise DataError(f"classes={classes!r}: at least two classes in one row are needed")
+    if len(np.unique(names)) != len(names):
+        raise DataError(f"classes={list(classes)!r} names a class twice")
+    return names
+
+
+def encode(y: Any, n: int, classes: Sequence[Any] | np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Turn labels into columns.
+
+    Parameters
+    ----------
+    y : array-like, (n,)
+        Labels.
+    n : int
+        Number of images they belong to.
+    classes : sequence, optional
+        All classes in the order of columns; default: those in `y`, sorted.
+
+    Returns
+    -------
+    classes : ndarray, (n_classes,)
+    codes : ndarray of int64, (n,)
+
+    Raises
+    ------
+    DataError
+        If the number of labels is not that of the images, a label is NaN or not among the classes, or there
+        is only one class.
+
+    Examples
+    --------
+    >>> from cnnboost.cnn.labels import encode
+    >>> encode(["b", "a", "b"], 3, None)[1].tolist()
+    [1, 0, 1]
+    """
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(f"y has shape {y.shape}; one label per image is needed")
+    if len(y) != n:
+        raise DataError(f"there are {n} images and {len(y)} labels")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(f"label {int(np.argmin(np.isfinite(y)))} is NaN or infinite")
+    if classes is None:
+        names = np.unique(y)
+        if len(names) < 2:
+            raise DataError(f"all {n} labels are {names[0]!r}; at least two classes are needed")
+    else:
+        names = check_classes(classes)
+    order = np.argsort(names, kind="stable")
+    place = np.searchsorted(names, y, sorter=order).clip(max=len(names) - 1)
+    codes = order[place]
+    wrong = names[codes] != y
+    if np.any(wrong):
+        row = int(np.argmax(wrong))
+        raise DataError(f"label {y[row]!r} of image {row} is none of the classes {names.tolist()}")
+    return names, codes.astype(np.int64)
+
+
+def stratified_part(codes: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out a seeded share of every class.
+
+    Parameters
+    ----------
+    codes : ndarray of int, (n,)
+    fraction : float
+        In (0, 1).
+    seed : int
+
+    Returns
+    -------
+    kept, held_out : ndarray of int64
+        Row numbers, sorted. Classes of a single image are kept whole.
+
+    Raises
+    ------
+    DataError
+        If there are too few images to give every class a place on both sides.
+    """
+    counts = np.bincount(codes)
+    rows = np.arange(len(codes))
+    single = counts[codes] < 2
+    try:
+        kept, held_out = train_test_split(
+            rows[~single], test_size=fraction, random_state=seed, stratify=codes[~single]
+        )
+    except ValueError as error:
+        raise DataError(f"validation_fraction={fraction} of {len(codes)} images: {error}") from error
+    return np.sort(np.concatenate([kept, rows[single]])), np.sort(held_out)

@@ -1,0 +1,162 @@
+"""Keras model files: read safely, written whole, and asked what they expect of pixels."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import ModelError
+
+_PREPROCESSING = ("Rescaling", "Normalization")
+
+
+def read_model(path: str | os.PathLike[str]) -> Any:
+    """Load a `.keras` file, or an `.h5` file of Keras 2, for inference or further training.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. It is loaded in Keras' safe mode: a model that carries code (a Lambda layer) is refused.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled, with one image input.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is no Keras model, carries code, or takes no images.
+    """
+    import keras
+
+    path = Path(path)
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ModelError(f"{path}: not a Keras model file by its name; it should end in .keras or .h5")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; train a CNN first or give the path of a .keras or .h5 file")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: damaged, or no Keras model ({path.stat().st_size} bytes); make it anew")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    # Keras raises whatever its deserialisers and h5py happen to raise; the file is to blame for all of it.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: Keras cannot load it: {reason}") from error
+    return check_model(model, str(path))
+
+
+def check_model(model: Any, place: str) -> Any:
+    """Return the model if it has a single image input `(n, height, width, channels)`.
+
+    Parameters
+    ----------
+    model : keras.Model
+    place : str
+        Where it comes from, for the message.
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    ModelError
+        If it is not built, has several inputs, or takes no images.
+    """
+    inputs = getattr(model, "inputs", None) or []
+    if not inputs:
+        raise ModelError(f"{place}: the model was never built, its input shape is unknown; call model.build(...) first")
+    if len(inputs) != 1:
+        raise ModelError(f"{place}: the model has {len(inputs)} inputs; one input of images is needed")
+    if len(inputs[0].shape) != 4:
+        raise ModelError(
+            f"{place}: the model takes {tuple(inputs[0].shape)}, no images (n, height, width, channels)"
+        )
+    return model
+
+
+def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
+    """Write a model to a temporary name, then rename: the file is never half there.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : path-like
+        Must end in `.keras`.
+
+    Returns
+    -------
+    Path
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def pixels_of(model: Any) -> str | None:
+    """Say what range of pixels the model expects, where its layers tell.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Returns
+    -------
+    str or None
+        "raw" where the model scales pixels itself (a `Rescaling` or `Normalization` layer comes first);
+        None where nothing in the model tells.
+    """
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind == "InputLayer":
+            continue
+        return "raw" if kind in _PREPROCESSING else None
+    return None
+
+
+def output_kind(model: Any, place: str = "the model") -> str:
+    """Say how the model's output becomes class probabilities.
+
+    Parameters
+    ----------
+    model : keras.Model
+    place : str
+        For the message.
+
+    Returns
+    -------
+    {"softmax", "logits", "sigmoid"}
+        Probabilities as they are; scores to put through a softmax; one sigmoid unit for the second of two
+        classes.
+
+    Raises
+    ------
+    ModelError
+        If the output is no row of class scores.
+    """
+    shape = model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
+        raise ModelError(f"{place}: the output is {shape}; one row of class scores (n, classes) is needed")
+    last: Any = model.layers[-1]
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    if activation == "sigmoid" and shape[-1] == 1:
+        return "sigmoid"
+    if activation == "softmax":
+        return "softmax"
+    if activation in ("linear", "dense") and shape[-1] > 1:
+        return "logits"
+    raise ModelError(
+        f"{place}: the last layer {last.name!r} ({activation}, width {shape[-1]}) gives no class probabilities; "
+        "softmax, plain scores, or one sigmoid unit are understood"
+    )

@@ -1,0 +1,178 @@
+"""CNNFeatures: the trunk of a CNN as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from cnnboost.cnn.classifier import CNNClassifier
+from cnnboost.cnn.inference import Inference
+from cnnboost.cnn.inputs import check_images, check_pixels
+from cnnboost.cnn.model_file import check_model, pixels_of, read_model
+from cnnboost.errors import FeatureError, ModelError
+from cnnboost.features.cut import Cut, CutLayer
+
+
+class CNNFeatures(TransformerMixin, BaseEstimator):
+    """What a CNN returns at one of its layers, as a scikit-learn transformer of images.
+
+    Parameters
+    ----------
+    model : path, keras.Model or CNNClassifier
+        A path, a Keras model, a fitted `CNNClassifier` or a `FrozenEstimator` around one is used as it is. An
+        unfitted `CNNClassifier` is cloned and trained by `fit`, so that cross-validation leaks nothing; so is
+        a fitted one once scikit-learn has cloned it, which a `FrozenEstimator` prevents.
+    layer : str, default="fc1"
+        `flatten`, `fc1`, `fc2`, ..., `output`, `input`, or the name of a Keras layer.
+    pixels : {"raw", "unit", "symmetric"}, optional
+        The range of pixels that a model file or Keras model expects: 0..255, 0..1, -1..1. Default: "raw"
+        where the model scales them itself, else "unit".
+    image_shape : tuple of int, optional
+        `(height, width)` or `(height, width, channels)`, if images come as flat rows.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        The whole CNN.
+    layer_ : CutLayer
+        Where it is cut: names and width.
+    pixels_ : str
+    n_features_out_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost import CNNFeatures
+    >>> from cnnboost.cnn.architectures import build
+    >>> features = CNNFeatures(build("digits", (8, 8, 1), 10), layer="fc1")
+    >>> features.fit_transform(np.zeros((4, 8, 8), np.uint8)).shape
+    (4, 64)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        layer: str = "fc1",
+        *,
+        pixels: str | None = None,
+        image_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self.model = model
+        self.layer = layer
+        self.pixels = pixels
+        self.image_shape = image_shape
+
+    def fit(self, X: Any, y: Any = None) -> CNNFeatures:
+        """Make the trunk; train the CNN first if it is an unfitted `CNNClassifier`.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, `(n, height, width)` or `(n, height, width, channels)`, in [0, 255].
+        y : array-like, (n,), optional
+            Labels; needed only where the CNN is trained here.
+
+        Returns
+        -------
+        CNNFeatures
+            Itself.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be used, or needs labels to be trained and there are none.
+        LayerError
+            If the layer is not there.
+        """
+        X = check_images(X, self.image_shape)
+        self.model_, self.pixels_ = self._resolve(X, y)
+        self.__dict__.pop("_trunk", None)
+        self.layer_: CutLayer = Cut(self.model_).find(self.layer)
+        self.n_features_out_ = self.layer_.width
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the features of images.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as in `fit`.
+
+        Returns
+        -------
+        ndarray of float32, (n, width)
+
+        Raises
+        ------
+        FeatureError
+            If a feature is NaN or infinite.
+        """
+        check_is_fitted(self)
+        features = self._inference()(check_images(X, self.image_shape))[0]
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise FeatureError(
+                f"layer {self.layer!r} gives NaN or infinite features for image {row} "
+                f"({int((~finite).sum())} such images in all); the CNN's weights are damaged or its training diverged"
+            )
+        return features
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns: the layer's name and a number.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str, (width,)
+        """
+        check_is_fitted(self)
+        return np.array([f"{self.layer}_{i}" for i in range(self.n_features_out_)], dtype=object)
+
+    def _resolve(self, X: np.ndarray, y: Any) -> tuple[Any, str]:
+        given = self.model
+        if isinstance(given, FrozenEstimator):
+            given = given.estimator
+        if isinstance(given, CNNClassifier):
+            if not hasattr(given, "model_"):
+                if y is None:
+                    raise ModelError("the CNN is not trained and there are no labels to train it: fit it first")
+                given = clone(given).fit(X, y)
+            return given.model_, given.pixels_
+        model = read_model(given) if isinstance(given, (str, os.PathLike)) else given
+        if not hasattr(model, "inputs"):
+            raise ModelError(
+                f"model={given!r} is neither a path, a Keras model nor a CNNClassifier (frozen or not)"
+            )
+        check_model(model, str(given) if isinstance(given, (str, os.PathLike)) else "the model")
+        return model, check_pixels(self.pixels or pixels_of(model) or "unit")
+
+    def _inference(self) -> Inference:
+        if "_trunk" not in self.__dict__:
+            self.__dict__["_trunk"] = Inference(Cut(self.model_).trunk([self.layer]), self.pixels_)
+        trunk: Inference = self.__dict__["_trunk"]
+        return trunk
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "layer_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_trunk", None)
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = True
+        return tags

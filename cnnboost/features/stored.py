@@ -1,0 +1,186 @@
+"""A feature file that is there: what it was made from, whether it is intact, and a plain copy of it."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnboost.errors import FeatureError
+from cnnboost.features.partfile import FORMAT, canonical_json, disk_error, hash_file, npy_header, read_json
+
+
+class StoreWarning(UserWarning):
+    """A file in the store cannot be used as it is; the message names it and says what is wrong."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Everything that changes the values of one feature file, and nothing about places.
+
+    Attributes
+    ----------
+    layer : str
+        The name asked for, such as ``"fc1"``. It only makes the file name readable: the key leaves it out,
+        so an alias and the Keras name of the same layer share one file.
+    trunk : str
+        sha256 of architecture and weights up to the cut.
+    width : int
+        Columns.
+    pixels : str
+        Preprocessing, such as ``"raw"`` or ``"unit"``.
+    images : str
+        Digest of the pixels of the rows, in their order.
+    rows : int
+        Number of rows.
+    view : str, default="identity"
+        Which augmented copy of the images.
+
+    Raises
+    ------
+    FeatureError
+        If a text is empty, or `width` or `rows` is not at least 1.
+
+    Examples
+    --------
+    >>> spec = FeatureSpec("fc1", trunk="ab12", width=64, pixels="raw", images="cd34", rows=1000)
+    >>> same = FeatureSpec("dense", trunk="ab12", width=64, pixels="raw", images="cd34", rows=1000)
+    >>> spec.key == same.key
+    True
+    """
+
+    layer: str
+    trunk: str
+    width: int
+    pixels: str
+    images: str
+    rows: int
+    view: str = "identity"
+
+    def __post_init__(self) -> None:
+        for name in ("layer", "trunk", "pixels", "images", "view"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise FeatureError(f"FeatureSpec needs a text for {name}; got {getattr(self, name)!r}.")
+        for name in ("width", "rows"):
+            value = operator.index(getattr(self, name))
+            if value < 1:
+                raise FeatureError(f"FeatureSpec needs {name} of at least 1 for {self.layer!r}; got {value}.")
+            object.__setattr__(self, name, value)  # NumPy integers would not go into JSON
+
+    @property
+    def key(self) -> str:
+        """sha256 over the canonical JSON of all that changes the values, dtype and format included."""
+        facts = asdict(self) | {"dtype": "float32", "format": FORMAT}
+        del facts["layer"]
+        return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Features in the store.
+
+    Attributes
+    ----------
+    spec : FeatureSpec
+        What was asked for.
+    path : pathlib.Path
+        The `.npy` file.
+    X : numpy.memmap of shape (rows, width), float32
+        The features, opened read-only.
+    cached : bool
+        Whether the file was there already, so that nothing was computed.
+    resumed_from : int
+        Row at which computing began: above 0 where an interrupted file was continued.
+    """
+
+    spec: FeatureSpec
+    path: Path
+    X: np.memmap
+    cached: bool
+    resumed_from: int = 0
+
+
+def export_plain(stored: Stored, path: str | os.PathLike[str]) -> Path:
+    """Copy features out of the store to a plain `.npy` of any name, whole or not at all.
+
+    Parameters
+    ----------
+    stored : Stored
+        What `FeatureStore.get` or `FeatureStore.extract` returned.
+    path : path-like
+        The file to write; one that is there is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    target = Path(path)
+    new = target.with_name(target.name + ".new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and target.samefile(stored.path):
+            return target
+        shutil.copyfile(stored.path, new)
+        new.replace(target)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        free = shutil.disk_usage(_existing(target.parent)).free
+        raise disk_error(target, error, stored.path.stat().st_size, free) from error
+    return target
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+
+
+def open_features(path: Path) -> np.memmap:
+    """Map a feature file, read-only."""
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def sidecar(spec: FeatureSpec, details: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the `.json` beside a feature file says of its making."""
+    return {
+        "format": FORMAT,
+        "key": spec.key,
+        "spec": asdict(spec),
+        "dtype": "float32",
+        "details": dict(details or {}),
+    }
+
+
+def fault(path: Path, spec: FeatureSpec) -> str:
+    """Say what is wrong with a feature file; "" if nothing is."""
+    facts = read_json(path.with_suffix(".json"))
+    if facts is None:
+        return f"{path.with_suffix('.json').name}, which says what it was made from, is missing or unreadable"
+    if facts.get("format") != FORMAT:
+        return f"it has format {facts.get('format')!r} and this version reads {FORMAT}"
+    if facts.get("key") != spec.key:
+        return "the .json beside it belongs to other features"
+    try:
+        header = npy_header((spec.rows, spec.width))
+        size = path.stat().st_size
+        if size != facts.get("size"):
+            return f"it has {size:,} bytes and {facts.get('size')!r} were written"
+        with path.open("rb") as handle:
+            if handle.read(len(header)) != header:
+                return f"its header is not that of a float32 array of {spec.rows} x {spec.width}"
+        if hash_file(path).hexdigest() != facts.get("sha256"):
+            return "its sha256 is not the one in its .json: it was altered"
+    except OSError as error:
+        return f"it cannot be read: {error}"
+    return ""

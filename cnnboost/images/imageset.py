@@ -1,0 +1,453 @@
+"""The image set: uint8 pixels, labels, class names, row ids, and a split for each row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnboost.errors import BadInput, DataError
+
+SPLITS = ("train", "validation", "test")
+_HASH_BLOCK = 1 << 24
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """sha256 over the shape and the bytes of uint8 pixels, read in blocks.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, height, width, channels), dtype uint8
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. Location, labels and names do not enter.
+    """
+    hasher = hashlib.sha256(shape_tag(pixels.shape[1:]))
+    step = max(1, _HASH_BLOCK // max(1, int(np.prod(pixels.shape[1:]))))
+    for start in range(0, len(pixels), step):
+        hasher.update(np.ascontiguousarray(pixels[start : start + step]).data)
+    return hasher.hexdigest()
+
+
+def shape_tag(shape: Sequence[int]) -> bytes:
+    """Return what a pixel digest starts with, so that 2x8 and 4x4 pixels of the same bytes differ.
+
+    The number of rows need not stand in it: it follows from the number of bytes.
+    """
+    return ("uint8 " + "x".join(str(int(n)) for n in shape) + "\n").encode()
+
+
+def _rows_digest(base: str, rows: npt.NDArray[np.int64]) -> str:
+    return hashlib.sha256(base.encode() + b"\n" + rows.astype("<i8").tobytes()).hexdigest()
+
+
+def _run(rows: npt.NDArray[np.int64]) -> slice | None:
+    """Return the slice that these rows are, where they follow one another."""
+    if len(rows) == 0:
+        return slice(0, 0)
+    first = int(rows[0])
+    if int(rows[-1]) - first + 1 != len(rows) or not bool(np.all(np.diff(rows) == 1)):
+        return None
+    return slice(first, first + len(rows))
+
+
+def _take(pixels: np.ndarray, rows: npt.NDArray[np.int64]) -> np.ndarray:
+    run = _run(rows)
+    taken: np.ndarray = pixels[rows] if run is None else pixels[run]
+    if run is None:
+        taken.setflags(write=False)
+    return taken
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """The rows of one split.
+
+    Attributes
+    ----------
+    name : str
+        ``train``, ``validation`` or ``test``.
+    y : ndarray of shape (n,), dtype int64
+        Labels: positions in `classes`.
+    classes : tuple of str
+        Class names.
+    ids : ndarray of shape (n,), dtype str
+        Where each image stands in its source.
+    rows : ndarray of shape (n,), dtype int64
+        Row numbers in the image set that this split belongs to.
+    """
+
+    name: str
+    y: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    ids: npt.NDArray[np.str_]
+    rows: npt.NDArray[np.int64]
+    _pixels: np.ndarray
+    _pixel_rows: npt.NDArray[np.int64]
+    _pixels_digest: str
+
+    @cached_property
+    def X(self) -> np.ndarray:
+        """Pixels, uint8 (n, height, width, channels): a view where the rows follow one another, else a copy."""
+        return _take(self._pixels, self._pixel_rows)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.str_]:
+        """Class name of each row, (n,)."""
+        return np.asarray(self.classes, dtype=np.str_)[self.y]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the set's pixel digest and the row numbers: the same for the same images."""
+        return _rows_digest(self._pixels_digest, self._pixel_rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, height, width, channels), without touching the pixels."""
+        _, height, width, channels = self._pixels.shape
+        return len(self), height, width, channels
+
+    def chunks(self, size: int) -> Iterator[np.ndarray]:
+        """Pixels in pieces of at most `size` rows; never more than one piece is copied at a time.
+
+        Parameters
+        ----------
+        size : int
+            Rows in a piece.
+
+        Yields
+        ------
+        ndarray of shape (<= size, height, width, channels), dtype uint8
+        """
+        if size < 1:
+            raise ValueError(f"size={size!r}: give a number of rows of at least 1")
+        for start in range(0, len(self), size):
+            yield _take(self._pixels, self._pixel_rows[start : start + size])
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        n, height, width, channels = self.shape
+        return f"<Split {self.name}: {n} images of {height}x{width}x{channels}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageSet:
+    """The images of one data source. Make one with `load_images` or `ImageSet.from_arrays`.
+
+    Sets derived from another (`drop`, `select`, ...) share its pixels; nothing is copied before
+    somebody asks for `X`.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (m, height, width, channels), dtype uint8
+        The pixels of the source, possibly a read-only memory map. `X` is what a user wants.
+    pixel_rows : ndarray of shape (n,), dtype int64
+        The row of `pixels` that each row of this set shows.
+    y : ndarray of shape (n,), dtype int64
+        Labels: positions in `classes`.
+    classes : tuple of str
+        Class names.
+    ids : ndarray of shape (n,), dtype str
+        File path inside the source, or ``row 17``.
+    splits : ndarray of shape (n,), dtype str
+        ``train``, ``validation`` or ``test`` for each row.
+    pixels_digest : str
+        sha256 over `pixels`, see `pixel_digest`.
+    source : str
+        What the set was loaded from, for messages.
+    bad : tuple of BadInput
+        Inputs of the source that were left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.zeros((4, 8, 8), dtype=np.uint8)
+    >>> images = ImageSet.from_arrays(X, ["cat", "dog", "cat", "dog"], splits=["train"] * 3 + ["test"])
+    >>> images
+    <ImageSet arrays: 4 images of 8x8x1, 2 classes, train 3, test 1>
+    >>> images.train.X.shape, images.train.labels.tolist()
+    ((3, 8, 8, 1), ['cat', 'dog', 'cat'])
+    """
+
+    pixels: np.ndarray
+    pixel_rows: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    ids: npt.NDArray[np.str_]
+    splits: npt.NDArray[np.str_]
+    pixels_digest: str
+    source: str
+    bad: tuple[BadInput, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise DataError(
+                f"{self.source}: pixels are {self.pixels.dtype} of shape {self.pixels.shape}; "
+                "an image set holds uint8 (n, height, width, channels)"
+            )
+        lengths = {
+            "images": len(self.pixel_rows),
+            "labels": len(self.y),
+            "ids": len(self.ids),
+            "splits": len(self.splits),
+        }
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{count} {what}" for what, count in lengths.items())
+            raise DataError(f"{self.source}: {told}; give one of each for every image")
+        unknown = sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
+        if unknown:
+            raise DataError(f"{self.source}: split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
+        if len(self.y) and not (0 <= int(self.y.min()) and int(self.y.max()) < len(self.classes)):
+            row = int(np.flatnonzero((self.y < 0) | (self.y >= len(self.classes)))[0])
+            raise DataError(
+                f"{self.source}: {self.ids[row]} has label {int(self.y[row])}, "
+                f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})"
+            )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: npt.ArrayLike,
+        y: Any,
+        *,
+        classes: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        source: str = "arrays",
+    ) -> ImageSet:
+        """Make an image set of arrays in memory.
+
+        Parameters
+        ----------
+        X : array of shape (n, height, width) or (n, height, width, channels), dtype uint8
+        y : array of shape (n,)
+            Positions in `classes`; or, without `classes`, labels of any sort: their sorted distinct
+            values become the class names.
+        classes : sequence of str, optional
+        ids : sequence of str, default ``row 1``, ``row 2``, ...
+        splits : sequence of str, default all ``train``
+        source : str, default="arrays"
+            A name for messages.
+
+        Returns
+        -------
+        ImageSet
+
+        Raises
+        ------
+        DataError
+            Pixels that are not uint8, lengths that differ, labels or splits out of range.
+        """
+        pixels = np.asarray(X)
+        if pixels.ndim == 3:
+            pixels = pixels[..., np.newaxis]
+        y = np.asarray(y)
+        if y.ndim != 1:
+            raise DataError(f"{source}: labels have shape {y.shape}; give one label for each image, (n,)")
+        if classes is None:
+            found, y = np.unique(y, return_inverse=True)
+            classes = [str(value) for value in found.tolist()]
+        n = len(pixels)
+        pixels = pixels.view()
+        pixels.setflags(write=False)
+        return cls(
+            pixels=pixels,
+            pixel_rows=np.arange(n, dtype=np.int64),
+            y=y.astype(np.int64),
+            classes=tuple(classes),
+            ids=np.asarray([f"row {row + 1}" for row in range(n)] if ids is None else ids, dtype=np.str_),
+            splits=np.asarray(["train"] * n if splits is None else splits, dtype=np.str_),
+            pixels_digest=pixel_digest(pixels) if pixels.ndim == 4 else "",
+            source=source,
+        )
+
+    @cached_property
+    def X(self) -> np.ndarray:
+        """Pixels of every row, uint8 (n, height, width, channels): a view where it can be, else a copy."""
+        return _take(self.pixels, self.pixel_rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, height, width, channels), without touching the pixels."""
+        _, height, width, channels = self.pixels.shape
+        return len(self), height, width, channels
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the content of this set: pixels, shape and order; never labels or locations."""
+        if len(self) == len(self.pixels) and _run(self.pixel_rows) == slice(0, len(self)):
+            return self.pixels_digest
+        return _rows_digest(self.pixels_digest, self.pixel_rows)
+
+    @cached_property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that have rows, in the order train, validation, test."""
+        there = set(np.unique(self.splits).tolist())
+        return tuple(name for name in SPLITS if name in there)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Split]:
+        return {name: self._split(name) for name in self.split_names}
+
+    def _split(self, name: str) -> Split:
+        rows = np.flatnonzero(self.splits == name).astype(np.int64)
+        return Split(
+            name=name,
+            y=self.y[rows],
+            classes=self.classes,
+            ids=self.ids[rows],
+            rows=rows,
+            _pixels=self.pixels,
+            _pixel_rows=self.pixel_rows[rows],
+            _pixels_digest=self.pixels_digest,
+        )
+
+    def __getitem__(self, split: str) -> Split:
+        """Return one split by its name.
+
+        Raises
+        ------
+        DataError
+            There is no such split; the message lists those there are.
+        """
+        if split not in self.split_names:
+            there = ", ".join(self.split_names) or "none"
+            raise DataError(f"{self.source} has no split {split!r}; it has: {there}")
+        return self._by_name[split]
+
+    @property
+    def train(self) -> Split:
+        """The rows to fit on."""
+        return self["train"]
+
+    @property
+    def validation(self) -> Split:
+        """The rows to choose by."""
+        return self["validation"]
+
+    @property
+    def test(self) -> Split:
+        """The rows to score once at the end."""
+        return self["test"]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        n, height, width, channels = self.shape
+        counts = "".join(f", {name} {len(self[name])}" for name in self.split_names)
+        return (
+            f"<ImageSet {self.source}: {n} images of {height}x{width}x{channels}, "
+            f"{len(self.classes)} classes{counts}>"
+        )
+
+    def select(self, rows: npt.ArrayLike) -> ImageSet:
+        """Return the set of these rows only, in the order given.
+
+        Parameters
+        ----------
+        rows : array of int of shape (k,), or of bool of shape (n,)
+        """
+        rows = np.asarray(rows)
+        if rows.dtype == np.bool_:
+            if rows.shape != (len(self),):
+                raise DataError(f"{self.source}: a mask of shape {rows.shape} for {len(self)} rows")
+            rows = np.flatnonzero(rows)
+        rows = rows.astype(np.int64).reshape(-1)
+        if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= len(self)):
+            wrong = int(rows[(rows < 0) | (rows >= len(self))][0])
+            raise DataError(f"{self.source}: row {wrong} is not one of 0 to {len(self) - 1}")
+        return replace(
+            self,
+            pixel_rows=self.pixel_rows[rows],
+            y=self.y[rows],
+            ids=self.ids[rows],
+            splits=self.splits[rows],
+        )
+
+    def _position(self, name: str) -> int:
+        if name not in self.classes:
+            raise DataError(f"{self.source} has no class {name!r}; its classes: {', '.join(self.classes)}")
+        return self.classes.index(name)
+
+    def drop(self, classes: Sequence[str]) -> ImageSet:
+        """Return the set without the rows of these classes.
+
+        Raises
+        ------
+        DataError
+            A class that is not there, or nothing would be left.
+        """
+        gone = [self._position(name) for name in classes]
+        keep = [name for name in self.classes if name not in set(classes)]
+        if not keep:
+            raise DataError(f"{self.source}: dropping {', '.join(classes)} leaves no class")
+        kept = self.select(~np.isin(self.y, gone))
+        code = np.array([keep.index(c) if c in keep else -1 for c in self.classes], dtype=np.int64)
+        return replace(kept, y=code[kept.y], classes=tuple(keep))
+
+    def with_classes(self, order: Sequence[str]) -> ImageSet:
+        """Return the same rows with the classes in this order.
+
+        Raises
+        ------
+        DataError
+            `order` does not name exactly the classes there are.
+        """
+        if sorted(order) != sorted(self.classes):
+            raise DataError(
+                f"{self.source}: classes asked for: {', '.join(order)}; classes there: "
+                f"{', '.join(self.classes)}; name each of them once, or drop those not wanted"
+            )
+        code = np.array([list(order).index(name) for name in self.classes], dtype=np.int64)
+        return replace(self, y=code[self.y], classes=tuple(order))
+
+    def binary(self, positive: str) -> ImageSet:
+        """Return the same rows as two classes: ``not <positive>`` (0) and `positive` (1)."""
+        y = (self.y == self._position(positive)).astype(np.int64)
+        return replace(self, y=y, classes=(f"not {positive}", positive))
+
+    def with_validation(self, fraction: float, seed: int = 0) -> ImageSet:
+        """Return the set with a validation split: itself where it has one, else a part of train.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the train rows, drawn class by class; at least one row of each class that has two
+            or more. 0 leaves the set as it is.
+        seed : int, default=0
+
+        Raises
+        ------
+        DataError
+            No train split to take rows from, too few rows, or a fraction that is not in [0, 1).
+        """
+        if not 0 <= fraction < 1:
+            raise DataError(f"validation fraction {fraction!r} is not in [0, 1)")
+        if fraction == 0 or "validation" in self.split_names:
+            return self
+        rows = self.train.rows
+        per_class = np.bincount(self.y[rows], minlength=len(self.classes))
+        rows = rows[per_class[self.y[rows]] > 1]
+        n_classes = int(np.count_nonzero(per_class > 1))
+        wanted = max(round(fraction * len(rows)), n_classes)
+        if n_classes == 0 or len(rows) - wanted < n_classes:
+            raise DataError(
+                f"{self.source}: {len(self.train)} train images are too few to set a fraction of "
+                f"{fraction} aside for validation; add images, or a validation split, or give fraction 0"
+            )
+        from sklearn.model_selection import train_test_split
+
+        _, chosen = train_test_split(rows, test_size=wanted, stratify=self.y[rows], random_state=seed)
+        splits = self.splits.astype("<U10")
+        splits[chosen] = "validation"
+        return replace(self, splits=splits)
