@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cnnboost.boost import headfile
-from cnnboost.boost.device import resolve_device, used_device
+from cnnboost.boost.device import resolve_device
 from cnnboost.boost.holdout import hold_out
 from cnnboost.boost.labels import class_factors, encode_labels, find_classes
-from cnnboost.boost.params import check_parameters, check_with_xgboost, xgboost_parameters
-from cnnboost.errors import DataError, DeviceError, FeatureError, TrainingError
+from cnnboost.boost.params import (
+    check_parameters,
+    check_with_xgboost,
+    count_threads,
+    draw_seed,
+    xgboost_parameters,
+)
+from cnnboost.boost.rows import Rows, refuse_non_finite
+from cnnboost.boost.trees import Trees, grow_trees, starting_scores
+from cnnboost.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
     from xgboost import Booster, DMatrix
-
-#: The probability at which boosting starts a class without training rows: less than boosting ever leaves to
-#: a class that has some, and yet above zero, so that its logarithm is finite.
-ABSENT_PROBABILITY = 1e-12
-
-#: Values looked at together when searching for NaN: the scratch memory stays at this many bytes.
-_FINITE_CHUNK = 1 << 22
 
 
 class BoostClassifier(ClassifierMixin, BaseEstimator):
@@ -118,7 +115,8 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> features = np.array([[0.1], [0.2], [0.8], [0.9]], dtype=np.float32)
-    >>> head = BoostClassifier(n_estimators=5, min_child_weight=0).fit(features, ["sad", "sad", "happy", "happy"])
+    >>> labels = ["sad", "sad", "happy", "happy"]
+    >>> head = BoostClassifier(n_estimators=5, min_child_weight=0).fit(features, labels)
     >>> head.predict([[0.15], [0.85]])
     array(['sad', 'happy'], dtype='<U5')
     >>> head.predict_proba([[0.15]]).shape, head.n_estimators_
@@ -177,8 +175,8 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: Any,
+        y: Any,
         sample_weight: ArrayLike | None = None,
         *,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
@@ -214,36 +212,36 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         TrainingError
             If XGBoost gives up.
         """
-        parameters = self.get_params(deep=False)
-        check_parameters(parameters)
-        seed = _draw_seed(self.random_state)
-        X, y = self._validated(X, y)
+        check_parameters(self.get_params(deep=False))
+        seed = draw_seed(self.random_state)
+        X, y = self._validated(X, y, reset=True)
         check_classification_targets(y)
         classes = find_classes(y, self.classes)
         codes = encode_labels(y, classes)
-        weight = self._row_weights(X, codes, classes, sample_weight)
-        watched = self._validation_rows(validation_data, classes)
-        factors = class_factors(codes, classes, self.class_weight, weight)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
+        watched = self._watched(validation_data, classes)
         if self.class_weight is not None:
-            weight = (factors[codes] if weight is None else weight * factors[codes]).astype(np.float32)
-        if weight is not None and not weight.all():
-            kept = np.flatnonzero(weight)
-            if not kept.size:
-                raise DataError("no row carries weight: sample_weight times class_weight is zero throughout")
-            X, codes, weight = X[kept], codes[kept], weight[kept]
-        rows: _Rows = (X, codes, weight)
-        watch: _Rows | None = None
+            factors = class_factors(codes, classes, self.class_weight, weight)
+            weight = (factors[codes] * (1.0 if weight is None else weight)).astype(np.float32)
+            if watched is not None:
+                watched = watched._replace(weight=factors[watched.codes].astype(np.float32))
+        rows = Rows(X, codes, weight).with_weight()
         if watched is not None:
-            watch = (*watched, factors[watched[1]] if self.class_weight is not None else None)
-        elif self.early_stopping_rounds is not None:
-            inside, outside = hold_out(X, codes, fraction=self.validation_fraction, seed=seed)
-            rows, watch = _take(rows, inside), _take(rows, outside)
-
-        self.seed_ = seed
-        self._boost(rows, watch, parameters, classes)
+            watched = watched.with_weight()
+        for part, name in ((rows, "y"), (watched, "validation_data")):
+            if part is not None and not len(part.X):
+                raise DataError(
+                    f"no row of {name} carries weight: sample_weight or class_weight is zero throughout"
+                )
+        if watched is None and self.early_stopping_rounds is not None:
+            train, held = hold_out(rows.X, rows.codes, fraction=self.validation_fraction, seed=seed)
+            rows, watched = rows.take(train), rows.take(held)
+        self._boost(rows, watched, classes, seed)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Give the probability of each class.
 
         Parameters
@@ -264,7 +262,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         # XGBoost drops the axis of a single class.
         return probabilities.reshape(len(X), len(self.classes_))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Give the most probable class.
 
         Parameters
@@ -277,8 +275,9 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,)
             Labels from `classes_`.
         """
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return labels
+        # The probabilities come first: they refuse a classifier that is not fitted.
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.take(self.classes_, best)
 
     @property
     def feature_importances_(self) -> NDArray[np.float32]:
@@ -337,5 +336,51 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         headfile.read_head(head, Path(path))
         return head
 
-    def _validated(self, X: ArrayLike, y: ArrayLike | None = None, *, name: str = "X", reset: bool = False) -> Any:
-        raise NotImplementedError
+    def _validated(self, X: Any, *y: Any, name: str = "X", reset: bool = False) -> Any:
+        """Check features (and labels, if there are any) as scikit-learn does; float32 is not copied."""
+        # What becomes infinite in float32 is named below, so NumPy's warning would say it twice.
+        with np.errstate(over="ignore"):
+            checked = validate_data(self, X, *y, dtype=np.float32, ensure_all_finite=False, reset=reset)
+        refuse_non_finite(checked[0] if y else checked, name)
+        return checked
+
+    def _watched(self, validation_data: Any, classes: NDArray[Any]) -> Rows | None:
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise DataError(f"validation_data is a {type(validation_data).__name__}; pass a tuple (X, y)")
+        X, y = self._validated(*validation_data, name="X of validation_data")
+        return Rows(X, encode_labels(y, classes, "validation_data"), None)
+
+    def _boost(self, rows: Rows, watched: Rows | None, classes: NDArray[Any], seed: int) -> None:
+        """Quantise, train and keep the result."""
+        n_threads = count_threads(self.n_jobs)
+        params = xgboost_parameters(
+            self.get_params(deep=False),
+            n_classes=len(classes),
+            seed=seed,
+            device=resolve_device(self.device),
+            n_threads=n_threads,
+        )
+        check_with_xgboost(params, self.xgb_params or {}, rows.X.shape[1])
+        scores = starting_scores(rows, len(classes))
+        if scores is not None:
+            params.setdefault("base_score", scores)
+        dtrain = rows.matrix(max_bin=self.max_bin, n_threads=n_threads)
+        dvalid = None
+        if watched is not None:
+            dvalid = watched.matrix(max_bin=self.max_bin, n_threads=n_threads, ref=dtrain)
+        trees = self._train(params, dtrain, dvalid)
+        self.classes_ = classes
+        self.seed_ = seed
+        self.booster_ = trees.booster
+        self.device_ = trees.device
+        self.best_iteration_ = trees.best_iteration
+        self.n_estimators_ = trees.best_iteration + 1
+        self.evals_result_ = trees.history
+
+    def _train(self, params: dict[str, Any], dtrain: DMatrix, dvalid: DMatrix | None) -> Trees:
+        """Grow the trees: the one place where XGBoost trains."""
+        return grow_trees(
+            params, dtrain, dvalid, rounds=self.n_estimators, patience=self.early_stopping_rounds
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def class_factors(
     if not isinstance(class_weight, Mapping):
         raise RecipeError(f"class_weight={class_weight!r} is unknown; use 'balanced', a dict or None")
     for label, weight in class_weight.items():
-        if not np.isscalar(weight) or not np.isfinite(weight) or weight < 0:
+        if not isinstance(weight, Real) or not 0 <= weight < np.inf:
             raise RecipeError(f"class_weight of {label!r} is {weight!r}; use a finite number of 0 or more")
     try:
         factors = compute_class_weight(dict(class_weight), classes=classes, y=classes)

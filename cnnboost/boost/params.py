@@ -8,12 +8,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_scalar
+from joblib import effective_n_jobs
+from sklearn.utils import check_random_state, check_scalar
 
 from cnnboost.errors import RecipeError
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
 
 #: Parameters that are handed to XGBoost under their own name: type, lowest and highest value, and whether
 #: these belong to it.
@@ -88,6 +92,12 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             raise RecipeError(f"xgb_params has {key!r}, which is a parameter of its own; use {key}=")
         if key == "booster" and value not in ("gbtree", "dart"):
             raise RecipeError(f"xgb_params has booster={value!r}; the head is trees: use 'gbtree' or 'dart'")
+    if further.get("booster") == "dart" and parameters["early_stopping_rounds"] is not None:
+        raise RecipeError(
+            "xgb_params has booster='dart', whose later rounds change the weight of earlier trees: "
+            "the best round is lost by the time it is known; use early_stopping_rounds=None or "
+            "booster='gbtree'"
+        )
 
 
 def xgboost_parameters(
@@ -124,7 +134,9 @@ def xgboost_parameters(
     }
 
 
-def check_with_xgboost(xgboost_params: Mapping[str, Any], further: Mapping[str, Any], n_features: int) -> None:
+def check_with_xgboost(
+    xgboost_params: Mapping[str, Any], further: Mapping[str, Any], n_features: int
+) -> None:
     """Let XGBoost itself judge the parameters, on no data, before the costly work begins.
 
     XGBoost trains on with a mere warning about a name that it does not know; here it is an error. Its
@@ -166,13 +178,34 @@ def check_with_xgboost(xgboost_params: Mapping[str, Any], further: Mapping[str, 
             )
 
 
-def _names(config: Any, within: bool = False) -> Iterator[str]:
-    """Yield the parameter names in a configuration: the keys of its objects called `..._param`."""
+def _names(config: Any, is_training: bool = False) -> Iterator[str]:
+    """Yield the names of the training parameters in a configuration.
+
+    They are the keys of its objects called `..._train_param`, and of `generic_param`; what describes the
+    finished model (`..._model_param`) is no parameter, but for two that are both.
+    """
     if isinstance(config, dict):
         for key, value in config.items():
-            if within and not isinstance(value, dict | list):
+            if isinstance(value, str) and (is_training or key in ("base_score", "num_parallel_tree")):
                 yield key
-            yield from _names(value, key.endswith("_param"))
+            yield from _names(value, key.endswith("_train_param") or key == "generic_param")
     elif isinstance(config, list):
         for value in config:
             yield from _names(value)
+
+
+def draw_seed(random_state: int | RandomState | None) -> int:
+    """Turn scikit-learn's `random_state` into a seed for XGBoost: an integer is taken as it is."""
+    generator = check_random_state(random_state)
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(generator.randint(np.iinfo(np.int32).max))
+
+
+def count_threads(n_jobs: int | None) -> int:
+    """Turn joblib's `n_jobs` into XGBoost's `nthread`, where 0 leaves the number to OpenMP."""
+    if n_jobs is None:
+        return 0
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
+        raise RecipeError(f"n_jobs == {n_jobs!r}, must be None, a number of threads, or -1 for all")
+    return int(effective_n_jobs(n_jobs))

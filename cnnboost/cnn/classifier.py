@@ -69,7 +69,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     model_ : keras.Model
     classes_ : ndarray, (n_classes,)
     history_ : dict of list of float
-        Loss, accuracy and learning rate by epoch; `val_...` with validation data.
+        Loss, accuracy, learning rate and seconds by epoch; `val_...` with validation data.
     input_shape_ : tuple of int
         Height, width, channels.
     pixels_ : str

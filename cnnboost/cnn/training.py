@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def train(
     Returns
     -------
     dict of list of float
-        One value per epoch for `loss`, `accuracy`, `learning_rate`, and `val_...` with validation data.
+        One value per epoch for `loss`, `accuracy`, `learning_rate`, `seconds`, and `val_...` with validation
+        data.
 
     Raises
     ------
@@ -232,8 +234,11 @@ def _keeper(
             for watcher, counters in zip(watchers, (state or {}).get("counters", []), strict=False):
                 set_counters(watcher, counters)
 
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.started = time.perf_counter()
+
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            logs = dict(logs or {})
+            logs = {**(logs or {}), "seconds": time.perf_counter() - self.started}
             if not np.isfinite(logs.get("loss", 0.0)):
                 raise TrainingError(
                     f"the loss is {logs['loss']} after epoch {epoch + 1}; lower the learning rate "

@@ -256,7 +256,7 @@ def disk_error(path: Path, error: OSError, needed: int, free: int) -> StoreError
     if error.errno in _NO_ROOM:
         return StoreError(
             f"{path} needs {needed:,} bytes and the disk gave no more ({free:,} bytes free): "
-            f"{error.strerror}. Free space, raise the quota or choose another folder; finished rows are kept."
+            f"{error.strerror}. Free space, raise the quota or choose another folder."
         )
     return StoreError(f"{path} cannot be written: {error}. Check the folder and its permissions.")
 

@@ -319,7 +319,8 @@ def _named(part: PartFile) -> Iterator[None]:
         yield
     except OSError as error:
         free = shutil.disk_usage(part.path.parent).free
-        raise disk_error(part.path, error, part.size, free) from error
+        reason = disk_error(part.path, error, part.size, free)
+        raise StoreError(f"{reason} Finished rows are kept: the same command goes on from there.") from error
 
 
 @contextmanager

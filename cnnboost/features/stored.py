@@ -7,6 +7,7 @@ import operator
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,11 @@ def export_plain(stored: Stored, path: str | os.PathLike[str]) -> Path:
         shutil.copyfile(stored.path, new)
         new.replace(target)
     except OSError as error:
-        new.unlink(missing_ok=True)
         free = shutil.disk_usage(_existing(target.parent)).free
-        raise disk_error(target, error, stored.path.stat().st_size, free) from error
+        raise disk_error(target, error, stored.X.nbytes, free) from error
+    finally:
+        with suppress(OSError):  # it is gone when all went well, and its folder may not be one
+            new.unlink()
     return target
 
 

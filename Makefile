@@ -1,0 +1,49 @@
+# Everything a fresh machine needs: Python >= 3.11, pip, make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+FER2013 ?= ../shared/data/fer2013.zip
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format wheel lock bench-line clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cnnboost needs Python >= 3.11; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/.installed ## train, cut, boost and score on handwritten digits, in under a minute
+	$(BIN)/cnnboost run digits
+
+test: $(VENV)/.installed ## run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## check format, lint, types and import direction; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## rewrite files in the house format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.installed ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+bench-line: $(VENV)/.installed ## measure speed and memory of the line against plain libraries; FER2013=path
+	$(BIN)/python tests/bench_line.py --data $(FER2013)
+
+lock: $(VENV)/.installed ## write the versions in .venv to requirements.lock
+	@{ echo "# Versions that are tested together; 'make lock' writes this file."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | grep -vi '^-e\|^cnnboost' \
+	  | sed -E 's/^(nvidia-nccl.*)$$/\1 ; platform_system == "Linux"/'; } > requirements.lock.tmp
+	mv requirements.lock.tmp requirements.lock
+
+clean: ## remove what can be made anew, but for the environment
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

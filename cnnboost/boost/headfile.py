@@ -1,0 +1,250 @@
+"""The two files of a saved head: `<name>.ubj` with the trees, `<name>.json` with everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cnnboost.errors import StoreError
+
+if TYPE_CHECKING:
+    from cnnboost.boost.classifier import BoostClassifier
+
+FORMAT = 1
+_KINDS: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float}
+#: A `.json` of a head with a thousand classes and rounds takes a few hundred kilobytes.
+_MOST_JSON_BYTES = 16 << 20
+
+
+class HeadFacts(BaseModel):
+    """What stands in the `.json` of a head."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: int
+    kind: Literal["cnnboost head"]
+    classes: list[Any]
+    classes_kind: Literal["str", "bool", "int", "float"]
+    classes_dtype: str
+    parameters: dict[str, Any]
+    n_features: int
+    feature_names: list[str] | None
+    n_estimators: int
+    best_iteration: int
+    evals_result: dict[str, dict[str, list[float]]]
+    seed: int
+    device: str
+    versions: dict[str, str]
+    ubj_sha256: str
+    ubj_bytes: int
+    facts_sha256: str
+
+
+def write_head(head: BoostClassifier, path: Path) -> Path:
+    """Write a fitted head; see `BoostClassifier.save`."""
+    ubj, sidecar = _pair(path)
+    trees = bytes(head.booster_.save_raw("ubj"))
+    classes = head.classes_.tolist()
+    kind = next((name for name, of in _KINDS.items() if all(type(label) is of for label in classes)), None)
+    if kind is None:
+        raise StoreError(
+            f"{ubj}: the classes {classes!r} cannot be saved; use labels that are all strings, all integers, "
+            "all floats or all booleans"
+        )
+    names = getattr(head, "feature_names_in_", None)
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": "cnnboost head",
+        "classes": classes,
+        "classes_kind": kind,
+        "classes_dtype": head.classes_.dtype.str if head.classes_.dtype != object else "object",
+        "parameters": _portable(head, ubj),
+        "n_features": head.n_features_in_,
+        "feature_names": None if names is None else names.tolist(),
+        "n_estimators": head.n_estimators_,
+        "best_iteration": head.best_iteration_,
+        "evals_result": head.evals_result_,
+        "seed": head.seed_,
+        "device": head.device_,
+        "versions": {name: _version(name) for name in ("cnnboost", "xgboost", "scikit-learn", "numpy")},
+        "ubj_sha256": hashlib.sha256(trees).hexdigest(),
+        "ubj_bytes": len(trees),
+    }
+    facts["facts_sha256"] = _digest(facts)
+    _write(ubj, trees)
+    _write(sidecar, (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode())
+    return ubj
+
+
+def read_head(head: BoostClassifier, path: Path) -> None:
+    """Fill a new head from its files; see `BoostClassifier.load`."""
+    import xgboost
+
+    ubj, sidecar = _pair(path)
+    facts = _read_facts(sidecar)
+    trees = _read_trees(ubj, sidecar, facts)
+    try:
+        # The bytes are those that XGBoost wrote, so they are fit for its parser, which trusts them.
+        booster = xgboost.Booster({"device": "cpu"})
+        booster.load_model(bytearray(trees))
+        model = json.loads(booster.save_config())["learner"]["learner_model_param"]
+    except xgboost.core.XGBoostError as error:
+        reason = str(error).split("Stack trace")[0].strip()
+        raise StoreError(
+            f"{ubj}: XGBoost {xgboost.__version__} cannot read the trees that XGBoost "
+            f"{facts.versions.get('xgboost', 'of unknown version')} wrote ({reason}); install that version"
+        ) from error
+    found = (int(model["num_class"]), booster.num_features(), booster.num_boosted_rounds())
+    stated = (len(facts.classes), facts.n_features, facts.n_estimators)
+    if found != stated:
+        raise StoreError(
+            f"{ubj} and {sidecar.name} are of different heads: classes, features and rounds are {found} "
+            f"in the one and {stated} in the other; save the head anew"
+        )
+    try:
+        head.set_params(**_own(facts.parameters))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{sidecar}: its parameters do not fit this version ({error})") from error
+    head.booster_ = booster
+    head.classes_ = np.array(facts.classes, dtype=facts.classes_dtype)
+    head.n_features_in_ = facts.n_features
+    if facts.feature_names is not None:
+        head.feature_names_in_ = np.array(facts.feature_names, dtype=object)
+    head.n_estimators_ = facts.n_estimators
+    head.best_iteration_ = facts.best_iteration
+    head.evals_result_ = facts.evals_result
+    head.seed_ = facts.seed
+    head.device_ = facts.device
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    ubj = path if path.suffix == ".ubj" else path.with_name(path.name + ".ubj")
+    return ubj, ubj.with_suffix(".json")
+
+
+def _read_facts(sidecar: Path) -> HeadFacts:
+    try:
+        size = sidecar.stat().st_size
+        if size > _MOST_JSON_BYTES:
+            raise StoreError(f"{sidecar} has {size} bytes, far too many for a head; it is another file")
+        document = json.loads(sidecar.read_bytes())
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{sidecar} is missing; a head is saved as .ubj and .json, keep them together"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{sidecar} is no JSON ({error}); it was damaged: save the head anew") from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{sidecar} cannot be read: {error.strerror}") from error
+    version = document.get("format") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise StoreError(f"{sidecar} has format {version}, this version reads {FORMAT}; update cnnboost")
+    try:
+        facts = HeadFacts.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the document"
+        raise StoreError(f"{sidecar} does not describe a head: {place}: {first['msg']}") from error
+    stated = {key: value for key, value in document.items() if key != "facts_sha256"}
+    if _digest(stated) != facts.facts_sha256:
+        raise StoreError(f"{sidecar} was altered after it was written (checksum); save the head anew")
+    if facts.format != FORMAT or not all(
+        type(label) is _KINDS[facts.classes_kind] for label in facts.classes
+    ):
+        raise StoreError(f"{sidecar} contradicts itself in format or classes_kind; save the head anew")
+    return facts
+
+
+def _read_trees(ubj: Path, sidecar: Path, facts: HeadFacts) -> bytes:
+    try:
+        size = ubj.stat().st_size
+        if size != facts.ubj_bytes:
+            raise StoreError(
+                f"{ubj} has {size} bytes where {sidecar.name} states {facts.ubj_bytes}: truncated or "
+                "altered; save the head anew"
+            )
+        trees = ubj.read_bytes()
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{ubj} is missing; a head is saved as .ubj and .json, keep them together"
+        ) from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{ubj} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(trees).hexdigest() != facts.ubj_sha256:
+        raise StoreError(f"{ubj} does not match the checksum in {sidecar.name}: altered; save the head anew")
+    return trees
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror}; see the disk and its rights"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _portable(head: BoostClassifier, ubj: Path) -> dict[str, Any]:
+    """Turn the parameters into what JSON can hold; `_own` turns them back."""
+    parameters = head.get_params(deep=False)
+    if isinstance(parameters["random_state"], np.random.RandomState):
+        # Its state is spent; the seed that was drawn from it grows the same trees again.
+        parameters["random_state"] = head.seed_
+    if isinstance(parameters["class_weight"], Mapping):
+        # The keys of a JSON object are strings only.
+        parameters["class_weight"] = [[label, factor] for label, factor in parameters["class_weight"].items()]
+    for name, value in parameters.items():
+        try:
+            parameters[name] = json.loads(json.dumps(value, default=_plain, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise StoreError(
+                f"{ubj}: parameter {name}={value!r} cannot be saved as JSON ({error})"
+            ) from error
+    return parameters
+
+
+def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    own = dict(parameters)
+    if isinstance(own.get("class_weight"), list):
+        own["class_weight"] = dict(own["class_weight"])
+    return own
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping | range):
+        return dict(value) if isinstance(value, Mapping) else list(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,87 @@
+"""Rows to train on or to watch: features, class numbers, weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnboost.errors import FeatureError
+
+if TYPE_CHECKING:
+    from xgboost import QuantileDMatrix
+
+#: Values looked at together in the search for NaN, so that its scratch memory stays small.
+_CHUNK = 1 << 22
+
+
+class Rows(NamedTuple):
+    """Rows of a training or a validation set.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, d), float32
+        Features.
+    codes : ndarray of shape (n,)
+        Class numbers.
+    weight : ndarray of shape (n,) or None
+        Weights; None for 1 throughout.
+    """
+
+    X: NDArray[np.float32]
+    codes: NDArray[np.intp]
+    weight: NDArray[np.float32] | None
+
+    def take(self, where: NDArray[np.intp]) -> Rows:
+        """Copy the rows with these numbers."""
+        return Rows(self.X[where], self.codes[where], None if self.weight is None else self.weight[where])
+
+    def with_weight(self) -> Rows:
+        """Leave out the rows of weight 0, which XGBoost would still use to place its histogram bins."""
+        if self.weight is None or self.weight.all():
+            return self
+        return self.take(np.flatnonzero(self.weight))
+
+    def matrix(self, *, max_bin: int, n_threads: int, ref: QuantileDMatrix | None = None) -> QuantileDMatrix:
+        """Quantise the rows for XGBoost, with the bins of `ref` if there is one."""
+        from xgboost import QuantileDMatrix
+
+        return QuantileDMatrix(
+            self.X, label=self.codes, weight=self.weight, max_bin=max_bin, nthread=n_threads, ref=ref
+        )
+
+
+def refuse_non_finite(X: NDArray[np.float32], name: str) -> None:
+    """Raise at the first value that is NaN or infinite.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Features.
+    name : str
+        What to call them in the error.
+
+    Raises
+    ------
+    FeatureError
+        With row, column and remedy.
+
+    Examples
+    --------
+    >>> refuse_non_finite(np.array([[1.0, np.nan]]), "X")
+    Traceback (most recent call last):
+        ...
+    cnnboost.errors.FeatureError: X is NaN at row 0, column 1; leave that row out or impute it
+    """
+    step = max(1, _CHUNK // max(1, X.shape[1]))
+    for start in range(0, len(X), step):
+        finite = np.isfinite(X[start : start + step])
+        if finite.all():
+            continue
+        row, column = (int(place) for place in np.argwhere(~finite)[0])
+        value = X[start + row, column]
+        kind = "NaN" if np.isnan(value) else "infinite (inf), or too large for float32,"
+        raise FeatureError(
+            f"{name} is {kind} at row {start + row}, column {column}; leave that row out or impute it"
+        )

@@ -1,0 +1,118 @@
+"""Trees: one run of XGBoost, and what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cnnboost.boost.device import used_device
+from cnnboost.errors import DeviceError, TrainingError
+
+if TYPE_CHECKING:
+    from xgboost import Booster, DMatrix
+
+    from cnnboost.boost.rows import Rows
+
+#: The probability at which boosting starts a class without training rows: less than boosting ever leaves to
+#: a class that has some, and yet above zero, so that its logarithm is finite.
+ABSENT_PROBABILITY = 1e-12
+
+
+class Trees(NamedTuple):
+    """What a run of XGBoost gave.
+
+    Attributes
+    ----------
+    booster : xgboost.Booster
+        The trees up to the best round.
+    best_iteration : int
+        Index of that round.
+    history : dict
+        `{"validation": {"mlogloss": [...]}}` over all rounds trained; empty if none was watched.
+    device : str
+        Where the trees were grown, as XGBoost's configuration says.
+    """
+
+    booster: Booster
+    best_iteration: int
+    history: dict[str, dict[str, list[float]]]
+    device: str
+
+
+def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
+    """Give the scores from which boosting starts when a class has no rows, None when each has some.
+
+    XGBoost estimates them well from the share of each class, but gives a class without rows so much that
+    boosting can push other classes below it.
+    """
+    totals = np.bincount(rows.codes, weights=rows.weight, minlength=n_classes).astype(np.float64)
+    if totals.all():
+        return None
+    scores: list[float] = np.log(np.maximum(totals / totals.sum(), ABSENT_PROBABILITY)).tolist()
+    return scores
+
+
+def grow_trees(
+    params: dict[str, Any], dtrain: DMatrix, dvalid: DMatrix | None, *, rounds: int, patience: int | None
+) -> Trees:
+    """Run XGBoost.
+
+    Parameters
+    ----------
+    params : dict
+        For `xgboost.train`; `params["device"]` is where it must run.
+    dtrain, dvalid : xgboost.DMatrix
+        Rows to train on, and to watch if there are any.
+    rounds : int
+        Boosting rounds.
+    patience : int or None
+        Rounds without improvement on `dvalid` after which to stop.
+
+    Returns
+    -------
+    Trees
+        The booster is set to the CPU, where predictions on NumPy arrays belong: one that is set to a GPU
+        would copy them there.
+
+    Raises
+    ------
+    DeviceError
+        If XGBoost worked on another device.
+    TrainingError
+        If XGBoost gave up.
+    """
+    import xgboost
+
+    history: dict[str, Any] = {}
+    stops_early = patience is not None and dvalid is not None
+    try:
+        booster = xgboost.train(
+            params,
+            dtrain,
+            num_boost_round=rounds,
+            evals=[] if dvalid is None else [(dvalid, "validation")],
+            early_stopping_rounds=patience if stops_early else None,
+            evals_result=history,
+            verbose_eval=False,
+        )
+    except xgboost.core.XGBoostError as error:
+        reason = str(error).split("Stack trace")[0].strip()
+        raise TrainingError(
+            f"XGBoost gave up on {dtrain.num_row()} rows of {dtrain.num_col()} features on "
+            f"{params['device']}: {reason}"
+        ) from error
+    device = used_device(booster)
+    if device != params["device"]:
+        raise DeviceError(
+            f"the trees were to grow on {params['device']}, but XGBoost used {device}; "
+            "free that GPU or use device='cpu'"
+        )
+    trained = booster.num_boosted_rounds()
+    best = booster.best_iteration if stops_early else trained - 1
+    if best + 1 < trained:
+        # A slice is what every user of the booster then sees: exporters know nothing of a best iteration.
+        booster = booster[: best + 1]
+    booster.set_param({"device": "cpu"})
+    plain = {name: {metric: list(values) for metric, values in log.items()} for name, log in history.items()}
+    return Trees(booster, best, plain, device)

@@ -1,0 +1,13 @@
+"""The command line: parse, call one function of the line, print one result."""
+
+from __future__ import annotations
+
+from cnnboost.cli.commands import app
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+__all__ = ["app", "main"]

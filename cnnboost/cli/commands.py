@@ -1,0 +1,296 @@
+"""The commands. Each parses, calls one function of the line, and prints one result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import cnnboost
+from cnnboost.cli import console, tables
+from cnnboost.cli.options import (
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelOption,
+    ModelsOption,
+    OnBad,
+    OnBadOption,
+    PixelsOption,
+    QuietOption,
+    RecipeOption,
+    ReportsOption,
+    SetOption,
+)
+
+app = typer.Typer(
+    name="cnnboost",
+    help="Cut a trained Keras CNN, train XGBoost on its features, and measure what that bought.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_MODELS, _REPORTS = Path("models"), Path("reports")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cnnboost {cnnboost.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _job(
+    recipe: str | None,
+    overrides: list[str] | None,
+    quiet: bool,
+    on_bad: OnBad = OnBad.stop,
+    pixels: Any = None,
+    **facts: Any,
+) -> Any:
+    """Make the job of a command; the recipe is read before anything slow is imported."""
+    from cnnboost.recipe import load_recipe
+
+    console.notes(quiet)
+    read = load_recipe(recipe, overrides or ())
+    console.load_keras()
+    from cnnboost.line import Job
+
+    return Job(
+        recipe=read,
+        on_bad=on_bad.value,
+        pixels=pixels.value if pixels else None,
+        progress=console.progress(quiet),
+        **facts,
+    )
+
+
+@app.command()
+@console.guarded
+def inspect(
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read the images and audit them: counts, duplicates, contradicting labels, constant images."""
+    job = _job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    from cnnboost import line
+
+    found = line.inspect(job)
+    document = {**found.audit, "written": [str(p) for p in (found.path, *found.figures)]}
+    console.emit(document, as_json, lambda out: tables.show_audit(out, document))
+
+
+@app.command()
+@console.guarded
+def train(
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train the CNN; a training that was killed continues at its last finished epoch."""
+    job = _job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports, force=force)
+    from cnnboost import line
+
+    trained = line.train(job)
+    history = {name: values[-1] for name, values in trained.facts["history"].items()}
+    document = {
+        "recipe": job.recipe.name,
+        "model": str(trained.path),
+        "cached": trained.cached,
+        "epochs": len(trained.facts["history"]["loss"]),
+        "fit_seconds": trained.facts["fit_seconds"],
+        "last_epoch": history,
+        "classes": trained.facts["classes"],
+    }
+    console.emit(document, as_json, lambda out: tables.show_training(out, document))
+
+
+@app.command()
+@console.guarded
+def layers(
+    model: ModelOption = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List the layers where the CNN can be cut: name, Keras name, width."""
+    job = _job(recipe, overrides, quiet, data=data, models=models, reports=reports, model=model)
+    from cnnboost import line
+
+    found = [vars(layer) for layer in line.layers_of(job)]
+    console.emit({"layers": found}, as_json, lambda out: tables.show_layers(out, found))
+
+
+@app.command()
+@console.guarded
+def extract(
+    model: ModelOption = None,
+    pixels: PixelsOption = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="train, validation, test; repeatable.", show_default="all")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write plain .npy files to this folder.")] = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Extract features into the store, all layers in one pass; trains the CNN first if need be."""
+    job = _job(
+        recipe, overrides, quiet, on_bad, pixels,
+        data=data, models=models, reports=reports, force=force, model=model,
+    )  # fmt: skip
+    from cnnboost import line
+    from cnnboost.line.extraction import export_plain
+
+    extracted = line.extract(job, layer, split)
+    rows = [
+        {
+            "split": name,
+            "layer": place,
+            "rows": stored.spec.rows,
+            "width": stored.spec.width,
+            "path": str(stored.path),
+            "cached": stored.cached,
+            "resumed_from": stored.resumed_from,
+        }
+        for name, part in extracted.items()
+        for place, stored in part.stored.items()
+    ]
+    plain = [str(path) for path in export_plain(extracted, out)] if out else []
+    console.emit({"features": rows, "written": plain}, as_json, lambda o: tables.show_features(o, rows, plain))
+
+
+@app.command("fit-boost")
+@console.guarded
+def fit_boost(
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")] = None,
+    device: DeviceOption = None,
+    mode: Annotated[str, typer.Option("--mode", help="plain: XGBoost on the features of the train split.")] = "plain",
+    model: ModelOption = None,
+    pixels: PixelsOption = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit the boosted head at one layer; trains and extracts first if need be."""
+    job = _job(
+        recipe, overrides, quiet, on_bad, pixels,
+        data=data, models=models, reports=reports, force=force, model=model,
+    )  # fmt: skip
+    from cnnboost import line
+
+    head = line.fit_boost(job, layer, mode=mode, device=device)
+    document = {
+        "recipe": job.recipe.name,
+        "layer": head.layer,
+        "mode": head.mode,
+        "path": str(head.path),
+        "cached": head.cached,
+        "device": head.boost.device_,
+        "rounds": head.boost.n_estimators_,
+        "rows": head.details["rows"],
+        "width": head.details["width"],
+        "fit_seconds": head.details["fit_seconds"],
+        "classes": [str(name) for name in head.boost.classes_],
+    }
+    console.emit(document, as_json, lambda out: tables.show_head(out, document))
+
+
+@app.command()
+@console.guarded
+def evaluate(
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="validation or test.", show_default="test where there is one, else validation"),
+    ] = None,
+    device: DeviceOption = None,
+    model: ModelOption = None,
+    pixels: PixelsOption = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test."""
+    job = _job(
+        recipe, overrides, quiet, on_bad, pixels, data=data, models=models, reports=reports, model=model
+    )
+    from cnnboost import line
+
+    _show_scores(line.evaluate(job, layer, split=split, device=device), as_json)
+
+
+@app.command()
+@console.guarded
+def run(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe file or name.", show_default="digits")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A few images, one epoch: does it work at all?")] = False,
+    device: DeviceOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Walk the whole line: train, extract, boost at every layer of the recipe, score."""
+    job = _job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    from cnnboost import line
+
+    _show_scores(line.evaluate(line.smoke(job) if smoke else job, device=device), as_json)
+
+
+def _show_scores(evaluated: Any, as_json: bool) -> None:
+    document = {**evaluated.metrics, "written": [str(p) for p in (evaluated.path, *evaluated.figures)]}
+    console.emit(document, as_json, lambda out: tables.show_scores(out, document))

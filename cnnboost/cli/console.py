@@ -1,0 +1,177 @@
+"""What the user sees: notes and progress on stderr, the result on stdout, errors without tracebacks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cnnboost.errors import CnnboostError, LayerError, RecipeError
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, soft_wrap=True)
+
+FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def guarded(command: Command) -> Command:
+    """Turn what a user can cause into one line and an exit status.
+
+    Parameters
+    ----------
+    command : callable
+
+    Returns
+    -------
+    callable
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (RecipeError, LayerError) as error:
+            _fail(str(error), BAD_USAGE, error)
+        except CnnboostError as error:
+            _fail(str(error), FAILED, error)
+        except KeyboardInterrupt as error:
+            _fail("stopped; what was finished is kept, the same command continues there", INTERRUPTED, error)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            _fail(f"{place}{error.strerror or error}", FAILED, error)
+
+    return run  # type: ignore[return-value]
+
+
+def _fail(message: str, status: int, error: BaseException) -> None:
+    label = "stopped" if status == INTERRUPTED else "error"
+    text = message.removeprefix("stopped; ")
+    stderr.print(f"[bold red]{label}:[/] ", end="")
+    stderr.print(text, markup=False)
+    if os.environ.get("CNNBOOST_TRACEBACK"):
+        raise error
+    raise typer.Exit(status)
+
+
+def notes(quiet: bool) -> None:
+    """Show the library's log on stderr.
+
+    Parameters
+    ----------
+    quiet : bool
+        Warnings only.
+    """
+    logger = logging.getLogger("cnnboost")
+    for handler in [h for h in logger.handlers if isinstance(h, _Notes)]:
+        logger.removeHandler(handler)
+    logger.addHandler(_Notes())
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    logging.captureWarnings(True)
+    warnings = logging.getLogger("py.warnings")
+    if not any(isinstance(h, _Notes) for h in warnings.handlers):
+        warnings.addHandler(_Notes())
+        warnings.propagate = False
+
+
+class _Notes(logging.Handler):
+    """One line per record, in the colour of its level; a warning's source line is left out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.name == "py.warnings":
+            text = text.strip().splitlines()[0].split("Warning: ", 1)[-1]
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        stderr.print(text, style=style, markup=False)
+
+
+def progress(quiet: bool) -> Callable[[str, str], Any]:
+    """Make the line's progress factory: a bar with rate and time left on a terminal.
+
+    Parameters
+    ----------
+    quiet : bool
+
+    Returns
+    -------
+    callable
+    """
+
+    @contextmanager
+    def bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{{task.fields[rate]}} {unit}s/s"),
+            TimeRemainingColumn(),
+        )
+        disabled = quiet or not stderr.is_terminal
+        with Progress(*columns, console=stderr, disable=disabled, transient=True) as shown:
+            task = shown.add_task(what, total=None, rate="")
+
+            def report(done: int, total: int) -> None:
+                speed = shown.tasks[0].speed if shown.tasks else None
+                shown.update(task, completed=done, total=total, rate=f"{speed:,.1f}" if speed else "")
+
+            yield report
+
+    return bar
+
+
+def emit(document: Any, as_json: bool, show: Callable[[Console], None]) -> None:
+    """Print the one result of a command.
+
+    Parameters
+    ----------
+    document : JSON-able
+    as_json : bool
+        The document itself; else what `show` prints.
+    show : callable
+    """
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    else:
+        show(stdout)
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print while they load from the user's terminal; show it if they fail."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sink.seek(0)
+            os.write(saved, sink.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def load_keras() -> None:
+    """Import Keras and its backend without their chatter."""
+    with quiet_import():
+        import keras
+
+        # The backend prints once more when it is first used.
+        with contextlib.suppress(ImportError):
+            keras.ops.zeros(1)

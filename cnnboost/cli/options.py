@@ -1,0 +1,63 @@
+"""The options that commands share, each stated once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Pixels(str, Enum):
+    """Ranges of pixels that a model may expect."""
+
+    unit = "unit"
+    raw = "raw"
+    symmetric = "symmetric"
+
+
+class OnBad(str, Enum):
+    """What to do about images that cannot be read."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+RecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", "-r", help="A recipe file, or the name of a packaged one.", show_default="digits"),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Folder, .zip, fer2013.csv, .npz, CIFAR-10 folder, or 'digits'. Else CNNBOOST_DATA."
+    ),
+]
+ModelsOption = Annotated[Path, typer.Option("--models", help="Folder for CNNs, features and heads.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder for scores and figures.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key of the recipe: cnn.epochs=5."),
+]
+OnBadOption = Annotated[
+    OnBad, typer.Option("--on-bad", help="Unreadable images: stop, or skip and list them in bad_inputs.csv.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Redo this step though its output is up to date.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes; warnings stay.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="A trained .keras or .h5 file, in place of the recipe's CNN."),
+]
+PixelsOption = Annotated[
+    Pixels | None,
+    typer.Option(
+        "--pixels",
+        help="Pixels that --model expects: unit 0..1, raw 0..255, symmetric -1..1.",
+        show_default="raw where the model rescales, else unit",
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's")
+]

@@ -1,0 +1,157 @@
+"""Results as people read them: one function per command, from the command's JSON document to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+    return table
+
+
+def _written(out: Console, paths: Sequence[str]) -> None:
+    if paths:
+        out.print("\nwrote " + "\n      ".join(paths), markup=False)
+
+
+def show_scores(out: Console, document: dict[str, Any]) -> None:
+    """Print CNN and heads side by side.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `evaluate` or `run`.
+    """
+    numbers = ["accuracy", "95 % interval", "macro F1", "log-loss", "calibration", "fit s", "McNemar p", "published"]
+    published = document["published"]
+    confidence = document["recipe_facts"]["evaluate"]["confidence"]
+    numbers[1] = f"{confidence:.0%} interval"
+    table = _table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
+    known = {None: published["cnn"], **published["layers"]} if published else {}
+    rows = [(None, "CNN softmax", document["cnn"])]
+    rows += [(row["layer"], f"XGBoost at {row['layer']}", row) for row in document["heads"]]
+    for layer, title, row in rows:
+        scores = row["scores"]
+        low, high = scores["accuracy"]["interval"]
+        seconds = row["fit_seconds"]
+        cells = [
+            title,
+            f"{scores['accuracy']['value']:.2%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{scores['macro_f1']['value']:.4f}",
+            f"{scores['log_loss']['value']:.4f}",
+            f"{scores['calibration_error']['value']:.4f}",
+            "-" if seconds is None else f"{seconds:.1f}",
+            f"{row['against_cnn']['p_value']:.3g}" if layer else "-",
+        ]
+        if published:
+            cells.append(f"{known[layer]:.2%}" if known.get(layer) is not None else "-")
+        table.add_row(*cells)
+    split, n = document["split"], document["images"][document["split"]]
+    note = "" if "test" in document["images"] else " (the source has no test split)"
+    out.print(f"{document['title'] or document['recipe']}: scores on {split}, {n:,} images{note}", markup=False)
+    out.print(table)
+    if published:
+        out.print(f"published: {published['source']}", markup=False)
+    _written(out, document["written"])
+
+
+def show_audit(out: Console, document: dict[str, Any]) -> None:
+    """Print an audit.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `inspect`.
+    """
+    counts = document["counts"]
+    table = _table("class", *counts, numbers=list(counts))
+    for name in document["classes"]:
+        table.add_row(name, *(f"{split[name]:,}" for split in counts.values()))
+    table.add_row("all", *(f"{sum(split.values()):,}" for split in counts.values()), style="bold")
+    height, width, channels = document["shape"]
+    out.print(f"{document['source']}: {height}x{width}, {'grey' if channels == 1 else 'RGB'}", markup=False)
+    out.print(table)
+    for kind in ("exact", "mirrored"):
+        found = document["duplicates"][kind]
+        out.print(
+            f"{kind} duplicates: {found['groups']:,} groups, {found['surplus']:,} surplus images, "
+            f"{found['across_splits']:,} groups across splits, {found['contradicting']:,} with contradicting labels"
+        )
+    out.print(f"constant images: {len(document['constant']):,}")
+    _written(out, document["written"])
+
+
+def show_training(out: Console, document: dict[str, Any]) -> None:
+    """Print how a training ended.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `train`.
+    """
+    last = document["last_epoch"]
+    parts = [f"{document['epochs']} epochs, {document['fit_seconds']:.0f} s", f"accuracy {last['accuracy']:.2%}"]
+    if "val_accuracy" in last:
+        parts.append(f"validation {last['val_accuracy']:.2%}")
+    out.print(", ".join(parts))
+    _written(out, [document["model"]])
+
+
+def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
+    """Print where a CNN can be cut.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    layers : sequence of dict
+    """
+    table = _table("layer", "Keras name", "kind", "width", numbers=["width"])
+    for layer in layers:
+        table.add_row(layer["name"], layer["keras_name"], layer["kind"], f"{layer['width']:,}")
+    out.print(table)
+
+
+def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[str]) -> None:
+    """Print what features there are now.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    rows : sequence of dict
+    plain : sequence of str
+        Paths of plain copies.
+    """
+    table = _table("split", "layer", "rows", "width", "state", "file", numbers=["rows", "width"])
+    for row in rows:
+        state = "up to date" if row["cached"] else "continued" if row["resumed_from"] else "extracted"
+        table.add_row(row["split"], row["layer"], f"{row['rows']:,}", f"{row['width']:,}", state, row["path"])
+    out.print(table)
+    _written(out, plain)
+
+
+def show_head(out: Console, document: dict[str, Any]) -> None:
+    """Print what head there is now.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `fit-boost`.
+    """
+    out.print(
+        f"{document['layer']} ({document['mode']}): {document['rounds']} rounds on "
+        f"{document['rows']:,} x {document['width']:,} features, {document['fit_seconds']:.1f} s "
+        f"on {document['device']}{', up to date' if document['cached'] else ''}"
+    )
+    _written(out, [document["path"]])

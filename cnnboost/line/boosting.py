@@ -1,0 +1,157 @@
+"""features -> head: XGBoost on the features of the train split."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnnboost.boost import BoostClassifier, resolve_device
+from cnnboost.errors import RecipeError, StoreError
+from cnnboost.line.extraction import extract
+from cnnboost.line.files import digest_of
+from cnnboost.line.job import Job, labelled_digest
+from cnnboost.line.training import Trained, train
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+MODES = ("plain",)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted head and its files.
+
+    Attributes
+    ----------
+    layer, mode : str
+    boost : BoostClassifier
+        Fitted; `classes_` are class names in the order of the images'.
+    path : Path
+        The `.ubj` file.
+    details : dict
+        `made_from`, `layer`, `mode`, `rows`, `width`, `fit_seconds`.
+    cached : bool
+        Whether it was there already.
+    """
+
+    layer: str
+    mode: str
+    boost: BoostClassifier
+    path: Path
+    details: dict[str, Any]
+    cached: bool
+
+
+def fit_boost(
+    job: Job,
+    layer: str | None = None,
+    *,
+    mode: str = "plain",
+    device: str | None = None,
+    trained: Trained | None = None,
+) -> Head:
+    """Bring the head at one layer up to date; the CNN and the features it needs too.
+
+    Parameters
+    ----------
+    job : Job
+    layer : str, optional
+        Default: the recipe's.
+    mode : {"plain"}
+        `plain`: XGBoost on the features of the train split.
+    device : {"auto", "cpu", "cuda", "cuda:N"}, optional
+        Default: the recipe's.
+    trained : Trained, optional
+        The CNN, where the caller has it.
+
+    Returns
+    -------
+    Head
+
+    Raises
+    ------
+    CnnboostError
+        If images, layer or device are at fault.
+    """
+    layer = layer or job.recipe.cut.layer
+    if mode not in MODES:
+        raise RecipeError(f"mode={mode!r}: there is no such mode; there are: {', '.join(MODES)}")
+    wanted = device or job.recipe.boost.device
+    resolved = resolve_device(wanted)
+    # --force redoes this arrow alone: what it needs is only brought up to date.
+    needs = replace(job, force=False)
+    trained = trained or train(needs)
+    found = extract(needs, [layer], ["train"], trained=trained)["train"]
+    stored = found.stored[layer]
+    made_from = digest_of(
+        {
+            "format": FORMAT,
+            "features": stored.spec.key,
+            "labels": labelled_digest(found.split),
+            "boost": {k: v for k, v in job.recipe.boost.model_dump(mode="json").items() if k != "device"},
+            "mode": mode,
+        }
+    )
+    path = job.models_dir / "heads" / f"{layer.replace('/', '.')}-{mode}.ubj"
+    if not job.force and path.is_file():
+        head = _there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
+        if head:
+            return head
+    log.info("fit %s on %d x %d features, %s", layer, *stored.X.shape, resolved)
+    boost = estimator(job, device=wanted)
+    with job.progress(f"fit {layer}", "round") as report:
+        started = time.perf_counter()
+        boost.fit(stored.X, found.split.labels)
+        seconds = time.perf_counter() - started
+        report(boost.n_estimators_, boost.n_estimators_)
+    details = {
+        "made_from": made_from,
+        "layer": layer,
+        "mode": mode,
+        "rows": int(stored.X.shape[0]),
+        "width": int(stored.X.shape[1]),
+        "fit_seconds": round(seconds, 3),
+    }
+    boost.save(path, details=details)
+    return Head(layer, mode, boost, path, details, False)
+
+
+def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
+    """Return the recipe's head, unfitted.
+
+    Parameters
+    ----------
+    job : Job
+    device : str, optional
+        In place of the recipe's.
+
+    Returns
+    -------
+    BoostClassifier
+    """
+    facts = job.recipe.boost.model_dump()
+    seed, params = facts.pop("seed"), facts.pop("xgb_params")
+    facts["device"] = device or facts["device"]
+    return BoostClassifier(
+        **facts, classes=list(job.images.classes), random_state=seed, xgb_params=params or None
+    )
+
+
+def _there(path: Path, layer: str, mode: str, made_from: str, device: str | None) -> Head | None:
+    """Return the head on disk if it is the one that is wanted."""
+    try:
+        boost = BoostClassifier.load(path)
+    except StoreError as error:
+        log.warning("%s; it is fitted anew", error)
+        return None
+    details = boost.details_
+    if details.get("made_from") != made_from:
+        return None
+    if device is not None and boost.device_.split(":")[0] != device.split(":")[0]:
+        return None
+    log.info("%s is up to date (fitted on %s)", path, boost.device_)
+    return Head(layer, mode, boost, path, details, True)

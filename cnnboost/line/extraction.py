@@ -1,0 +1,177 @@
+"""CNN -> features: any number of layers in one pass over the images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.model_file import check_model, read_model
+from cnnboost.errors import ModelError
+from cnnboost.features.cut import Cut, CutLayer
+from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
+from cnnboost.images import Split
+from cnnboost.line.job import Job
+from cnnboost.line.training import Trained, train
+
+log = logging.getLogger("cnnboost")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features of one split.
+
+    Attributes
+    ----------
+    split : Split
+    stored : dict of str to Stored
+        By layer.
+    """
+
+    split: Split
+    stored: dict[str, Stored]
+
+
+def layers_of(job: Job) -> list[CutLayer]:
+    """List the layers where the CNN can be cut; a given model file needs no images for it.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    list of CutLayer
+    """
+    model = read_model(job.model) if job.model is not None else train(job).cnn.model_
+    return Cut(check_model(model, str(job.model))).layers
+
+
+def extract(
+    job: Job,
+    layers: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    *,
+    trained: Trained | None = None,
+) -> dict[str, Extracted]:
+    """Bring the features of some layers and splits up to date.
+
+    Parameters
+    ----------
+    job : Job
+    layers : sequence of str, optional
+        Default: those of the recipe.
+    splits : sequence of str, optional
+        Default: all there are.
+    trained : Trained, optional
+        The CNN, where the caller has it.
+
+    Returns
+    -------
+    dict of str to Extracted
+        By split.
+
+    Raises
+    ------
+    LayerError
+        If the CNN has no such layer.
+    DataError
+        If the images have no such split.
+    FeatureError, StoreError
+        If the features are not finite, or the disk does not hold them.
+    """
+    chosen = [job.images[name] for name in splits or job.images.split_names]
+    trained = trained or train(job)
+    cut = Cut(trained.cnn.model_)
+    places = [cut.find(name) for name in dict.fromkeys(layers or job.recipe.cut.layers)]
+    store = FeatureStore(job.models_dir / "features")
+    digests = {place.name: cut.digest(place.name) for place in places}
+    return {split.name: _extract(job, split, cut, places, digests, store, trained) for split in chosen}
+
+
+def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
+    """Write features and labels as plain `.npy` files.
+
+    Parameters
+    ----------
+    extracted : dict of str to Extracted
+    out : Path
+        Folder: `<split>-<layer>.npy`, and `<split>-labels.npy` with class names.
+
+    Returns
+    -------
+    list of Path
+    """
+    written = []
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in extracted.items():
+        for layer, stored in part.stored.items():
+            written.append(FeatureStore.export_plain(stored, out / f"{name}-{layer.replace('/', '.')}.npy"))
+        labels = out / f"{name}-labels.npy"
+        temporary = out / f".{name}-labels.tmp"
+        with temporary.open("wb") as file:
+            np.save(file, part.split.labels, allow_pickle=False)
+        written.append(temporary.replace(labels))
+    return written
+
+
+def _extract(
+    job: Job,
+    split: Split,
+    cut: Cut,
+    places: Sequence[CutLayer],
+    digests: dict[str, str],
+    store: FeatureStore,
+    trained: Trained,
+) -> Extracted:
+    _check_input(job, split, trained)
+    cnn = trained.cnn
+    specs = [
+        FeatureSpec(
+            layer=place.name,
+            trunk=digests[place.name],
+            width=place.width,
+            pixels=cnn.pixels_,
+            images=split.digest,
+            rows=len(split),
+        )
+        for place in places
+    ]
+    trunks: dict[tuple[int, ...], Inference] = {}
+
+    def compute(start: int, stop: int, wanted: Sequence[int]) -> Sequence[np.ndarray]:
+        key = tuple(wanted)
+        if key not in trunks:
+            trunks[key] = Inference(cut.trunk([places[i].name for i in key]), cnn.pixels_)
+        return trunks[key](split.part(start, stop))
+
+    with job.progress(f"extract {split.name}", "image") as report:
+        stored = store.extract(
+            specs,
+            compute,
+            chunk=CHUNKS[-1],
+            ids=split.ids,
+            details={"split": split.name, "recipe": job.recipe.name},
+            force=job.force,
+            progress=report,
+            on_wait=lambda path: log.info("another process is making %s; waiting for it", path),
+        )
+    for place, result in zip(places, stored, strict=True):
+        if result.cached:
+            log.info("%s of %s is up to date (%s)", place.name, split.name, result.path)
+        elif result.resumed_from:
+            log.info("%s of %s continued at image %d", place.name, split.name, result.resumed_from)
+    return Extracted(split, {place.name: result for place, result in zip(places, stored, strict=True)})
+
+
+def _check_input(job: Job, split: Split, trained: Trained) -> None:
+    want = trained.cnn.input_shape_
+    if any(w not in (None, g) for g, w in zip(split.shape[1:], want, strict=True)):
+        raise ModelError(
+            f"{trained.path} takes images of {'x'.join(map(str, want))}, those of {job.source} are "
+            f"{'x'.join(map(str, split.shape[1:]))}; set data.size and data.channels of the recipe"
+        )

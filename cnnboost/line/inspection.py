@@ -1,0 +1,64 @@
+"""images -> audit: what is in the data, before anything is trained on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnboost.evaluation.plots import plot_class_distribution, plot_contact_sheet, save_figure
+from cnnboost.images.audit import audit
+from cnnboost.line.files import write_json
+from cnnboost.line.job import Job
+
+PER_CLASS = 12
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """An audit and where it was written.
+
+    Attributes
+    ----------
+    audit : dict
+        What `audit.json` holds.
+    path : Path
+    figures : list of Path
+        Class distribution; contact sheet.
+    """
+
+    audit: dict[str, Any]
+    path: Path
+    figures: list[Path]
+
+
+def inspect(job: Job) -> Inspected:
+    """Audit the images and draw their class distribution and a contact sheet.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    Inspected
+    """
+    images = job.images
+    with job.progress("audit", "image") as report:
+        found = audit(images)
+        report(len(images), len(images))
+    facts = {"recipe": job.recipe.name, "shape": list(images.shape[1:]), **found.to_dict()}
+    path = write_json(job.reports_dir / "audit.json", facts)
+    folder = job.reports_dir / "figures"
+    distribution = save_figure(plot_class_distribution(found.counts), folder / "class-distribution.png")
+    rng = np.random.default_rng(job.recipe.data.seed)
+    rows = []
+    for code in range(len(images.classes)):
+        mine = np.flatnonzero(images.y == code)
+        rows.append(np.sort(rng.choice(mine, size=min(PER_CLASS, len(mine)), replace=False)))
+    chosen = images.select(np.concatenate(rows))
+    labels = np.asarray(images.classes)[chosen.y]
+    sheet = save_figure(plot_contact_sheet(chosen.X, labels, columns=PER_CLASS), folder / "contact-sheet.png")
+    return Inspected(facts, path, [distribution, sheet])

@@ -1,0 +1,173 @@
+"""Job: one recipe, its images, and the folders its outputs go to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cnnboost.errors import DataError
+from cnnboost.images import ImageSet, Split, load_images
+from cnnboost.line.files import digest_of, write_text
+from cnnboost.recipe import Recipe
+
+log = logging.getLogger("cnnboost")
+
+Report = Callable[[int, int], None]
+ProgressOf = Callable[[str, str], AbstractContextManager[Report]]
+
+
+@contextmanager
+def no_progress(what: str, unit: str) -> Iterator[Report]:
+    """Report progress to nobody."""
+    yield lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe with everything around it that is not part of the experiment.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    data : path or str or None
+        Where the images are; None: the recipe's own source, or the variable `CNNBOOST_DATA`.
+    models, reports : Path
+        Folders; outputs go to a folder of the recipe's name in them.
+    model : path or None
+        A trained Keras file to use in place of the recipe's CNN.
+    pixels : str or None
+        The range of pixels that this file expects.
+    force : bool
+        Redo the arrow that is asked for, though its output is up to date.
+    on_bad : {"stop", "skip"}
+        What to do about images that cannot be read.
+    few : int or None
+        Use at most so many images of each class and split.
+    progress : callable
+        `progress(what, unit)` gives a context whose value is called with (done, total).
+    """
+
+    recipe: Recipe
+    data: str | os.PathLike[str] | None = None
+    models: Path = Path("models")
+    reports: Path = Path("reports")
+    model: Path | None = None
+    pixels: str | None = None
+    force: bool = False
+    on_bad: Literal["stop", "skip"] = "stop"
+    few: int | None = None
+    progress: ProgressOf = no_progress
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the recipe's CNN, features and heads."""
+        return self.models / self.recipe.name
+
+    @property
+    def reports_dir(self) -> Path:
+        """Folder of the recipe's scores and figures."""
+        return self.reports / self.recipe.name
+
+    @property
+    def source(self) -> str:
+        """Where the images are.
+
+        Raises
+        ------
+        DataError
+            If nobody said.
+        """
+        source = self.data or self.recipe.data.source or os.environ.get("CNNBOOST_DATA")
+        if not source:
+            raise DataError(
+                f"recipe {self.recipe.name!r} needs images: give --data PATH (a folder of class folders, a .zip "
+                "of it, fer2013.csv, .npz, ...) or set CNNBOOST_DATA"
+            )
+        return os.fspath(source)
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The image set, as the recipe wants it; decoded once, memory-mapped from then on."""
+        facts = self.recipe.data
+        size, channels = facts.size, facts.channels
+        if self.model is not None:
+            height, width, depth = self.cnn_input
+            size = (height, width) if height and width else size
+            channels = depth or channels
+        with self.progress("decode images", "image") as report:
+            images = load_images(
+                self.source,
+                size=size,
+                channels=channels,
+                classes=facts.classes,
+                drop=facts.drop,
+                binary=facts.binary,
+                validation_fraction=facts.validation_fraction,
+                seed=facts.seed,
+                on_bad=self.on_bad,
+                progress=report,
+            )
+        if images.bad:
+            self._write_bad(images)
+        return images if self.few is None else _thin(images, self.few)
+
+    @cached_property
+    def cnn_input(self) -> tuple[Any, ...]:
+        """Height, width and channels that the given model file takes; None where it takes any."""
+        from cnnboost.cnn.model_file import read_model
+
+        assert self.model is not None
+        return tuple(read_model(self.model).input_shape[1:])
+
+    @property
+    def scored_split(self) -> str:
+        """The split that scores are on: what the recipe says, else test where there is one, else validation."""
+        wanted = self.recipe.evaluate.split
+        if wanted is None:
+            return "test" if "test" in self.images.split_names else "validation"
+        return self.images[wanted].name
+
+    def _write_bad(self, images: ImageSet) -> None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["place", "reason"])
+        writer.writerows(images.bad)
+        path = write_text(self.reports_dir / "bad_inputs.csv", table.getvalue())
+        log.warning("%d inputs were left out; they are listed in %s", len(images.bad), path)
+
+
+def _thin(images: ImageSet, few: int) -> ImageSet:
+    """Keep the first images of every class and split."""
+    rows = []
+    for name in images.split_names:
+        split = images[name]
+        for code in range(len(images.classes)):
+            rows.append(split.rows[split.y == code][:few])
+    return images.select(np.sort(np.concatenate(rows)))
+
+
+def labelled_digest(split: Split) -> str:
+    """Hash images and labels of a split.
+
+    Parameters
+    ----------
+    split : Split
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal.
+    """
+    return digest_of({"pixels": split.digest, "classes": split.classes, "labels": split.y.tolist()})
+
+

@@ -1,0 +1,38 @@
+"""What a result was made with: versions and machine, no names of places or people."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+_PACKAGES = ("cnnboost", "tensorflow", "keras", "xgboost", "scikit-learn", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on.
+
+    Returns
+    -------
+    dict of str
+    """
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what matters of the machine for times.
+
+    Returns
+    -------
+    dict
+        `system`, `processor` and `cores` (those this process may use).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"system": platform.system(), "processor": platform.machine(), "cores": cores}

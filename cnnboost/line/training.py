@@ -1,0 +1,172 @@
+"""images -> CNN: the recipe's network, trained once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnboost.cnn import CNNClassifier
+from cnnboost.images import ImageSet
+from cnnboost.line.files import digest_of, file_digest, read_json, write_json
+from cnnboost.line.job import Job, labelled_digest
+from cnnboost.line.provenance import machine, versions
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained CNN and its files.
+
+    Attributes
+    ----------
+    cnn : CNNClassifier
+        Fitted; `classes_` are class names.
+    path : Path
+        The Keras file.
+    facts : dict
+        What `history.json` holds; empty for a model file that was given.
+    cached : bool
+        Whether it was there already.
+    """
+
+    cnn: CNNClassifier
+    path: Path
+    facts: dict[str, Any]
+    cached: bool
+
+
+def train(job: Job) -> Trained:
+    """Train the recipe's CNN, or take what is there: up to date, or the model file that was given.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    CnnboostError
+        If images, recipe or training are at fault.
+    """
+    images = job.images
+    if job.model is not None:
+        return _given(job, images)
+    made_from = _made_from(job, images)
+    path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
+    facts = read_json(record)
+    if not job.force and facts and facts.get("made_from") == made_from and path.is_file():
+        if file_digest(path) == facts["model_sha256"]:
+            log.info("%s is up to date", path)
+            cnn = CNNClassifier.load(path, classes=facts["classes"], pixels=facts["pixels"])
+            cnn.history_ = facts["history"]
+            return Trained(cnn, path, facts, True)
+        log.warning("%s was altered since it was trained; it is trained anew", path)
+    if job.force:
+        log.info("--force: %s is trained anew", path)
+    table = job.recipe.cnn
+    log.info("train %r on %d images, %d epochs", table.architecture, len(images.train), table.epochs)
+    with job.progress("train", "epoch") as report:
+        cnn = _fit(job, images, _epoch_report(report, table.epochs))
+    # The record goes first: a model without its record would be taken for another recipe's.
+    record.unlink(missing_ok=True)
+    cnn.save(path)
+    facts = {
+        "format": FORMAT,
+        "recipe": job.recipe.name,
+        "made_from": made_from,
+        "model_sha256": file_digest(path),
+        "classes": list(images.classes),
+        "pixels": cnn.pixels_,
+        "input_shape": list(cnn.input_shape_),
+        "parameters": int(cnn.model_.count_params()),
+        "seed": table.seed,
+        "fit_seconds": round(sum(cnn.history_["seconds"]), 3),
+        "history": cnn.history_,
+        "machine": machine(),
+        "versions": versions(),
+    }
+    write_json(record, facts)
+    return Trained(cnn, path, facts, False)
+
+
+def estimator(job: Job) -> CNNClassifier:
+    """Return the recipe's CNN, untrained.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    CNNClassifier
+    """
+    table = job.recipe.cnn
+    choosing = table.early_stopping is not None or table.reduce_lr is not None
+    return CNNClassifier(
+        table.architecture,
+        model_options=table.options,
+        epochs=table.epochs,
+        batch_size=table.batch_size,
+        optimizer=table.optimizer,
+        learning_rate=table.learning_rate,
+        early_stopping=table.early_stopping,
+        reduce_lr=table.reduce_lr,
+        reduce_lr_factor=table.reduce_lr_factor,
+        min_learning_rate=table.min_learning_rate,
+        monitor=table.monitor,
+        class_weight=table.class_weight,
+        validation_fraction=table.validation_fraction if choosing and not _chooses_on_validation(job) else 0.0,
+        classes=job.images.classes,
+        random_state=table.seed,
+    )
+
+
+def _fit(job: Job, images: ImageSet, callback: Any) -> CNNClassifier:
+    cnn = estimator(job).set_params(callbacks=[callback], checkpoint=job.models_dir / "checkpoint")
+    # Where the validation split is the one that is scored, it may be watched, but nothing is chosen on it.
+    watched = not cnn.validation_fraction and "validation" in images.split_names
+    validation = (images.validation.X, images.validation.labels) if watched else None
+    return cnn.fit(images.train.X, images.train.labels, validation_data=validation)
+
+
+def _chooses_on_validation(job: Job) -> bool:
+    return "validation" in job.images.split_names and job.scored_split != "validation"
+
+
+def _made_from(job: Job, images: ImageSet) -> str:
+    choosing = job.recipe.cnn.early_stopping is not None or job.recipe.cnn.reduce_lr is not None
+    return digest_of(
+        {
+            "format": FORMAT,
+            "cnn": job.recipe.digest("cnn"),
+            "train": labelled_digest(images.train),
+            "chosen_on": labelled_digest(images.validation) if choosing and _chooses_on_validation(job) else None,
+        }
+    )
+
+
+def _given(job: Job, images: ImageSet) -> Trained:
+    assert job.model is not None
+    cnn = CNNClassifier.load(job.model, classes=None, pixels=job.pixels)
+    scale = {"raw": "0..255", "unit": "0..1", "symmetric": "-1..1"}[cnn.pixels_]
+    said = "as asked" if job.pixels else "assumed; --pixels says otherwise"
+    log.info("%s takes pixels in %s (%s)", job.model, scale, said)
+    if len(cnn.classes_) == len(images.classes):
+        cnn = CNNClassifier.load(job.model, classes=images.classes, pixels=job.pixels)
+        log.info("its outputs are taken to be, in this order: %s", ", ".join(images.classes))
+    return Trained(cnn, Path(job.model), {}, True)
+
+
+def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:
+    import keras
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(epoch + 1, epochs))

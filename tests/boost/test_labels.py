@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnnboost.boost.labels import class_factors, encode_labels, find_classes
+from cnnboost.errors import DataError, RecipeError
+
+
+def test_classes_are_sorted_unless_they_are_listed():
+    y = np.array(["sad", "happy"])
+    assert find_classes(y, None).tolist() == ["happy", "sad"]
+    assert find_classes(y, ["sad", "angry", "happy"]).tolist() == ["sad", "angry", "happy"]
+    assert find_classes(y, np.array([2, 1])).tolist() == [2, 1]
+    assert find_classes(y, range(3)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("classes", "complaint"),
+    [
+        ([], "not a list"),
+        ("sad", "not a list"),
+        (3, "not a list"),
+        (["sad", 1], "mixes"),
+        ([[1, 2], [3, 4]], "mixes"),
+        (["sad", "happy", "sad"], "sad more than once"),
+    ],
+)
+def test_an_impossible_list_of_classes_is_refused(classes, complaint):
+    with pytest.raises(RecipeError, match=complaint):
+        find_classes(np.array(["sad"]), classes)
+
+
+def test_labels_that_cannot_be_sorted_are_refused():
+    with pytest.raises(DataError, match="mixes labels"):
+        find_classes(np.array(["sad", 1], dtype=object), None)
+
+
+def test_encoding_follows_the_order_of_the_classes():
+    codes = encode_labels(np.array([5, -1, 5, 9]), np.array([9, 5, -1]))
+    assert codes.tolist() == [1, 2, 1, 0]
+
+
+def test_a_foreign_label_is_named_with_its_row():
+    with pytest.raises(DataError, match=r"label 'calm' of y \(first at row 2\).*\['sad', 'happy'\]"):
+        encode_labels(np.array(["sad", "happy", "calm"]), np.array(["sad", "happy"]))
+
+
+def test_balanced_gives_each_class_with_rows_the_same_total():
+    codes = np.array([0, 0, 0, 2])
+    weight = np.array([1, 1, 2, 1], dtype=np.float32)
+    factors = class_factors(codes, np.array(list("abc")), "balanced", weight)
+    totals = np.bincount(codes, weights=weight * factors[codes], minlength=3)
+    assert totals.tolist() == [2.5, 0, 2.5]
+
+
+def test_a_class_that_the_mapping_leaves_out_weighs_one():
+    assert class_factors(np.array([0]), np.array(["a", "b"]), {"b": 3}, None).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "complaint"),
+    [
+        ("even", "use 'balanced'"),
+        ([1, 2], "use 'balanced'"),
+        ({"a": -1}, "'a' is -1"),
+        ({"a": np.nan}, "'a' is nan"),
+        ({"a": "x"}, "'a' is 'x'"),
+        ({"A": 2}, "does not fit the classes"),
+    ],
+)
+def test_an_impossible_class_weight_is_refused(class_weight, complaint):
+    with pytest.raises(RecipeError, match=complaint):
+        class_factors(np.array([0, 1]), np.array(["a", "b"]), class_weight, None)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+from cnnboost.boost import BoostClassifier
+from cnnboost.errors import CnnboostError, RecipeError
+
+
+def fit(features, numbers, **parameters):
+    return BoostClassifier(**{"n_estimators": 2, "max_depth": 2, **parameters}).fit(features, numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_estimators", 0),
+        ("n_estimators", 2.5),
+        ("n_estimators", True),
+        ("max_depth", -1),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("min_child_weight", -1),
+        ("gamma", -0.1),
+        ("subsample", 0),
+        ("subsample", 1.01),
+        ("colsample_bytree", 0),
+        ("reg_lambda", -1),
+        ("reg_lambda", float("inf")),
+        ("reg_alpha", "much"),
+        ("max_bin", 1),
+        ("early_stopping_rounds", 0),
+        ("validation_fraction", 0),
+        ("validation_fraction", 1.0),
+        ("n_jobs", 0),
+        ("n_jobs", "all"),
+        ("xgb_params", ["max_leaves"]),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(features, numbers, name, value):
+    with pytest.raises(RecipeError, match=name) as caught:
+        fit(features, numbers, **{name: value})
+    assert isinstance(caught.value, CnnboostError) and isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("objective", "always multi:softprob"),
+        ("num_class", "use classes="),
+        ("tree_method", "always hist"),
+        ("device", "use device="),
+        ("gpu_id", "use device='cuda:N'"),
+        ("eval_metric", "always mlogloss"),
+        ("eta", "use learning_rate="),
+        ("max_depth", "use max_depth="),
+        ("seed", "use random_state="),
+        ("nthread", "use n_jobs="),
+        ("max_leafs", "did you mean 'max_leaves'"),
+        ("scale_pos_weight", "does not use"),
+        ("num_feature", "does not use"),
+        ("learner", "does not use"),
+    ],
+)
+def test_a_further_parameter_that_would_be_ignored_or_doubled_is_refused(features, numbers, key, remedy):
+    with pytest.raises(RecipeError, match=remedy) as caught:
+        fit(features, numbers, xgb_params={key: 1})
+    assert repr(key) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("further", "complaint"),
+    [
+        ({"max_leaves": -3}, "max_leaves"),
+        ({"grow_policy": "widest"}, "widest"),
+        ({"booster": "gblinear"}, "the head is trees"),
+    ],
+)
+def test_a_further_parameter_with_an_impossible_value_is_refused(features, numbers, further, complaint):
+    with pytest.raises(RecipeError, match=complaint) as caught:
+        fit(features, numbers, xgb_params=further)
+    assert "Stack trace" not in str(caught.value)
+
+
+def test_dart_cannot_stop_early(features, numbers):
+    with pytest.raises(RecipeError, match=r"booster='dart'.*early_stopping_rounds=None"):
+        fit(features, numbers, xgb_params={"booster": "dart"}, early_stopping_rounds=3)
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"colsample_bynode": 0.5, "max_delta_step": 1},
+        {"grow_policy": "lossguide", "max_leaves": 3},
+        {"booster": "dart", "rate_drop": 0.5},
+        {"num_parallel_tree": 2},
+        {"monotone_constraints": (1, 0, 0, 0, 0, -1)},
+        {"interaction_constraints": [[0, 1], [2, 3, 4, 5]]},
+        {"base_score": 0.5},
+    ],
+)
+def test_further_parameters_reach_xgboost_quietly(features, numbers, further, recwarn, capfd):
+    given = copy.deepcopy(further)
+    head = fit(features, numbers, xgb_params=given, subsample=0.9)
+    assert given == further and head.xgb_params is given
+    assert not recwarn.list
+    assert capfd.readouterr() == ("", "")
+    assert np.allclose(head.predict_proba(features).sum(axis=1), 1, atol=1e-6)
+
+
+def test_further_parameters_change_the_trees(features, numbers):
+    plain = fit(features, numbers, max_depth=4).predict_proba(features)
+    few = fit(features, numbers, max_depth=4, xgb_params={"max_leaves": 2}).predict_proba(features)
+    assert not np.array_equal(plain, few)
+
+
+def test_an_integer_seed_is_xgboosts_seed_and_a_generator_moves_on(features, numbers):
+    assert fit(features, numbers, random_state=11).seed_ == 11
+    generator = np.random.RandomState(3)
+    seeds = {fit(features, numbers, random_state=generator).seed_ for _ in range(3)}
+    assert len(seeds) == 3
+    assert fit(features, numbers, random_state=np.random.RandomState(3)).seed_ in seeds
+    with pytest.raises(ValueError, match="wrong"):
+        fit(features, numbers, random_state="wrong")

@@ -1,0 +1,660 @@
+"""The feature store: keys, resuming, locks, verification, a full disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cnnboost
+from cnnboost.errors import FeatureError, StoreError
+from cnnboost.features.store import FeatureSpec, FeatureStore, StoreWarning, export_plain
+
+SPEC = FeatureSpec("fc1", trunk="ab12", width=3, pixels="raw", images="cd34", rows=20)
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
+
+
+def values(spec: FeatureSpec) -> np.ndarray:
+    """The features that a spec stands for, in these tests: a function of its trunk alone."""
+    rng = np.random.default_rng(int(hashlib.sha256(spec.trunk.encode()).hexdigest()[:8], 16))
+    return rng.normal(size=(spec.rows, spec.width)).astype(np.float32)
+
+
+class Computer:
+    """Computes blocks of `values`, notes every call, and can stop at a row."""
+
+    def __init__(self, *specs: FeatureSpec, stop_at: int | None = None, error: type = KeyboardInterrupt):
+        self.specs, self.stop_at, self.error = specs, stop_at, error
+        self.calls: list[tuple[int, int, tuple[int, ...]]] = []
+
+    def __call__(self, start: int, stop: int, wanted: tuple[int, ...]) -> list[np.ndarray]:
+        if self.stop_at is not None and start <= self.stop_at < stop:
+            raise self.error("stopped by the test")
+        self.calls.append((start, stop, wanted))
+        return [values(self.specs[index])[start:stop] for index in wanted]
+
+
+def make(root, spec: FeatureSpec = SPEC, chunk: int = 4, **options):
+    computer = Computer(spec)
+    [stored] = FeatureStore(root).extract([spec], computer, chunk=chunk, **options)
+    return stored, computer
+
+
+def names(root: Path) -> set[str]:
+    """Every file but the locks."""
+    return {path.name for path in Path(root).iterdir() if path.suffix != ".lock"}
+
+
+# Keys
+
+
+def test_key_says_what_the_values_depend_on_and_nothing_else():
+    assert replace(SPEC, layer="dense_7").key == SPEC.key
+    changes = {"trunk": "x", "width": 4, "pixels": "unit", "images": "x", "rows": 21, "view": "flip"}
+    others = {replace(SPEC, **{name: value}).key for name, value in changes.items()}
+    assert len(others) == 6
+    assert SPEC.key not in others
+
+
+@given(
+    st.lists(st.text(min_size=1), min_size=4, max_size=4),
+    st.lists(st.text(min_size=1), min_size=4, max_size=4),
+)
+def test_keys_are_equal_only_for_equal_facts(a, b):
+    one, two = (
+        FeatureSpec("fc1", trunk=t, width=1, pixels=p, images=i, rows=1, view=v) for t, p, i, v in (a, b)
+    )
+    assert (one.key == two.key) == (a == b)
+
+
+def test_key_takes_numpy_integers():
+    assert replace(SPEC, rows=np.int64(20), width=np.int32(3)).key == SPEC.key
+
+
+@pytest.mark.parametrize("change", [{"rows": 0}, {"width": 0}, {"trunk": ""}, {"images": None}])
+def test_spec_refuses_the_impossible(change):
+    with pytest.raises(FeatureError, match=next(iter(change))):
+        replace(SPEC, **change)
+
+
+def test_path_is_readable_and_stays_in_the_store(tmp_path):
+    store = FeatureStore(tmp_path)
+    assert store.path(SPEC).name == f"fc1-{SPEC.key[:16]}.npy"
+    for layer in ("../../evil", "block/conv:0", "..", "Ä" * 300):
+        assert store.path(replace(SPEC, layer=layer)).parent == tmp_path
+
+
+def test_an_alias_finds_the_same_file(tmp_path):
+    stored, _ = make(tmp_path)
+    again, computer = make(tmp_path, replace(SPEC, layer="dense"))
+    assert again.cached
+    assert not computer.calls
+    assert again.path == stored.path
+    assert again.spec.layer == "dense"
+
+
+# Making
+
+
+@given(rows=st.integers(1, 40), width=st.integers(1, 5), chunk=st.integers(1, 50))
+@settings(max_examples=25, deadline=None)
+def test_file_is_a_plain_npy_with_the_rows_in_order(rows, width, chunk):
+    spec = replace(SPEC, rows=rows, width=width)
+    with tempfile.TemporaryDirectory() as root:
+        stored, computer = make(root, spec, chunk)
+        np.testing.assert_array_equal(stored.X, values(spec))
+        plain = Path(root, "plain.npy")
+        np.save(plain, values(spec))
+        assert stored.path.read_bytes() == plain.read_bytes()
+        assert [start for start, _, _ in computer.calls] == list(range(0, rows, chunk))
+        assert not stored.cached
+        assert stored.resumed_from == 0
+
+
+def test_nothing_is_written_before_it_must_be(tmp_path):
+    root = tmp_path / "deep" / "store"
+    assert FeatureStore(root).get(SPEC) is None
+    assert not root.exists()
+    stored, _ = make(root)
+    assert names(root) == {stored.path.name, stored.path.with_suffix(".json").name}
+
+
+def test_second_time_nothing_is_computed_and_x_is_read_only(tmp_path):
+    make(tmp_path)
+    stored, computer = make(tmp_path)
+    assert stored.cached
+    assert not computer.calls
+    assert isinstance(stored.X, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        stored.X[0, 0] = 1
+
+
+def test_store_can_be_moved(tmp_path):
+    make(tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert make(tmp_path / "b")[0].cached
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_store_can_be_used(tmp_path):
+    make(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        assert make(tmp_path)[0].cached
+        with pytest.raises(StoreError, match="cannot be written"):
+            make(tmp_path, replace(SPEC, trunk="other"))
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_file_where_the_store_should_be_is_named(tmp_path):
+    (tmp_path / "store").write_text("not a folder")
+    with pytest.raises(StoreError, match="store cannot be written"):
+        make(tmp_path / "store")
+
+
+def test_sidecar_says_what_it_was_made_from(tmp_path):
+    stored, _ = make(tmp_path, details={"model": "cnn.keras"})
+    facts = json.loads(stored.path.with_suffix(".json").read_text())
+    assert FeatureSpec(**facts["spec"]) == SPEC
+    assert facts["key"] == SPEC.key
+    assert facts["details"] == {"model": "cnn.keras"}
+    assert facts["sha256"] == hashlib.sha256(stored.path.read_bytes()).hexdigest()
+    assert facts["size"] == stored.path.stat().st_size
+    assert facts["made_with"]["numpy"] == np.__version__
+
+
+def test_force_computes_again(tmp_path):
+    make(tmp_path)
+    stored, computer = make(tmp_path, force=True)
+    assert not stored.cached
+    assert len(computer.calls) == 5
+    assert make(tmp_path)[0].cached
+
+
+def test_several_layers_in_one_pass_and_only_the_missing_ones(tmp_path):
+    flatten, fc1, output = specs = [
+        replace(SPEC, layer=name, trunk=name, width=width)
+        for name, width in (("flatten", 9), ("fc1", 4), ("output", 7))
+    ]
+    make(tmp_path, fc1)
+    computer = Computer(*specs)
+    made = FeatureStore(tmp_path).extract(specs, computer, chunk=6)
+    assert {wanted for _, _, wanted in computer.calls} == {(0, 2)}
+    assert [stored.cached for stored in made] == [False, True, False]
+    for stored, spec in zip(made, (flatten, fc1, output), strict=True):
+        np.testing.assert_array_equal(stored.X, values(spec))
+
+
+def test_two_names_of_one_layer_are_computed_once(tmp_path):
+    specs = [SPEC, replace(SPEC, layer="dense")]
+    computer = Computer(*specs)
+    one, two = FeatureStore(tmp_path).extract(specs, computer, chunk=100)
+    assert computer.calls == [(0, 20, (0,))]
+    assert one.path == two.path
+    assert (one.spec.layer, two.spec.layer) == ("fc1", "dense")
+
+
+def test_progress_counts_rows(tmp_path):
+    seen: list[tuple[int, int]] = []
+    make(tmp_path, chunk=8, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 20), (8, 20), (16, 20), (20, 20)]
+
+
+def test_export_is_the_same_array_under_a_plain_name(tmp_path):
+    stored, _ = make(tmp_path / "store")
+    out = tmp_path / "out" / "train-fc1.npy"
+    for _ in range(2):
+        assert export_plain(stored, out) == out
+        np.testing.assert_array_equal(np.load(out), values(SPEC))
+    assert [path.name for path in out.parent.iterdir()] == ["train-fc1.npy"]
+    export_plain(stored, stored.path)
+    assert make(tmp_path / "store")[0].cached
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"x\.npy cannot be written"):
+        export_plain(stored, tmp_path / "file" / "x.npy")
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_named_and_not_kept(tmp_path, bad):
+    def compute(start, stop, wanted):
+        block = values(SPEC)[start:stop]
+        if start <= 13 < stop:
+            block[13 - start, 2] = bad
+        return [block]
+
+    store = FeatureStore(tmp_path)
+    ids = [f"face{i:02}.png" for i in range(20)]
+    with pytest.raises(FeatureError, match=rf"'fc1' gives {bad} for row 13 \(face13.png\), column 2"):
+        store.extract([SPEC], compute, chunk=4, ids=ids)
+    assert store.get(SPEC) is None
+    assert not store.path(SPEC).exists()
+    stored, computer = make(tmp_path)
+    assert stored.resumed_from == 12
+    assert computer.calls[0][:2] == (12, 16)
+    np.testing.assert_array_equal(stored.X, values(SPEC))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda block: block.astype(np.float64),
+        lambda block: block[:, :2],
+        lambda block: block[:-1],
+        lambda block: block.tolist(),
+        lambda block: block[..., None],
+    ],
+)
+def test_another_shape_or_dtype_is_refused(tmp_path, give):
+    with pytest.raises(FeatureError, match=r"'fc1' gave .* where float32 \(4, 3\) was promised"):
+        FeatureStore(tmp_path).extract([SPEC], lambda *_: [give(values(SPEC)[:4])], chunk=4)
+    assert FeatureStore(tmp_path).get(SPEC) is None
+
+
+def test_wrong_calls_are_refused_before_anything_is_written(tmp_path):
+    root = tmp_path / "store"
+    store = FeatureStore(root)
+    with pytest.raises(FeatureError, match="at least one"):
+        store.extract([], Computer(), chunk=4)
+    with pytest.raises(FeatureError, match="fc1: 20, fc2: 19"):
+        store.extract([SPEC, replace(SPEC, layer="fc2", rows=19)], Computer(), chunk=4)
+    with pytest.raises(ValueError, match="chunk must be at least 1"):
+        make(root, chunk=0)
+    with pytest.raises(FeatureError, match="2 row names were given for 20 rows"):
+        make(root, ids=["a", "b"])
+    with pytest.raises(TypeError, match="JSON"):
+        make(root, details={"model": object()})
+    assert not root.exists()
+    with pytest.raises(FeatureError, match="1 layers were asked for and 2 arrays"):
+        store.extract([SPEC], lambda *_: [values(SPEC)[:4]] * 2, chunk=4)
+
+
+# Damage
+
+
+def _truncate(path: Path, sidecar: Path) -> None:
+    os.truncate(path, path.stat().st_size - 5)
+
+
+def _flip(path: Path, sidecar: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-7] ^= 1
+    path.write_bytes(raw)
+
+
+def _header(path: Path, sidecar: Path) -> None:
+    np.save(path, values(SPEC).reshape(3, 20))
+
+
+def _foreign_sidecar(path: Path, sidecar: Path) -> None:
+    other, _ = make(path.parent / "elsewhere", replace(SPEC, trunk="other"))
+    shutil.copy(other.path.with_suffix(".json"), sidecar)
+
+
+def _future(path: Path, sidecar: Path) -> None:
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"format": 99}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_truncate, "bytes and"),
+        (_flip, "altered"),
+        (_header, "header is not that of a float32 array of 20 x 3"),
+        (lambda path, sidecar: path.write_bytes(b""), "has 0 bytes"),
+        (lambda path, sidecar: sidecar.unlink(), "missing or unreadable"),
+        (lambda path, sidecar: sidecar.write_text('{"format": 1'), "missing or unreadable"),
+        (lambda path, sidecar: sidecar.write_text("[]"), "missing or unreadable"),
+        (_foreign_sidecar, "belongs to other features"),
+        (_future, "format 99"),
+    ],
+)
+def test_damage_is_found_named_and_made_anew(tmp_path, damage, reason):
+    stored, _ = make(tmp_path)
+    whole = stored.path.read_bytes()
+    damage(stored.path, stored.path.with_suffix(".json"))
+    store = FeatureStore(tmp_path)
+    with pytest.warns(StoreWarning, match=rf"{stored.path.name} is not used: .*{reason}"):
+        assert store.get(SPEC) is None
+    computer = Computer(SPEC)
+    with pytest.warns(StoreWarning, match=reason) as said:
+        [again] = store.extract([SPEC], computer, chunk=4)
+    assert len(said) == 1
+    assert len(computer.calls) == 5
+    assert again.path.read_bytes() == whole
+    assert store.get(SPEC).cached
+
+
+@given(at=st.integers(0, 367), bit=st.integers(0, 7))
+@settings(max_examples=30, deadline=None)
+def test_no_single_bit_can_be_altered_unseen(at, bit):
+    with tempfile.TemporaryDirectory() as root:
+        stored, _ = make(root)
+        assert stored.path.stat().st_size == 368
+        raw = bytearray(stored.path.read_bytes())
+        raw[at] ^= 1 << bit
+        stored.path.write_bytes(raw)
+        with pytest.warns(StoreWarning):
+            assert FeatureStore(root).get(SPEC) is None
+
+
+# Interruption
+
+
+@given(
+    rows=st.integers(2, 40),
+    chunk=st.integers(1, 9),
+    stop=st.floats(0, 1, exclude_max=True),
+    error=st.sampled_from([KeyboardInterrupt, MemoryError, RuntimeError]),
+)
+@settings(max_examples=30, deadline=None)
+def test_an_interrupted_file_is_continued_byte_identical(rows, chunk, stop, error):
+    specs = [
+        replace(SPEC, rows=rows, layer=name, trunk=name, width=w) for name, w in (("fc1", 3), ("fc2", 2))
+    ]
+    stop_at = int(stop * rows)
+    with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b:
+        whole = FeatureStore(a).extract(specs, Computer(*specs), chunk=chunk)
+        with pytest.raises(error, match="stopped by the test"):
+            FeatureStore(b).extract(specs, Computer(*specs, stop_at=stop_at, error=error), chunk=chunk)
+        assert all(FeatureStore(b).get(spec) is None for spec in specs)
+        computer = Computer(*specs)
+        parts = FeatureStore(b).extract(specs, computer, chunk=chunk)
+        done = stop_at // chunk * chunk
+        assert computer.calls[0][0] == done
+        assert {part.resumed_from for part in parts} == {done}
+        assert names(a) == names(b)
+        for one, two in zip(whole, parts, strict=True):
+            assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_the_lowest_row_is_where_several_layers_go_on(tmp_path):
+    specs = [replace(SPEC, layer=name, trunk=name) for name in ("fc1", "fc2")]
+    store = FeatureStore(tmp_path)
+    for spec, stop_at in zip(specs, (12, 4), strict=True):
+        with pytest.raises(KeyboardInterrupt):
+            store.extract([spec], Computer(spec, stop_at=stop_at), chunk=4)
+    computer = Computer(*specs)
+    made = store.extract(specs, computer, chunk=4)
+    assert [start for start, _, _ in computer.calls] == [4, 8, 12, 16]
+    for stored, spec in zip(made, specs, strict=True):
+        np.testing.assert_array_equal(stored.X, values(spec))
+        assert store.get(spec).cached
+
+
+def interrupted(root: Path, stop_at: int = 12) -> tuple[Path, Path]:
+    with pytest.raises(KeyboardInterrupt):
+        FeatureStore(root).extract([SPEC], Computer(SPEC, stop_at=stop_at), chunk=4)
+    path = FeatureStore(root).path(SPEC)
+    return path.with_name(path.name + ".part"), path.with_suffix(".part.json")
+
+
+def _change(record: Path, **facts) -> None:
+    record.write_text(json.dumps(json.loads(record.read_text()) | facts))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda part, record: _flip_at(part, 200), "finished rows were altered"),
+        (lambda part, record: os.truncate(part, 300), "has 300 bytes instead of 368"),
+        (lambda part, record: record.write_text(""), "record cannot be read"),
+        (lambda part, record: _change(record, rows=16), "finished rows were altered"),
+        (lambda part, record: _change(record, rows=99), "99 finished rows"),
+        (lambda part, record: _change(record, key="0" * 64), "other features"),
+        (lambda part, record: _change(record, made_with={}), "other library versions"),
+    ],
+)
+def test_a_damaged_beginning_is_not_continued(tmp_path, damage, reason):
+    damage(*interrupted(tmp_path))
+    with pytest.warns(StoreWarning, match=f"begun anew: .*{reason}"):
+        stored, computer = make(tmp_path)
+    assert computer.calls[0][0] == 0
+    np.testing.assert_array_equal(stored.X, values(SPEC))
+    assert make(tmp_path)[0].cached
+
+
+def _flip_at(path: Path, at: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 8
+    path.write_bytes(raw)
+
+
+def test_another_step_begins_anew_and_says_so(tmp_path):
+    interrupted(tmp_path)
+    with pytest.warns(StoreWarning, match="steps of 4 rows, and now they are 5"):
+        stored, computer = make(tmp_path, chunk=5)
+    assert computer.calls[0][:2] == (0, 5)
+    np.testing.assert_array_equal(stored.X, values(SPEC))
+
+
+def test_the_unfinished_rows_of_a_part_do_not_matter(tmp_path):
+    part, _ = interrupted(tmp_path)
+    _flip_at(part, 367)
+    stored, _ = make(tmp_path)
+    assert stored.resumed_from == 12
+    np.testing.assert_array_equal(stored.X, values(SPEC))
+
+
+def test_a_crash_between_the_two_renames_is_completed_without_computing(tmp_path):
+    stored, _ = make(tmp_path)
+    whole = stored.path.read_bytes()
+    part, record = interrupted(tmp_path / "other", stop_at=19)
+    facts = json.loads(record.read_text())
+    facts |= {"rows": 20, "sha256": hashlib.sha256(whole).hexdigest()}
+    # What is on the disk at that moment: all rows, their record, the .json, and no .npy.
+    stored.path.rename(stored.path.with_name(part.name))
+    stored.path.with_suffix(".part.json").write_text(json.dumps(facts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert FeatureStore(tmp_path).get(SPEC) is None
+        again, computer = make(tmp_path)
+    assert not computer.calls
+    assert again.resumed_from == 20
+    assert again.path.read_bytes() == whole
+    assert names(tmp_path) - {"other"} == {stored.path.name, stored.path.with_suffix(".json").name}
+
+
+def test_an_interrupted_force_leaves_the_old_file(tmp_path):
+    make(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        FeatureStore(tmp_path).extract([SPEC], Computer(SPEC, stop_at=9), chunk=4, force=True)
+    again, computer = make(tmp_path)
+    assert again.cached
+    assert not computer.calls
+
+
+# Real processes
+
+WORKER = """
+import sys
+from pathlib import Path
+import numpy as np
+from cnnboost.features.store import FeatureSpec, FeatureStore
+
+root, log, rows, width, chunk, mode = sys.argv[1:]
+spec = FeatureSpec("fc1", trunk="ab12", width=int(width), pixels="raw", images="cd34", rows=int(rows))
+
+def say(text):
+    print(text, flush=True)
+
+def compute(start, stop, wanted):
+    with open(log, "a") as lines:
+        lines.write(f"{start}\\n")
+    if mode == "step":  # one line from the test lets one chunk through
+        say(f"at {start}")
+        sys.stdin.readline()
+    block = np.arange(start, stop, dtype=np.float32)[:, None] + np.arange(spec.width, dtype=np.float32) / 8
+    return [block.astype(np.float32)] * len(wanted)
+
+if mode.startswith("limit"):
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(mode[5:]), resource.RLIM_INFINITY))
+store = FeatureStore(root, record_every=0)
+[stored] = store.extract([spec], compute, chunk=int(chunk), on_wait=lambda path: say("waiting"))
+if mode == "memory":
+    import resource
+    say(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+else:
+    say(f"cached={stored.cached} from={stored.resumed_from}")
+"""
+
+
+def start(root: Path, log: Path, rows: int, width: int, chunk: int, mode: str = "run") -> subprocess.Popen:
+    here = Path(cnnboost.__file__).parents[1]
+    search = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, *map(str, (root, log, rows, width, chunk, mode))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": search},
+    )
+
+
+def finished(worker: subprocess.Popen) -> str:
+    out, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0, err
+    return out.strip()
+
+
+def let_through(worker: subprocess.Popen) -> None:
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+
+
+@posix_only
+def test_kill_9_loses_nothing_that_was_finished(tmp_path):
+    undisturbed, root, log = tmp_path / "a", tmp_path / "b", tmp_path / "log"
+    finished(start(undisturbed, tmp_path / "log-a", 100, 5, 8))
+    worker = start(root, log, 100, 5, 8, "step")
+    for row in (0, 8, 16):
+        assert worker.stdout.readline() == f"at {row}\n"
+        let_through(worker)
+    assert worker.stdout.readline() == "at 24\n"
+    worker.kill()
+    assert worker.wait(timeout=60) == -signal.SIGKILL
+    worker.communicate()
+    assert [path.suffix for path in root.glob("*.npy*")] == [".part"]
+    assert finished(start(root, log, 100, 5, 8)) == "cached=False from=24"
+    assert names(root) == names(undisturbed)
+    for name in names(root):
+        assert (root / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert log.read_text().split() == ["0", "8", "16", "24", *map(str, range(24, 100, 8))]
+
+
+@posix_only
+def test_kill_9_at_any_moment_again_and_again(tmp_path):
+    """Kills at moments that nobody chose: whatever the process was doing, the file comes out whole."""
+    undisturbed, root, log = tmp_path / "a", tmp_path / "b", tmp_path / "log"
+    finished(start(undisturbed, tmp_path / "log-a", 3000, 16, 5))
+    log.touch()
+    kills = 0
+    for wait_for in (1, 2, 40, 120, 7):
+        worker = start(root, log, 3000, 16, 5)
+        begun = len(log.read_text().split())
+        while worker.poll() is None and len(log.read_text().split()) - begun < wait_for:
+            pass
+        worker.kill()
+        kills += worker.wait(timeout=60) == -signal.SIGKILL
+        worker.communicate()
+    assert kills >= 3
+    finished(start(root, log, 3000, 16, 5))
+    for path in undisturbed.glob("*.npy"):
+        assert (root / path.name).read_bytes() == path.read_bytes()
+    assert FeatureStore(root).get(replace(SPEC, rows=3000, width=16)).cached
+    # Each kill cost at most the chunk in work and the one not yet recorded.
+    assert len(log.read_text().split()) <= 600 + 2 * 5
+
+
+@posix_only
+def test_two_processes_at_one_key_compute_once(tmp_path):
+    root, log = tmp_path / "store", tmp_path / "log"
+    first = start(root, log, 30, 4, 10, "step")
+    assert first.stdout.readline() == "at 0\n"
+    second = start(root, log, 30, 4, 10)
+    assert second.stdout.readline() == "waiting\n"
+    for _ in range(3):
+        let_through(first)
+    assert finished(first).endswith("cached=False from=0")
+    assert finished(second) == "cached=True from=0"
+    assert log.read_text().split() == ["0", "10", "20"]
+
+
+@posix_only
+def test_who_waits_takes_over_from_a_killed_process(tmp_path):
+    root, log = tmp_path / "store", tmp_path / "log"
+    first = start(root, log, 30, 4, 10, "step")
+    assert first.stdout.readline() == "at 0\n"
+    let_through(first)
+    assert first.stdout.readline() == "at 10\n"
+    second = start(root, log, 30, 4, 10)
+    assert second.stdout.readline() == "waiting\n"
+    first.kill()
+    first.communicate()
+    assert finished(second) == "cached=False from=10"
+
+
+@posix_only
+def test_ctrl_c_keeps_the_finished_rows(tmp_path):
+    root, log = tmp_path / "store", tmp_path / "log"
+    worker = start(root, log, 30, 4, 10, "step")
+    assert worker.stdout.readline() == "at 0\n"
+    let_through(worker)
+    assert worker.stdout.readline() == "at 10\n"
+    worker.send_signal(signal.SIGINT)
+    _, err = worker.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    assert finished(start(root, log, 30, 4, 10)) == "cached=False from=10"
+
+
+@posix_only
+def test_a_disk_that_gives_no_more_is_an_error_before_the_work(tmp_path):
+    root, log = tmp_path / "store", tmp_path / "log"
+    worker = start(root, log, 5000, 20, 10, "limit200000")
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 1, "a signal ended it" if worker.returncode < 0 else err
+    last = err.strip().splitlines()[-1]
+    assert "StoreError" in last
+    assert "bytes free" in last
+    assert str(root) in last
+    assert not log.exists()
+    assert names(root) == set()
+    assert finished(start(root, log, 5000, 20, 10)) == "cached=False from=0"
+
+
+def test_more_than_the_disk_holds_is_refused_with_both_numbers(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    spec = replace(SPEC, width=1 << 20, rows=free // (1 << 21))
+    computer = Computer(spec)
+    with pytest.raises(StoreError, match=r"needs [\d,]+ bytes and [\d,]+ are free"):
+        FeatureStore(tmp_path).extract([spec], computer, chunk=1)
+    assert not computer.calls
+    assert names(tmp_path) == set()
+
+
+@posix_only
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    few, many = (
+        int(finished(start(tmp_path / str(rows), tmp_path / "log", rows, 256, 1000, "memory")))
+        for rows in (2_000, 100_000)
+    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert (many - few) * unit < 20e6, "100 MB of features must not be in memory"
