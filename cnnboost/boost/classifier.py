@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cnnboost.boost import headfile
 from cnnboost.boost.device import resolve_device
 from cnnboost.boost.holdout import hold_out
-from cnnboost.boost.labels import class_factors, encode_labels, find_classes
+from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
 from cnnboost.boost.params import (
     check_parameters,
     check_with_xgboost,
@@ -64,7 +63,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         Multiplies the weights of the rows of a class.
     classes : sequence of labels or None, default=None
         All classes, in the order of the probability columns; None takes those in `y`, sorted. With it, a
-        fold that lacks a class still has the column, with the lowest probability. scikit-learn's
+        fold that lacks a class still has the column, with a probability of 1e-12 or so. scikit-learn's
         probability scorers take columns to be sorted by label, so list them sorted if you use those; and
         `cross_val_predict(method="predict_proba")` numbers the labels before it fits, so list the numbers.
     early_stopping_rounds : int or None, default=None
@@ -215,7 +214,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         check_parameters(self.get_params(deep=False))
         seed = draw_seed(self.random_state)
         X, y = self._validated(X, y, reset=True)
-        check_classification_targets(y)
+        y = read_labels(y)
         classes = find_classes(y, self.classes)
         codes = encode_labels(y, classes)
         weight = None
@@ -350,7 +349,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise DataError(f"validation_data is a {type(validation_data).__name__}; pass a tuple (X, y)")
         X, y = self._validated(*validation_data, name="X of validation_data")
-        return Rows(X, encode_labels(y, classes, "validation_data"), None)
+        return Rows(X, encode_labels(read_labels(y), classes, "validation_data"), None)
 
     def _boost(self, rows: Rows, watched: Rows | None, classes: NDArray[Any], seed: int) -> None:
         """Quantise, train and keep the result."""

@@ -111,11 +111,14 @@ def read_head(head: BoostClassifier, path: Path) -> None:
             f"in the one and {stated} in the other; save the head anew"
         )
     try:
+        head.classes_ = np.array(facts.classes, dtype=facts.classes_dtype)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{sidecar}: its classes are no {facts.classes_dtype!r} (classes_dtype)") from error
+    try:
         head.set_params(**_own(facts.parameters))
     except (TypeError, ValueError) as error:
         raise StoreError(f"{sidecar}: its parameters do not fit this version ({error})") from error
     head.booster_ = booster
-    head.classes_ = np.array(facts.classes, dtype=facts.classes_dtype)
     head.n_features_in_ = facts.n_features
     if facts.feature_names is not None:
         head.feature_names_in_ = np.array(facts.feature_names, dtype=object)
@@ -202,7 +205,8 @@ def _write(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {error.strerror}; see the disk and its rights"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

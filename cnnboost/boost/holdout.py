@@ -64,7 +64,7 @@ def hold_out(
             f"early stopping has nothing to watch: no class has two different rows (n_samples={len(X)}); "
             "pass validation_data, or early_stopping_rounds=None"
         )
-    shares = _share_out(counts, room, int(np.ceil(fraction * counts.sum())))
+    shares = _share_out(counts, room, max(1, round(fraction * counts.sum())))
     is_watched = np.zeros(len(X), dtype=bool)
     for code, (rows, share) in enumerate(zip(distinct, shares, strict=True)):
         is_watched |= (codes == code) & np.isin(digests, rows[:share])
@@ -75,10 +75,7 @@ def _share_out(counts: NDArray[np.int_], room: NDArray[np.int_], total: int) -> 
     """Divide `total` in proportion to `counts`, largest remainders first, nowhere more than `room`."""
     quotas = total * counts / counts.sum()
     shares = np.minimum(np.floor(quotas).astype(int), room)
-    # A stable sort settles equal remainders by class number.
-    for code in np.argsort(shares - quotas, kind="stable"):
-        if shares.sum() >= total:
-            break
-        if shares[code] < room[code]:
-            shares[code] += 1
+    while shares.sum() < total and (shares < room).any():
+        # The first of equal remainders is taken, so that the seed alone decides.
+        shares[np.argmax(np.where(shares < room, quotas - shares, -np.inf))] += 1
     return shares

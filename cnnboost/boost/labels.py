@@ -8,9 +8,41 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 
 from cnnboost.errors import DataError, RecipeError
+
+
+def read_labels(y: NDArray[Any]) -> NDArray[Any]:
+    """Check that `y` holds class labels.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Strings, integers, booleans or whole floats, in an array of their kind or of objects.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The labels; numbers and booleans in an array of their own kind.
+
+    Raises
+    ------
+    ValueError
+        From scikit-learn, if these are no class labels.
+
+    Examples
+    --------
+    >>> read_labels(np.array([3, 5], dtype=object)).dtype
+    dtype('int64')
+    """
+    if y.dtype == object and len({type(label) for label in y.tolist()}) == 1:
+        # scikit-learn takes no numbers in an array of objects, which is what pandas often makes of them.
+        plain = np.array(y.tolist())
+        if plain.dtype.kind in "biuf":
+            y = plain
+    check_classification_targets(y)
+    return y
 
 
 def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) -> NDArray[Any]:
@@ -40,11 +72,11 @@ def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) 
             return np.unique(y)
         except TypeError as error:
             raise DataError(f"y mixes labels of different kinds ({error}); use one kind") from error
-    listed = np.asarray(classes).tolist()
-    given = list(classes)
-    if not isinstance(listed, list) or isinstance(classes, str) or not given:
-        raise RecipeError(f"classes={classes!r} is not a list of labels; list every class once")
     kept = np.asarray(classes)
+    if kept.ndim == 0 or not len(kept):
+        raise RecipeError(f"classes={classes!r} is not a list of labels; list every class once")
+    given = list(classes)
+    # NumPy turns [1, "sad"] into two strings.
     if kept.ndim != 1 or any(left != right for left, right in zip(kept.tolist(), given, strict=True)):
         raise RecipeError(f"classes={given!r} mixes labels of different kinds; use one kind")
     twice = sorted({str(label) for label in given if given.count(label) > 1})
@@ -129,8 +161,9 @@ def class_factors(
     for label, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= weight < np.inf:
             raise RecipeError(f"class_weight of {label!r} is {weight!r}; use a finite number of 0 or more")
-    try:
-        factors = compute_class_weight(dict(class_weight), classes=classes, y=classes)
-    except ValueError as error:
-        raise RecipeError(f"class_weight={dict(class_weight)!r} does not fit the classes: {error}") from error
-    return np.asarray(factors, dtype=np.float64)
+    labels = classes.tolist()
+    foreign = [label for label in class_weight if label not in labels]
+    # A fold may lack a class that the mapping names; only when a class has no weight is it a slip of the pen.
+    if foreign and not all(label in class_weight for label in labels):
+        raise RecipeError(f"class_weight names {foreign!r}, which is none of the classes {labels!r}")
+    return np.array([class_weight.get(label, 1.0) for label in labels], dtype=np.float64)

@@ -121,6 +121,10 @@ def xgboost_parameters(
     dict
         Parameters under XGBoost's names; nothing in it is shared with `parameters`.
     """
+    further = copy.deepcopy(dict(parameters["xgb_params"] or {}))
+    if isinstance(further.get("monotone_constraints"), list):
+        # XGBoost takes a tuple only; a saved head has lists, as JSON does.
+        further["monotone_constraints"] = tuple(further["monotone_constraints"])
     return {
         "objective": "multi:softprob",
         "num_class": n_classes,
@@ -130,7 +134,7 @@ def xgboost_parameters(
         "nthread": n_threads,
         "seed": seed,
         **{name: parameters[name] for name in _PASSED},
-        **copy.deepcopy(dict(parameters["xgb_params"] or {})),
+        **further,
     }
 
 
@@ -164,8 +168,8 @@ def check_with_xgboost(
         row = xgboost.DMatrix(np.zeros((1, n_features), dtype=np.float32), label=[0.0])
         try:
             config = json.loads(xgboost.Booster(params, [row]).save_config())
-        except xgboost.core.XGBoostError as error:
-            # The first lines say it; a C++ stack trace follows.
+        except (TypeError, ValueError) as error:  # XGBoostError is a ValueError
+            # The first lines say it; a C++ stack trace may follow.
             reason = str(error).split("Stack trace")[0].strip()
             raise RecipeError(f"XGBoost refuses xgb_params={dict(further)!r}: {reason}") from error
     known = set(_names(config))

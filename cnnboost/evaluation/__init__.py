@@ -1,0 +1,1 @@
+"""hybrid -> scores, comparisons and figures."""

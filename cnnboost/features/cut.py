@@ -270,13 +270,12 @@ class _Walk:
                 f"model {model.name!r} is a subclass with code of its own, its layers cannot be walked; "
                 "rebuild it as a functional or Sequential model"
             )
-        copy = keras.models.clone_model(
-            model,
-            input_tensors=x,
-            clone_function=lambda layer: layer,
-            call_function=lambda layer, *args, **kwargs: self._call(prefix, layer, *args, **kwargs),
+        # keras.models.clone_model does this too, but cuts a nested model off from the tensors it is given.
+        return model._run_through_graph(
+            x,
+            operation_fn=lambda layer: layer,
+            call_fn=lambda layer, *args, **kwargs: self._call(prefix, layer, *args, **kwargs),
         )
-        return copy.output
 
     def _call(self, prefix: str, layer: Any, *args: Any, **kwargs: Any) -> Any:
         import keras

@@ -37,7 +37,7 @@ from cnnboost.features.stored import (
     sidecar,
 )
 
-__all__ = ["FeatureSpec", "FeatureStore", "StoreWarning", "Stored", "export_plain"]
+__all__ = ["FeatureSpec", "FeatureStore", "StoreWarning", "Stored"]
 
 _SPARE = 1 << 20  # bytes for the small JSON files
 
@@ -67,6 +67,8 @@ class FeatureStore:
     >>> store.get(spec).cached
     True
     """
+
+    export_plain = staticmethod(export_plain)
 
     def __init__(self, root: str | os.PathLike[str], *, record_every: float = 2.0) -> None:
         self.root = Path(root)

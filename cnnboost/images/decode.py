@@ -170,7 +170,7 @@ def open_image(data: bytes, place: str) -> Image.Image:
         raise bad_input(place, f"has more than {MAX_PIXELS} pixels, the limit") from None
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise nearly anything on damaged files
+    except Exception as error:
         raise bad_input(place, f"is truncated or damaged ({error})") from error
 
 
@@ -194,7 +194,9 @@ def _opaque(image: Image.Image, place: str) -> Image.Image:
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise bad_input(place, f"has {image.mode!r} pixels (32 bits), whose range is unknown; save it as 8-bit")
+        raise bad_input(
+            place, f"has {image.mode!r} pixels (32 bits), whose range is unknown; save it as 8-bit"
+        )
     grey = image.mode in _GREY
     if image.mode in _ALPHA or "transparency" in image.info:
         rgba = image.convert("RGBA")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,131 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
-
-SPLITS = ("train", "validation", "test")
-_HASH_BLOCK = 1 << 24
-
-
-def pixel_digest(pixels: np.ndarray) -> str:
-    """sha256 over the shape and the bytes of uint8 pixels, read in blocks.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (n, height, width, channels), dtype uint8
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits. Location, labels and names do not enter.
-    """
-    hasher = hashlib.sha256(shape_tag(pixels.shape[1:]))
-    step = max(1, _HASH_BLOCK // max(1, int(np.prod(pixels.shape[1:]))))
-    for start in range(0, len(pixels), step):
-        hasher.update(np.ascontiguousarray(pixels[start : start + step]).data)
-    return hasher.hexdigest()
-
-
-def shape_tag(shape: Sequence[int]) -> bytes:
-    """Return what a pixel digest starts with, so that 2x8 and 4x4 pixels of the same bytes differ.
-
-    The number of rows need not stand in it: it follows from the number of bytes.
-    """
-    return ("uint8 " + "x".join(str(int(n)) for n in shape) + "\n").encode()
-
-
-def _rows_digest(base: str, rows: npt.NDArray[np.int64]) -> str:
-    return hashlib.sha256(base.encode() + b"\n" + rows.astype("<i8").tobytes()).hexdigest()
-
-
-def _run(rows: npt.NDArray[np.int64]) -> slice | None:
-    """Return the slice that these rows are, where they follow one another."""
-    if len(rows) == 0:
-        return slice(0, 0)
-    first = int(rows[0])
-    if int(rows[-1]) - first + 1 != len(rows) or not bool(np.all(np.diff(rows) == 1)):
-        return None
-    return slice(first, first + len(rows))
-
-
-def _take(pixels: np.ndarray, rows: npt.NDArray[np.int64]) -> np.ndarray:
-    run = _run(rows)
-    taken: np.ndarray = pixels[rows] if run is None else pixels[run]
-    if run is None:
-        taken.setflags(write=False)
-    return taken
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Split:
-    """The rows of one split.
-
-    Attributes
-    ----------
-    name : str
-        ``train``, ``validation`` or ``test``.
-    y : ndarray of shape (n,), dtype int64
-        Labels: positions in `classes`.
-    classes : tuple of str
-        Class names.
-    ids : ndarray of shape (n,), dtype str
-        Where each image stands in its source.
-    rows : ndarray of shape (n,), dtype int64
-        Row numbers in the image set that this split belongs to.
-    """
-
-    name: str
-    y: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
-    ids: npt.NDArray[np.str_]
-    rows: npt.NDArray[np.int64]
-    _pixels: np.ndarray
-    _pixel_rows: npt.NDArray[np.int64]
-    _pixels_digest: str
-
-    @cached_property
-    def X(self) -> np.ndarray:
-        """Pixels, uint8 (n, height, width, channels): a view where the rows follow one another, else a copy."""
-        return _take(self._pixels, self._pixel_rows)
-
-    @cached_property
-    def labels(self) -> npt.NDArray[np.str_]:
-        """Class name of each row, (n,)."""
-        return np.asarray(self.classes, dtype=np.str_)[self.y]
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 over the set's pixel digest and the row numbers: the same for the same images."""
-        return _rows_digest(self._pixels_digest, self._pixel_rows)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(n, height, width, channels), without touching the pixels."""
-        _, height, width, channels = self._pixels.shape
-        return len(self), height, width, channels
-
-    def chunks(self, size: int) -> Iterator[np.ndarray]:
-        """Pixels in pieces of at most `size` rows; never more than one piece is copied at a time.
-
-        Parameters
-        ----------
-        size : int
-            Rows in a piece.
-
-        Yields
-        ------
-        ndarray of shape (<= size, height, width, channels), dtype uint8
-        """
-        if size < 1:
-            raise ValueError(f"size={size!r}: give a number of rows of at least 1")
-        for start in range(0, len(self), size):
-            yield _take(self._pixels, self._pixel_rows[start : start + size])
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __repr__(self) -> str:
-        n, height, width, channels = self.shape
-        return f"<Split {self.name}: {n} images of {height}x{width}x{channels}>"
+from cnnboost.images.pixels import pixel_digest, rows_digest, run_of, take
+from cnnboost.images.split import SPLITS, Split
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -206,7 +82,7 @@ class ImageSet:
         unknown = sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
         if unknown:
             raise DataError(f"{self.source}: split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
-        if len(self.y) and not (0 <= int(self.y.min()) and int(self.y.max()) < len(self.classes)):
+        if len(self.y) and not (int(self.y.min()) >= 0 and int(self.y.max()) < len(self.classes)):
             row = int(np.flatnonzero((self.y < 0) | (self.y >= len(self.classes)))[0])
             raise DataError(
                 f"{self.source}: {self.ids[row]} has label {int(self.y[row])}, "
@@ -273,7 +149,7 @@ class ImageSet:
     @cached_property
     def X(self) -> np.ndarray:
         """Pixels of every row, uint8 (n, height, width, channels): a view where it can be, else a copy."""
-        return _take(self.pixels, self.pixel_rows)
+        return take(self.pixels, self.pixel_rows)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -284,9 +160,9 @@ class ImageSet:
     @cached_property
     def digest(self) -> str:
         """sha256 of the content of this set: pixels, shape and order; never labels or locations."""
-        if len(self) == len(self.pixels) and _run(self.pixel_rows) == slice(0, len(self)):
+        if len(self) == len(self.pixels) and run_of(self.pixel_rows) == slice(0, len(self)):
             return self.pixels_digest
-        return _rows_digest(self.pixels_digest, self.pixel_rows)
+        return rows_digest(self.pixels_digest, self.pixel_rows)
 
     @cached_property
     def split_names(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ def decode_rows(
     resize: bool,
     n_jobs: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """Decode every row of a listing, in order.
 
     At most a few chunks exist at a time, however many rows there are. When the caller stops early, or is

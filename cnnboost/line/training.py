@@ -169,4 +169,12 @@ def _given(job: Job, images: ImageSet) -> Trained:
 def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:
     import keras
 
-    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(epoch + 1, epochs))
+    def finished(epoch: int, logs: dict[str, float]) -> None:
+        report(epoch + 1, epochs)
+        watched = f", validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
+        log.info(
+            "epoch %d of %d: loss %.4f, accuracy %s%s", epoch + 1, epochs, logs["loss"],
+            f"{logs['accuracy']:.2%}", watched,
+        )  # fmt: skip
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=finished)

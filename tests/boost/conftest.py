@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+
+@pytest.fixture(scope="session")
+def xgboost() -> ModuleType:
+    import xgboost
+
+    return xgboost
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import xgboost
 
 from cnnboost.boost import BoostClassifier, device, resolve_device
 from cnnboost.errors import CnnboostError, DeviceError
@@ -64,17 +63,18 @@ def test_an_unknown_name_is_refused_with_the_remedy(name, remedy):
     with pytest.raises(DeviceError, match=remedy) as caught:
         resolve_device(name)
     assert repr(name) in str(caught.value)
-    assert isinstance(caught.value, CnnboostError) and isinstance(caught.value, RuntimeError)
+    assert isinstance(caught.value, CnnboostError)
+    assert isinstance(caught.value, RuntimeError)
 
 
-def test_a_build_without_cuda_says_so(fresh_probe, monkeypatch):
+def test_a_build_without_cuda_says_so(fresh_probe, monkeypatch, xgboost):
     monkeypatch.setattr(xgboost, "build_info", lambda: {"USE_CUDA": False})
     assert resolve_device("auto") == "cpu"
     with pytest.raises(DeviceError, match="was built without CUDA"):
         resolve_device("cuda")
 
 
-def test_a_gpu_that_fails_is_not_usable(fresh_probe, monkeypatch):
+def test_a_gpu_that_fails_is_not_usable(fresh_probe, monkeypatch, xgboost):
     def fail(*args, **kwargs):
         raise xgboost.core.XGBoostError("no kernel image is available\nStack trace:\n ...")
 
@@ -85,7 +85,7 @@ def test_a_gpu_that_fails_is_not_usable(fresh_probe, monkeypatch):
         resolve_device("cuda")
 
 
-def test_a_gpu_of_another_number_is_not_taken_instead(fresh_probe, monkeypatch):
+def test_a_gpu_of_another_number_is_not_taken_instead(fresh_probe, monkeypatch, xgboost):
     monkeypatch.setattr(xgboost, "build_info", lambda: {"USE_CUDA": True})
     monkeypatch.setattr(device, "used_device", lambda booster: "cuda:0")
     assert resolve_device("auto") == "cuda:0"

@@ -22,12 +22,12 @@ def test_the_split_is_a_stratified_partition(counts, fraction, seed):
     assert sorted([*train, *watched]) == list(range(len(codes)))
     assert len(watched) >= 1
     room = sum(max(count - 1, 0) for count in counts)
-    assert len(watched) == min(int(np.ceil(fraction * len(codes))), room)
+    assert len(watched) == min(max(1, round(fraction * len(codes))), room)
     for code, count in enumerate(counts):
         held = int((codes[watched] == code).sum())
         assert held <= max(count - 1, 0), "every class keeps a row for training"
-        if len(watched) < room and held < count - 1:
-            assert held >= np.floor(fraction * count)
+        if held < count - 1:
+            assert held >= np.floor(len(watched) / len(codes) * count)
 
 
 def test_the_seed_decides_and_the_order_of_rows_does_not():

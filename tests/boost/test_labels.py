@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnboost.boost.labels import class_factors, encode_labels, find_classes
+from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
 from cnnboost.errors import DataError, RecipeError
 
 
@@ -58,6 +58,19 @@ def test_a_class_that_the_mapping_leaves_out_weighs_one():
     assert class_factors(np.array([0]), np.array(["a", "b"]), {"b": 3}, None).tolist() == [1, 3]
 
 
+def test_a_mapping_may_name_a_class_that_the_fold_lacks():
+    classes = np.array(["a", "b"])
+    assert class_factors(np.array([0]), classes, {"a": 2, "b": 3, "c": 4}, None).tolist() == [2, 3]
+
+
+def test_numbers_among_objects_become_numbers_again():
+    assert read_labels(np.array([3, 5], dtype=object)).dtype == np.int64
+    assert read_labels(np.array([True, False], dtype=object)).dtype == bool
+    assert read_labels(np.array(["a", "b"], dtype=object)).dtype == object
+    with pytest.raises(ValueError, match="Unknown label type"):
+        read_labels(np.array([0.5, 0.25]))
+
+
 @pytest.mark.parametrize(
     ("class_weight", "complaint"),
     [
@@ -66,7 +79,7 @@ def test_a_class_that_the_mapping_leaves_out_weighs_one():
         ({"a": -1}, "'a' is -1"),
         ({"a": np.nan}, "'a' is nan"),
         ({"a": "x"}, "'a' is 'x'"),
-        ({"A": 2}, "does not fit the classes"),
+        ({"A": 2}, r"names \['A'\], which is none of the classes \['a', 'b'\]"),
     ],
 )
 def test_an_impossible_class_weight_is_refused(class_weight, complaint):

@@ -10,7 +10,9 @@ from cnnboost.errors import CnnboostError, RecipeError
 
 
 def fit(features, numbers, **parameters):
-    return BoostClassifier(**{"n_estimators": 2, "max_depth": 2, **parameters}).fit(features, numbers)
+    return BoostClassifier(**{"n_estimators": 2, "max_depth": 2, "n_jobs": 1, **parameters}).fit(
+        features, numbers
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,8 @@ def fit(features, numbers, **parameters):
 def test_an_impossible_value_is_refused_by_name(features, numbers, name, value):
     with pytest.raises(RecipeError, match=name) as caught:
         fit(features, numbers, **{name: value})
-    assert isinstance(caught.value, CnnboostError) and isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, CnnboostError)
+    assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,7 @@ def test_a_further_parameter_that_would_be_ignored_or_doubled_is_refused(feature
         ({"max_leaves": -3}, "max_leaves"),
         ({"grow_policy": "widest"}, "widest"),
         ({"booster": "gblinear"}, "the head is trees"),
+        ({"interaction_constraints": [["f0", "eye"]]}, "Constrained features"),
     ],
 )
 def test_a_further_parameter_with_an_impossible_value_is_refused(features, numbers, further, complaint):
@@ -97,14 +101,15 @@ def test_dart_cannot_stop_early(features, numbers):
         {"booster": "dart", "rate_drop": 0.5},
         {"num_parallel_tree": 2},
         {"monotone_constraints": (1, 0, 0, 0, 0, -1)},
-        {"interaction_constraints": [[0, 1], [2, 3, 4, 5]]},
+        {"interaction_constraints": "[[0, 1], [2, 3, 4, 5]]"},
         {"base_score": 0.5},
     ],
 )
 def test_further_parameters_reach_xgboost_quietly(features, numbers, further, recwarn, capfd):
     given = copy.deepcopy(further)
     head = fit(features, numbers, xgb_params=given, subsample=0.9)
-    assert given == further and head.xgb_params is given
+    assert given == further
+    assert head.xgb_params is given
     assert not recwarn.list
     assert capfd.readouterr() == ("", "")
     assert np.allclose(head.predict_proba(features).sum(axis=1), 1, atol=1e-6)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import cnnboost
 from cnnboost.errors import FeatureError, StoreError
-from cnnboost.features.store import FeatureSpec, FeatureStore, StoreWarning, export_plain
+from cnnboost.features.store import FeatureSpec, FeatureStore, StoreWarning
 
 SPEC = FeatureSpec("fc1", trunk="ab12", width=3, pixels="raw", images="cd34", rows=20)
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
@@ -218,14 +218,14 @@ def test_export_is_the_same_array_under_a_plain_name(tmp_path):
     stored, _ = make(tmp_path / "store")
     out = tmp_path / "out" / "train-fc1.npy"
     for _ in range(2):
-        assert export_plain(stored, out) == out
+        assert FeatureStore.export_plain(stored, out) == out
         np.testing.assert_array_equal(np.load(out), values(SPEC))
     assert [path.name for path in out.parent.iterdir()] == ["train-fc1.npy"]
-    export_plain(stored, stored.path)
+    FeatureStore.export_plain(stored, stored.path)
     assert make(tmp_path / "store")[0].cached
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"x\.npy cannot be written"):
-        export_plain(stored, tmp_path / "file" / "x.npy")
+        FeatureStore.export_plain(stored, tmp_path / "file" / "x.npy")
 
 
 # Refusals

@@ -53,4 +53,6 @@ def find_reader(source: str | Path) -> Reader:
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, [*near, "digits"], n=3)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    raise DataError(f"{str(source)!r} does not exist (looked for {path.absolute()}).{hint} Accepted: {accepted}")
+    raise DataError(
+        f"{str(source)!r} does not exist (looked for {path.absolute()}).{hint} Accepted: {accepted}"
+    )

@@ -76,7 +76,9 @@ def _columns(path: Path, header: bytes) -> _Columns:
 def _list_rows(path: Path, file: BinaryIO) -> Listing:
     header = file.readline(1 << 16)
     if not header.strip():
-        raise DataError(f"{path}: is empty; wanted are a first line emotion,pixels,Usage and a row for each image")
+        raise DataError(
+            f"{path}: is empty; wanted are a first line emotion,pixels,Usage and a row for each image"
+        )
     columns = _columns(path, header)
     ids: list[str] = []
     names: list[str] = []

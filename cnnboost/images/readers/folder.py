@@ -79,7 +79,9 @@ def list_tree(tree: Tree, close: Callable[[], None] = lambda: None) -> Listing:
         No images, or files that do not stand as said above.
     """
     root = _root(tree)
-    tops = sorted({folder[len(root) :].partition("/")[0] for folder in tree.folders if folder.startswith(root)})
+    tops = sorted(
+        {folder[len(root) :].partition("/")[0] for folder in tree.folders if folder.startswith(root)}
+    )
     split_folders = {top: name for top in tops if (name := split_of(top))}
     depth = 2 if split_folders else 1
     bad = list(tree.bad)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cnnboost.errors import BadInput
 from cnnboost.images.decode import InputSpec
-from cnnboost.images.imageset import SPLITS
+from cnnboost.images.split import SPLITS
 from cnnboost.images.tree import FileStamp
 
 _SPLIT_WORDS = {

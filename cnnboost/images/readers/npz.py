@@ -17,7 +17,11 @@ from cnnboost.images.tree import FileStamp
 _PAIRS = (
     ("train", ("x", "images"), ("y", "labels")),
     ("train", ("x_train", "train_images"), ("y_train", "train_labels")),
-    ("validation", ("x_val", "x_valid", "x_validation", "val_images"), ("y_val", "y_valid", "y_validation", "val_labels")),
+    (
+        "validation",
+        ("x_val", "x_valid", "x_validation", "val_images"),
+        ("y_val", "y_valid", "y_validation", "val_labels"),
+    ),
     ("test", ("x_test", "test_images"), ("y_test", "test_labels")),
 )
 
@@ -44,7 +48,7 @@ class NpzReader:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {key.lower(): stored[key] for key in stored.files}
-        except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise many kinds on damage
+        except Exception as error:
             raise DataError(
                 f"{path}: cannot be read ({error}); save plain arrays again, none of dtype object"
             ) from error

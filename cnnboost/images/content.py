@@ -1,0 +1,83 @@
+"""What a source contains, as one hash; remembered for as long as its size and time stamps stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cnnboost.images.files import write_text
+from cnnboost.images.pool import n_threads
+from cnnboost.images.tree import FileStamp
+
+# A file that changed this shortly before it was hashed can change again under the same time stamp.
+_SETTLED_NS = 2_000_000_000
+_BATCH = 512
+
+
+def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: int | None = None) -> str:
+    """Return a sha256 over names and contents of files; read only where their stamps are new.
+
+    Parameters
+    ----------
+    files : sequence of FileStamp
+        The files of the source.
+    origin : str
+        What the stamps are remembered under: reader and resolved path.
+    folder : Path
+        Where stamps are remembered, a file for each origin.
+    n_jobs : int, optional
+        Threads.
+
+    Returns
+    -------
+    str
+        The same for the same files at another place.
+    """
+    signature = hashlib.sha256(repr([(f.name, f.size, f.mtime_ns) for f in files]).encode()).hexdigest()
+    note = folder / f"{hashlib.sha256(origin.encode()).hexdigest()[:32]}.json"
+    newest = max((file.mtime_ns for file in files), default=0)
+    known = _read_note(note)
+    if (
+        known.get("signature") == signature
+        and isinstance(content := known.get("content"), str)
+        and isinstance(hashed_at := known.get("hashed_at_ns"), int)
+        and newest + _SETTLED_NS < hashed_at
+    ):
+        return content
+    hashed_at = time.time_ns()
+    content = _hash_files(files, n_jobs)
+    facts = {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
+    write_text(note, json.dumps(facts, indent=1))
+    return content
+
+
+def _read_note(note: Path) -> dict[str, object]:
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # no note, or a damaged one: the files are hashed again
+    return known if isinstance(known, dict) else {}
+
+
+def _hash_files(files: Sequence[FileStamp], n_jobs: int | None) -> str:
+    def batch(start: int) -> bytes:
+        return b"".join(_line(file) for file in files[start : start + _BATCH])
+
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor(n_threads(n_jobs)) as pool:
+        for lines in pool.map(batch, range(0, len(files), _BATCH)):
+            whole.update(lines)
+    return whole.hexdigest()
+
+
+def _line(file: FileStamp) -> bytes:
+    try:
+        with open(file.path, "rb", buffering=0) as opened:  # noqa: PTH123 - once for each image
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        digest = f"unreadable {error.errno}"  # the reader names it; here it only must not look like content
+    return f"{digest} {file.name!r}\n".encode()

@@ -1,0 +1,222 @@
+"""From a source to an image set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import PIL
+
+from cnnboost.errors import DataError
+from cnnboost.images.cache import FORMAT, cache_folder, cached_set
+from cnnboost.images.content import content_hash
+from cnnboost.images.decode import InputSpec
+from cnnboost.images.imageset import ImageSet
+from cnnboost.images.pixels import shape_tag
+from cnnboost.images.pool import Chunk, Progress, decode_rows, first_shape
+from cnnboost.images.readers import Listing, Reader, find_reader
+
+_SHOWN = 5
+
+
+def load_images(
+    source: str | os.PathLike[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    classes: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    binary: str | None = None,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    on_bad: Literal["stop", "skip"] = "stop",
+    cache: str | os.PathLike[str] | Literal[False] | None = None,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Load the images of a source; decoded once, memory-mapped from then on.
+
+    Parameters
+    ----------
+    source : str or path
+        A folder of class folders (with or without split folders around them), a .zip of the same, a csv
+        like fer2013.csv, an .npz file, a folder with CIFAR-10's binary batches, or ``"digits"``.
+    size : int or (height, width), optional
+        In pixels; every image is resized to it. None is the size of the first image, and an image of
+        another size is then a bad one.
+    channels : {1, 3}, optional
+        Grey or RGB. None is grey if the first image is grey, else RGB.
+    classes : sequence of str, optional
+        The order of the classes: exactly those that are left after `drop`. None is alphabetical.
+    drop : sequence of str, default=()
+        Classes to leave out.
+    binary : str, optional
+        Make two classes: this one (1) against the rest (0, named ``not <binary>``).
+    validation_fraction : float, default=0.1
+        Where the source has no validation split, this share of train becomes it, class by class.
+    seed : int, default=0
+        For that choice.
+    on_bad : {"stop", "skip"}, default="stop"
+        What to do about images and rows that cannot be used: raise, or leave them out and list them in
+        ``bad``.
+    cache : path or False, optional
+        Folder for decoded sets; None is ``CNNBOOST_CACHE``, or ``cnnboost`` in the user's cache folder;
+        False decodes into memory.
+    n_jobs : int, optional
+        Threads; None is one for each core.
+    progress : callable, optional
+        ``progress(done, total)`` in images, while they are decoded.
+
+    Returns
+    -------
+    ImageSet
+
+    Raises
+    ------
+    DataError
+        A source that is not there or that nothing reads, bad images (all of them in its ``bad``), a
+        class without images, or one that train lacks.
+    StoreError
+        The disk of the cache is full or cannot be written to.
+
+    Examples
+    --------
+    >>> images = load_images("digits", cache=False)
+    >>> images.shape, images.split_names
+    ((1797, 8, 8, 1), ('train', 'validation'))
+    >>> len(images.validation), images.classes[:3]
+    (180, ('0', '1', '2'))
+    """
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f"on_bad={on_bad!r}: give 'stop' or 'skip'")
+    wanted = _wanted(size, channels)
+    source = os.fspath(source)
+    reader = find_reader(source)
+
+    @contextmanager
+    def decode() -> Iterator[tuple[Listing, InputSpec, Iterator[Chunk]]]:
+        with closing(reader.read(source)) as listing:
+            spec = _spec(listing, *wanted)
+            rows = decode_rows(listing, spec, resize=size is not None, n_jobs=n_jobs, progress=progress)
+            with closing(rows) as chunks:
+                yield listing, spec, chunks
+
+    if cache is False:
+        with decode() as (listing, spec, chunks):
+            images = _in_memory(source, listing, spec, chunks)
+    else:
+        folder = cache_folder(cache)
+        entry = folder / "images" / _key(reader, source, wanted, folder, n_jobs)
+        images = cached_set(entry, source, decode)
+    if images.bad and on_bad == "stop":
+        raise _bad_images(images)
+    if drop:
+        images = images.drop(drop)
+    _check_classes(images)
+    if classes is not None:
+        images = images.with_classes(classes)
+    if binary is not None:
+        images = images.binary(binary)
+    return images.with_validation(validation_fraction, seed) if "train" in images.split_names else images
+
+
+def _wanted(
+    size: int | tuple[int, int] | None, channels: int | None
+) -> tuple[tuple[int, int] | None, int | None]:
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels={channels!r}: give 1 (grey) or 3 (RGB)")
+    if size is None:
+        return None, channels
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"size={size!r}: give a number of pixels, or (height, width)")
+    return (int(pair[0]), int(pair[1])), channels
+
+
+def _spec(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> InputSpec:
+    if size is not None and channels is not None:
+        return InputSpec(*size, channels)
+    first = first_shape(listing)
+    return InputSpec(*(size or first[:2]), channels or first.channels)
+
+
+def _key(
+    reader: Reader,
+    source: str,
+    wanted: tuple[tuple[int, int] | None, int | None],
+    folder: Path,
+    n_jobs: int | None,
+) -> str:
+    origin = f"{reader.name} {source if reader.name == source else Path(source).resolve()}"
+    content = content_hash(list(reader.files(source)), origin, folder / "sources", n_jobs)
+    # Pillow decides on the pixels: another version of it may round otherwise.
+    facts = [FORMAT, reader.name, content, *wanted, PIL.__version__]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _in_memory(source: str, listing: Listing, spec: InputSpec, chunks: Iterator[Chunk]) -> ImageSet:
+    pixels = np.empty((len(listing), *spec), dtype=np.uint8)
+    hasher = hashlib.sha256(shape_tag(spec))
+    rows: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+    bad = list(listing.bad)
+    done = 0
+    for chunk in chunks:
+        pixels[done : done + len(chunk.rows)] = chunk.pixels
+        done += len(chunk.rows)
+        hasher.update(chunk.pixels.data)
+        rows.append(chunk.rows)
+        bad += chunk.bad
+    kept = np.concatenate(rows)
+    pixels = pixels[:done]
+    pixels.setflags(write=False)
+    return ImageSet(
+        pixels=pixels,
+        pixel_rows=np.arange(done, dtype=np.int64),
+        y=listing.y[kept],
+        classes=listing.classes,
+        ids=np.array([listing.ids[row] for row in kept], dtype=np.str_),
+        splits=listing.splits[kept],
+        pixels_digest=hasher.hexdigest(),
+        source=source,
+        bad=tuple(bad),
+    )
+
+
+def _bad_images(images: ImageSet) -> DataError:
+    shown = "; ".join(f"{place}: {reason}" for place, reason in images.bad[:_SHOWN])
+    more = f"; and {len(images.bad) - _SHOWN} more" if len(images.bad) > _SHOWN else ""
+    count = f"{len(images.bad)} of {len(images.bad) + len(images)} images cannot be used"
+    return DataError(
+        f"{images.source}: {count}: {shown}{more}. Repair or remove them, or leave them out with "
+        "on_bad='skip' (--on-bad skip)",
+        images.bad,
+    )
+
+
+def _check_classes(images: ImageSet) -> None:
+    counts = np.bincount(images.y, minlength=len(images.classes))
+    empty = [name for name, count in zip(images.classes, counts, strict=True) if count == 0]
+    if empty:
+        raise DataError(
+            f"{images.source}: class {empty[0]!r} has no images"
+            + (f" (nor have {', '.join(map(repr, empty[1:]))})" if len(empty) > 1 else "")
+            + f"; add some, remove it, or drop it (drop={empty!r})",
+            images.bad,
+        )
+    if "train" not in images.split_names:
+        return
+    known = set(images.train.labels.tolist())
+    for name in images.split_names:
+        lacking = sorted(set(images[name].labels.tolist()) - known)
+        if lacking:
+            first = images[name].ids[images[name].labels == lacking[0]][0]
+            raise DataError(
+                f"{images.source}: class {lacking[0]!r} is in {name} ({first}) but not in train; add "
+                f"images of it to train, or drop it (drop={lacking!r})"
+            )

@@ -1,0 +1,62 @@
+"""Digests and rows of pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+_HASH_BLOCK = 1 << 24
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """sha256 over the shape and the bytes of uint8 pixels, read in blocks.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, height, width, channels), dtype uint8
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. Location, labels and names do not enter.
+    """
+    hasher = hashlib.sha256(shape_tag(pixels.shape[1:]))
+    step = max(1, _HASH_BLOCK // max(1, int(np.prod(pixels.shape[1:]))))
+    for start in range(0, len(pixels), step):
+        hasher.update(np.ascontiguousarray(pixels[start : start + step]).data)
+    return hasher.hexdigest()
+
+
+def shape_tag(shape: Sequence[int]) -> bytes:
+    """Return what a pixel digest starts with, so that 2x8 and 4x4 pixels of the same bytes differ.
+
+    The number of rows need not stand in it: it follows from the number of bytes.
+    """
+    return ("uint8 " + "x".join(str(int(n)) for n in shape) + "\n").encode()
+
+
+def rows_digest(base: str, rows: npt.NDArray[np.int64]) -> str:
+    """Return the digest of some rows of pixels that have the digest `base`."""
+    return hashlib.sha256(base.encode() + b"\n" + rows.astype("<i8").tobytes()).hexdigest()
+
+
+def run_of(rows: npt.NDArray[np.int64]) -> slice | None:
+    """Return the slice that these rows are, where they follow one another."""
+    if len(rows) == 0:
+        return slice(0, 0)
+    first = int(rows[0])
+    if int(rows[-1]) - first + 1 != len(rows) or not bool(np.all(np.diff(rows) == 1)):
+        return None
+    return slice(first, first + len(rows))
+
+
+def take(pixels: np.ndarray, rows: npt.NDArray[np.int64]) -> np.ndarray:
+    """Return rows of pixels, read-only: a view where they follow one another, else a copy."""
+    run = run_of(rows)
+    taken: np.ndarray = pixels[rows] if run is None else pixels[run]
+    if run is None:
+        taken.setflags(write=False)
+    return taken

@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from cnnboost.boost import BoostClassifier
+from cnnboost.errors import CnnboostError, DataError, FeatureError, TrainingError
+
+
+def quick(**parameters):
+    return BoostClassifier(**{"n_estimators": 4, "max_depth": 3, "n_jobs": 1, **parameters})
+
+
+# What XGBoost does
+
+
+@pytest.mark.parametrize("matrix", ["DMatrix", "QuantileDMatrix"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_probabilities_are_those_of_plain_xgboost(features, numbers, matrix, n_classes, xgboost):
+    rows = numbers < n_classes
+    X, y = features[rows], numbers[rows]
+    ours = BoostClassifier(
+        n_estimators=8,
+        max_depth=4,
+        learning_rate=0.2,
+        min_child_weight=2,
+        gamma=0.1,
+        subsample=0.8,
+        colsample_bytree=0.7,
+        reg_lambda=1e-4,
+        reg_alpha=0.01,
+        random_state=5,
+        xgb_params={"max_delta_step": 1},
+        device="cpu",
+    ).fit(X, y)
+    params = {
+        "objective": "multi:softprob",
+        "num_class": n_classes,
+        "tree_method": "hist",
+        "max_depth": 4,
+        "eta": 0.2,
+        "min_child_weight": 2,
+        "gamma": 0.1,
+        "subsample": 0.8,
+        "colsample_bytree": 0.7,
+        "lambda": 1e-4,
+        "alpha": 0.01,
+        "seed": 5,
+        "max_delta_step": 1,
+    }
+    plain = xgboost.train(params, getattr(xgboost, matrix)(X, label=y), num_boost_round=8)
+    assert np.array_equal(ours.predict_proba(X), plain.predict(xgboost.DMatrix(X)))
+
+
+def test_max_bin_reaches_both_the_bins_and_the_trees(features, numbers, xgboost):
+    ours = quick(max_bin=4).fit(features, numbers)
+    params = {
+        "objective": "multi:softprob",
+        "num_class": 3,
+        "tree_method": "hist",
+        "max_depth": 3,
+        "max_bin": 4,
+    }
+    plain = xgboost.train(params, xgboost.QuantileDMatrix(features, label=numbers, max_bin=4), 4)
+    assert np.array_equal(ours.predict_proba(features), plain.inplace_predict(features))
+    assert not np.array_equal(
+        ours.predict_proba(features), quick().fit(features, numbers).predict_proba(features)
+    )
+
+
+def test_two_classes_are_softprob_too(features, numbers):
+    rows = numbers < 2
+    head = quick().fit(features[rows], numbers[rows] == 1)
+    assert '"multi:softprob"' in head.booster_.save_config()
+    probabilities = head.predict_proba(features)
+    assert probabilities.shape == (300, 2)
+    assert probabilities.dtype == np.float32
+    assert head.classes_.tolist() == [False, True]
+    assert np.array_equal(head.predict(features), probabilities[:, 1] > probabilities[:, 0])
+
+
+def test_float32_rows_are_not_copied(features, numbers, tmp_path):
+    head = quick().fit(features, numbers)
+    assert np.shares_memory(head._validated(features), features)
+    np.save(tmp_path / "X.npy", features)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert np.shares_memory(head._validated(mapped), mapped)
+    again = quick().fit(mapped, numbers)
+    assert np.array_equal(again.predict_proba(mapped), head.predict_proba(features))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.uint8, np.int64])
+def test_other_kinds_of_numbers_are_converted(numbers, kind):
+    X = np.random.default_rng(0).integers(0, 200, size=(300, 4))
+    expected = quick().fit(X.astype(np.float32), numbers).predict_proba(X.astype(np.float32))
+    assert np.array_equal(quick().fit(X.astype(kind), numbers).predict_proba(X.astype(kind)), expected)
+
+
+def test_slices_and_fortran_order_are_read_right(features, numbers):
+    expected = quick().fit(features, numbers).predict_proba(features)
+    wide = np.repeat(features, 2, axis=1)[:, ::2]
+    for X in (np.asfortranarray(features), wide):
+        assert np.array_equal(quick().fit(X, numbers).predict_proba(X), expected)
+
+
+def test_xgboosts_refusal_is_an_error_of_ours(features, numbers):
+    with pytest.raises(TrainingError, match=r"XGBoost gave up on 300 rows of 6 features") as caught:
+        quick(xgb_params={"process_type": "update", "updater": "prune"}).fit(features, numbers)
+    assert "Stack trace" not in str(caught.value)
+
+
+# Labels and classes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["b", "a", "c"], [-3, 10, 200], [2.0, 0.0, 7.0]],
+    ids=["strings", "gaps", "floats"],
+)
+@pytest.mark.parametrize("dtype", [None, object])
+def test_labels_may_be_anything(features, numbers, names, dtype):
+    y = np.array(np.array(names)[numbers].tolist(), dtype=dtype)
+    head = quick().fit(features, y)
+    assert head.classes_.tolist() == sorted(names)
+    assert (head.predict(features) == y).mean() > 0.8
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    names=st.lists(st.text("abcxyz", min_size=1, max_size=4), min_size=3, max_size=3, unique=True),
+    order=st.permutations([0, 1, 2]),
+)
+def test_renaming_and_reordering_the_classes_moves_columns_only(features, numbers, names, order):
+    expected = quick().fit(features, numbers).predict_proba(features)
+    y = np.array(names)[numbers]
+    head = quick(classes=[names[i] for i in order]).fit(features, y)
+    # Another order of the classes sums a softmax in another order, which may cost the last bit.
+    np.testing.assert_allclose(head.predict_proba(features), expected[:, order], atol=2e-6)
+    renamed = quick().fit(features, y)
+    np.testing.assert_allclose(renamed.predict_proba(features), expected[:, np.argsort(names)], atol=2e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_rows=st.integers(1, 40),
+    n_classes=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+    weighted=st.booleans(),
+    balanced=st.booleans(),
+)
+def test_rows_sum_to_one_and_the_prediction_is_the_largest(n_rows, n_classes, seed, weighted, balanced):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, 3))
+    y = rng.choice(rng.choice(1000, n_classes, replace=False), n_rows)
+    weight = rng.integers(0, 3, n_rows) + (np.arange(n_rows) == 0) if weighted else None
+    head = quick(class_weight="balanced" if balanced else None).fit(X, y, sample_weight=weight)
+    probabilities = head.predict_proba(X)
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (n_rows, len(np.unique(y)))
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (probabilities >= 0).all()
+    assert np.array_equal(head.predict(X), head.classes_[probabilities.argmax(axis=1)])
+
+
+def test_listed_classes_keep_their_order(features, emotions):
+    head = quick(classes=["sad", "angry", "happy"]).fit(features, emotions)
+    assert head.classes_.tolist() == ["sad", "angry", "happy"]
+    assert head.score(features, emotions) > 0.8
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"n_estimators": 60, "min_child_weight": 0},
+        {"n_estimators": 60, "reg_lambda": 1e-4, "learning_rate": 1},
+    ],
+)
+def test_a_class_without_rows_has_the_lowest_probability(features, emotions, parameters):
+    present = emotions != "happy"
+    X, y = np.tile(features[present], (5, 1)), np.tile(emotions[present], 5)
+    head = quick(classes=["angry", "happy", "sad"], **parameters).fit(X, y)
+    probabilities = head.predict_proba(features)
+    assert (probabilities.argmin(axis=1) == 1).all()
+    assert (probabilities[:, 1] > 0).all()
+    assert (probabilities[:, 1] < 1e-9).all()
+    # The others are what they are without the listed class.
+    expected = quick(**parameters).fit(X, y).predict_proba(features)
+    np.testing.assert_allclose(probabilities[:, [0, 2]], expected, atol=1e-4)
+
+
+def test_a_class_whose_rows_weigh_nothing_counts_as_absent(features, emotions):
+    weight = (emotions != "sad").astype(float)
+    head = quick().fit(features, emotions, sample_weight=weight)
+    assert head.classes_.tolist() == ["angry", "happy", "sad"]
+    assert (head.predict_proba(features)[:, 2] < 1e-9).all()
+
+
+def test_one_single_class_gives_a_constant_classifier(features):
+    head = quick().fit(features, ["sad"] * 300)
+    assert (head.predict_proba(features) == 1).all()
+    assert set(head.predict(features)) == {"sad"}
+
+
+def test_a_label_outside_the_listed_classes_is_named(features, emotions):
+    with pytest.raises(DataError, match=r"label 'sad' of y \(first at row 200\)"):
+        quick(classes=["angry", "happy"]).fit(features, emotions)
+
+
+# Weights
+
+
+def test_class_weights_are_sample_weights(features, emotions):
+    rows = np.r_[0:100, 100:130, 200:210]
+    X, y = features[rows], emotions[rows]
+    given = {"angry": 0.5, "happy": 3, "sad": 2}
+    by_class = quick(class_weight=given).fit(X, y).predict_proba(X)
+    by_row = quick().fit(X, y, sample_weight=[given[label] for label in y]).predict_proba(X)
+    assert np.array_equal(by_class, by_row)
+
+    balanced = quick(class_weight="balanced").fit(X, y).predict_proba(X)
+    share = {label: 140 / 3 / (y == label).sum() for label in given}
+    by_row = quick().fit(X, y, sample_weight=[share[label] for label in y]).predict_proba(X)
+    assert np.array_equal(balanced, by_row)
+    assert not np.array_equal(balanced, quick().fit(X, y).predict_proba(X))
+
+
+def test_class_weights_multiply_sample_weights(features, emotions):
+    weight = np.random.default_rng(0).uniform(0.5, 2, 300)
+    both = quick(class_weight={"sad": 4}).fit(features, emotions, sample_weight=weight)
+    product = quick().fit(features, emotions, sample_weight=weight * np.where(emotions == "sad", 4, 1))
+    np.testing.assert_allclose(both.predict_proba(features), product.predict_proba(features), atol=1e-5)
+
+
+def test_weights_of_zero_throughout_are_refused(features, emotions):
+    weights = dict.fromkeys(["angry", "happy", "sad"], 0)
+    with pytest.raises(DataError, match="no row of y carries weight"):
+        quick(class_weight=weights).fit(features, emotions)
+
+
+@pytest.mark.parametrize("weight", [[-1.0] * 300, [1.0] * 299, [float("nan")] * 300])
+def test_impossible_weights_are_refused(features, emotions, weight):
+    with pytest.raises(ValueError, match="sample_weight"):
+        quick().fit(features, emotions, sample_weight=weight)
+
+
+# Early stopping
+
+
+def test_early_stopping_holds_rows_out_and_keeps_the_best_round(features, emotions):
+    head = quick(n_estimators=200, early_stopping_rounds=4, validation_fraction=0.2).fit(features, emotions)
+    losses = head.evals_result_["validation"]["mlogloss"]
+    assert len(losses) < 200
+    assert head.best_iteration_ == int(np.argmin(losses)) == len(losses) - 1 - 4
+    assert head.n_estimators_ == head.best_iteration_ + 1 == head.booster_.num_boosted_rounds()
+    short = quick(n_estimators=head.n_estimators_, early_stopping_rounds=100, validation_fraction=0.2)
+    assert np.array_equal(short.fit(features, emotions).predict_proba(features), head.predict_proba(features))
+
+
+def test_rows_held_out_are_not_trained_on(features, numbers):
+    from cnnboost.boost.holdout import hold_out
+
+    train, watched = hold_out(features, numbers, fraction=0.25, seed=3)
+    assert 70 < len(watched) < 80
+    parameters = {"random_state": 3, "early_stopping_rounds": 50, "validation_fraction": 0.25}
+    held = quick(**parameters).fit(features, numbers)
+    passed = quick(**parameters).fit(
+        features[train], numbers[train], validation_data=(features[watched], numbers[watched])
+    )
+    assert np.array_equal(held.predict_proba(features), passed.predict_proba(features))
+    assert held.evals_result_ == passed.evals_result_
+    everything = quick().fit(features, numbers)
+    assert not np.array_equal(held.predict_proba(features), everything.predict_proba(features))
+
+
+def test_early_stopping_with_classes_of_one_row(features):
+    y = np.array(["common"] * 298 + ["rare", "rarer"])
+    head = quick(early_stopping_rounds=2).fit(features, y)
+    assert head.classes_.tolist() == ["common", "rare", "rarer"]
+    assert np.allclose(head.predict_proba(features).sum(axis=1), 1, atol=1e-6)
+
+
+def test_validation_data_is_watched_without_early_stopping(features, emotions):
+    head = quick().fit(features[::2], emotions[::2], validation_data=(features[1::2], emotions[1::2]))
+    assert len(head.evals_result_["validation"]["mlogloss"]) == 4 == head.n_estimators_
+    assert quick().fit(features, emotions).evals_result_ == {}
+
+
+def test_the_watched_loss_is_weighed_like_the_trained_one(features, emotions):
+    weights = {"angry": 5.0, "happy": 0.0}
+    head = quick(class_weight=weights).fit(features, emotions, validation_data=(features, emotions))
+    probabilities = head.predict_proba(features)[np.arange(300), np.repeat([0, 1, 2], 100)]
+    row_weights = np.repeat([5.0, 0.0, 1.0], 100)
+    expected = -(np.log(probabilities.astype(float)) * row_weights).sum() / row_weights.sum()
+    assert head.evals_result_["validation"]["mlogloss"][-1] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (lambda X, y: X, "pass a tuple"),
+        (lambda X, y: (X, y, y), "pass a tuple"),
+        (lambda X, y: (X, y[:-1]), "inconsistent numbers of samples"),
+        (lambda X, y: (X[:, :-1], y), "features"),
+        (lambda X, y: (X, np.where(y == "sad", "calm", y)), "label 'calm' of validation_data"),
+        (
+            lambda X, y: (np.where(X[7, 2] == X, np.nan, X), y),
+            "X of validation_data is NaN at row 7, column 2",
+        ),
+    ],
+)
+def test_impossible_validation_data_is_refused(features, emotions, data, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        quick().fit(features, emotions, validation_data=data(features, emotions))
+
+
+# Bad features
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "NaN"), (np.inf, "inf"), (-np.inf, "inf"), (1e300, "too large")]
+)
+def test_values_that_are_not_finite_are_named(features, numbers, value, words, recwarn):
+    X = features.astype(np.float64)
+    X[250, 4] = value
+    with pytest.raises(FeatureError, match=rf"X is {words}|X is infinite.*{words}") as caught:
+        quick().fit(X, numbers)
+    assert "row 250, column 4" in str(caught.value)
+    assert isinstance(caught.value, CnnboostError)
+    head = quick().fit(features, numbers)
+    with pytest.raises(FeatureError, match="row 250, column 4"):
+        head.predict_proba(X)
+    assert not recwarn.list
+
+
+def test_a_wrong_width_and_an_unfitted_head_are_refused(features, numbers):
+    with pytest.raises(NotFittedError):
+        quick().predict(features)
+    with pytest.raises(ValueError, match="6 features"):
+        quick().fit(features, numbers).predict(features[:, :5])
+
+
+# What the fitted head is
+
+
+def test_importances_are_the_normalised_gain(features, numbers):
+    X = features.copy()
+    X[:, 3] = 0
+    head = quick().fit(X, numbers)
+    importances = head.feature_importances_
+    gains = head.booster_.get_score(importance_type="gain")
+    assert importances.shape == (6,)
+    assert importances.sum() == pytest.approx(1)
+    assert importances[3] == 0
+    assert importances[0] / importances[1] == pytest.approx(gains["f0"] / gains["f1"], rel=1e-5)
+    assert (quick().fit(np.zeros((300, 6)), numbers).feature_importances_ == 0).all()
+
+
+def _through_joblib(head):
+    buffer = io.BytesIO()
+    joblib.dump(head, buffer)
+    buffer.seek(0)
+    return joblib.load(buffer)
+
+
+@pytest.mark.parametrize("early", [None, 2])
+@pytest.mark.parametrize(
+    "travel", [copy.deepcopy, lambda head: pickle.loads(pickle.dumps(head)), _through_joblib]
+)
+def test_a_fitted_head_survives_copying(features, emotions, travel, early):
+    head = quick(n_estimators=40, early_stopping_rounds=early).fit(features, emotions)
+    other = travel(head)
+    assert np.array_equal(other.predict_proba(features), head.predict_proba(features))
+    assert other.get_params() == head.get_params()
+    assert other.classes_.tolist() == head.classes_.tolist()
+    assert other.best_iteration_ == head.best_iteration_
+
+
+def test_fitting_twice_gives_the_same_and_forgets_the_first(features, numbers, emotions):
+    head = quick(subsample=0.5).fit(features, emotions)
+    first = head.predict_proba(features)
+    assert np.array_equal(head.fit(features, emotions).predict_proba(features), first)
+    head.fit(features[:200, :4], numbers[:200])
+    assert head.n_features_in_ == 4
+    assert head.classes_.tolist() == [0, 1]
+
+
+def test_the_number_of_threads_does_not_matter(features, numbers):
+    one = clone(quick(n_jobs=1)).fit(features, numbers).predict_proba(features)
+    np.testing.assert_allclose(quick(n_jobs=2).fit(features, numbers).predict_proba(features), one, atol=1e-6)
+    np.testing.assert_allclose(
+        quick(n_jobs=-1).fit(features, numbers).predict_proba(features), one, atol=1e-6
+    )
+
+
+def test_single_rows_agree_with_the_batch_and_leave_memory_flat(features, numbers):
+    head = quick().fit(features, numbers)
+    batch = head.predict_proba(features)
+    process = psutil.Process()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(6000):
+            row = step % 300
+            assert np.array_equal(head.predict_proba(features[row : row + 1])[0], batch[row])
+            if step == 1000:
+                gc.collect()
+                before = process.memory_info().rss
+    gc.collect()
+    assert process.memory_info().rss - before < 4 << 20

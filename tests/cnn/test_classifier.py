@@ -1,0 +1,239 @@
+import pickle
+import random
+
+import joblib
+import keras
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import cross_val_predict
+from sklearn.utils.estimator_checks import check_no_attributes_set_in_init, check_parameters_default_constructible
+
+from cnnboost import CNNClassifier
+from cnnboost.cnn.architectures import build
+from cnnboost.errors import DataError, ModelError, TrainingError
+
+FAST = {"epochs": 1, "batch_size": 64}
+
+
+def small(input_shape, n_classes):
+    layers = keras.layers
+    stack = [keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten()]
+    return keras.Sequential([*stack, layers.Dense(8, "relu"), layers.Dense(n_classes, "softmax")])
+
+
+def test_it_learns(toy_cnn, toy_images):
+    assert toy_cnn.score(*toy_images) > 0.9
+    assert toy_cnn.classes_.tolist() == list(range(10))
+    assert set(toy_cnn.history_) == {"loss", "accuracy", "learning_rate", "seconds"}
+    assert toy_cnn.input_shape_ == (8, 8, 1)
+
+
+def test_the_estimator_follows_scikit_learn():
+    check_no_attributes_set_in_init("CNNClassifier", CNNClassifier())
+    check_parameters_default_constructible("CNNClassifier", CNNClassifier())
+
+
+def test_clone_round_trips_every_parameter():
+    odd = {name: object() for name in CNNClassifier().get_params()}
+    odd.update(model_options={"dropout": 0.1}, classes=["a", "b"], callbacks=None, optimizer="sgd", model="oslo")
+    odd = {name: value if type(value) is not object else name for name, value in odd.items()}
+    assert clone(CNNClassifier(**odd)).get_params() == odd
+
+
+def test_probabilities(toy_cnn, toy_images):
+    proba = toy_cnn.predict_proba(toy_images[0])
+    assert proba.shape == (600, 10)
+    assert proba.dtype == np.float32
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(toy_cnn.predict(toy_images[0]), proba.argmax(axis=1))
+
+
+def test_flat_rows_float_and_missing_channel_give_the_same(toy_cnn, toy_images):
+    X = toy_images[0][:20]
+    expected = toy_cnn.predict_proba(X)
+    np.testing.assert_array_equal(toy_cnn.predict_proba(X[..., 0]), expected)
+    np.testing.assert_allclose(toy_cnn.predict_proba(X.astype(float)), expected, atol=1e-6)
+    flat = clone(toy_cnn).set_params(image_shape=(8, 8), **FAST).fit(X.reshape(20, -1), np.arange(20) % 2)
+    assert flat.predict(X.reshape(20, -1)).shape == (20,)
+
+
+@pytest.mark.parametrize(
+    "names", [["zero", "one", "two"], [-5, 100, 3], [True, False, True]], ids=["strings", "gaps", "bools"]
+)
+def test_any_labels(toy_images, names):
+    y = np.array(names)[toy_images[1] % len(names)]
+    cnn = CNNClassifier(small, **FAST).fit(toy_images[0], y)
+    assert cnn.classes_.tolist() == sorted(set(names))
+    assert set(cnn.predict(toy_images[0])) <= set(names)
+
+
+def test_a_stated_order_of_classes_is_kept_and_gives_absent_ones_a_column(toy_images):
+    order = ["z", "y", "x", "w"]
+    y = np.array(["x", "y", "z"])[toy_images[1] % 3]
+    cnn = CNNClassifier(small, classes=order, epochs=8, learning_rate=0.01).fit(toy_images[0], y)
+    assert cnn.classes_.tolist() == order
+    assert cnn.predict_proba(toy_images[0]).shape == (600, 4)
+    assert "w" not in set(cnn.predict(toy_images[0]))
+    assert cnn.score(toy_images[0], y) > 0.5
+
+
+def test_the_seed_decides_and_global_randomness_is_left_alone(toy_images):
+    def fit(seed):
+        return CNNClassifier(small, random_state=seed, **FAST).fit(*toy_images).predict_proba(toy_images[0])
+
+    np.random.seed(7)  # noqa: NPY002
+    random.seed(7)
+    expected = np.random.rand(), random.random()  # noqa: NPY002
+    np.random.seed(7)  # noqa: NPY002
+    random.seed(7)
+    first = fit(0)
+    assert (np.random.rand(), random.random()) == expected  # noqa: NPY002
+    np.testing.assert_allclose(first, fit(0), atol=1e-6)
+    assert not np.allclose(first, fit(1))
+
+
+def test_early_stopping_keeps_the_best_epoch(toy_images):
+    X, y = toy_images
+    cnn = CNNClassifier(small, epochs=30, learning_rate=0.3, early_stopping=2, validation_fraction=0.3, monitor="val_loss")
+    cnn.fit(X, y)
+    losses = cnn.history_["val_loss"]
+    assert len(losses) < 30
+    assert len(losses) == int(np.argmin(losses)) + 3
+    from cnnboost.cnn.labels import stratified_part
+
+    held = stratified_part(y, 0.3, 0)[1]
+    proba = cnn.predict_proba(X[held])[np.arange(len(held)), y[held]]
+    assert -np.log(np.maximum(proba, 1e-7)).mean() == pytest.approx(min(losses), rel=1e-2)
+
+
+def test_the_plateau_lowers_the_learning_rate(toy_images):
+    # Steps this small leave the loss where it is: a plateau from the second epoch on.
+    cnn = CNNClassifier(
+        small, epochs=5, learning_rate=1e-9, reduce_lr=1, reduce_lr_factor=0.1, min_learning_rate=1e-10
+    )
+    rates = cnn.fit(*toy_images).history_["learning_rate"]
+    assert rates[0] == pytest.approx(1e-9)
+    assert rates[-1] == pytest.approx(1e-10)
+
+
+def test_validation_data_is_watched_not_trained_on(toy_images):
+    X, y = toy_images
+    plain = CNNClassifier(small, **FAST).fit(X[:400], y[:400])
+    watched = CNNClassifier(small, **FAST).fit(X[:400], y[:400], validation_data=(X[400:], y[400:]))
+    assert {"val_loss", "val_accuracy"} <= set(watched.history_)
+    np.testing.assert_allclose(watched.predict_proba(X), plain.predict_proba(X), atol=1e-5)
+
+
+def test_class_weights_are_sample_weights(toy_images):
+    X, y = toy_images[0], toy_images[1] % 2
+    by_class = CNNClassifier(small, class_weight={0: 1.0, 1: 5.0}, **FAST).fit(X, y)
+    by_row = CNNClassifier(small, **FAST).fit(X, y, sample_weight=np.where(y, 5.0, 1.0))
+    plain = CNNClassifier(small, **FAST).fit(X, y)
+    np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), atol=1e-5)
+    assert by_class.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
+    CNNClassifier(small, class_weight="balanced", **FAST).fit(X, y)
+    with pytest.raises(DataError, match="class_weight names 7"):
+        CNNClassifier(small, class_weight={7: 1.0}, **FAST).fit(X, y)
+
+
+def test_optimisers_by_name_and_as_objects(toy_images):
+    given = keras.optimizers.SGD(0.05, momentum=0.9)
+    cnn = CNNClassifier(small, optimizer=given, learning_rate=None, **FAST).fit(*toy_images)
+    assert cnn.history_["learning_rate"] == pytest.approx([0.05])
+    assert not given.built
+    with pytest.raises(ModelError, match=r"'adamm'.*adam"):
+        CNNClassifier(small, optimizer="adamm", **FAST).fit(*toy_images)
+
+
+@pytest.mark.parametrize("carry", [lambda e: pickle.loads(pickle.dumps(e)), None], ids=["pickle", "joblib"])
+def test_it_survives_serialisation(toy_cnn, toy_images, carry, tmp_path):
+    toy_cnn.predict_proba(toy_images[0][:1])
+    if carry is None:
+        joblib.dump(toy_cnn, tmp_path / "cnn.joblib")
+        copy = joblib.load(tmp_path / "cnn.joblib")
+    else:
+        copy = carry(toy_cnn)
+    np.testing.assert_array_equal(copy.predict_proba(toy_images[0]), toy_cnn.predict_proba(toy_images[0]))
+
+
+def test_cross_validation_and_freezing(toy_images, toy_cnn):
+    X, y = toy_images
+    proba = cross_val_predict(CNNClassifier(small, epochs=2), X[:200], y[:200], cv=2, method="predict_proba")
+    assert proba.shape == (200, 10)
+    frozen = clone(FrozenEstimator(toy_cnn)).fit(X[:10], y[:10])
+    assert frozen.estimator is toy_cnn
+
+
+class TestModelFiles:
+    def test_a_file_is_taken_as_it_is(self, toy_file, toy_cnn, toy_images):
+        loaded = CNNClassifier.load(toy_file, classes=[f"digit {i}" for i in range(10)])
+        assert loaded.pixels_ == "raw"
+        np.testing.assert_array_equal(loaded.predict_proba(toy_images[0]), toy_cnn.predict_proba(toy_images[0]))
+        assert loaded.predict(toy_images[0])[0] == f"digit {toy_cnn.predict(toy_images[0])[0]}"
+
+    def test_fit_continues_its_training(self, toy_file, toy_images):
+        cnn = CNNClassifier(toy_file, epochs=1, learning_rate=1e-4).fit(*toy_images)
+        assert cnn.history_["accuracy"][0] > 0.85
+
+    def test_a_foreign_file_states_its_pixels(self, toy_images, tmp_path):
+        image = keras.Input((8, 8, 1))
+        model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(image)))
+        model.save(tmp_path / "foreign.keras")
+        X = toy_images[0][:6]
+        for pixels, scaled in (("unit", X / 255), ("symmetric", X / 127.5 - 1), ("raw", X.astype(float))):
+            loaded = CNNClassifier.load(tmp_path / "foreign.keras", pixels=pixels)
+            logits = model.predict(scaled.astype(np.float32), verbose=0)
+            expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+            np.testing.assert_allclose(
+                loaded.predict_proba(X), expected / expected.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-6
+            )
+        assert CNNClassifier.load(tmp_path / "foreign.keras").pixels_ == "unit"
+
+    def test_one_sigmoid_unit_is_two_classes(self, toy_images, tmp_path):
+        image = keras.Input((8, 8, 1))
+        model = keras.Model(image, keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(image)))
+        model.save(tmp_path / "binary.keras")
+        X, y = toy_images[0], np.where(toy_images[1] > 4, "high", "low")
+        cnn = CNNClassifier(tmp_path / "binary.keras", epochs=3, learning_rate=0.01).fit(X, y)
+        assert cnn.classes_.tolist() == ["high", "low"]
+        assert cnn.predict_proba(X).shape == (600, 2)
+        assert cnn.score(X, y) > 0.6
+
+    def test_what_does_not_fit_is_named(self, toy_file, toy_images):
+        with pytest.raises(ModelError, match="10 classes apart, 2 were named"):
+            CNNClassifier.load(toy_file, classes=["a", "b"])
+        with pytest.raises(ModelError, match="10 classes apart, the labels have 2"):
+            CNNClassifier(toy_file).fit(toy_images[0], toy_images[1] % 2)
+        with pytest.raises(ModelError, match="9x9x1.*8x8x1"):
+            CNNClassifier(toy_file).fit(np.zeros((10, 9, 9), np.uint8), np.arange(10))
+        with pytest.raises(ModelError, match="9x9x1.*8x8x1"):
+            CNNClassifier.load(toy_file).predict(np.zeros((1, 9, 9), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"epochs": -1}, ModelError, "epochs=-1"),
+        ({"batch_size": 0}, ModelError, "batch_size=0"),
+        ({"learning_rate": 0}, ModelError, "learning_rate=0"),
+        ({"validation_fraction": 1.0}, ModelError, "validation_fraction=1.0"),
+        ({"pixels": "percent"}, ModelError, "'percent'"),
+        ({"learning_rate": 1e30, "epochs": 4}, TrainingError, "lower the learning rate"),
+    ],
+)
+def test_impossible_parameters_are_refused_by_fit(toy_images, options, error, words):
+    with pytest.raises(error, match=words):
+        CNNClassifier(small, **{**FAST, **options}).fit(*toy_images)
+
+
+def test_images_and_labels_of_different_length(toy_images):
+    with pytest.raises(DataError, match="600 images and 599 labels"):
+        CNNClassifier(small).fit(toy_images[0], toy_images[1][:-1])
+    with pytest.raises(DataError, match="sample_weight"):
+        CNNClassifier(small).fit(*toy_images, sample_weight=[1.0])
+
+
+def test_an_architecture_by_name_is_the_registered_one(toy_cnn):
+    assert toy_cnn.model_.count_params() == build("digits", (8, 8, 1), 10).count_params()

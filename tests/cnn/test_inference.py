@@ -1,0 +1,73 @@
+import gc
+import os
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnboost.cnn.inference import CHUNKS, Inference, plan
+from cnnboost.errors import ModelError
+
+
+@given(st.integers(1, 2000))
+def test_chunks_cover_every_image_once(n):
+    parts = list(plan(n))
+    assert [row for start, size, _ in parts for row in range(start, start + size)] == list(range(n))
+    assert all(size <= chunk and chunk in CHUNKS for _, size, chunk in parts)
+
+
+def test_it_is_the_models_own_answer(toy_cnn, toy_images):
+    X = toy_images[0][:300]
+    expected = toy_cnn.model_.predict(X, verbose=0)
+    np.testing.assert_allclose(Inference(toy_cnn.model_)(X)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 64, 200])
+def test_the_result_does_not_depend_on_batch_size(toy_cnn, toy_images, size):
+    X = toy_images[0][:260]
+    run = Inference(toy_cnn.model_)
+    pieces = np.concatenate([run(X[i : i + size])[0] for i in range(0, len(X), size)])
+    np.testing.assert_allclose(pieces, run(X)[0], atol=2e-6)
+
+
+def test_scaled_pixels_reach_a_foreign_model(toy_images):
+    import keras
+
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    X = toy_images[0][:5]
+    mean = X.reshape(5, -1).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(Inference(model, "unit")(X)[0], mean / 255, rtol=1e-5)
+    np.testing.assert_allclose(Inference(model, "symmetric")(X)[0], mean / 127.5 - 1, rtol=1e-4)
+
+
+def test_weights_that_change_are_seen(toy_images):
+    from cnnboost.cnn.architectures import build
+
+    model = build("digits", (8, 8, 1), 10)
+    run = Inference(model)
+    before = run(toy_images[0][:4])[0]
+    model.set_weights([w * 2 for w in model.get_weights()])
+    assert not np.allclose(before, run(toy_images[0][:4])[0])
+
+
+def test_many_calls_trace_once_and_leak_nothing(toy_cnn, toy_images):
+    run = Inference(toy_cnn.model_)
+    X = toy_images[0]
+    for i in range(500):
+        run(X[i % 500 : i % 500 + 1 + i % 5])
+    traced = len(run._traced)
+    gc.collect()
+    before = psutil.Process(os.getpid()).memory_info().rss
+    for i in range(5000):
+        run(X[i % 500 : i % 500 + 1])
+    gc.collect()
+    assert len(run._traced) == traced == 2
+    assert psutil.Process(os.getpid()).memory_info().rss - before < 10 * 2**20
+
+
+def test_images_that_do_not_fit_are_refused(toy_cnn):
+    with pytest.raises(ModelError, match="48x48x1.*8x8x1"):
+        Inference(toy_cnn.model_)(np.zeros((1, 48, 48, 1), np.uint8))

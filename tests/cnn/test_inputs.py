@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cnnboost.cnn.inputs import check_fits, check_images, check_pixels, scale_pixels
+from cnnboost.errors import DataError, ModelError
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=4, max_dims=4, min_side=1, max_side=6)))
+def test_uint8_images_pass_as_they_are(X):
+    assert check_images(X) is X
+
+
+@given(hnp.arrays(st.sampled_from([np.int16, np.int64, np.uint32]), (2, 3, 4), elements=st.integers(0, 255)))
+def test_integers_become_uint8_with_a_channel(X):
+    checked = check_images(X)
+    assert checked.dtype == np.uint8
+    np.testing.assert_array_equal(checked[..., 0], X)
+
+
+def test_flat_rows_take_the_stated_shape():
+    X = np.arange(24, dtype=np.uint8).reshape(2, 12)
+    np.testing.assert_array_equal(check_images(X, (3, 4))[0, :, :, 0], X[0].reshape(3, 4))
+    assert check_images(X, (2, 2, 3)).shape == (2, 2, 2, 3)
+
+
+def test_memory_maps_are_not_read(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((4, 2, 2, 1), np.uint8))
+    X = np.load(path, mmap_mode="r")
+    assert isinstance(check_images(X), np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (np.zeros((0, 8, 8)), ["no pixels", "(0, 8, 8, 1)"]),
+        (np.zeros((3, 0, 8, 1)), ["no pixels"]),
+        (np.zeros(64), ["X[None]"]),
+        (np.zeros((3, 64)), ["image_shape"]),
+        (np.zeros((1, 2, 2, 1, 1)), ["(1, 2, 2, 1, 1)"]),
+        (np.full((2, 2, 2), 300), ["0..255", "300"]),
+        (np.full((2, 2, 2), -1), ["0..255", "-1"]),
+        (np.full((2, 2, 2), 255.5), ["[0, 255]"]),
+        (np.full((2, 2, 2), 0.5), ["fractions", "X * 255"]),
+        (np.array([[[["a"]]]]), ["numbers", "<U1"]),
+    ],
+)
+def test_what_is_no_image_set_is_refused(X, words):
+    with pytest.raises(DataError) as caught:
+        check_images(X)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_pixel_that_is_no_number_names_its_image(bad):
+    X = np.full((5, 2, 2), 200.0)
+    X[3, 1, 1] = bad
+    with pytest.raises(DataError, match="image 3 "):
+        check_images(X)
+
+
+def test_flat_rows_of_another_width_are_refused():
+    with pytest.raises(DataError, match=r"63 values.*takes 64"):
+        check_images(np.zeros((2, 63)), (8, 8))
+    with pytest.raises(DataError, match="image_shape"):
+        check_images(np.zeros((2, 64)), (64,))
+
+
+def test_sparse_matrices_are_refused():
+    from scipy.sparse import csr_array
+
+    with pytest.raises(DataError, match="toarray"):
+        check_images(csr_array(np.eye(4)))
+
+
+def test_fitting_knows_free_dimensions():
+    check_fits(np.zeros((1, 9, 5, 1)), (None, None, 1))
+    with pytest.raises(ModelError, match="9x5x1.*anyx5x3"):
+        check_fits(np.zeros((1, 9, 5, 1)), (None, 5, 3))
+
+
+def test_scales():
+    x = np.array([0, 127.5, 255], np.float32)
+    np.testing.assert_allclose(scale_pixels(x, "unit"), [0, 0.5, 1])
+    np.testing.assert_allclose(scale_pixels(x, "symmetric"), [-1, 0, 1])
+    np.testing.assert_allclose(scale_pixels(x, "raw"), x)
+    with pytest.raises(ModelError, match="'percent'.*unit"):
+        check_pixels("percent")

@@ -1,0 +1,199 @@
+import keras
+import numpy as np
+import pytest
+
+from cnnboost.cnn.architectures import build
+from cnnboost.cnn.model_file import read_model
+from cnnboost.errors import LayerError, ModelError
+from cnnboost.features.cut import Cut
+
+L = keras.layers
+
+
+def functional(*stack, shape=(8, 8, 1), name=None):
+    image = x = keras.Input(shape)
+    for layer in stack:
+        x = layer(x)
+    return keras.Model(image, x, name=name)
+
+
+def names(model):
+    return {layer.name: (layer.kind, layer.width) for layer in Cut(model).named}
+
+
+def run(model, X):
+    return [np.asarray(out) for out in keras.tree.flatten(model(X, training=False))]
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
+
+
+def nested():
+    inner = functional(L.Conv2D(4, 3, name="conv"), L.BatchNormalization(name="norm"), L.ReLU(name="relu"), name="body")
+    image = keras.Input((8, 8, 1))
+    x = inner(image) * 2.0 + 1.0
+    x = L.Dropout(0.9)(x, training=True)
+    x = L.GlobalAveragePooling2D(name="pool")(x)
+    x = L.Dense(6, name="embedding")(x)
+    x = L.BatchNormalization(name="bn")(x)
+    x = L.Activation("relu", name="act")(x)
+    return keras.Model(image, L.Softmax(name="probabilities")(L.Dense(3, name="scores")(x)))
+
+
+class TestNames:
+    def test_published_network(self):
+        assert names(build("oslo", (48, 48, 1), 7)) == {
+            "input": ("InputLayer", 2304),
+            "flatten": ("Flatten", 1024),
+            "fc1": ("Dense", 64),
+            "fc2": ("Dense", 7),
+            "output": ("Dense", 7),
+        }
+
+    def test_an_activation_of_its_own_belongs_to_its_dense_layer(self):
+        found = {layer.name: layer.keras_name for layer in Cut(nested()).named}
+        assert found == {"input": "input", "flatten": "pool", "fc1": "act", "output": "probabilities"}
+
+    def test_dense_layers_before_the_flatten_have_no_number(self):
+        model = functional(
+            L.GlobalAveragePooling2D(), L.Dense(64), L.Reshape((8, 8, 1)), L.Flatten(), L.Dense(5, "relu"), L.Dense(2)
+        )
+        assert [(n, w) for n, (_, w) in names(model).items()] == [("input", 64), ("flatten", 64), ("fc1", 5), ("output", 2)]
+
+    def test_an_activation_used_elsewhere_too_is_not_the_dense_layers(self):
+        image = keras.Input((8, 8, 1))
+        dense = L.Dense(4, name="dense")(L.Flatten()(image))
+        both = L.Concatenate()([L.ReLU()(dense), dense])
+        model = keras.Model(image, L.Dense(2, "softmax")(both))
+        assert next(c.keras_name for c in Cut(model).named if c.name == "fc1") == "dense"
+
+    def test_sequential_nested_sequential_and_h5(self, tmp_path):
+        model = keras.Sequential([
+            keras.Input((8, 8, 1)),
+            keras.Sequential([L.Conv2D(2, 3, name="conv"), L.Flatten(name="flat")], name="body"),
+            L.Dense(4, "relu", name="hidden"), L.Dense(3, "softmax", name="out"),
+        ])  # fmt: skip
+        expected = {"input": "input", "flatten": "body/flat", "fc1": "hidden", "output": "out"}
+        assert {c.name: c.keras_name for c in Cut(model).named} == expected
+        model.save(tmp_path / "old.h5")
+        assert {c.name: c.keras_name for c in Cut(read_model(tmp_path / "old.h5")).named} == expected
+
+    def test_a_network_of_keras_applications(self):
+        model = keras.applications.MobileNetV2((96, 96, 3), weights=None, classes=5)
+        cut = Cut(model)
+        assert {c.name: c.width for c in cut.named} == {"input": 27648, "flatten": 1280, "output": 5}
+        assert len(cut.layers) > 150
+
+
+class TestTrunk:
+    @pytest.mark.parametrize("layer", ["flatten", "fc1", "fc2", "output", "conv1", "pool"])
+    def test_it_is_the_full_models_own_activation(self, toy_cnn, toy_images, layer):
+        model, cut = toy_cnn.model_, Cut(toy_cnn.model_)
+        x = toy_images[0][:9].astype(np.float32)
+        own = keras.Model(model.input, model.get_layer(layer).output)(x, training=False)
+        (features,) = run(cut.trunk([layer]), x)
+        assert features.shape == (9, cut.find(layer).width)
+        np.testing.assert_array_equal(features, np.asarray(own).reshape(9, -1))
+
+    def test_every_declared_width_is_the_produced_one(self, X):
+        cut = Cut(nested())
+        places = cut.layers
+        outputs = run(cut.trunk([place.keras_name for place in places]), X)
+        assert [out.shape for out in outputs] == [(5, place.width) for place in places]
+
+    def test_a_nested_model_whose_graph_demands_dropout_is_in_inference_mode(self, X):
+        model = nested()
+        np.testing.assert_array_equal(*(run(Cut(model).trunk(["fc1"]), X)[0] for _ in range(2)))
+        inner = model.get_layer("body")
+        mean = np.asarray(inner(X, training=False)).mean(axis=(1, 2)) * 2 + 1
+        np.testing.assert_allclose(run(Cut(model).trunk(["flatten"]), X)[0], mean, rtol=1e-5)
+
+    def test_the_input_cut_is_the_pixels(self, X):
+        np.testing.assert_array_equal(run(Cut(nested()).trunk(["input"]), X)[0], X.reshape(5, -1))
+
+    def test_weights_are_shared(self, X):
+        model = nested()
+        trunk = Cut(model).trunk(["fc1"])
+        before = run(trunk, X)[0]
+        model.set_weights([w + 0.1 for w in model.get_weights()])
+        assert not np.allclose(before, run(trunk, X)[0])
+
+
+class TestDigest:
+    def test_names_places_and_reloading_do_not_matter(self, tmp_path):
+        model = nested()
+        model.save(tmp_path / "cnn.keras")
+        assert Cut(model).digest("fc1") == Cut(read_model(tmp_path / "cnn.keras")).digest("fc1")
+        assert Cut(model).digest("fc1") == Cut(model).digest("act")
+
+    def test_what_is_above_the_cut_does_not_matter(self):
+        model = nested()
+        before, output = Cut(model).digest("fc1"), Cut(model).digest("output")
+        head = model.get_layer("scores")
+        head.set_weights([w + 1 for w in head.get_weights()])
+        assert Cut(model).digest("fc1") == before
+        assert Cut(model).digest("output") != output
+
+    @pytest.mark.parametrize("weight", range(9))
+    def test_every_weight_below_the_cut_matters(self, weight):
+        model = nested()
+        before = Cut(model).digest("fc1")
+        weights = model.get_weights()
+        weights[weight].flat[0] += 1e-3
+        model.set_weights(weights)
+        assert Cut(model).digest("fc1") != before
+
+    def test_wiring_constants_and_options_matter(self):
+        def model(factor=2.0, strides=1, swapped=False):
+            keras.utils.set_random_seed(0)
+            image = keras.Input((8, 8, 1))
+            a = L.Conv2D(2, 1, strides=1, kernel_initializer="ones")(image) * factor
+            b = L.Conv2D(2, 1, strides=1, kernel_initializer="ones")(image)
+            c = L.Subtract()([b, a] if swapped else [a, b])
+            return keras.Model(image, L.Flatten()(L.MaxPooling2D(2, strides=strides)(c)))
+
+        digests = {Cut(model(*args)).digest("flatten") for args in [(), (3.0,), (2.0, 2), (2.0, 1, True)]}
+        assert len(digests) == 4
+        assert Cut(model()).digest("flatten") in digests
+
+
+class TestUnknown:
+    def test_the_layers_there_are_are_listed_with_widths(self):
+        with pytest.raises(LayerError) as caught:
+            Cut(build("oslo", (48, 48, 1), 7)).find("fc3")
+        assert "Did you mean 'fc" in str(caught.value)
+        for listed in ("flatten (1024)", "fc1 (64)", "output (7)", "conv1 (67712)"):
+            assert listed in str(caught.value)
+
+    def test_a_name_that_stands_twice_needs_its_path(self):
+        def body(name):
+            return functional(L.Conv2D(2, 3, padding="same", name="conv"), name=name)
+
+        image = keras.Input((8, 8, 1))
+        a = body("a")(image)
+        b = functional(L.Conv2D(2, 3, name="conv"), shape=(8, 8, 2), name="b")(a)
+        cut = Cut(keras.Model(image, L.Flatten()(b)))
+        with pytest.raises(LayerError, match="a/conv, b/conv"):
+            cut.find("conv")
+        assert cut.find("a/conv").width == 128
+
+    def test_a_layer_without_fixed_width_is_refused(self):
+        image = keras.Input((None, None, 1))
+        model = keras.Model(image, L.GlobalMaxPooling2D()(L.Conv2D(2, 3, name="conv")(image)))
+        with pytest.raises(LayerError, match="'conv'.*fixed width"):
+            Cut(model).find("conv")
+
+    def test_a_subclassed_model_inside_is_named(self):
+        class Own(keras.Model):
+            def __init__(self):
+                super().__init__(name="own")
+                self.conv = L.Conv2D(2, 3)
+
+            def call(self, x):
+                return self.conv(x)
+
+        image = keras.Input((8, 8, 1))
+        with pytest.raises(ModelError, match="'own'.*rebuild"):
+            Cut(keras.Model(image, L.Flatten()(Own()(image))))

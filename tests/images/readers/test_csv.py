@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+
+from cnnboost.errors import DataError
+from cnnboost.images import load_images
+
+USAGES = ["Training", "Training", "Training", "PublicTest", "PrivateTest"]
+LABELS = [3, 0, 6, 3, 6]
+
+
+@pytest.fixture
+def faces(rng) -> np.ndarray:
+    return rng.integers(0, 256, (5, 4, 4), dtype=np.uint8)
+
+
+def text(face: np.ndarray) -> str:
+    return " ".join(map(str, face.ravel()))
+
+
+def write(path, lines: list[str], newline: str = "\n"):
+    path.write_bytes((newline.join(lines) + newline).encode())
+    return path
+
+
+def original(faces) -> list[str]:
+    rows = [f"{label},{text(face)},{usage}" for label, face, usage in zip(LABELS, faces, USAGES, strict=True)]
+    return ["emotion,pixels,Usage", *rows]
+
+
+def blanks(faces) -> list[str]:
+    rows = [
+        f"{label}, {usage},{text(face)}" for label, face, usage in zip(LABELS, faces, USAGES, strict=True)
+    ]
+    return ["emotion, Usage, pixels", *rows]
+
+
+def quoted(faces) -> list[str]:
+    rows = [
+        f'{label},"{text(face)}","{usage}"' for label, face, usage in zip(LABELS, faces, USAGES, strict=True)
+    ]
+    return ["\ufeffemotion,pixels,Usage", *rows]
+
+
+@pytest.mark.parametrize("layout", [original, blanks, quoted])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_the_layouts_in_circulation_are_the_same_set(tmp_path, faces, layout, newline):
+    images = load_images(write(tmp_path / "fer.csv", layout(faces), newline), cache=False)
+    np.testing.assert_array_equal(images.X[..., 0], faces)
+    assert images.classes == ("angry", "happy", "neutral")
+    assert images.train.labels.tolist() == ["happy", "angry", "neutral"]
+    assert images.validation.ids.tolist() == ["row 4"]
+    assert images.test.labels.tolist() == ["neutral"]
+
+
+def test_without_usage_all_rows_are_train(tmp_path, faces):
+    lines = ["emotion,pixels", *(f"{k % 2},{text(face)}" for k, face in enumerate(faces))]
+    images = load_images(write(tmp_path / "train.csv", lines), cache=False, validation_fraction=0)
+    assert images.split_names == ("train",)
+    assert images.classes == ("angry", "disgust")
+
+
+def test_rows_are_sorted_by_split_and_keep_their_numbers(tmp_path, faces):
+    lines = original(faces)
+    lines[1:] = lines[:0:-1]
+    images = load_images(write(tmp_path / "fer.csv", lines), cache=False)
+    assert images.ids.tolist() == ["row 3", "row 4", "row 5", "row 2", "row 1"]
+    np.testing.assert_array_equal(images.test.X[0, ..., 0], faces[4])
+
+
+def test_rows_are_resized(tmp_path, faces):
+    images = load_images(write(tmp_path / "fer.csv", original(faces)), size=(8, 6), channels=3, cache=False)
+    assert images.shape == (5, 8, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "place", "reason"),
+    [
+        ("3,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15,Training", "row 2", "has 15 pixels; .* 16 .4 x 4."),
+        ("3,,Training", "row 2", "has 0 pixels"),
+        ("3,1 2 x 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", "row 2", "pixel 'x' at position 3"),
+        ("3,1 2 256 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", "row 2", "pixel '256' at position 3"),
+        (
+            "7,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Training",
+            r"row 2 \(line 3\)",
+            "label '7'; labels are 0 to 6",
+        ),
+        ("-1,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", r"row 2 \(line 3\)", "label '-1'"),
+        ("x,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", r"row 2 \(line 3\)", "label 'x'"),
+        (
+            "3,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Holdout",
+            r"row 2 \(line 3\)",
+            "Usage 'Holdout'; .*PublicTest",
+        ),
+        ("3,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16", r"row 2 \(line 3\)", "has 2 columns"),
+    ],
+)
+def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, faces, row, place, reason):
+    lines = original(faces)
+    lines[2] = row
+    path = write(tmp_path / "fer.csv", lines)
+    with pytest.raises(DataError, match=rf"1 of 5 images cannot be used: {place}: .*{reason}"):
+        load_images(path, cache=False)
+    images = load_images(path, cache=False, on_bad="skip")
+    assert images.ids.tolist() == ["row 1", "row 3", "row 4", "row 5"]
+    assert len(images.bad) == 1
+
+
+def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
+    lines = original(faces)
+    lines[1] = "3,1 2 3 4,Training"
+    with pytest.raises(DataError, match="row 1: has 4 pixels; the other rows have 16"):
+        load_images(write(tmp_path / "fer.csv", lines), cache=False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([""], "is empty"),
+        (["emotion,pixels,Usage"], "holds no usable row"),
+        (["emotion,Usage", "3,Training"], "no column 'pixels'; its first line has 'emotion', 'usage'"),
+        (["pixels", "1 2 3 4"], "no column 'emotion'"),
+        (["emotion,pixels", "9,1 2 3 4"], r"no usable row: row 1 \(line 2\) has the label '9'"),
+        (["emotion,pixels", "3,1 2 3"], "3 pixels, which make no square image"),
+    ],
+)
+def test_a_file_that_is_no_image_set_is_refused(tmp_path, lines, message):
+    with pytest.raises(DataError, match=message):
+        load_images(write(tmp_path / "fer.csv", lines), cache=False)

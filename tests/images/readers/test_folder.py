@@ -1,0 +1,135 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnnboost.errors import DataError
+from cnnboost.images import load_images
+from cnnboost.images.archive import ZipTree
+from cnnboost.images.readers.folder import list_tree
+from cnnboost.images.tree import FolderTree
+
+from ..conftest import encode, write_folder, write_zip
+
+PNG = encode(np.zeros((4, 4), np.uint8))
+
+
+def listed(tmp_path, *paths: str, **content: bytes):
+    root = write_folder(tmp_path / "data", {path: PNG for path in paths} | content)
+    return list_tree(FolderTree(root))
+
+
+def rows(listing) -> dict[str, tuple[str, str]]:
+    names = [listing.classes[k] for k in listing.y]
+    return dict(zip(listing.ids, zip(names, listing.splits.tolist(), strict=True), strict=True))
+
+
+def test_class_folders_without_splits_are_train(tmp_path):
+    found = listed(tmp_path, "sad/1.png", "happy/1.png", "happy/deeper/2.png")
+    assert found.classes == ("happy", "sad")
+    assert rows(found) == {
+        "happy/1.png": ("happy", "train"),
+        "happy/deeper/2.png": ("happy", "train"),
+        "sad/1.png": ("sad", "train"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("val", "validation"),
+        ("VALID", "validation"),
+        ("validation", "validation"),
+        ("dev", "validation"),
+        ("Test", "test"),
+        ("testing", "test"),
+    ],
+)
+def test_names_of_split_folders(tmp_path, folder, split):
+    assert rows(listed(tmp_path, f"{folder}/a/1.png")) == {f"{folder}/a/1.png": ("a", split)}
+
+
+def test_rows_are_in_the_order_of_the_splits(tmp_path):
+    found = listed(tmp_path, "test/a/1.png", "valid/a/1.png", "train/b/1.png", "train/a/1.png")
+    assert found.ids == ["train/a/1.png", "train/b/1.png", "valid/a/1.png", "test/a/1.png"]
+
+
+def test_prefixes_of_file_names_win_over_folders(tmp_path):
+    names = [
+        "test/a/PublicTest_1.jpg",
+        "test/a/PrivateTest_2.jpg",
+        "test/a/Training_3.jpg",
+        "test/a/im_4.jpg",
+    ]
+    splits = [rows(listed(tmp_path, *names))[name][1] for name in names]
+    assert splits == ["validation", "test", "train", "test"]
+
+
+def test_folders_around_the_set_are_seen_through(tmp_path):
+    found = listed(tmp_path, "archive/fer/train/a/1.png", "archive/fer/test/a/2.png")
+    assert Counter(found.splits.tolist()) == {"train": 1, "test": 1}
+    assert found.classes == ("a",)
+
+
+def test_one_class_folder_is_a_class_and_not_a_wrapper(tmp_path):
+    assert listed(tmp_path, "happy/1.png").classes == ("happy",)
+
+
+def test_images_outside_of_class_folders_are_bad_and_other_files_are_not(tmp_path):
+    found = listed(
+        tmp_path, "train/a/1.png", "train/2.png", "3.jpg", "other/b/4.png", "README.md", "train/labels.csv"
+    )
+    assert list(found.ids) == ["train/a/1.png"]
+    assert {bad.place for bad in found.bad} == {"train/2.png", "3.jpg", "other/b/4.png"}
+    assert all("class folder" in bad.reason for bad in found.bad)
+
+
+def test_an_empty_class_folder_is_a_class(tmp_path):
+    assert listed(tmp_path, "train/a/1.png", "train/b/").classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({}, "holds no files"),
+        ({"readme.txt": b"x"}, r"no class folders with images \(1 other files\)"),
+        ({"fer2013.csv": b"x"}, r"but fer2013\.csv; give that file"),
+    ],
+)
+def test_a_source_without_images_is_refused(tmp_path, members, message):
+    with pytest.raises(DataError, match=message):
+        load_images(write_folder(tmp_path / "data", members), cache=False)
+    with pytest.raises(DataError, match=message):
+        load_images(write_zip(tmp_path / "data.zip", members), cache=False)
+
+
+part = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.sets(st.tuples(st.sampled_from(["train", "val", "Test"]), part, part), min_size=1, max_size=8),
+    nested=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_folder_and_its_zip_are_the_same_set(tmp_path_factory, names, nested, seed):
+    random = np.random.default_rng(seed)
+    prefix = "wrap/" if nested else ""
+    members = {
+        f"{prefix}{split}/{label}/{name}.png": encode(random.integers(0, 256, (4, 4), dtype=np.uint8))
+        for split, label, name in names
+    }
+    folder = tmp_path_factory.mktemp("same")
+    loose = list_tree(FolderTree(write_folder(folder / "data", members)))
+    packed = list_tree(ZipTree(write_zip(folder / "data.zip", members)))
+    assert loose.ids == packed.ids
+    assert loose.classes == packed.classes
+    np.testing.assert_array_equal(loose.y, packed.y)
+    np.testing.assert_array_equal(loose.splits, packed.splits)
+    spec = loose.shape(0)
+    for row in range(len(loose)):
+        np.testing.assert_array_equal(loose.image(row, spec, False), packed.image(row, spec, False))

@@ -1,0 +1,159 @@
+import re
+import struct
+import threading
+import zipfile
+import zlib
+
+import pytest
+
+from cnnboost.errors import DataError
+from cnnboost.images import archive
+from cnnboost.images.archive import ZipTree
+
+from .conftest import write_zip
+
+
+def reasons(tree: ZipTree) -> dict[str, str]:
+    return {bad.place: bad.reason for bad in tree.bad}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_read_as_they_were_written(tmp_path, compression, rng):
+    members = {f"a/b/{k}.bin": rng.bytes(k * 37) for k in range(20)}
+    tree = ZipTree(write_zip(tmp_path / "x.zip", members, compression))
+    assert tree.files == sorted(members)
+    assert tree.folders == ["a", "a/b"]
+    assert {path: tree.read(path) for path in tree.files} == members
+
+
+def test_members_with_extra_fields_and_data_descriptors(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        info = zipfile.ZipInfo("a/ünï.bin")
+        info.extra = struct.pack("<HH4s", 0x7777, 4, b"more")
+        packed.writestr(info, b"one")
+        with packed.open("a/stream.bin", "w", force_zip64=True) as member:
+            member.write(b"two")
+    tree = ZipTree(path)
+    assert [tree.read(name) for name in tree.files] == [b"two", b"one"]
+
+
+def test_threads_share_a_tree(tmp_path, rng):
+    members = {f"{k}.bin": rng.bytes(5000) for k in range(40)}
+    tree = ZipTree(write_zip(tmp_path / "x.zip", members))
+    wrong = []
+
+    def read():
+        wrong.extend(name for name in tree.files * 5 if tree.read(name) != members[name])
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_what_systems_leave_behind_is_ignored(tmp_path):
+    members = dict.fromkeys(
+        ["a/1.png", "__MACOSX/a/._1.png", "a/.DS_Store", "a/Thumbs.db", ".git/x", "a/desktop.ini"], b"x"
+    )
+    tree = ZipTree(write_zip(tmp_path / "x.zip", members))
+    assert tree.files == ["a/1.png"]
+    assert tree.bad == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/etc/passwd", "absolute"),
+        ("C:/windows/1.png", "absolute"),
+        ("../1.png", r"\.\."),
+        ("a/../../1.png", r"\.\."),
+        ("a\\..\\..\\1.png", r"\.\."),
+    ],
+)
+def test_paths_that_lead_elsewhere_are_never_read(tmp_path, name, reason):
+    tree = ZipTree(write_zip(tmp_path / "x.zip", {"a/1.png": b"x", name: b"y"}))
+    assert tree.files == ["a/1.png"]
+    ((place, told),) = reasons(tree).items()
+    assert place.replace("\\", "/") == name.replace("\\", "/")
+    assert re.search(reason, told)
+
+
+def patch_flags(data: bytes, flag: int) -> bytes:
+    """Set a general purpose flag in the local and the central header of a one-member archive."""
+    changed = bytearray(data)
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = changed.index(magic) + offset
+        flags = struct.unpack_from("<H", changed, place)[0]
+        struct.pack_into("<H", changed, place, flags | flag)
+    return bytes(changed)
+
+
+def test_encrypted_member_is_named(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"a/1.png": b"secret"})
+    path.write_bytes(patch_flags(path.read_bytes(), 1))
+    tree = ZipTree(path)
+    assert tree.files == []
+    assert "encrypted" in reasons(tree)["a/1.png"]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_member_is_named_and_the_others_are_read(tmp_path, compression, rng):
+    members = {"a/1.bin": rng.bytes(500), "a/2.bin": rng.bytes(500)}
+    path = write_zip(tmp_path / "x.zip", members, compression)
+    data = bytearray(path.read_bytes())
+    data[200] ^= 0xFF  # inside of the first member
+    path.write_bytes(data)
+    tree = ZipTree(path)
+    with pytest.raises(DataError, match=r"a/1\.bin: is damaged"):
+        tree.read("a/1.bin")
+    assert tree.read("a/2.bin") == members["a/2.bin"]
+
+
+def test_a_member_that_is_larger_than_it_says_is_cut_off_and_refused(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"a/1.bin": bytes(1_000_000)})
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\x01\x02")
+    struct.pack_into("<I", data, central + 24, 10)  # uncompressed size
+    struct.pack_into("<I", data, central + 16, zlib.crc32(bytes(10)))
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a/1\.bin: is damaged"):
+        ZipTree(path).read("a/1.bin")
+
+
+def test_bombs_are_refused(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "one.zip", {"a/1.png": bytes(20_000_000), "a/2.png": b"x"})
+    tree = ZipTree(path)
+    assert tree.files == ["a/2.png"]
+    assert "bomb" in reasons(tree)["a/1.png"]
+    monkeypatch.setattr(archive, "SMALL", 1000)
+    path = write_zip(tmp_path / "many.zip", {f"a/{k}.png": bytes(100_000) for k in range(50)})
+    with pytest.raises(DataError, match=r"many\.zip: 50 members of 5000000 bytes .* bomb"):
+        ZipTree(path)
+
+
+def test_a_member_above_the_limit_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE_BYTES", 1000)
+    tree = ZipTree(write_zip(tmp_path / "x.zip", {"a/1.png": b"x" * 1001}))
+    assert "limit" in reasons(tree)["a/1.png"]
+
+
+def test_twice_the_same_name_is_named(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("a/1.png", b"one")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            packed.writestr("a/1.png", b"two")
+    tree = ZipTree(path)
+    assert tree.read("a/1.png") == b"one"
+    assert "twice" in reasons(tree)["a/1.png"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 90])
+def test_an_archive_that_is_cut_off_is_named(tmp_path, keep):
+    path = write_zip(tmp_path / "x.zip", {"a/1.png": b"x" * 100})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"x\.zip: is not a readable zip archive"):
+        ZipTree(path)

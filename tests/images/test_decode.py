@@ -1,0 +1,217 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from cnnboost.errors import DataError
+from cnnboost.images.decode import MAX_PIXELS, InputSpec, decode_image, fit_array, image_shape
+
+from .conftest import encode
+
+GREY, RGB = InputSpec(8, 8, 1), InputSpec(8, 8, 3)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pixels=st.sampled_from([1, 3]).flatmap(
+        lambda c: st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
+            lambda size: arrays(np.uint8, (*size, c))
+        )
+    ),
+    kind=st.sampled_from(["PNG", "BMP", "TIFF", "WEBP"]),
+)
+def test_lossless_file_decodes_to_the_array_it_was_made_of(pixels, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    decoded = decode_image(encode(pixels, kind, **options), InputSpec(*pixels.shape), "x")
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"quality": 30}, {"subsampling": 2}, {"restart_marker_rows": 1}]
+)
+def test_jpeg_is_what_pillow_decodes(pixels, channels, options):
+    data = encode(pixels(21, 17, channels), "JPEG", **options)
+    want = np.asarray(Image.open(io.BytesIO(data))).reshape(21, 17, channels)
+    np.testing.assert_array_equal(decode_image(data, InputSpec(21, 17, channels), "x"), want)
+
+
+def test_colour_jpeg_as_grey_and_resized_is_what_pillow_makes(pixels):
+    data = encode(pixels(40, 30, 3), "JPEG")
+    want = Image.open(io.BytesIO(data)).convert("L").resize((12, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(decode_image(data, InputSpec(16, 12, 1), "x")[..., 0], np.asarray(want))
+
+
+def test_grey_as_rgb_repeats_the_channel(pixels):
+    image = pixels()
+    np.testing.assert_array_equal(decode_image(encode(image), RGB, "x"), np.repeat(image, 3, axis=2))
+
+
+def test_resizing_averages_and_does_not_skip():
+    stripes = np.zeros((8, 64, 1), np.uint8)
+    stripes[:, ::2] = 255
+    small = decode_image(encode(stripes), InputSpec(8, 8, 1), "x")
+    assert np.all(np.abs(small[:, 1:-1].astype(int) - 127) <= 4)
+
+
+def test_another_size_without_resizing_names_both_sizes(pixels):
+    with pytest.raises(DataError, match=r"a\.png: is 9 x 7 pixels .*8 x 8; give size="):
+        decode_image(encode(pixels(9, 7)), GREY, "a.png", resize=False)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_exif_orientation_is_honoured(kind, orientation):
+    image = Image.new("L", (16, 8), 0)
+    image.paste(255, (0, 0, 8, 8))  # the left half is white
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = {3: (8, 16), 6: (16, 8), 8: (16, 8)}[orientation]
+    data = saved(image.convert("RGB") if kind == "WEBP" else image, kind, exif=exif)
+    assert image_shape(data, "x")[:2] == upright
+    decoded = decode_image(data, InputSpec(*upright, 1), "x")[..., 0]
+    white = {3: decoded[:, 8:], 6: decoded[:8], 8: decoded[8:]}[orientation]
+    assert white.min() > 240
+    assert decoded.mean() == pytest.approx(127, abs=6)
+
+
+def test_palette(pixels):
+    image = Image.fromarray(pixels(8, 8, 3)).quantize(16)
+    want = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode_image(saved(image), RGB, "x"), want)
+
+
+def test_palette_with_a_transparent_colour_lies_over_black():
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([255, 255, 255, 200, 0, 0])
+    image.paste(1, (0, 0, 8, 4))
+    decoded = decode_image(saved(image, transparency=0), RGB, "x")
+    assert decoded[0, 0].tolist() == [200, 0, 0]
+    assert decoded[7, 0].tolist() == [0, 0, 0]
+
+
+def test_rgba_and_grey_with_alpha_lie_over_black():
+    rgba = Image.new("RGBA", (8, 8), (200, 100, 50, 128))
+    assert decode_image(saved(rgba), RGB, "x")[0, 0].tolist() == pytest.approx([100, 50, 25], abs=1)
+    la = Image.new("LA", (8, 8), (200, 0))
+    assert decode_image(saved(la), GREY, "x").max() == 0
+    assert image_shape(saved(la), "x").channels == 1
+    assert image_shape(saved(rgba), "x").channels == 3
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off():
+    wide = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    for kind in ("PNG", "TIFF"):
+        decoded = decode_image(saved(Image.fromarray(wide), kind), InputSpec(1, 4, 1), "x")
+        assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_one_bit():
+    image = Image.new("1", (8, 8), 1)
+    assert decode_image(saved(image), GREY, "x").min() == 255
+    assert image_shape(saved(image), "x").channels == 1
+
+
+def test_cmyk():
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # red
+    for kind in ("TIFF", "JPEG"):
+        red, green, blue = decode_image(saved(image, kind), RGB, "x")[4, 4].tolist()
+        assert red > 240
+        assert max(green, blue) < 15
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (b"hello, I am a text file", "not an image"),
+        (b"GIF89a" + bytes(50), "GIF"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\xff\xd8\xff\xe0", "truncated|not an image"),
+    ],
+)
+def test_what_is_no_image_is_named(data, reason):
+    with pytest.raises(DataError, match=rf"train/a\.png: .*({reason})") as caught:
+        decode_image(data, GREY, "train/a.png")
+    (bad,) = caught.value.bad
+    assert bad.place == "train/a.png"
+    assert bad.reason in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_truncated_at_any_place_is_refused(pixels, kind):
+    data = encode(pixels(), kind)
+    # A PNG ends with checksums and an end marker, 20 bytes: before them all pixels are there.
+    needed = len(data) - (20 if kind == "PNG" else 2)
+    accepted = []
+    for length in range(1, needed, 3):
+        try:
+            decode_image(data[:length], GREY, "x")
+        except DataError:
+            continue
+        accepted.append(length)
+    assert accepted == []
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_frames_are_refused_by_name(pixels, kind):
+    frames = [Image.fromarray(pixels(8, 8, 3)) for _ in range(3)]
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"x\.img: has 3 frames"):
+        decode_image(data, RGB, "x.img")
+
+
+def test_floating_point_pixels_are_refused():
+    data = saved(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF")
+    with pytest.raises(DataError, match="'F' pixels"):
+        decode_image(data, GREY, "x.tif")
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    side = int(MAX_PIXELS**0.5) + 1
+    data = saved(Image.new("1", (side, side)))
+    assert len(data) < 100_000
+    with pytest.raises(DataError, match=r"x\.png: .*limit"):
+        decode_image(data, GREY, "x.png")
+    jpeg = bytearray(encode(np.zeros((8, 8), np.uint8), "JPEG"))
+    start = jpeg.index(b"\xff\xc0")
+    jpeg[start + 5 : start + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(DataError, match="limit"):
+        decode_image(bytes(jpeg), GREY, "x.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF", "WEBP"]),
+    where=st.floats(0, 1, exclude_max=True),
+    value=st.integers(0, 255),
+)
+def test_a_changed_byte_gives_pixels_or_our_error_and_nothing_else(kind, where, value):
+    image = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    data = bytearray(encode(image, kind))
+    data[int(where * len(data))] = value
+    try:
+        decoded = decode_image(bytes(data), RGB, "x")
+    except DataError as error:
+        assert error.bad
+    else:
+        assert decoded.shape == RGB
+
+
+def test_fit_array_is_decode_image(pixels):
+    image = pixels(10, 12, 3)
+    for spec in (InputSpec(10, 12, 3), InputSpec(10, 12, 1), InputSpec(5, 6, 3), InputSpec(20, 7, 1)):
+        np.testing.assert_array_equal(fit_array(image, spec, "x"), decode_image(encode(image), spec, "x"))

@@ -1,0 +1,162 @@
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnboost.errors import DataError
+from cnnboost.images import load_images
+
+from .conftest import encode, write_folder, write_zip
+
+
+def test_formats_may_be_mixed(tmp_path, pixels):
+    image = pixels(8, 8, 3)
+    kinds = {"png": "PNG", "bmp": "BMP", "tif": "TIFF", "webp": "WEBP"}
+    members = {
+        f"a/{suffix}.{suffix}": encode(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
+        for suffix, kind in kinds.items()
+    }
+    members["a/wrong-suffix.jpg"] = members["a/png.png"]
+    images = load_images(write_folder(tmp_path / "x", members), cache=False, validation_fraction=0)
+    assert images.shape == (5, 8, 8, 3)
+    np.testing.assert_array_equal(images.X, np.broadcast_to(image, images.shape))
+
+
+def test_size_and_channels_default_to_the_first_image(tmp_path, pixels):
+    members = {
+        "a/1.png": encode(pixels(6, 4)),
+        "a/2.png": encode(pixels(6, 4, 3)),
+        "b/1.png": encode(pixels(9, 4)),
+    }
+    source = write_folder(tmp_path / "x", members)
+    with pytest.raises(DataError, match=r"1 of 3 .* b/1\.png: is 9 x 4 pixels .* 6 x 4; give size="):
+        load_images(source, cache=False)
+    assert load_images(source, cache=False, size=(6, 4), validation_fraction=0).shape == (3, 6, 4, 1)
+    assert load_images(source, cache=False, size=5, channels=3, validation_fraction=0).shape == (3, 5, 5, 3)
+
+
+def test_classes_drop_and_binary(tmp_path, faces, pixels):
+    members = faces | {f"train/contempt/{k}.png": encode(pixels()) for k in range(5)}
+    source = write_zip(tmp_path / "x.zip", members)
+    images = load_images(source, cache=tmp_path / "c", drop=["contempt"], classes=["sad", "happy"])
+    assert images.classes == ("sad", "happy")
+    assert Counter(images.test.labels.tolist()) == {"sad": 2, "happy": 2}
+    two = load_images(source, cache=tmp_path / "c", binary="happy")
+    assert two.classes == ("not happy", "happy")
+    assert Counter(two.y.tolist()) == {0: 12, 1: 7}
+    with pytest.raises(DataError, match="asked for: sad, happy; classes there: contempt, happy, sad"):
+        load_images(source, cache=tmp_path / "c", classes=["sad", "happy"])
+    with pytest.raises(DataError, match="no class 'anger'; its classes: contempt, happy, sad"):
+        load_images(source, cache=tmp_path / "c", drop=["anger"])
+
+
+def test_a_validation_split_of_the_source_is_kept(tmp_path, faces, pixels):
+    source = write_folder(tmp_path / "x", faces)
+    made = load_images(source, cache=False)
+    assert Counter(made.splits.tolist()) == {"train": 8, "validation": 2, "test": 4}
+    write_folder(source, {"val/happy/1.png": encode(pixels())})
+    kept = load_images(source, cache=False)
+    assert kept.validation.ids.tolist() == ["val/happy/1.png"]
+    assert len(kept.train) == 10
+
+
+def test_a_source_of_test_images_only_needs_no_train(tmp_path, faces):
+    source = write_folder(tmp_path / "x", {k: v for k, v in faces.items() if k.startswith("test")})
+    assert load_images(source, cache=False).split_names == ("test",)
+
+
+def test_bad_images_stop_or_are_skipped(tmp_path, faces, pixels):
+    frames = [Image.fromarray(pixels()[..., 0]) for _ in range(2)]
+    animated = tmp_path / "x.webp"
+    frames[0].save(animated, save_all=True, append_images=frames[1:])
+    good = encode(pixels())
+    bad = {
+        "train/sad/animated.webp": animated.read_bytes(),
+        "train/sad/empty.png": b"",
+        "train/sad/note.txt": b"remember the milk",
+        "train/sad/short.png": good[: len(good) // 2],
+    }
+    source = write_zip(tmp_path / "x.zip", faces | bad)
+    for cache in (False, tmp_path / "cache"):
+        with pytest.raises(DataError, match=r"4 of 18 images cannot be used") as caught:
+            load_images(source, cache=cache)
+        assert all(name in str(caught.value) for name in bad)
+        assert "on_bad='skip'" in str(caught.value)
+        images = load_images(source, cache=cache, on_bad="skip")
+        assert sorted(one.place for one in images.bad) == sorted(bad)
+        assert images.bad == caught.value.bad
+        assert len(images) == 14
+        assert images.digest == load_images(write_zip(tmp_path / "y.zip", faces), cache=cache).digest
+
+
+def test_many_bad_images_are_counted_and_not_all_shown(tmp_path, faces):
+    source = write_folder(tmp_path / "x", faces | {f"train/sad/z{k}.png": b"" for k in range(9)})
+    with pytest.raises(DataError, match="; and 4 more") as caught:
+        load_images(source, cache=False)
+    assert len(caught.value.bad) == 9
+
+
+def test_nothing_but_bad_images(tmp_path):
+    source = write_folder(tmp_path / "x", {"a/1.png": b"", "b/1.png": b"no"})
+    for options in ({}, {"size": 8, "channels": 1}):
+        with pytest.raises(DataError, match=r"a/1\.png:? is empty") as caught:
+            load_images(source, cache=False, **options)
+        assert len(caught.value.bad) == 2
+    with pytest.raises(DataError, match="class 'a' has no images"):
+        load_images(source, cache=False, on_bad="skip", size=8, channels=1)
+
+
+def test_a_class_without_images(tmp_path, faces):
+    source = write_folder(tmp_path / "x", faces | {"train/fear/": b""})
+    with pytest.raises(DataError, match=r"class 'fear' has no images; .*drop=\['fear'\]"):
+        load_images(source, cache=False)
+    assert load_images(source, cache=False, drop=["fear"]).classes == ("happy", "sad")
+
+
+def test_a_class_that_train_lacks(tmp_path, faces, pixels):
+    source = write_folder(tmp_path / "x", faces | {"test/fear/1.png": encode(pixels())})
+    with pytest.raises(DataError, match=r"class 'fear' is in test \(test/fear/1\.png\) but not in train"):
+        load_images(source, cache=False)
+    assert len(load_images(source, cache=False, drop=["fear"])) == 14
+
+
+@pytest.mark.parametrize(
+    "options", [{"size": 0}, {"size": (3, 4, 5)}, {"channels": 2}, {"on_bad": "ignore"}, {"n_jobs": 0}]
+)
+def test_impossible_options_are_refused(tmp_path, faces, options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=rf"{name}={value!r}".replace("(", r"\(").replace(")", r"\)")):
+        load_images(write_folder(tmp_path / "x", faces), cache=False, **options)
+
+
+def test_progress_is_told(tmp_path, faces):
+    seen = []
+    load_images(write_folder(tmp_path / "x", faces), cache=False, progress=lambda *a: seen.append(a))
+    assert seen[-1] == (14, 14)
+
+
+def test_loading_imports_nothing_heavy(tmp_path, faces):
+    source = write_folder(tmp_path / "x", faces | {"val/sad/1.png": faces["test/sad/0.png"]})
+    code = (
+        "import sys\n"
+        "from cnnboost.images import load_images\n"
+        "load_images(sys.argv[1], cache=sys.argv[2])\n"
+        "print(sorted({'sklearn', 'tensorflow', 'xgboost', 'pandas', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "c")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.fer2013
+def test_the_published_faces(fer2013, tmp_path):
+    images = load_images(fer2013, cache=tmp_path)
+    assert images.split_names == ("train", "validation")
+    assert images.train.shape == (28_709, 48, 48, 1)
+    assert images.validation.shape == (3_589, 48, 48, 1)
+    assert images.classes == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert np.bincount(images.validation.y).tolist() == [467, 56, 496, 895, 607, 653, 415]
+    assert all(name.rpartition("/")[2].startswith("Training_") for name in images.train.ids)
+    assert np.shares_memory(images.validation.X, images.pixels)
