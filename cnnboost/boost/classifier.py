@@ -100,6 +100,8 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         `{"validation": {"mlogloss": [...]}}`, one value for each round trained; empty if none was watched.
     seed_ : int
         The seed that XGBoost was given.
+    details_ : dict
+        Of a head that was loaded: what `save` was given.
     n_features_in_ : int
         Width of the features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -288,13 +290,16 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         total = gains.sum()
         return gains / total if total else gains
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, details: Mapping[str, Any] | None = None) -> Path:
         """Write the head to `<name>.ubj`, and what else it needs to `<name>.json` beside it.
 
         Parameters
         ----------
         path : path-like
             The `.ubj` file to write; the ending may be left out.
+        details : mapping, optional
+            Further facts for the `.json`: what the features were made from, say. `load` gives them back as
+            `details_`.
 
         Returns
         -------
@@ -307,7 +312,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
             If the files cannot be written, or a label or parameter has no place in JSON.
         """
         check_is_fitted(self, "booster_")
-        return headfile.write_head(self, Path(path))
+        return headfile.write_head(self, Path(path), details or {})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

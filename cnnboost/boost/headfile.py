@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cnnboost.boost.params import count_threads
 from cnnboost.errors import StoreError
 
 if TYPE_CHECKING:
     from cnnboost.boost.classifier import BoostClassifier
 
 FORMAT = 1
+_Dtype = Literal[
+    "object", "str", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64",
+]  # fmt: skip
 _KINDS: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float}
 #: A `.json` of a head with a thousand classes and rounds takes a few hundred kilobytes.
 _MOST_JSON_BYTES = 16 << 20
@@ -34,7 +39,7 @@ class HeadFacts(BaseModel):
     kind: Literal["cnnboost head"]
     classes: list[Any]
     classes_kind: Literal["str", "bool", "int", "float"]
-    classes_dtype: str
+    classes_dtype: _Dtype
     parameters: dict[str, Any]
     n_features: int
     feature_names: list[str] | None
@@ -46,10 +51,11 @@ class HeadFacts(BaseModel):
     versions: dict[str, str]
     ubj_sha256: str
     ubj_bytes: int
+    details: dict[str, Any]
     facts_sha256: str
 
 
-def write_head(head: BoostClassifier, path: Path) -> Path:
+def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) -> Path:
     """Write a fitted head; see `BoostClassifier.save`."""
     ubj, sidecar = _pair(path)
     trees = bytes(head.booster_.save_raw("ubj"))
@@ -66,7 +72,7 @@ def write_head(head: BoostClassifier, path: Path) -> Path:
         "kind": "cnnboost head",
         "classes": classes,
         "classes_kind": kind,
-        "classes_dtype": head.classes_.dtype.str if head.classes_.dtype != object else "object",
+        "classes_dtype": "str" if head.classes_.dtype.kind == "U" else head.classes_.dtype.name,
         "parameters": _portable(head, ubj),
         "n_features": head.n_features_in_,
         "feature_names": None if names is None else names.tolist(),
@@ -78,6 +84,7 @@ def write_head(head: BoostClassifier, path: Path) -> Path:
         "versions": {name: _version(name) for name in ("cnnboost", "xgboost", "scikit-learn", "numpy")},
         "ubj_sha256": hashlib.sha256(trees).hexdigest(),
         "ubj_bytes": len(trees),
+        "details": dict(details),
     }
     facts["facts_sha256"] = _digest(facts)
     _write(ubj, trees)
@@ -116,6 +123,7 @@ def read_head(head: BoostClassifier, path: Path) -> None:
         raise StoreError(f"{sidecar}: its classes are no {facts.classes_dtype!r} (classes_dtype)") from error
     try:
         head.set_params(**_own(facts.parameters))
+        booster.set_param({"nthread": count_threads(head.n_jobs)})
     except (TypeError, ValueError) as error:
         raise StoreError(f"{sidecar}: its parameters do not fit this version ({error})") from error
     head.booster_ = booster
@@ -127,6 +135,7 @@ def read_head(head: BoostClassifier, path: Path) -> None:
     head.evals_result_ = facts.evals_result
     head.seed_ = facts.seed
     head.device_ = facts.device
+    head.details_ = facts.details
 
 
 def _pair(path: Path) -> tuple[Path, Path]:

@@ -28,6 +28,8 @@ def read_labels(y: NDArray[Any]) -> NDArray[Any]:
 
     Raises
     ------
+    DataError
+        If a label is None.
     ValueError
         From scikit-learn, if these are no class labels.
 
@@ -36,6 +38,9 @@ def read_labels(y: NDArray[Any]) -> NDArray[Any]:
     >>> read_labels(np.array([3, 5], dtype=object)).dtype
     dtype('int64')
     """
+    if y.dtype == object and None in y.tolist():
+        row = y.tolist().index(None)
+        raise DataError(f"y has no label at row {row} (None); label that row or leave it out")
     if y.dtype == object and len({type(label) for label in y.tolist()}) == 1:
         # scikit-learn takes no numbers in an array of objects, which is what pandas often makes of them.
         plain = np.array(y.tolist())

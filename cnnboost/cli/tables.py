@@ -75,17 +75,17 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
     """
     counts = document["counts"]
     table = _table("class", *counts, numbers=list(counts))
-    for name in document["classes"]:
+    for name in next(iter(counts.values())):
         table.add_row(name, *(f"{split[name]:,}" for split in counts.values()))
     table.add_row("all", *(f"{sum(split.values()):,}" for split in counts.values()), style="bold")
     height, width, channels = document["shape"]
     out.print(f"{document['source']}: {height}x{width}, {'grey' if channels == 1 else 'RGB'}", markup=False)
     out.print(table)
-    for kind in ("exact", "mirrored"):
+    for kind, title in (("exact", "duplicates"), ("exact_or_mirrored", "with mirror images")):
         found = document["duplicates"][kind]
         out.print(
-            f"{kind} duplicates: {found['groups']:,} groups, {found['surplus']:,} surplus images, "
-            f"{found['across_splits']:,} groups across splits, {found['contradicting']:,} with contradicting labels"
+            f"{title}: {found['groups']:,} groups, {found['surplus']:,} surplus images; {found['groups_across_splits']:,} "
+            f"groups stand in several splits, {found['contradicting_groups']:,} carry contradicting labels"
         )
     out.print(f"constant images: {len(document['constant']):,}")
     _written(out, document["written"])

@@ -50,7 +50,7 @@ def plot_class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
         raise DataError("There is nothing to draw: no split has a class.")
     # Bars lie on their side: neither names nor numbers can run into each other, however many there are.
     bar = 0.8 / len(counts)
-    figure = _figure(7.0, 1.2 + len(names) * max(0.32, 0.2 * len(counts)))
+    figure = _figure(6.5 + _inches(names), 1.2 + len(names) * max(0.32, 0.2 * len(counts)))
     axes = figure.subplots()
     for place, (split, of) in enumerate(counts.items()):
         numbers = [int(of.get(name, 0)) for name in names]
@@ -122,13 +122,14 @@ def plot_contact_sheet(
             sheet[top : top + height, left : left + width] = x[i]
     cell = 0.62  # inches, enough to know a face
     tall = cell * height / max(height, width) * len(rows) * (1 + gap / height)
-    figure = _figure(1.2 + cell * width / max(height, width) * wide * (1 + gap / width), 0.7 + tall)
+    broad = cell * width / max(height, width) * wide * (1 + gap / width)
+    figure = _figure(max(broad, 3.5) + 0.3 + _inches(classes), 0.7 + tall)
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([i * (height + gap) + (height - 1) / 2 for i in range(len(rows))], _literal(classes))
     axes.tick_params(axis="y", length=0)
-    axes.set_title(f"Examples of each class, {width}x{height} pixels")
+    figure.suptitle(f"Examples of each class, {width}x{height} pixels", fontsize=12)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
@@ -235,7 +236,7 @@ def plot_confusion(
     )
     small = len(names) <= _TEXT_CLASSES
     side = max(3.2, 0.62 * len(names)) if small else 0.2 * len(names) + 2
-    figure = _figure(side + 2.4, side + 1.2)
+    figure = _figure(side + 1.8 + _inches(names), side + 0.6 + _inches(names))
     axes = figure.subplots()
     top = 100 if normalise else max(1, counts.max())
     picture = axes.imshow(shown, cmap="Blues", vmin=0, vmax=top)
@@ -309,6 +310,11 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _inches(names: Iterable[str]) -> float:
+    """Return about how wide the longest name is."""
+    return 0.08 * max(map(len, names))
 
 
 def _literal(texts: Iterable[str]) -> list[str]:

@@ -49,7 +49,8 @@ def inspect(job: Job) -> Inspected:
     with job.progress("audit", "image") as report:
         found = audit(images)
         report(len(images), len(images))
-    facts = {"recipe": job.recipe.name, "shape": list(images.shape[1:]), **found.to_dict()}
+    # A report may be published: it names the source, not the folders it stands in.
+    facts = {"recipe": job.recipe.name, **found.to_dict(), "source": Path(images.source).name}
     path = write_json(job.reports_dir / "audit.json", facts)
     folder = job.reports_dir / "figures"
     distribution = save_figure(plot_class_distribution(found.counts), folder / "class-distribution.png")

@@ -31,6 +31,11 @@ def test_an_impossible_list_of_classes_is_refused(classes, complaint):
         find_classes(np.array(["sad"]), classes)
 
 
+def test_a_missing_label_is_named():
+    with pytest.raises(DataError, match="no label at row 1"):
+        read_labels(np.array(["sad", None, "sad"], dtype=object))
+
+
 def test_labels_that_cannot_be_sorted_are_refused():
     with pytest.raises(DataError, match="mixes labels"):
         find_classes(np.array(["sad", 1], dtype=object), None)

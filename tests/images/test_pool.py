@@ -55,7 +55,7 @@ def test_bad_rows_are_left_out_and_named():
     rows = np.concatenate([chunk.rows for chunk in chunks])
     assert len(rows) == N - 10
     assert not np.any(rows % 100 == 7)
-    assert sum((chunk.bad for chunk in chunks), [])[1] == BadInput("row 107", "is odd")
+    assert [bad for chunk in chunks for bad in chunk.bad][1] == BadInput("row 107", "is odd")
 
 
 def test_several_threads_really_work_at_once():

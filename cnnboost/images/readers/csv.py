@@ -36,7 +36,7 @@ class CsvReader:
 
     def files(self, source: str | Path) -> Iterable[FileStamp]:
         """Return the file itself."""
-        return [stamp(Path(source))]
+        return [stamp(Path(source), "")]
 
     def read(self, source: str | Path) -> Listing:
         """List the rows; their pixels are only counted."""
@@ -131,8 +131,8 @@ def _fault(cells: list[bytes], columns: _Columns) -> str | None:
     if len(cells) != columns.width:
         return f"has {len(cells)} columns, the first line has {columns.width}"
     label = cells[columns.emotion]
-    if not label.isdigit() or int(label) >= len(EMOTIONS):
-        told = label.decode("utf-8", "replace")
+    if not label.isdigit() or len(label) > 3 or int(label) >= len(EMOTIONS):
+        told = label[:20].decode("utf-8", "replace")
         return f"has the label {told!r}; labels are 0 to 6 ({', '.join(EMOTIONS)})"
     if columns.usage is not None:
         usage = cells[columns.usage].decode("utf-8", "replace")

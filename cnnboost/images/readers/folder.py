@@ -50,7 +50,7 @@ class ZipReader:
 
     def files(self, source: str | Path) -> Iterable[FileStamp]:
         """Return the archive itself."""
-        return [stamp(Path(source))]
+        return [stamp(Path(source), "")]
 
     def read(self, source: str | Path) -> Listing:
         """List the images."""

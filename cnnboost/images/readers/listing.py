@@ -99,9 +99,9 @@ class Reader(Protocol):
 
 
 def stamp(path: Path, name: str | None = None) -> FileStamp:
-    """Return the stamp of one file."""
+    """Return the stamp of one file; a source that is a single file gives it the name ""."""
     stat = path.stat()
-    return FileStamp(name or path.name, str(path), stat.st_size, stat.st_mtime_ns)
+    return FileStamp(path.name if name is None else name, str(path), stat.st_size, stat.st_mtime_ns)
 
 
 def split_order(splits: Sequence[str]) -> npt.NDArray[np.intp]:

@@ -39,7 +39,7 @@ class NpzReader:
 
     def files(self, source: str | Path) -> Iterable[FileStamp]:
         """Return the file itself."""
-        return [stamp(Path(source))]
+        return [stamp(Path(source), "")]
 
     def read(self, source: str | Path) -> Listing:
         """Read the arrays; no pickled objects."""

@@ -105,6 +105,13 @@ def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, faces, row, place, reas
     assert len(images.bad) == 1
 
 
+def test_a_label_of_absurd_length_is_a_bad_row(tmp_path, faces):
+    lines = original(faces)
+    lines[2] = "9" * 5000 + lines[2]
+    with pytest.raises(DataError, match=r"row 2 \(line 3\): has the label '9{20}'"):
+        load_images(write(tmp_path / "fer.csv", lines), cache=False)
+
+
 def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
     lines = original(faces)
     lines[1] = "3,1 2 3 4,Training"

@@ -10,14 +10,13 @@ from cnnboost.images import load_images
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.readers.folder import list_tree
 from cnnboost.images.tree import FolderTree
-
-from ..conftest import encode, write_folder, write_zip
+from tests.images.conftest import encode, write_folder, write_zip
 
 PNG = encode(np.zeros((4, 4), np.uint8))
 
 
 def listed(tmp_path, *paths: str, **content: bytes):
-    root = write_folder(tmp_path / "data", {path: PNG for path in paths} | content)
+    root = write_folder(tmp_path / "data", dict.fromkeys(paths, PNG) | content)
     return list_tree(FolderTree(root))
 
 

@@ -5,8 +5,7 @@ import pytest
 from cnnboost.errors import DataError
 from cnnboost.images.readers import READERS, find_reader
 from cnnboost.images.readers.listing import split_of
-
-from ..conftest import write_folder, write_zip
+from tests.images.conftest import write_folder, write_zip
 
 
 def test_each_source_has_its_reader(tmp_path):
