@@ -49,6 +49,10 @@ class RecipeError(CnnboostError, ValueError):
     """A recipe with an unknown key or an impossible value."""
 
 
+class ParameterError(CnnboostError, ValueError):
+    """An estimator's parameter with an unknown name or an impossible value."""
+
+
 class ModelError(CnnboostError, ValueError):
     """A Keras model that cannot be read, or that does not fit the images."""
 

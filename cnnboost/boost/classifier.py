@@ -206,7 +206,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
             If a feature is NaN or infinite.
         DataError
             If a label is none of `classes`, or no row carries weight.
-        RecipeError
+        ParameterError
             If a parameter is unknown to XGBoost or has an impossible value.
         DeviceError
             If a GPU was demanded and training cannot run there.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
-from cnnboost.errors import DataError, RecipeError
+from cnnboost.errors import DataError, ParameterError
 
 
 def read_labels(y: NDArray[Any]) -> NDArray[Any]:
@@ -67,7 +67,7 @@ def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) 
 
     Raises
     ------
-    RecipeError
+    ParameterError
         If `classes` is empty, names one class twice or mixes kinds of labels.
     DataError
         If the labels in `y` cannot be sorted because they mix kinds.
@@ -79,14 +79,14 @@ def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) 
             raise DataError(f"y mixes labels of different kinds ({error}); use one kind") from error
     kept = np.asarray(classes)
     if kept.ndim == 0 or not len(kept):
-        raise RecipeError(f"classes={classes!r} is not a list of labels; list every class once")
+        raise ParameterError(f"classes={classes!r} is not a list of labels; list every class once")
     given = list(classes)
     # NumPy turns [1, "sad"] into two strings.
     if kept.ndim != 1 or any(left != right for left, right in zip(kept.tolist(), given, strict=True)):
-        raise RecipeError(f"classes={given!r} mixes labels of different kinds; use one kind")
+        raise ParameterError(f"classes={given!r} mixes labels of different kinds; use one kind")
     twice = sorted({str(label) for label in given if given.count(label) > 1})
     if twice:
-        raise RecipeError(f"classes names {', '.join(twice)} more than once; list every class once")
+        raise ParameterError(f"classes names {', '.join(twice)} more than once; list every class once")
     return kept
 
 
@@ -151,7 +151,7 @@ def class_factors(
 
     Raises
     ------
-    RecipeError
+    ParameterError
         If `class_weight` is neither of these, has a weight that is negative or not finite, or names no class.
     """
     if class_weight is None:
@@ -162,13 +162,13 @@ def class_factors(
         share = totals.sum() / present.sum()
         return np.divide(share, totals, out=np.ones(len(classes)), where=present)
     if not isinstance(class_weight, Mapping):
-        raise RecipeError(f"class_weight={class_weight!r} is unknown; use 'balanced', a dict or None")
+        raise ParameterError(f"class_weight={class_weight!r} is unknown; use 'balanced', a dict or None")
     for label, weight in class_weight.items():
         if not isinstance(weight, Real) or not 0 <= weight < np.inf:
-            raise RecipeError(f"class_weight of {label!r} is {weight!r}; use a finite number of 0 or more")
+            raise ParameterError(f"class_weight of {label!r} is {weight!r}; use a finite number of 0 or more")
     labels = classes.tolist()
     foreign = [label for label in class_weight if label not in labels]
     # A fold may lack a class that the mapping names; only when a class has no weight is it a slip of the pen.
     if foreign and not all(label in class_weight for label in labels):
-        raise RecipeError(f"class_weight names {foreign!r}, which is none of the classes {labels!r}")
+        raise ParameterError(f"class_weight names {foreign!r}, which is none of the classes {labels!r}")
     return np.array([class_weight.get(label, 1.0) for label in labels], dtype=np.float64)

@@ -14,7 +14,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state, check_scalar
 
-from cnnboost.errors import RecipeError
+from cnnboost.errors import ParameterError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -66,7 +66,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    RecipeError
+    ParameterError
         With the parameter's name, its value and what would do.
     """
     checks = {**_PASSED, **_KEPT}
@@ -77,23 +77,25 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         try:
             check_scalar(value, name, kind, min_val=low, max_val=high, include_boundaries=boundaries)
         except (TypeError, ValueError) as error:
-            raise RecipeError(str(error)) from error
+            raise ParameterError(str(error)) from error
         if isinstance(value, bool | np.bool_) or not math.isfinite(value):
-            raise RecipeError(f"{name} == {value!r}, must be a finite number")
+            raise ParameterError(f"{name} == {value!r}, must be a finite number")
     further = parameters["xgb_params"]
     if further is None:
         return
     if not isinstance(further, Mapping):
-        raise RecipeError(f"xgb_params={further!r} is not a dict of XGBoost parameters")
+        raise ParameterError(f"xgb_params={further!r} is not a dict of XGBoost parameters")
     for key, value in further.items():
         if key in _REFUSED:
-            raise RecipeError(f"xgb_params has {key!r}: {_REFUSED[key]}")
+            raise ParameterError(f"xgb_params has {key!r}: {_REFUSED[key]}")
         if key in parameters:
-            raise RecipeError(f"xgb_params has {key!r}, which is a parameter of its own; use {key}=")
+            raise ParameterError(f"xgb_params has {key!r}, which is a parameter of its own; use {key}=")
         if key == "booster" and value not in ("gbtree", "dart"):
-            raise RecipeError(f"xgb_params has booster={value!r}; the head is trees: use 'gbtree' or 'dart'")
+            raise ParameterError(
+                f"xgb_params has booster={value!r}; the head is trees: use 'gbtree' or 'dart'"
+            )
     if further.get("booster") == "dart" and parameters["early_stopping_rounds"] is not None:
-        raise RecipeError(
+        raise ParameterError(
             "xgb_params has booster='dart', whose later rounds change the weight of earlier trees: "
             "the best round is lost by the time it is known; use early_stopping_rounds=None or "
             "booster='gbtree'"
@@ -157,7 +159,7 @@ def check_with_xgboost(
 
     Raises
     ------
-    RecipeError
+    ParameterError
         If XGBoost refuses a value, or does not know a name in `further`.
     """
     import xgboost
@@ -171,13 +173,13 @@ def check_with_xgboost(
         except (TypeError, ValueError) as error:  # XGBoostError is a ValueError
             # The first lines say it; a C++ stack trace may follow.
             reason = str(error).split("Stack trace")[0].strip()
-            raise RecipeError(f"XGBoost refuses xgb_params={dict(further)!r}: {reason}") from error
+            raise ParameterError(f"XGBoost refuses xgb_params={dict(further)!r}: {reason}") from error
     known = set(_names(config))
     for key in further:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "leave it out"
-            raise RecipeError(
+            raise ParameterError(
                 f"xgb_params has {key!r}, which XGBoost {xgboost.__version__} does not use; {remedy}"
             )
 
@@ -211,5 +213,5 @@ def count_threads(n_jobs: int | None) -> int:
     if n_jobs is None:
         return 0
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
-        raise RecipeError(f"n_jobs == {n_jobs!r}, must be None, a number of threads, or -1 for all")
+        raise ParameterError(f"n_jobs == {n_jobs!r}, must be None, a number of threads, or -1 for all")
     return int(effective_n_jobs(n_jobs))

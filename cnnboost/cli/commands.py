@@ -155,12 +155,16 @@ def extract(
     model: ModelOption = None,
     pixels: PixelsOption = None,
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's")
+        list[str] | None,
+        typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option("--split", help="train, validation, test; repeatable.", show_default="all")
+        list[str] | None,
+        typer.Option("--split", help="train, validation, test; repeatable.", show_default="all"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write plain .npy files to this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write plain .npy files to this folder.")
+    ] = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
     models: ModelsOption = _MODELS,
@@ -194,15 +198,21 @@ def extract(
         for place, stored in part.stored.items()
     ]
     plain = [str(path) for path in export_plain(extracted, out)] if out else []
-    console.emit({"features": rows, "written": plain}, as_json, lambda o: tables.show_features(o, rows, plain))
+    console.emit(
+        {"features": rows, "written": plain}, as_json, lambda o: tables.show_features(o, rows, plain)
+    )
 
 
 @app.command("fit-boost")
 @console.guarded
 def fit_boost(
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")
+    ] = None,
     device: DeviceOption = None,
-    mode: Annotated[str, typer.Option("--mode", help="plain: XGBoost on the features of the train split.")] = "plain",
+    mode: Annotated[
+        str, typer.Option("--mode", help="plain: XGBoost on the features of the train split.")
+    ] = "plain",
     model: ModelOption = None,
     pixels: PixelsOption = None,
     recipe: RecipeOption = None,
@@ -243,11 +253,14 @@ def fit_boost(
 @console.guarded
 def evaluate(
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's")
+        list[str] | None,
+        typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="validation or test.", show_default="test where there is one, else validation"),
+        typer.Option(
+            "--split", help="validation or test.", show_default="test where there is one, else validation"
+        ),
     ] = None,
     device: DeviceOption = None,
     model: ModelOption = None,
@@ -273,8 +286,12 @@ def evaluate(
 @app.command()
 @console.guarded
 def run(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe file or name.", show_default="digits")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A few images, one epoch: does it work at all?")] = False,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file or name.", show_default="digits")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="A few images, one epoch: does it work at all?")
+    ] = False,
     device: DeviceOption = None,
     data: DataOption = None,
     models: ModelsOption = _MODELS,

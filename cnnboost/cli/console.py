@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cnnboost.errors import CnnboostError, LayerError, RecipeError
+from cnnboost.errors import CnnboostError, LayerError, ParameterError, RecipeError
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False, soft_wrap=True)
@@ -43,7 +43,7 @@ def guarded(command: Command) -> Command:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except (RecipeError, LayerError) as error:
+        except (RecipeError, LayerError, ParameterError) as error:
             _fail(str(error), BAD_USAGE, error)
         except CnnboostError as error:
             _fail(str(error), FAILED, error)

@@ -26,7 +26,9 @@ class OnBad(str, Enum):
 
 RecipeOption = Annotated[
     str | None,
-    typer.Option("--recipe", "-r", help="A recipe file, or the name of a packaged one.", show_default="digits"),
+    typer.Option(
+        "--recipe", "-r", help="A recipe file, or the name of a packaged one.", show_default="digits"
+    ),
 ]
 DataOption = Annotated[
     str | None,

@@ -10,9 +10,9 @@ from rich.table import Table
 
 
 def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table
 
 
@@ -30,14 +30,14 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     document : dict
         Of `evaluate` or `run`.
     """
-    numbers = ["accuracy", "95 % interval", "macro F1", "log-loss", "calibration", "fit s", "McNemar p", "published"]
+    numbers = ["accuracy", "interval", "macro F1", "log-loss", "fit s", "McNemar", "published"]
     published = document["published"]
     confidence = document["recipe_facts"]["evaluate"]["confidence"]
     numbers[1] = f"{confidence:.0%} interval"
     table = _table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
     known = {None: published["cnn"], **published["layers"]} if published else {}
     rows = [(None, "CNN softmax", document["cnn"])]
-    rows += [(row["layer"], f"XGBoost at {row['layer']}", row) for row in document["heads"]]
+    rows += [(row["layer"], f"XGBoost {row['layer']}", row) for row in document["heads"]]
     for layer, title, row in rows:
         scores = row["scores"]
         low, high = scores["accuracy"]["interval"]
@@ -45,10 +45,9 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
         cells = [
             title,
             f"{scores['accuracy']['value']:.2%}",
-            f"{low:.1%} to {high:.1%}",
+            f"{100 * low:.1f}-{100 * high:.1f}%",
             f"{scores['macro_f1']['value']:.4f}",
             f"{scores['log_loss']['value']:.4f}",
-            f"{scores['calibration_error']['value']:.4f}",
             "-" if seconds is None else f"{seconds:.1f}",
             f"{row['against_cnn']['p_value']:.3g}" if layer else "-",
         ]
@@ -57,8 +56,11 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
         table.add_row(*cells)
     split, n = document["split"], document["images"][document["split"]]
     note = "" if "test" in document["images"] else " (the source has no test split)"
-    out.print(f"{document['title'] or document['recipe']}: scores on {split}, {n:,} images{note}", markup=False)
+    out.print(
+        f"{document['title'] or document['recipe']}: scores on {split}, {n:,} images{note}", markup=False
+    )
     out.print(table)
+    out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:
         out.print(f"published: {published['source']}", markup=False)
     _written(out, document["written"])
@@ -101,7 +103,10 @@ def show_training(out: Console, document: dict[str, Any]) -> None:
         Of `train`.
     """
     last = document["last_epoch"]
-    parts = [f"{document['epochs']} epochs, {document['fit_seconds']:.0f} s", f"accuracy {last['accuracy']:.2%}"]
+    parts = [
+        f"{document['epochs']} epochs, {document['fit_seconds']:.0f} s",
+        f"accuracy {last['accuracy']:.2%}",
+    ]
     if "val_accuracy" in last:
         parts.append(f"validation {last['val_accuracy']:.2%}")
     out.print(", ".join(parts))

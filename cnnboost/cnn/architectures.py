@@ -42,7 +42,9 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
     def enter(builder: Builder) -> Builder:
         if name in ARCHITECTURES:
-            raise ValueError(f"architecture {name!r} is registered already, by {ARCHITECTURES[name].__module__}")
+            raise ValueError(
+                f"architecture {name!r} is registered already, by {ARCHITECTURES[name].__module__}"
+            )
         ARCHITECTURES[name] = builder
         return builder
 

@@ -57,7 +57,9 @@ class Checkpoint:
         try:
             state = json.loads(self._state.read_text())
         except ValueError as error:
-            raise TrainingError(f"{self._state}: damaged ({error}); remove the folder to train anew") from error
+            raise TrainingError(
+                f"{self._state}: damaged ({error}); remove the folder to train anew"
+            ) from error
         if state.get("run") != self.run:
             return None
         for name in filter(None, (state["weights"], state["best"])):
@@ -66,7 +68,12 @@ class Checkpoint:
         return dict(state)
 
     def save(
-        self, model: Any, epochs: int, history: dict[str, list[float]], counters: list[dict[str, Any]], best: bool
+        self,
+        model: Any,
+        epochs: int,
+        history: dict[str, list[float]],
+        counters: list[dict[str, Any]],
+        best: bool,
     ) -> None:
         """Record a finished epoch.
 

@@ -19,7 +19,7 @@ from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images, check_pixels
 from cnnboost.cnn.labels import check_classes, encode, stratified_part
 from cnnboost.cnn.training import TrainingOptions, seeded, train
-from cnnboost.errors import DataError, ModelError
+from cnnboost.errors import DataError, ModelError, ParameterError
 
 
 class CNNClassifier(ClassifierMixin, BaseEstimator):
@@ -160,6 +160,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             If images or labels cannot be used, or their numbers differ.
         ModelError
             If the architecture is unknown or does not fit the images.
+        ParameterError
+            If a parameter has an impossible value.
         TrainingError
             If the loss stops being finite.
         """
@@ -298,7 +300,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             kind = model_file.output_kind(model, place)
             width = 2 if kind == "sigmoid" else model.output_shape[-1]
             if n_classes is not None and width != n_classes:
-                raise ModelError(f"{place}: the model tells {width} classes apart, the labels have {n_classes}")
+                raise ModelError(
+                    f"{place}: the model tells {width} classes apart, the labels have {n_classes}"
+                )
             if shape is not None:
                 check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
             return model, pixels, kind
@@ -321,11 +325,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         for name, low in (("epochs", 0), ("batch_size", 1), ("early_stopping", 0), ("reduce_lr", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, (int, np.integer)) or value < low):
-                raise ModelError(f"{name}={value!r} must be a whole number of at least {low}")
+                raise ParameterError(f"{name}={value!r} must be a whole number of at least {low}")
         if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ModelError(f"learning_rate={self.learning_rate!r} must be above 0")
+            raise ParameterError(f"learning_rate={self.learning_rate!r} must be above 0")
         if not 0 <= self.validation_fraction < 1:
-            raise ModelError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
+            raise ParameterError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
         return TrainingOptions(
             epochs=int(self.epochs),
             batch_size=int(self.batch_size),

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from cnnboost.errors import DataError, ModelError
+from cnnboost.errors import DataError, ModelError, ParameterError
 
 Pixels = Literal["raw", "unit", "symmetric"]
 PIXELS: tuple[str, ...] = get_args(Pixels)
@@ -21,11 +21,13 @@ def check_pixels(pixels: str) -> str:
 
     Raises
     ------
-    ModelError
+    ParameterError
         If it does not.
     """
     if pixels not in PIXELS:
-        raise ModelError(f"pixels={pixels!r} is no scale; there are: raw (0..255), unit (0..1), symmetric (-1..1)")
+        raise ParameterError(
+            f"pixels={pixels!r} is no scale; there are: raw (0..255), unit (0..1), symmetric (-1..1)"
+        )
     return pixels
 
 
@@ -149,10 +151,14 @@ def _check_floats(X: np.ndarray) -> np.ndarray:
     finite = np.isfinite(X).reshape(len(X), -1).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise DataError(f"image {row} has NaN or infinite pixels ({int((~finite).sum())} such images in all); remove them")
+        raise DataError(
+            f"image {row} has NaN or infinite pixels ({int((~finite).sum())} such images in all); remove them"
+        )
     low, high = float(X.min()), float(X.max())
     if low < 0 or high > 255:
-        raise DataError(f"pixels must be in [0, 255], these are in [{low:g}, {high:g}]; undo their scaling first")
+        raise DataError(
+            f"pixels must be in [0, 255], these are in [{low:g}, {high:g}]; undo their scaling first"
+        )
     if high <= 1 and np.any((X > 0) & (X < 1)):
         raise DataError(
             "the pixels are fractions in [0, 1]: they look scaled already, and the CNN would scale them again. "

@@ -68,7 +68,9 @@ def check_model(model: Any, place: str) -> Any:
     """
     inputs = getattr(model, "inputs", None) or []
     if not inputs:
-        raise ModelError(f"{place}: the model was never built, its input shape is unknown; call model.build(...) first")
+        raise ModelError(
+            f"{place}: the model was never built, its input shape is unknown; call model.build(...) first"
+        )
     if len(inputs) != 1:
         raise ModelError(f"{place}: the model has {len(inputs)} inputs; one input of images is needed")
     if len(inputs[0].shape) != 4:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnboost.cnn.checkpoint import Checkpoint, counters_of, set_counters
 from cnnboost.cnn.inputs import scale_pixels
-from cnnboost.errors import ModelError, TrainingError
+from cnnboost.errors import ParameterError, TrainingError
 
 log = logging.getLogger("cnnboost")
 
@@ -104,7 +104,7 @@ def train(
     ------
     TrainingError
         If the loss is no longer finite.
-    ModelError
+    ParameterError
         If the optimiser is unknown.
     """
     import keras
@@ -170,7 +170,7 @@ def _compile(model: Any, options: TrainingOptions, kind: str) -> None:
             else type(given).from_config(given.get_config())
         )
     except ValueError as error:
-        raise ModelError(
+        raise ParameterError(
             f"optimizer={given!r} is none that Keras has; adam, sgd, rmsprop, adamw, ... are names of its optimisers"
         ) from error
     if options.learning_rate is not None:

@@ -123,7 +123,7 @@ def plot_contact_sheet(
     cell = 0.62  # inches, enough to know a face
     tall = cell * height / max(height, width) * len(rows) * (1 + gap / height)
     broad = cell * width / max(height, width) * wide * (1 + gap / width)
-    figure = _figure(max(broad, 3.5) + 0.3 + _inches(classes), 0.7 + tall)
+    figure = _figure(max(broad, 3.5) + 0.5 + _inches(classes), 0.6 + tall)
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_xticks([])
@@ -306,8 +306,10 @@ def _figure(width: float, height: float) -> Figure:
     # Not through pyplot: that keeps every figure alive and may want a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)  # inches
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

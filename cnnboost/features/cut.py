@@ -21,7 +21,14 @@ from cnnboost.errors import LayerError, ModelError
 _FLATTENING = ("Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
 # What may stand between a Dense layer and its activation without being a layer of its own right.
-_BETWEEN = ("BatchNormalization", "LayerNormalization", "Dropout", "AlphaDropout", "GaussianNoise", "GaussianDropout")
+_BETWEEN = (
+    "BatchNormalization",
+    "LayerNormalization",
+    "Dropout",
+    "AlphaDropout",
+    "GaussianNoise",
+    "GaussianDropout",
+)
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,9 @@ class Cut:
         outputs = []
         for name in layers:
             tensor = self._input if name == "input" else self._steps[self._index(name)].tensor
-            flat = tensor if len(tensor.shape) == 2 else keras.ops.reshape(tensor, (-1, self.find(name).width))
+            flat = (
+                tensor if len(tensor.shape) == 2 else keras.ops.reshape(tensor, (-1, self.find(name).width))
+            )
             outputs.append(flat)
         return keras.Model(self._input, outputs, name="trunk")
 
@@ -178,7 +187,9 @@ class Cut:
         for i in steps:
             step = self._steps[i]
             wiring = [renumbered.get(source, -2) for source in step.sources]
-            digest.update(json.dumps([step.kind, _config(step.layer), wiring, step.constants], default=str).encode())
+            digest.update(
+                json.dumps([step.kind, _config(step.layer), wiring, step.constants], default=str).encode()
+            )
             for weight in getattr(step.layer, "weights", ()):
                 if "seed_generator" not in weight.path:
                     digest.update(np.ascontiguousarray(weight.numpy()))
@@ -191,11 +202,15 @@ class Cut:
         found = found or [i for i, step in enumerate(self._steps) if step.path.rsplit("/")[-1] == name]
         paths = {self._steps[i].path for i in found}
         if len(paths) > 1:
-            raise LayerError(f"layer {name!r} could be any of {', '.join(sorted(paths))}; give the whole name")
+            raise LayerError(
+                f"layer {name!r} could be any of {', '.join(sorted(paths))}; give the whole name"
+            )
         if found and self._steps[found[-1]].width is not None:
             return found[-1]
         if found:
-            raise LayerError(f"layer {name!r} gives {self._steps[found[-1]].tensor.shape}: a cut needs a fixed width")
+            raise LayerError(
+                f"layer {name!r} gives {self._steps[found[-1]].tensor.shape}: a cut needs a fixed width"
+            )
         raise LayerError(self._unknown(name))
 
     def _unknown(self, name: str) -> str:

@@ -145,7 +145,9 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         if isinstance(given, CNNClassifier):
             if not hasattr(given, "model_"):
                 if y is None:
-                    raise ModelError("the CNN is not trained and there are no labels to train it: fit it first")
+                    raise ModelError(
+                        "the CNN is not trained and there are no labels to train it: fit it first"
+                    )
                 given = clone(given).fit(X, y)
             return given.model_, given.pixels_
         model = read_model(given) if isinstance(given, (str, os.PathLike)) else given

@@ -169,5 +169,3 @@ def labelled_digest(split: Split) -> str:
         sha256, hexadecimal.
     """
     return digest_of({"pixels": split.digest, "classes": split.classes, "labels": split.y.tolist()})
-
-

@@ -124,7 +124,9 @@ def estimator(job: Job) -> CNNClassifier:
         min_learning_rate=table.min_learning_rate,
         monitor=table.monitor,
         class_weight=table.class_weight,
-        validation_fraction=table.validation_fraction if choosing and not _chooses_on_validation(job) else 0.0,
+        validation_fraction=table.validation_fraction
+        if choosing and not _chooses_on_validation(job)
+        else 0.0,
         classes=job.images.classes,
         random_state=table.seed,
     )
@@ -149,7 +151,9 @@ def _made_from(job: Job, images: ImageSet) -> str:
             "format": FORMAT,
             "cnn": job.recipe.digest("cnn"),
             "train": labelled_digest(images.train),
-            "chosen_on": labelled_digest(images.validation) if choosing and _chooses_on_validation(job) else None,
+            "chosen_on": labelled_digest(images.validation)
+            if choosing and _chooses_on_validation(job)
+            else None,
         }
     )
 

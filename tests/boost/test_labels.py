@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
-from cnnboost.errors import DataError, RecipeError
+from cnnboost.errors import DataError, ParameterError
 
 
 def test_classes_are_sorted_unless_they_are_listed():
@@ -27,7 +27,7 @@ def test_classes_are_sorted_unless_they_are_listed():
     ],
 )
 def test_an_impossible_list_of_classes_is_refused(classes, complaint):
-    with pytest.raises(RecipeError, match=complaint):
+    with pytest.raises(ParameterError, match=complaint):
         find_classes(np.array(["sad"]), classes)
 
 
@@ -88,5 +88,5 @@ def test_numbers_among_objects_become_numbers_again():
     ],
 )
 def test_an_impossible_class_weight_is_refused(class_weight, complaint):
-    with pytest.raises(RecipeError, match=complaint):
+    with pytest.raises(ParameterError, match=complaint):
         class_factors(np.array([0, 1]), np.array(["a", "b"]), class_weight, None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnboost.boost import BoostClassifier
-from cnnboost.errors import CnnboostError, RecipeError
+from cnnboost.errors import CnnboostError, ParameterError
 
 
 def fit(features, numbers, **parameters):
@@ -42,7 +42,7 @@ def fit(features, numbers, **parameters):
     ],
 )
 def test_an_impossible_value_is_refused_by_name(features, numbers, name, value):
-    with pytest.raises(RecipeError, match=name) as caught:
+    with pytest.raises(ParameterError, match=name) as caught:
         fit(features, numbers, **{name: value})
     assert isinstance(caught.value, CnnboostError)
     assert isinstance(caught.value, ValueError)
@@ -68,7 +68,7 @@ def test_an_impossible_value_is_refused_by_name(features, numbers, name, value):
     ],
 )
 def test_a_further_parameter_that_would_be_ignored_or_doubled_is_refused(features, numbers, key, remedy):
-    with pytest.raises(RecipeError, match=remedy) as caught:
+    with pytest.raises(ParameterError, match=remedy) as caught:
         fit(features, numbers, xgb_params={key: 1})
     assert repr(key) in str(caught.value)
 
@@ -83,13 +83,13 @@ def test_a_further_parameter_that_would_be_ignored_or_doubled_is_refused(feature
     ],
 )
 def test_a_further_parameter_with_an_impossible_value_is_refused(features, numbers, further, complaint):
-    with pytest.raises(RecipeError, match=complaint) as caught:
+    with pytest.raises(ParameterError, match=complaint) as caught:
         fit(features, numbers, xgb_params=further)
     assert "Stack trace" not in str(caught.value)
 
 
 def test_dart_cannot_stop_early(features, numbers):
-    with pytest.raises(RecipeError, match=r"booster='dart'.*early_stopping_rounds=None"):
+    with pytest.raises(ParameterError, match=r"booster='dart'.*early_stopping_rounds=None"):
         fit(features, numbers, xgb_params={"booster": "dart"}, early_stopping_rounds=3)
 
 

@@ -115,7 +115,10 @@ def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
     worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(TRAINING), str(folder)])
     try:
         deadline = time.monotonic() + 120
-        while not (folder / "state.json").is_file() or json.loads((folder / "state.json").read_text())["epochs"] < 3:
+        while (
+            not (folder / "state.json").is_file()
+            or json.loads((folder / "state.json").read_text())["epochs"] < 3
+        ):
             assert worker.poll() is None
             assert time.monotonic() < deadline
             os.sched_yield()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cnnboost.cnn.inputs import check_fits, check_images, check_pixels, scale_pixels
-from cnnboost.errors import DataError, ModelError
+from cnnboost.errors import DataError, ModelError, ParameterError
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=4, max_dims=4, min_side=1, max_side=6)))
@@ -87,5 +87,5 @@ def test_scales():
     np.testing.assert_allclose(scale_pixels(x, "unit"), [0, 0.5, 1])
     np.testing.assert_allclose(scale_pixels(x, "symmetric"), [-1, 0, 1])
     np.testing.assert_allclose(scale_pixels(x, "raw"), x)
-    with pytest.raises(ModelError, match="'percent'.*unit"):
+    with pytest.raises(ParameterError, match="'percent'.*unit"):
         check_pixels("percent")

@@ -7,7 +7,9 @@ from cnnboost.cnn.labels import check_classes, encode, stratified_part
 from cnnboost.errors import DataError
 
 
-@given(st.lists(st.sampled_from(["sad", "angry", "happy", "fear"]), min_size=2).filter(lambda y: len(set(y)) > 1))
+@given(
+    st.lists(st.sampled_from(["sad", "angry", "happy", "fear"]), min_size=2).filter(lambda y: len(set(y)) > 1)
+)
 def test_codes_decode_to_the_labels(y):
     classes, codes = encode(y, len(y), None)
     assert classes.tolist() == sorted(set(y))

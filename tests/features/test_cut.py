@@ -31,7 +31,9 @@ def X():
 
 
 def nested():
-    inner = functional(L.Conv2D(4, 3, name="conv"), L.BatchNormalization(name="norm"), L.ReLU(name="relu"), name="body")
+    inner = functional(
+        L.Conv2D(4, 3, name="conv"), L.BatchNormalization(name="norm"), L.ReLU(name="relu"), name="body"
+    )
     image = keras.Input((8, 8, 1))
     x = inner(image) * 2.0 + 1.0
     x = L.Dropout(0.9)(x, training=True)
@@ -58,9 +60,19 @@ class TestNames:
 
     def test_dense_layers_before_the_flatten_have_no_number(self):
         model = functional(
-            L.GlobalAveragePooling2D(), L.Dense(64), L.Reshape((8, 8, 1)), L.Flatten(), L.Dense(5, "relu"), L.Dense(2)
+            L.GlobalAveragePooling2D(),
+            L.Dense(64),
+            L.Reshape((8, 8, 1)),
+            L.Flatten(),
+            L.Dense(5, "relu"),
+            L.Dense(2),
         )
-        assert [(n, w) for n, (_, w) in names(model).items()] == [("input", 64), ("flatten", 64), ("fc1", 5), ("output", 2)]
+        assert [(n, w) for n, (_, w) in names(model).items()] == [
+            ("input", 64),
+            ("flatten", 64),
+            ("fc1", 5),
+            ("output", 2),
+        ]
 
     def test_an_activation_used_elsewhere_too_is_not_the_dense_layers(self):
         image = keras.Input((8, 8, 1))

@@ -9,7 +9,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils.estimator_checks import check_no_attributes_set_in_init, check_parameters_default_constructible
+from sklearn.utils.estimator_checks import (
+    check_no_attributes_set_in_init,
+    check_parameters_default_constructible,
+)
 
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import FeatureError, LayerError, ModelError
@@ -93,7 +96,9 @@ def test_a_pipeline_learns_from_any_labels(toy_file, toy_images):
 
 def test_grid_search_in_two_processes_over_head_and_cut(toy_file, toy_images):
     grid = {"features__layer": ["fc1", "output"], "boost__max_depth": [1, 2]}
-    search = GridSearchCV(pipeline(str(toy_file)), grid, cv=2, n_jobs=2).fit(toy_images[0][:200], toy_images[1][:200])
+    search = GridSearchCV(pipeline(str(toy_file)), grid, cv=2, n_jobs=2).fit(
+        toy_images[0][:200], toy_images[1][:200]
+    )
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert len(search.cv_results_["params"]) == 4
     assert search.best_score_ > 0.6
