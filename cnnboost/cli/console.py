@@ -150,7 +150,7 @@ def emit(document: Any, as_json: bool, show: Callable[[Console], None]) -> None:
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Keep what TensorFlow's libraries print while they load from the user's terminal; show it if they fail."""
+    """Hide what TensorFlow's libraries print while they load; show it if they fail."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-class Pixels(str, Enum):
+class Pixels(StrEnum):
     """Ranges of pixels that a model may expect."""
 
     unit = "unit"
@@ -17,7 +17,7 @@ class Pixels(str, Enum):
     symmetric = "symmetric"
 
 
-class OnBad(str, Enum):
+class OnBad(StrEnum):
     """What to do about images that cannot be read."""
 
     stop = "stop"

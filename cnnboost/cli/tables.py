@@ -86,8 +86,9 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
     for kind, title in (("exact", "duplicates"), ("exact_or_mirrored", "with mirror images")):
         found = document["duplicates"][kind]
         out.print(
-            f"{title}: {found['groups']:,} groups, {found['surplus']:,} surplus images; {found['groups_across_splits']:,} "
-            f"groups stand in several splits, {found['contradicting_groups']:,} carry contradicting labels"
+            f"{title}: {found['groups']:,} groups, {found['surplus']:,} surplus images; "
+            f"{found['groups_across_splits']:,} groups stand in several splits, "
+            f"{found['contradicting_groups']:,} carry contradicting labels"
         )
     out.print(f"constant images: {len(document['constant']):,}")
     _written(out, document["written"])

@@ -370,7 +370,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             return None
         digest = hashlib.sha256(model.to_json().encode())
         for array in (X, codes):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         parameters = self.get_params()
         # More epochs of the same run continue it.
         for name in ("epochs", "callbacks", "checkpoint", "model"):

@@ -93,7 +93,8 @@ def check_images(X: Any, image_shape: tuple[int, ...] | None = None) -> np.ndarr
         hint = "; for flat rows give image_shape=(height, width, channels)" if X.ndim == 2 else ""
         hint = "; put a single image into a batch: X[None]" if X.ndim == 1 else hint
         raise DataError(
-            f"images must be (n, height, width) or (n, height, width, channels), got an array of shape {X.shape}{hint}"
+            "images must be (n, height, width) or (n, height, width, channels), "
+            f"got an array of shape {X.shape}{hint}"
         )
     if 0 in X.shape:
         raise DataError(f"there are no pixels in an array of shape {X.shape}")
@@ -161,7 +162,7 @@ def _check_floats(X: np.ndarray) -> np.ndarray:
         )
     if high <= 1 and np.any((X > 0) & (X < 1)):
         raise DataError(
-            "the pixels are fractions in [0, 1]: they look scaled already, and the CNN would scale them again. "
-            "Give pixels in [0, 255] (X * 255)"
+            "the pixels are fractions in [0, 1]: they look scaled already, and the CNN would scale them "
+            "again. Give pixels in [0, 255] (X * 255)"
         )
     return X.astype(np.float32, copy=False)

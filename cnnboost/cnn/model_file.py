@@ -159,6 +159,6 @@ def output_kind(model: Any, place: str = "the model") -> str:
     if activation in ("linear", "dense") and shape[-1] > 1:
         return "logits"
     raise ModelError(
-        f"{place}: the last layer {last.name!r} ({activation}, width {shape[-1]}) gives no class probabilities; "
-        "softmax, plain scores, or one sigmoid unit are understood"
+        f"{place}: the last layer {last.name!r} ({activation}, width {shape[-1]}) gives no class "
+        "probabilities; softmax, plain scores, or one sigmoid unit are understood"
     )

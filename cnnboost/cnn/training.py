@@ -150,13 +150,14 @@ def seeded(seed: int) -> Iterator[None]:
     """
     import keras
 
-    python, numpy = random.getstate(), np.random.get_state()
+    # Keras draws from these two, so they are what has to be given back.
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         keras.utils.set_random_seed(seed)
         yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _compile(model: Any, options: TrainingOptions, kind: str) -> None:
@@ -171,7 +172,7 @@ def _compile(model: Any, options: TrainingOptions, kind: str) -> None:
         )
     except ValueError as error:
         raise ParameterError(
-            f"optimizer={given!r} is none that Keras has; adam, sgd, rmsprop, adamw, ... are names of its optimisers"
+            f"optimizer={given!r} is none that Keras has; its optimisers are adam, sgd, rmsprop, adamw, ..."
         ) from error
     if options.learning_rate is not None:
         optimizer.learning_rate = options.learning_rate

@@ -65,10 +65,12 @@ class Step:
 
     @property
     def kind(self) -> str:
+        """Class of the layer."""
         return type(self.layer).__name__
 
     @property
     def width(self) -> int | None:
+        """Number of values per image; None where it depends on the image."""
         shape = self.tensor.shape[1:]
         return None if None in shape else int(np.prod(shape, dtype=np.int64))
 
@@ -192,7 +194,7 @@ class Cut:
             )
             for weight in getattr(step.layer, "weights", ()):
                 if "seed_generator" not in weight.path:
-                    digest.update(np.ascontiguousarray(weight.numpy()))
+                    digest.update(np.ascontiguousarray(weight.numpy()).data)
         return digest.hexdigest()
 
     def _index(self, name: str) -> int:

@@ -120,7 +120,8 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
             row = int(np.argmin(finite))
             raise FeatureError(
                 f"layer {self.layer!r} gives NaN or infinite features for image {row} "
-                f"({int((~finite).sum())} such images in all); the CNN's weights are damaged or its training diverged"
+                f"({int((~finite).sum())} such images in all); "
+                "the CNN's weights are damaged or its training diverged"
             )
         return features
 

@@ -78,7 +78,11 @@ def evaluate(
     heads = [fit_boost(needs, name, device=device, trained=trained) for name in names]
     softmax = trained.cnn.predict_proba(scored.X)
     facts = job.recipe.evaluate
-    options = {"confidence": facts.confidence, "n_resamples": facts.resamples, "seed": facts.seed}
+    options: dict[str, Any] = {
+        "confidence": facts.confidence,
+        "n_resamples": facts.resamples,
+        "seed": facts.seed,
+    }
     rows = []
     for head in heads:
         proba = head.boost.predict_proba(features.stored[head.layer].X)
@@ -86,7 +90,9 @@ def evaluate(
             {
                 **_described(head),
                 "scores": score(scored.y, proba, scored.classes, **options).to_dict(),
-                "against_cnn": compare(scored.y, softmax, proba, **options).to_dict(),
+                "against_cnn": compare(
+                    scored.y, softmax, proba, names=("CNN", f"XGBoost at {head.layer}"), **options
+                ).to_dict(),
             }
         )
     metrics = {

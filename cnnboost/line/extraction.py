@@ -154,7 +154,7 @@ def _extract(
             specs,
             compute,
             chunk=CHUNKS[-1],
-            ids=split.ids,
+            ids=split.ids.tolist(),
             details={"split": split.name, "recipe": job.recipe.name},
             force=job.force,
             progress=report,

@@ -90,8 +90,8 @@ class Job:
         source = self.data or self.recipe.data.source or os.environ.get("CNNBOOST_DATA")
         if not source:
             raise DataError(
-                f"recipe {self.recipe.name!r} needs images: give --data PATH (a folder of class folders, a .zip "
-                "of it, fer2013.csv, .npz, ...) or set CNNBOOST_DATA"
+                f"recipe {self.recipe.name!r} needs images: give --data PATH (a folder of class folders, a "
+                ".zip of it, fer2013.csv, .npz, ...) or set CNNBOOST_DATA"
             )
         return os.fspath(source)
 
@@ -131,7 +131,7 @@ class Job:
 
     @property
     def scored_split(self) -> str:
-        """The split that scores are on: what the recipe says, else test where there is one, else validation."""
+        """The split that is scored: what the recipe says, else test where there is one, else validation."""
         wanted = self.recipe.evaluate.split
         if wanted is None:
             return "test" if "test" in self.images.split_names else "validation"

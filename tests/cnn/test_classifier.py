@@ -215,9 +215,9 @@ class TestModelFiles:
             CNNClassifier.load(toy_file, classes=["a", "b"])
         with pytest.raises(ModelError, match="10 classes apart, the labels have 2"):
             CNNClassifier(toy_file).fit(toy_images[0], toy_images[1] % 2)
-        with pytest.raises(ModelError, match="9x9x1.*8x8x1"):
+        with pytest.raises(ModelError, match=r"9x9x1.*8x8x1"):
             CNNClassifier(toy_file).fit(np.zeros((10, 9, 9), np.uint8), np.arange(10))
-        with pytest.raises(ModelError, match="9x9x1.*8x8x1"):
+        with pytest.raises(ModelError, match=r"9x9x1.*8x8x1"):
             CNNClassifier.load(toy_file).predict(np.zeros((1, 9, 9), np.uint8))
 
 

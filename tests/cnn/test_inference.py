@@ -69,5 +69,5 @@ def test_many_calls_trace_once_and_leak_nothing(toy_cnn, toy_images):
 
 
 def test_images_that_do_not_fit_are_refused(toy_cnn):
-    with pytest.raises(ModelError, match="48x48x1.*8x8x1"):
+    with pytest.raises(ModelError, match=r"48x48x1.*8x8x1"):
         Inference(toy_cnn.model_)(np.zeros((1, 48, 48, 1), np.uint8))

@@ -78,7 +78,7 @@ def test_sparse_matrices_are_refused():
 
 def test_fitting_knows_free_dimensions():
     check_fits(np.zeros((1, 9, 5, 1)), (None, None, 1))
-    with pytest.raises(ModelError, match="9x5x1.*anyx5x3"):
+    with pytest.raises(ModelError, match=r"9x5x1.*anyx5x3"):
         check_fits(np.zeros((1, 9, 5, 1)), (None, 5, 3))
 
 
@@ -87,5 +87,5 @@ def test_scales():
     np.testing.assert_allclose(scale_pixels(x, "unit"), [0, 0.5, 1])
     np.testing.assert_allclose(scale_pixels(x, "symmetric"), [-1, 0, 1])
     np.testing.assert_allclose(scale_pixels(x, "raw"), x)
-    with pytest.raises(ParameterError, match="'percent'.*unit"):
+    with pytest.raises(ParameterError, match=r"'percent'.*unit"):
         check_pixels("percent")

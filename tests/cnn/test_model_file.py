@@ -70,7 +70,7 @@ def test_models_that_take_no_images_are_refused():
     flat = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     with pytest.raises(ModelError, match="no images"):
         check_model(flat, "here")
-    with pytest.raises(ModelError, match="here.*never built"):
+    with pytest.raises(ModelError, match=r"here.*never built"):
         check_model(keras.Sequential([layers.Dense(2)]), "here")
     a, b = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
     with pytest.raises(ModelError, match="2 inputs"):

@@ -194,7 +194,7 @@ class TestUnknown:
     def test_a_layer_without_fixed_width_is_refused(self):
         image = keras.Input((None, None, 1))
         model = keras.Model(image, L.GlobalMaxPooling2D()(L.Conv2D(2, 3, name="conv")(image)))
-        with pytest.raises(LayerError, match="'conv'.*fixed width"):
+        with pytest.raises(LayerError, match=r"'conv'.*fixed width"):
             Cut(model).find("conv")
 
     def test_a_subclassed_model_inside_is_named(self):
@@ -207,5 +207,5 @@ class TestUnknown:
                 return self.conv(x)
 
         image = keras.Input((8, 8, 1))
-        with pytest.raises(ModelError, match="'own'.*rebuild"):
+        with pytest.raises(ModelError, match=r"'own'.*rebuild"):
             Cut(keras.Model(image, L.Flatten()(Own()(image))))
