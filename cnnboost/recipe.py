@@ -294,8 +294,8 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys_at(where[:-1])
         near = difflib.get_close_matches(where[-1], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{place}: unknown key{hint} Known here: {', '.join(known)}"
+        hint = f"; did you mean {near[0]!r}" if near else ""
+        return f"{place}: unknown key{hint}. Known here: {', '.join(known)}"
     return f"{place} = {error['input']!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 

@@ -58,6 +58,7 @@ def _job(
     quiet: bool,
     on_bad: OnBad = OnBad.stop,
     pixels: Any = None,
+    keras: bool = True,
     **facts: Any,
 ) -> Any:
     """Make the job of a command; the recipe is read before anything slow is imported."""
@@ -65,7 +66,8 @@ def _job(
 
     console.notes(quiet)
     read = load_recipe(recipe, overrides or ())
-    console.load_keras()
+    if keras:
+        console.load_keras()
     from cnnboost.line import Job
 
     return Job(
@@ -90,7 +92,7 @@ def inspect(
     quiet: QuietOption = False,
 ) -> None:
     """Read the images and audit them: counts, duplicates, contradicting labels, constant images."""
-    job = _job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    job = _job(recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports)
     from cnnboost import line
 
     found = line.inspect(job)

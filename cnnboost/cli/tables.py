@@ -83,7 +83,7 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
     height, width, channels = document["shape"]
     out.print(f"{document['source']}: {height}x{width}, {'grey' if channels == 1 else 'RGB'}", markup=False)
     out.print(table)
-    for kind, title in (("exact", "duplicates"), ("exact_or_mirrored", "with mirror images")):
+    for kind, title in (("exact", "duplicates"), ("exact_or_mirrored", "or mirrored")):
         found = document["duplicates"][kind]
         out.print(
             f"{title}: {found['groups']:,} groups, {found['surplus']:,} surplus images; "

@@ -115,9 +115,9 @@ def _find(architecture: str | Builder) -> Builder:
     if architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture]
     near = difflib.get_close_matches(str(architecture), ARCHITECTURES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}" if near else ""
     raise ModelError(
-        f"no architecture {architecture!r}{hint} There are: {', '.join(sorted(ARCHITECTURES))}; "
+        f"no architecture {architecture!r}{hint}. There are: {', '.join(sorted(ARCHITECTURES))}; "
         "or give a builder function, or the path of a .keras or .h5 file"
     )
 

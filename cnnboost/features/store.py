@@ -4,9 +4,9 @@ A file is found by its content key, verified before it is used, written in chunk
 and never written by two processes at a time. The store knows nothing of Keras: who asks for features hands
 it a function that computes the rows from `start` to `stop`.
 
-Beside `fc1-<key>.npy` stand `fc1-<key>.json` (what it was made from, sha256), and, only while it is being
-written, `fc1-<key>.npy.part` (the rows so far), `fc1-<key>.part.json` (how many are finished) and
-`<key>.lock`.
+Beside `fc1-<key>.npy` stand `fc1-<key>.json` (what it was made from, sha256), an empty `<key>.lock`, and,
+only while it is being written, `fc1-<key>.npy.part` (the rows so far) and `fc1-<key>.part.json` (how many are
+finished).
 """
 
 from __future__ import annotations

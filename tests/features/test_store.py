@@ -501,6 +501,9 @@ def compute(start, stop, wanted):
         say(f"at {start}")
     if mode == "step":  # one line from the test lets one chunk through
         sys.stdin.readline()
+    if mode == "fills" and start == 2000:
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
     block = np.arange(start, stop, dtype=np.float32)[:, None] + np.arange(spec.width, dtype=np.float32) / 8
     return [block.astype(np.float32)] * len(wanted)
 
@@ -637,6 +640,32 @@ def test_a_disk_that_gives_no_more_is_an_error_before_the_work(tmp_path):
     assert not log.exists()
     assert names(root) == set()
     assert finished(start(root, log, 5000, 20, 10)) == "cached=False from=0"
+
+
+@posix_only
+def test_a_disk_that_fills_up_in_the_middle_keeps_the_finished_rows(tmp_path):
+    root, log = tmp_path / "store", tmp_path / "log"
+    worker = start(root, log, 5000, 20, 1000, "fills")
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 1, "a signal ended it" if worker.returncode < 0 else err
+    last = err.strip().splitlines()[-1]
+    assert "StoreError" in last
+    assert "needs 400,128 bytes" in last
+    assert "Finished rows are kept" in last
+    assert finished(start(root, log, 5000, 20, 1000)) == "cached=False from=2000"
+    assert log.read_text().split() == ["0", "1000", "2000", "2000", "3000", "4000"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve blocks")
+def test_all_blocks_are_reserved_before_the_first_row(tmp_path):
+    spec = replace(SPEC, rows=5000, width=20)
+
+    def compute(start, stop, wanted):
+        [part] = tmp_path.glob("*.part")
+        assert part.stat().st_blocks * 512 >= 400_128
+        return [values(spec)[start:stop]]
+
+    FeatureStore(tmp_path).extract([spec], compute, chunk=5000)
 
 
 def test_more_than_the_disk_holds_is_refused_with_both_numbers(tmp_path):
