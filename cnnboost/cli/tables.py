@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -141,8 +142,10 @@ def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[
     table = _table("split", "layer", "rows", "width", "state", "file", numbers=["rows", "width"])
     for row in rows:
         state = "up to date" if row["cached"] else "continued" if row["resumed_from"] else "extracted"
-        table.add_row(row["split"], row["layer"], f"{row['rows']:,}", f"{row['width']:,}", state, row["path"])
+        file = Path(row["path"])
+        table.add_row(row["split"], row["layer"], f"{row['rows']:,}", f"{row['width']:,}", state, file.name)
     out.print(table)
+    out.print(f"in {file.parent}", markup=False)
     _written(out, plain)
 
 

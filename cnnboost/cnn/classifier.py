@@ -223,14 +223,50 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         ModelError
             If the file cannot be loaded or has not as many outputs as there are classes.
         """
-        estimator = cls(os.fspath(path), classes=classes, pixels=pixels, epochs=0)
-        model, scale, kind = estimator._build(None, None)
+        estimator = cls.from_model(
+            model_file.read_model(path), classes=classes, pixels=pixels, place=os.fspath(path)
+        )
+        return estimator.set_params(model=os.fspath(path))
+
+    @classmethod
+    def from_model(
+        cls,
+        model: Any,
+        *,
+        classes: Sequence[Any] | None = None,
+        pixels: str | None = None,
+        place: str = "the model",
+    ) -> CNNClassifier:
+        """Take a trained Keras model as it is; `load` for models in memory.
+
+        Parameters
+        ----------
+        model : keras.Model
+        classes, pixels
+            As for `load`.
+        place : str
+            Where the model comes from, for messages.
+
+        Returns
+        -------
+        CNNClassifier
+            Fitted.
+
+        Raises
+        ------
+        ModelError
+            If the model takes no images, gives no class probabilities, or has not as many outputs as there
+            are classes.
+        """
+        model_file.check_model(model, place)
+        kind = model_file.output_kind(model, place)
         width = 2 if kind == "sigmoid" else int(model.output_shape[-1])
         names = check_classes(np.arange(width) if classes is None else classes)
         if len(names) != width:
-            raise ModelError(f"{path}: the model tells {width} classes apart, {len(names)} were named")
+            raise ModelError(f"{place}: the model tells {width} classes apart, {len(names)} were named")
+        estimator = cls(classes=classes, pixels=pixels)
         estimator.history_ = {}
-        estimator._adopt(model, names, scale, kind)
+        estimator._adopt(model, names, model_file.resolve_pixels(model, pixels), kind)
         return estimator
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -291,23 +327,20 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             traced = self.__dict__["_inference"] = Inference(self.model_, self.pixels_)
         return traced
 
-    def _build(self, shape: tuple[int, int, int] | None, n_classes: int | None) -> tuple[Any, str, str]:
+    def _build(self, shape: tuple[int, int, int], n_classes: int) -> tuple[Any, str, str]:
         """Return the model, the range of pixels it expects, and what its output is."""
         if isinstance(self.model, (str, os.PathLike)) and Path(self.model).suffix:
             model = model_file.read_model(self.model)
             place = os.fspath(self.model)
-            pixels = check_pixels(self.pixels or model_file.pixels_of(model) or "unit")
+            pixels = model_file.resolve_pixels(model, self.pixels)
             kind = model_file.output_kind(model, place)
             width = 2 if kind == "sigmoid" else model.output_shape[-1]
-            if n_classes is not None and width != n_classes:
+            if width != n_classes:
                 raise ModelError(
                     f"{place}: the model tells {width} classes apart, the labels have {n_classes}"
                 )
-            if shape is not None:
-                check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
+            check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
             return model, pixels, kind
-        assert shape is not None
-        assert n_classes is not None
         model = architectures.build(self.model, shape, n_classes, self.model_options)  # type: ignore[arg-type]
         model_file.check_model(model, repr(self.model))
         pixels = check_pixels(self.pixels or model_file.pixels_of(model) or "raw")

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import check_fits, scale_pixels
 
-CHUNKS = (1, 8, 64, 256)
+CHUNKS = (1, 8, 64, 256, 512)
 """Chunk sizes that are traced, in images. Larger batches run in chunks of the last."""
 
 
@@ -69,6 +69,8 @@ class Inference:
         results: list[np.ndarray] | None = None
         for start, size, chunk in plan(len(X)):
             outputs = self._run(X[start : start + size], chunk)
+            if size == len(X):
+                return [out[:size] for out in outputs]
             if results is None:
                 results = [np.empty((len(X), *out.shape[1:]), np.float32) for out in outputs]
             for result, out in zip(results, outputs, strict=True):
@@ -101,8 +103,8 @@ def plan(n: int) -> Iterator[tuple[int, int, int]]:
     Examples
     --------
     >>> from cnnboost.cnn.inference import plan
-    >>> list(plan(300))
-    [(0, 256, 256), (256, 44, 64)]
+    >>> list(plan(600))
+    [(0, 512, 512), (512, 88, 256)]
     """
     largest = CHUNKS[-1]
     for start in range(0, n, largest):

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from cnnboost.cnn.inputs import check_pixels
 from cnnboost.errors import ModelError
 
 _PREPROCESSING = ("Rescaling", "Normalization")
@@ -123,6 +124,28 @@ def pixels_of(model: Any) -> str | None:
             continue
         return "raw" if kind in _PREPROCESSING else None
     return None
+
+
+def resolve_pixels(model: Any, pixels: str | None) -> str:
+    """Settle the range of pixels that a trained model is given.
+
+    Parameters
+    ----------
+    model : keras.Model
+    pixels : {"raw", "unit", "symmetric"} or None
+        What the user says.
+
+    Returns
+    -------
+    str
+        That; else "raw" where the model scales pixels itself; else "unit", the commonest habit.
+
+    Raises
+    ------
+    ParameterError
+        If it is no range that we know.
+    """
+    return check_pixels(pixels or pixels_of(model) or "unit")
 
 
 def output_kind(model: Any, place: str = "the model") -> str:

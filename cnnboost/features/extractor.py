@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inference import Inference
-from cnnboost.cnn.inputs import check_images, check_pixels
-from cnnboost.cnn.model_file import check_model, pixels_of, read_model
+from cnnboost.cnn.inputs import check_images
+from cnnboost.cnn.model_file import check_model, read_model, resolve_pixels
 from cnnboost.errors import FeatureError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
 
@@ -157,7 +157,7 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
                 f"model={given!r} is neither a path, a Keras model nor a CNNClassifier (frozen or not)"
             )
         check_model(model, str(given) if isinstance(given, (str, os.PathLike)) else "the model")
-        return model, check_pixels(self.pixels or pixels_of(model) or "unit")
+        return model, resolve_pixels(model, self.pixels)
 
     def _inference(self) -> Inference:
         if "_trunk" not in self.__dict__:

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.errors import ModelError
 from cnnboost.evaluation.plots import plot_confusion, plot_history, save_figure
 from cnnboost.evaluation.scores import compare, score
-from cnnboost.images import Split
 from cnnboost.line.boosting import Head, fit_boost
 from cnnboost.line.extraction import extract
 from cnnboost.line.files import write_json
@@ -72,11 +70,10 @@ def evaluate(
     scored = job.images[split or job.scored_split]
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
     trained = train(needs)
-    _check_classes(trained, scored)
+    softmax = trained.cnn.predict_proba(scored.X)
     splits = list(dict.fromkeys(["train", scored.name]))
     features = extract(needs, names, splits, trained=trained)[scored.name]
     heads = [fit_boost(needs, name, device=device, trained=trained) for name in names]
-    softmax = trained.cnn.predict_proba(scored.X)
     facts = job.recipe.evaluate
     options: dict[str, Any] = {
         "confidence": facts.confidence,
@@ -105,9 +102,9 @@ def evaluate(
         "data_digest": job.images.digest,
         "classes": list(scored.classes),
         "cnn": {
-            "parameters": int(trained.cnn.model_.count_params()),
+            "parameters": int(trained.model.count_params()),
             "fit_seconds": trained.facts.get("fit_seconds"),
-            "epochs": len(trained.cnn.history_.get("loss", [])),
+            "epochs": len(trained.history.get("loss", [])),
             "seed": job.recipe.cnn.seed,
             "train_accuracy": _train_accuracy(job, trained),
             "scores": score(scored.y, softmax, scored.classes, **options).to_dict(),
@@ -133,15 +130,6 @@ def _described(head: Head) -> dict[str, Any]:
     }
 
 
-def _check_classes(trained: Trained, scored: Split) -> None:
-    names = [str(name) for name in trained.cnn.classes_]
-    if names != list(scored.classes):
-        raise ModelError(
-            f"{trained.path} tells {len(names)} classes apart ({', '.join(names)}), the images have "
-            f"{len(scored.classes)} ({', '.join(scored.classes)}); scores need the same"
-        )
-
-
 def _train_accuracy(job: Job, trained: Trained) -> float:
     """Accuracy on the images that were trained on: how much of them the CNN knows by heart."""
     split = job.images.train
@@ -156,8 +144,8 @@ def _draw(job: Job, trained: Trained, metrics: dict[str, Any]) -> list[Path]:
     """Draw the learning curves and the confusion matrices of the CNN and of each head."""
     folder = job.reports_dir / "figures"
     figures = []
-    if trained.cnn.history_:
-        figures.append(save_figure(plot_history(trained.cnn.history_), folder / "history.png"))
+    if trained.history:
+        figures.append(save_figure(plot_history(trained.history), folder / "history.png"))
     named = [("cnn", "CNN softmax", metrics["cnn"]["scores"])]
     named += [(row["layer"], f"XGBoost at {row['layer']}", row["scores"]) for row in metrics["heads"]]
     for name, title, scores in named:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from cnnboost.cnn.inference import CHUNKS, Inference
-from cnnboost.cnn.model_file import check_model, read_model
 from cnnboost.errors import ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
@@ -47,8 +46,7 @@ def layers_of(job: Job) -> list[CutLayer]:
     -------
     list of CutLayer
     """
-    model = read_model(job.model) if job.model is not None else train(job).cnn.model_
-    return Cut(check_model(model, str(job.model))).layers
+    return Cut(job.given if job.model is not None else train(job).model).layers
 
 
 def extract(
@@ -86,7 +84,7 @@ def extract(
     """
     chosen = [job.images[name] for name in splits or job.images.split_names]
     trained = trained or train(job)
-    cut = Cut(trained.cnn.model_)
+    cut = Cut(trained.model)
     places = [cut.find(name) for name in dict.fromkeys(layers or job.recipe.cut.layers)]
     store = FeatureStore(job.models_dir / "features")
     digests = {place.name: cut.digest(place.name) for place in places}
@@ -129,13 +127,12 @@ def _extract(
     trained: Trained,
 ) -> Extracted:
     _check_input(job, split, trained)
-    cnn = trained.cnn
     specs = [
         FeatureSpec(
             layer=place.name,
             trunk=digests[place.name],
             width=place.width,
-            pixels=cnn.pixels_,
+            pixels=trained.pixels,
             images=split.digest,
             rows=len(split),
         )
@@ -146,7 +143,7 @@ def _extract(
     def compute(start: int, stop: int, wanted: Sequence[int]) -> Sequence[np.ndarray]:
         key = tuple(wanted)
         if key not in trunks:
-            trunks[key] = Inference(cut.trunk([places[i].name for i in key]), cnn.pixels_)
+            trunks[key] = Inference(cut.trunk([places[i].name for i in key]), trained.pixels)
         return trunks[key](split.part(start, stop))
 
     with job.progress(f"extract {split.name}", "image") as report:
@@ -169,7 +166,7 @@ def _extract(
 
 
 def _check_input(job: Job, split: Split, trained: Trained) -> None:
-    want = trained.cnn.input_shape_
+    want = trained.model.input_shape[1:]
     if any(w not in (None, g) for g, w in zip(split.shape[1:], want, strict=True)):
         raise ModelError(
             f"{trained.path} takes images of {'x'.join(map(str, want))}, those of {job.source} are "

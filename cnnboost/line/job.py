@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.line.files import digest_of, write_text
@@ -101,7 +102,7 @@ class Job:
         facts = self.recipe.data
         size, channels = facts.size, facts.channels
         if self.model is not None:
-            height, width, depth = self.cnn_input
+            height, width, depth = self.given.input_shape[1:]
             size = (height, width) if height and width else size
             channels = depth or channels
         with self.progress("decode images", "image") as report:
@@ -122,12 +123,10 @@ class Job:
         return images if self.few is None else _thin(images, self.few)
 
     @cached_property
-    def cnn_input(self) -> tuple[Any, ...]:
-        """Height, width and channels that the given model file takes; None where it takes any."""
-        from cnnboost.cnn.model_file import read_model
-
+    def given(self) -> Any:
+        """The Keras model of the file that was given, read once."""
         assert self.model is not None
-        return tuple(read_model(self.model).input_shape[1:])
+        return read_model(self.model)
 
     @property
     def scored_split(self) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cnnboost.cnn import CNNClassifier
+from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
 from cnnboost.images import ImageSet
 from cnnboost.line.files import digest_of, file_digest, read_json, write_json
 from cnnboost.line.job import Job, labelled_digest
@@ -25,8 +27,11 @@ class Trained:
 
     Attributes
     ----------
-    cnn : CNNClassifier
-        Fitted; `classes_` are class names.
+    model : keras.Model
+    pixels : str
+        The range of pixels it expects.
+    classes : tuple of str
+        Of its output, in order.
     path : Path
         The Keras file.
     facts : dict
@@ -35,10 +40,30 @@ class Trained:
         Whether it was there already.
     """
 
-    cnn: CNNClassifier
+    model: Any
+    pixels: str
+    classes: tuple[str, ...]
     path: Path
     facts: dict[str, Any]
     cached: bool
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Loss, accuracy, ... by epoch; empty for a model file that was given."""
+        return dict(self.facts.get("history", {}))
+
+    @cached_property
+    def cnn(self) -> CNNClassifier:
+        """The model as a classifier over class names.
+
+        Raises
+        ------
+        ModelError
+            If it gives no class probabilities, or of another number of classes.
+        """
+        return CNNClassifier.from_model(
+            self.model, classes=self.classes, pixels=self.pixels, place=str(self.path)
+        )
 
 
 def train(job: Job) -> Trained:
@@ -66,9 +91,7 @@ def train(job: Job) -> Trained:
     if not job.force and facts and facts.get("made_from") == made_from and path.is_file():
         if file_digest(path) == facts["model_sha256"]:
             log.info("%s is up to date", path)
-            cnn = CNNClassifier.load(path, classes=facts["classes"], pixels=facts["pixels"])
-            cnn.history_ = facts["history"]
-            return Trained(cnn, path, facts, True)
+            return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
         log.warning("%s was altered since it was trained; it is trained anew", path)
     if job.force:
         log.info("--force: %s is trained anew", path)
@@ -95,7 +118,7 @@ def train(job: Job) -> Trained:
         "versions": versions(),
     }
     write_json(record, facts)
-    return Trained(cnn, path, facts, False)
+    return Trained(cnn.model_, cnn.pixels_, images.classes, path, facts, False)
 
 
 def estimator(job: Job) -> CNNClassifier:
@@ -160,14 +183,13 @@ def _made_from(job: Job, images: ImageSet) -> str:
 
 def _given(job: Job, images: ImageSet) -> Trained:
     assert job.model is not None
-    cnn = CNNClassifier.load(job.model, classes=None, pixels=job.pixels)
-    scale = {"raw": "0..255", "unit": "0..1", "symmetric": "-1..1"}[cnn.pixels_]
-    said = "as asked" if job.pixels else "assumed; --pixels says otherwise"
+    pixels = resolve_pixels(job.given, job.pixels)
+    scale = {"raw": "0..255", "unit": "0..1", "symmetric": "-1..1"}[pixels]
+    found = "its first layer scales them" if pixels_of(job.given) else "assumed; --pixels says otherwise"
+    said = "as asked" if job.pixels else found
     log.info("%s takes pixels in %s (%s)", job.model, scale, said)
-    if len(cnn.classes_) == len(images.classes):
-        cnn = CNNClassifier.load(job.model, classes=images.classes, pixels=job.pixels)
-        log.info("its outputs are taken to be, in this order: %s", ", ".join(images.classes))
-    return Trained(cnn, Path(job.model), {}, True)
+    log.info("its outputs are taken to be, in this order: %s", ", ".join(images.classes))
+    return Trained(job.given, pixels, images.classes, Path(job.model), {}, True)
 
 
 def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:
