@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FER2013 ?= ../shared/data/fer2013.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel lock bench-line clean
+.PHONY: help demo test lint format wheel readme lock bench-line clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,7 +37,10 @@ wheel: $(VENV)/.installed ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 bench-line: $(VENV)/.installed ## measure speed and memory of the line against plain libraries; FER2013=path
-	$(BIN)/python tests/bench_line.py --data $(FER2013)
+	$(BIN)/python tests/bench_line.py --data $(FER2013) --json reports/bench-line.json
+
+readme: $(VENV)/.installed ## write the figures of the reports into the README
+	$(BIN)/python -m tests.readme
 
 lock: $(VENV)/.installed ## write the versions in .venv to requirements.lock
 	@{ echo "# Versions that are tested together; 'make lock' writes this file."; \

@@ -1,4 +1,4 @@
-"""Toy images, and a toy CNN that is trained once for the whole run."""
+"""Toy images, a toy CNN that is trained once for the whole run, and a recipe that takes a second."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +58,91 @@ def fer2013() -> Path:
     if not path.is_file():
         pytest.skip("the FER-2013 images are not here; CNNBOOST_FER2013 may name the archive")
     return path
+
+
+RECIPE = """
+title = "Toy"
+
+[data]
+source = "digits"
+size = 8
+channels = 1
+validation_fraction = 0.3
+
+[cnn]
+architecture = "digits"
+epochs = 2
+options = { filters = [8], dense = [16, 12] }
+
+[cut]
+layers = ["fc1", "fc2", "output"]
+
+[boost]
+n_estimators = 4
+max_depth = 2
+
+[evaluate]
+resamples = 100
+"""
+
+
+@pytest.fixture(scope="session")
+def recipe_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "toy.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_models(recipe_file, tmp_path_factory):
+    """Return a models folder where the toy recipe's CNN is trained; copy it, do not write to it."""
+    from cnnboost import line
+    from cnnboost.recipe import load_recipe
+
+    models = tmp_path_factory.mktemp("models")
+    line.train(line.Job(recipe=load_recipe(recipe_file), models=models))
+    return models
+
+
+@pytest.fixture
+def job(recipe_file, trained_models, tmp_path):
+    """Return a job whose CNN is trained and nothing else is done."""
+    from cnnboost import line
+    from cnnboost.recipe import load_recipe
+
+    shutil.copytree(trained_models, tmp_path / "models")
+    return line.Job(recipe=load_recipe(recipe_file), models=tmp_path / "models", reports=tmp_path / "reports")
+
+
+@pytest.fixture
+def change():
+    """Return a function that gives a job with some keys of its recipe changed."""
+
+    def change(job, **tables):
+        recipe = job.recipe
+        for table, keys in tables.items():
+            recipe = recipe.model_copy(update={table: getattr(recipe, table).model_copy(update=keys)})
+        return replace(job, recipe=recipe)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def face_folder(tmp_path_factory):
+    """Return a folder of class folders in the layout of FER-2013: random noise, bright for one class."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("faces") / "data"
+    rng = np.random.default_rng(0)
+    for split, prefix, n in (
+        ("train", "Training", 12),
+        ("test", "PublicTest", 6),
+        ("test", "PrivateTest", 6),
+    ):
+        for code, name in enumerate(("angry", "happy", "sad")):
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(n):
+                pixels = rng.integers(60 * code, 60 * code + 80, (48, 48), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{prefix}_{i}.png")
+    return root

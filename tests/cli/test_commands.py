@@ -1,0 +1,164 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from cnnboost.cli import app
+
+
+@pytest.fixture
+def cnnboost(job, recipe_file, tmp_path, monkeypatch):
+    """Run a command on the toy recipe, in a folder where its CNN is trained."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, recipe=True, status=0):
+        place = ["--recipe", str(recipe_file)] if recipe else []
+        result = CliRunner().invoke(app, [*arguments, *place])
+        assert "Traceback" not in result.output
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+def document(result):
+    return json.loads(result.stdout)
+
+
+def test_help_lists_the_arrows(cnnboost):
+    text = cnnboost("--help", recipe=False).stdout
+    for command in ("inspect", "train", "layers", "extract", "fit-boost", "evaluate", "run"):
+        assert command in text
+        assert "--json" in cnnboost(command, "--help", recipe=False).stdout
+
+
+def test_inspect(cnnboost):
+    found = document(cnnboost("inspect", "--json"))
+    assert set(found) == {
+        "recipe", "source", "n_images", "shape", "counts", "duplicates", "constant", "bad", "written"
+    }  # fmt: skip
+    assert "constant images: 0" in cnnboost("inspect").stdout
+
+
+def test_train(cnnboost):
+    trained = document(cnnboost("train", "--json"))
+    assert set(trained) == {"recipe", "model", "cached", "epochs", "fit_seconds", "last_epoch", "classes"}
+    assert (trained["recipe"], trained["cached"], trained["epochs"]) == ("toy", True, 2)
+    again = cnnboost("train", "--force")
+    assert "epoch 2 of 2" in again.stderr
+    assert "accuracy" in again.stdout
+
+
+def test_layers(cnnboost, toy_file):
+    listed = document(cnnboost("layers", "--json"))["layers"]
+    assert {tuple(layer) for layer in listed} == {("name", "keras_name", "kind", "width")}
+    assert {layer["name"]: layer["width"] for layer in listed}["fc1"] == 16
+    assert re.search(r"fc1 +fc1 +Dense +64", cnnboost("layers", "--model", str(toy_file)).stdout)
+
+
+def test_extract_and_fit_boost(cnnboost, tmp_path):
+    found = document(cnnboost("extract", "--json", "--out", "plain", "-l", "fc1", "--split", "train"))
+    (row,) = found["features"]
+    assert set(row) == {"split", "layer", "rows", "width", "path", "cached", "resumed_from"}
+    assert found["written"] == ["plain/train-fc1.npy", "plain/train-labels.npy"]
+    assert (tmp_path / row["path"]).is_file()
+    head = document(cnnboost("fit-boost", "--layer", "fc1", "--json"))
+    assert set(head) == {
+        "recipe", "layer", "mode", "path", "cached", "device", "rounds", "rows", "width", "fit_seconds",
+        "classes",
+    }  # fmt: skip
+    assert (head["layer"], head["device"], head["rounds"], head["cached"]) == ("fc1", "cpu", 4, False)
+    assert "up to date" in cnnboost("fit-boost").stdout
+
+
+def test_evaluate_and_run(cnnboost):
+    scores = document(cnnboost("evaluate", "-l", "fc1", "--json"))
+    assert [row["layer"] for row in scores["heads"]] == ["fc1"]
+    assert "reports/toy/metrics.json" in scores["written"]
+    text = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["run", "digits", "--smoke", "-q"]).stdout
+    for line in (
+        "CNN softmax",
+        "XGBoost flatten",
+        "XGBoost fc1",
+        "XGBoost fc2",
+        "XGBoost output",
+        "metrics.json",
+    ):
+        assert line in text
+    table = text.split("CNN softmax")[0].splitlines()[-1]
+    for column in ("accuracy", "macro F1", "log-loss", "fit s"):
+        assert column in table
+
+
+def test_overrides_reach_the_recipe(cnnboost):
+    result = cnnboost("fit-boost", "--json", "--set", "boost.n_estimators=2", "-s", "boost.max_depth=1")
+    assert document(result)["rounds"] == 2
+
+
+def test_quiet_says_nothing_and_json_is_alone_on_stdout(cnnboost):
+    assert cnnboost("train", "--quiet", "--json").stderr == ""
+    loud = cnnboost("train", "--json")
+    assert "up to date" in loud.stderr
+    json.loads(loud.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["extrct"], 2, ["Did you mean 'extract'"]),
+        (["extract", "--lyer", "fc1"], 2, ["--layer"]),
+        (["train", "--recipe", "olso"], 2, ["Did you mean 'oslo'"]),
+        (["train", "--recipe", "oslo"], 1, ["--data"]),
+        (["train", "--set", "cnn.epohs=1"], 2, ["epohs", "epochs"]),
+        (["train", "--set", "cnn.architecture=vgg"], 1, ["'vgg'", "oslo"]),
+        (["train", "--data", "nowhere.zip"], 1, ["nowhere.zip", "does not exist"]),
+        (["fit-boost", "--layer", "fc9"], 2, ["'fc9'", "fc1 (64)"]),
+        (["fit-boost", "--device", "gpu"], 1, ["'gpu'", "cuda"]),
+        (["fit-boost", "--mode", "magic"], 2, ["'magic'", "plain"]),
+        (["extract", "--split", "tset"], 1, ["'tset'", "validation"]),
+        (["evaluate", "--split", "test"], 1, ["'test'", "train, validation"]),
+        (["layers", "--model", "no.keras"], 1, ["no.keras", "no such file"]),
+        (["layers", "--model", "no.txt"], 1, ["no.txt", ".keras"]),
+        (["extract", "--pixels", "percent"], 2, ["percent", "unit"]),
+    ],
+)
+def test_mistakes_are_named_and_have_a_status(arguments, status, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = [] if "--recipe" in arguments or arguments[0] == "extrct" else ["-s", "cnn.epochs=1"]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, *overrides])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    assert all(word in result.stderr for word in words), result.stderr
+    assert result.stdout == ""
+
+
+def test_a_folder_that_cannot_be_written_is_named(cnnboost, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file" in cnnboost("train", "--models", "file/models", status=1).stderr
+
+
+def test_ctrl_c_keeps_finished_epochs(recipe_file, tmp_path):
+    command = [sys.executable, "-m", "cnnboost", "train", "-r", str(recipe_file), "-s", "cnn.epochs=500"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    state = tmp_path / "models/toy/checkpoint/state.json"
+    deadline = time.monotonic() + 120
+    while not state.is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continues there" in stderr
+    assert "Traceback" not in stderr
+    assert state.is_file()
+    done = json.loads(state.read_text())["epochs"]
+    command[-1] = f"cnn.epochs={done + 1}"
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"continues after epoch {done} of {done + 1}" in again.stderr

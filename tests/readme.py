@@ -1,0 +1,80 @@
+"""Write the figures of the published reports into the README; `make readme` runs it, a test compares.
+
+Text between `<!-- name -->` and `<!-- /name -->` is replaced, so that no figure is ever typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def oslo_table(metrics: dict[str, Any]) -> str:
+    published = metrics["published"]
+    lines = [
+        "| head | accuracy % | 95 % interval | macro F1 | log-loss | calibration error | fit s | McNemar p | published % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows = [("CNN softmax", metrics["cnn"], published["cnn"])]
+    rows += [(f"XGBoost at `{r['layer']}`", r, published["layers"].get(r["layer"])) for r in metrics["heads"]]
+    for title, row, known in rows:
+        scores = row["scores"]
+        low, high = scores["accuracy"]["interval"]
+        p = f"{row['against_cnn']['p_value']:.2g}" if "against_cnn" in row else "-"
+        cells = [
+            title,
+            percent(scores["accuracy"]["value"]),
+            f"{100 * low:.1f} to {100 * high:.1f}",
+            f"{scores['macro_f1']['value']:.3f}",
+            f"{scores['log_loss']['value']:.3f}",
+            f"{scores['calibration_error']['value']:.3f}",
+            f"{row['fit_seconds']:.1f}",
+            p,
+            percent(known),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def bench_table(bench: dict[str, Any]) -> str:
+    lines = ["| what is compared | ratio | goal | | figures |", "|---|---|---|---|---|"]
+    known = {"what", "value", "goal", "met"}
+    for row in bench["rows"]:
+        figures = ", ".join(f"{name} {value}" for name, value in row.items() if name not in known)
+        met = "met" if row["met"] else "**not met**"
+        lines.append(f"| {row['what']} | {row['value']:.3f} | {row['goal']} | {met} | {figures} |")
+    return "\n".join(lines)
+
+
+def fill(text: str) -> str:
+    """Return the README with its figures renewed."""
+    metrics = json.loads((ROOT / "reports/oslo/metrics.json").read_text())
+    bench = json.loads((ROOT / "reports/bench-line.json").read_text())
+    blocks = {
+        "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",
+        "oslo: train": f"{100 * metrics['cnn']['train_accuracy']:.1f} %",
+        "oslo: table": oslo_table(metrics),
+        "oslo: verdict": "\n".join(f"- {row['against_cnn']['verdict']}" for row in metrics["heads"]),
+        "bench: table": bench_table(bench),
+    }
+    for name, block in blocks.items():
+        pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"README.md has no <!-- {name} --> ... <!-- /{name} -->")
+        space = "\n" if "\n" in block or name.endswith(("table", "verdict")) else ""
+        renewed = f"<!-- {name} -->{space}{block}{space}<!-- /{name} -->"
+        text = pattern.sub(lambda _, renewed=renewed: renewed, text)
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(fill(readme.read_text()))
