@@ -20,7 +20,8 @@ def percent(value: float | None) -> str:
 def oslo_table(metrics: dict[str, Any]) -> str:
     published = metrics["published"]
     lines = [
-        "| head | accuracy % | 95 % interval | macro F1 | log-loss | calibration error | fit s | McNemar p | published % |",
+        "| head | accuracy % | 95 % interval | macro F1 | log-loss | calibration error | fit s | McNemar p "
+        "| published % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     rows = [("CNN softmax", metrics["cnn"], published["cnn"])]

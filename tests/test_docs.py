@@ -1,0 +1,83 @@
+"""What the documents say works: the README's commands and Python, its figures, every docstring's example."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cnnboost
+from tests import readme
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+PROGRAM = str(Path(sys.executable).parent / "cnnboost")
+MODULES = sorted(
+    m.name for m in pkgutil.walk_packages(cnnboost.__path__, "cnnboost.") if "__main__" not in m.name
+)
+
+
+def block(kind):
+    found = re.search(rf"<!-- quickstart: {kind} -->\s*```\w+\n(.*?)```", TEXT, re.DOTALL)
+    assert found, f"the README has no quickstart for {kind}"
+    return found.group(1)
+
+
+def test_the_commands_of_the_quickstart_work_in_an_empty_folder(tmp_path):
+    commands = [shlex.split(line, comments=True) for line in block("shell").splitlines() if line.strip()]
+    assert len(commands) >= 5
+    environment = {**os.environ, "COLUMNS": "100"}
+    for command in commands:
+        assert command[0] == "cnnboost"
+        # Fewer epochs than a reader would wait for; everything else is as it stands there.
+        quick = [PROGRAM, *command[1:], "-s", "cnn.epochs=1"]
+        done = subprocess.run(quick, cwd=tmp_path, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "features/train-fc1.npy").is_file()
+    assert (tmp_path / "models/digits/heads/fc1-plain.ubj").is_file()
+    assert (
+        "XGBoost output"
+        in subprocess.run(
+            [PROGRAM, "evaluate", "-s", "cnn.epochs=1"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+
+
+def test_the_python_of_the_quickstart_works(capsys):
+    exec(compile(block("python"), "README.md", "exec"), {})
+    shown = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert float(shown["CNN"]) > 0.8
+    assert float(shown["CNN + XGBoost"]) > 0.8
+
+
+def test_the_figures_of_the_readme_are_those_of_the_reports():
+    assert readme.fill(TEXT) == TEXT, "run `make readme`"
+
+
+def test_the_files_that_the_readme_names_are_there():
+    for path in re.findall(r"(?:\(|`)((?:reports|pipelines|tests)/[\w./-]+\.\w+)", TEXT):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name):
+    result = doctest.testmod(
+        importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert result.failed == 0
+
+
+def test_the_targets_of_the_makefile_are_listed():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("demo", "test", "lint", "wheel", "bench-line"):
+        assert re.search(rf"^{target} ", shown, re.MULTILINE)
