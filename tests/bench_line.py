@@ -266,7 +266,7 @@ def main() -> None:
         bench_boost(table, model, arguments.data, arguments.runs, folder)
         bench_memory(table, model)
     if arguments.json:
-        from cnnboost.line.files import write_json
+        from cnnboost.files import write_json
         from cnnboost.line.provenance import machine, versions
 
         write_json(arguments.json, {"rows": table.rows, "machine": machine(), "versions": versions()})

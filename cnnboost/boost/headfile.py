@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cnnboost.boost.params import count_threads
 from cnnboost.errors import StoreError
+from cnnboost.files import digest_of, write_bytes, write_json
 
 if TYPE_CHECKING:
     from cnnboost.boost.classifier import BoostClassifier
@@ -86,9 +85,9 @@ def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) ->
         "ubj_bytes": len(trees),
         "details": dict(details),
     }
-    facts["facts_sha256"] = _digest(facts)
-    _write(ubj, trees)
-    _write(sidecar, (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode())
+    facts["facts_sha256"] = digest_of(facts)
+    write_bytes(ubj, trees)
+    write_json(sidecar, facts)
     return ubj
 
 
@@ -169,7 +168,7 @@ def _read_facts(sidecar: Path) -> HeadFacts:
         place = ".".join(str(step) for step in first["loc"]) or "the document"
         raise StoreError(f"{sidecar} does not describe a head: {place}: {first['msg']}") from error
     stated = {key: value for key, value in document.items() if key != "facts_sha256"}
-    if _digest(stated) != facts.facts_sha256:
+    if digest_of(stated) != facts.facts_sha256:
         raise StoreError(f"{sidecar} was altered after it was written (checksum); save the head anew")
     if facts.format != FORMAT or not all(
         type(label) is _KINDS[facts.classes_kind] for label in facts.classes
@@ -198,28 +197,6 @@ def _read_trees(ubj: Path, sidecar: Path, facts: HeadFacts) -> bytes:
     if hashlib.sha256(trees).hexdigest() != facts.ubj_sha256:
         raise StoreError(f"{ubj} does not match the checksum in {sidecar.name}: altered; save the head anew")
     return trees
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror}; see the disk and its rights"
-        ) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _portable(head: BoostClassifier, ubj: Path) -> dict[str, Any]:

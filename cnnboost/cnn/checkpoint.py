@@ -8,13 +8,18 @@ into place, and that file names everything that belongs to it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnnboost.errors import TrainingError
+from cnnboost.files import write_json
 
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
@@ -102,12 +107,7 @@ class Checkpoint:
             "history": history,
             "counters": counters,
         }
-        temporary = self._state.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._state)
+        write_json(self._state, state)
         keep = {state["weights"], state["best"]}
         for old in self.folder.glob("epoch-*.weights.h5"):
             if old.name not in keep:
@@ -169,3 +169,27 @@ def set_counters(callback: Any, counters: dict[str, Any]) -> None:
     for name, value in counters.items():
         whole = value is not None and name != "best"
         setattr(callback, name, int(value) if whole else value)
+
+
+def run_digest(model: Any, X: np.ndarray, codes: np.ndarray, parameters: Mapping[str, Any]) -> str:
+    """Hash everything that makes a training what it is.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Before its first step.
+    X, codes : ndarray
+        Images and labels.
+    parameters : mapping
+        Of the training.
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal.
+    """
+    digest = hashlib.sha256(model.to_json().encode())
+    for array in (X, codes):
+        digest.update(np.ascontiguousarray(array).data)
+    digest.update(repr(sorted(parameters.items(), key=lambda item: item[0])).encode())
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,16 +9,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn import architectures, model_file
-from cnnboost.cnn.checkpoint import Checkpoint
+from cnnboost.cnn.checkpoint import Checkpoint, run_digest
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images, check_pixels
-from cnnboost.cnn.labels import check_classes, encode, stratified_part
+from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
 from cnnboost.cnn.training import TrainingOptions, seeded, train
-from cnnboost.errors import DataError, ModelError, ParameterError
+from cnnboost.errors import ModelError, ParameterError
 
 
 class CNNClassifier(ClassifierMixin, BaseEstimator):
@@ -173,7 +171,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             Xv = check_images(validation_data[0], self.image_shape)
             held_out = Xv, encode(validation_data[1], len(Xv), classes)[1]
             check_fits(Xv, X.shape[1:])
-        weight = self._weights(classes, codes, sample_weight)
+        weight = image_weights(classes, codes, self.class_weight, sample_weight)
         if held_out is None and self.validation_fraction:
             kept, held = stratified_part(codes, self.validation_fraction, self.random_state)
             held_out = X[held], codes[held]
@@ -191,7 +189,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             sample_weight=weight,
             validation=held_out,
             callbacks=list(self.callbacks or ()),
-            checkpoint=self._checkpoint(model, X, codes, options),
+            checkpoint=self._checkpoint(model, X, codes),
         )
         if self.checkpoint is not None:
             Checkpoint(self.checkpoint, "").clear()
@@ -355,17 +353,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.__dict__.pop("_inference", None)
 
     def _options(self) -> TrainingOptions:
-        for name, low in (("epochs", 0), ("batch_size", 1), ("early_stopping", 0), ("reduce_lr", 0)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, (int, np.integer)) or value < low):
-                raise ParameterError(f"{name}={value!r} must be a whole number of at least {low}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ParameterError(f"learning_rate={self.learning_rate!r} must be above 0")
         if not 0 <= self.validation_fraction < 1:
             raise ParameterError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
         return TrainingOptions(
-            epochs=int(self.epochs),
-            batch_size=int(self.batch_size),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             early_stopping=self.early_stopping,
@@ -376,40 +368,14 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             seed=self.random_state,
         )
 
-    def _weights(self, classes: np.ndarray, codes: np.ndarray, sample_weight: Any) -> np.ndarray | None:
-        weight = None
-        if sample_weight is not None:
-            weight = np.asarray(sample_weight, dtype=np.float32)
-            if weight.shape != codes.shape:
-                raise DataError(f"sample_weight has shape {weight.shape}, there are {len(codes)} images")
-        if self.class_weight is None:
-            return weight
-        present = np.unique(codes)
-        given = self.class_weight
-        if isinstance(given, Mapping):
-            unknown = [name for name in given if name not in set(classes.tolist())]
-            if unknown:
-                raise DataError(f"class_weight names {unknown[0]!r}; the classes are {classes.tolist()}")
-            given = {int(i): float(given.get(classes[i], 1.0)) for i in present}
-        by_class = np.ones(len(classes), np.float32)
-        by_class[present] = compute_class_weight(given, classes=present, y=codes)
-        return by_class[codes] if weight is None else weight * by_class[codes]
-
-    def _checkpoint(
-        self, model: Any, X: np.ndarray, codes: np.ndarray, options: TrainingOptions
-    ) -> Checkpoint | None:
+    def _checkpoint(self, model: Any, X: np.ndarray, codes: np.ndarray) -> Checkpoint | None:
         """Return the checkpoint of exactly this run: its data, its network, its parameters."""
         if self.checkpoint is None:
             return None
-        digest = hashlib.sha256(model.to_json().encode())
-        for array in (X, codes):
-            digest.update(np.ascontiguousarray(array).data)
-        parameters = self.get_params()
-        # More epochs of the same run continue it.
-        for name in ("epochs", "callbacks", "checkpoint", "model"):
-            parameters.pop(name)
-        digest.update(repr(sorted(parameters.items(), key=lambda item: item[0])).encode())
-        return Checkpoint(self.checkpoint, digest.hexdigest())
+        # More epochs of the same run continue it; the network itself says what `model` was.
+        apart = ("epochs", "callbacks", "checkpoint", "model")
+        parameters = {name: value for name, value in self.get_params().items() if name not in apart}
+        return Checkpoint(self.checkpoint, run_digest(model, X, codes, parameters))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils.class_weight import compute_class_weight
 
 from cnnboost.errors import DataError
 
@@ -119,3 +120,44 @@ def stratified_part(codes: np.ndarray, fraction: float, seed: int) -> tuple[np.n
     except ValueError as error:
         raise DataError(f"validation_fraction={fraction} of {len(codes)} images: {error}") from error
     return np.sort(np.concatenate([kept, rows[single]])), np.sort(held_out)
+
+
+def image_weights(
+    classes: np.ndarray, codes: np.ndarray, class_weight: Any, sample_weight: Any
+) -> np.ndarray | None:
+    """Return the weight of each image in the loss.
+
+    Parameters
+    ----------
+    classes : ndarray, (n_classes,)
+    codes : ndarray of int, (n,)
+    class_weight : "balanced", mapping or None
+        Weight of each class; classes that a mapping does not name weigh 1.
+    sample_weight : array-like, (n,) or None
+
+    Returns
+    -------
+    ndarray of float32, (n,), or None
+        None where every image weighs 1.
+
+    Raises
+    ------
+    DataError
+        If `sample_weight` has another length, or `class_weight` names a class that is not there.
+    """
+    weight = None
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight, dtype=np.float32)
+        if weight.shape != codes.shape:
+            raise DataError(f"sample_weight has shape {weight.shape}, there are {len(codes)} images")
+    if class_weight is None:
+        return weight
+    present = np.unique(codes)
+    if isinstance(class_weight, Mapping):
+        unknown = [name for name in class_weight if name not in set(classes.tolist())]
+        if unknown:
+            raise DataError(f"class_weight names {unknown[0]!r}; the classes are {classes.tolist()}")
+        class_weight = {int(i): float(class_weight.get(classes[i], 1.0)) for i in present}
+    by_class = np.ones(len(classes), np.float32)
+    by_class[present] = compute_class_weight(class_weight, classes=present, y=codes)
+    return by_class[codes] if weight is None else weight * by_class[codes]

@@ -9,6 +9,7 @@ from typing import Any
 
 from cnnboost.cnn.inputs import check_pixels
 from cnnboost.errors import ModelError
+from cnnboost.files import replacing
 
 _PREPROCESSING = ("Rescaling", "Normalization")
 
@@ -93,16 +94,15 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
     Returns
     -------
     Path
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-    try:
+    with replacing(path) as temporary:
         model.save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def pixels_of(model: Any) -> str | None:

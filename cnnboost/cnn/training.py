@@ -43,6 +43,11 @@ class TrainingOptions:
         None: `val_loss` where there is validation data, else `loss`.
     seed : int
         Of the order of images and of dropout.
+
+    Raises
+    ------
+    ParameterError
+        If a value is impossible.
     """
 
     epochs: int = 50
@@ -55,6 +60,14 @@ class TrainingOptions:
     min_learning_rate: float = 1e-7
     monitor: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 0), ("batch_size", 1), ("early_stopping", 0), ("reduce_lr", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, np.integer)) or value < low):
+                raise ParameterError(f"{name}={value!r} must be a whole number of at least {low}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ParameterError(f"learning_rate={self.learning_rate!r} must be above 0")
 
 
 def train(

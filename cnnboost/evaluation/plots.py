@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnboost.errors import DataError, StoreError
+from cnnboost.errors import DataError
+from cnnboost.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -285,21 +286,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     StoreError
         If it cannot be written.
     """
-    target = Path(path)
-    new = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # The name and version of the software would change the file from one machine to the next.
-            figure.savefig(new, format="png", dpi=_DPI, metadata={"Software": None})
-            new.replace(target)
-        finally:
-            new.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"{target} cannot be written: {error}. Check the folder, its permissions and the free space."
-        ) from error
-    return target
+    with replacing(path) as temporary:
+        # The name and version of the software would change the file from one machine to the next.
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+    return Path(path)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from cnnboost.errors import StoreError
+from cnnboost.files import write_bytes
 
 _SPARE = 1 << 20
+_REMEDY = "Make room, name another folder in CNNBOOST_CACHE, or load with cache=False"
 
 
 @contextlib.contextmanager
@@ -25,8 +25,8 @@ def disk_errors(place: Path, needed: int = 0) -> Iterator[None]:
         free = _free(place)
         wanted = f"{needed} bytes are needed, " if needed else ""
         raise StoreError(
-            f"{place}: cannot be written ({error.strerror or error}); {wanted}{free} bytes are free. Make "
-            "room, name another folder in CNNBOOST_CACHE, or load with cache=False"
+            f"{place}: cannot be written ({error.strerror or error}); {wanted}{free} bytes are free. "
+            f"{_REMEDY}"
         ) from error
 
 
@@ -40,21 +40,9 @@ def require_space(folder: Path, needed: int) -> None:
     """Raise `StoreError` where a folder's disk cannot hold so many bytes more."""
     free = _free(folder)
     if free < needed + _SPARE:
-        raise StoreError(
-            f"{folder}: {needed} bytes are needed, {free} bytes are free. Make room, name another folder "
-            "in CNNBOOST_CACHE, or load with cache=False"
-        )
+        raise StoreError(f"{folder}: {needed} bytes are needed, {free} bytes are free. {_REMEDY}")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file under a temporary name and rename it."""
-    with disk_errors(path, len(text)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.tmp-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(temporary, path)  # noqa: PTH105 - the counterpart of mkstemp
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    """Write a small file of the cache whole or not at all."""
+    write_bytes(path, text.encode(), _REMEDY)

@@ -10,8 +10,8 @@ from typing import Any
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError, StoreError
+from cnnboost.files import digest_of
 from cnnboost.line.extraction import extract
-from cnnboost.line.files import digest_of
 from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.training import Trained, train
 

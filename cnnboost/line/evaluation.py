@@ -11,9 +11,9 @@ import numpy as np
 
 from cnnboost.evaluation.plots import plot_confusion, plot_history, save_figure
 from cnnboost.evaluation.scores import compare, score
+from cnnboost.files import write_json
 from cnnboost.line.boosting import Head, fit_boost
 from cnnboost.line.extraction import extract
-from cnnboost.line.files import write_json
 from cnnboost.line.job import Job
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.training import Trained, train

@@ -13,6 +13,7 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.errors import ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
+from cnnboost.files import replacing
 from cnnboost.images import Split
 from cnnboost.line.job import Job
 from cnnboost.line.training import Trained, train
@@ -105,15 +106,13 @@ def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
     list of Path
     """
     written = []
-    out.mkdir(parents=True, exist_ok=True)
     for name, part in extracted.items():
         for layer, stored in part.stored.items():
             written.append(FeatureStore.export_plain(stored, out / f"{name}-{layer.replace('/', '.')}.npy"))
         labels = out / f"{name}-labels.npy"
-        temporary = out / f".{name}-labels.tmp"
-        with temporary.open("wb") as file:
-            np.save(file, part.split.labels, allow_pickle=False)
-        written.append(temporary.replace(labels))
+        with replacing(labels) as temporary:
+            np.save(temporary, part.split.labels, allow_pickle=False)
+        written.append(labels)
     return written
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cnnboost.evaluation.plots import plot_class_distribution, plot_contact_sheet, save_figure
+from cnnboost.files import write_json
 from cnnboost.images.audit import audit
-from cnnboost.line.files import write_json
 from cnnboost.line.job import Job
 
 PER_CLASS = 12

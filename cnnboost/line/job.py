@@ -17,8 +17,8 @@ import numpy as np
 
 from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError
+from cnnboost.files import digest_of, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
-from cnnboost.line.files import digest_of, write_text
 from cnnboost.recipe import Recipe
 
 log = logging.getLogger("cnnboost")
@@ -141,7 +141,7 @@ class Job:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["place", "reason"])
         writer.writerows(images.bad)
-        path = write_text(self.reports_dir / "bad_inputs.csv", table.getvalue())
+        path = write_bytes(self.reports_dir / "bad_inputs.csv", table.getvalue().encode())
         log.warning("%d inputs were left out; they are listed in %s", len(images.bad), path)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
+from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
-from cnnboost.line.files import digest_of, file_digest, read_json, write_json
 from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.provenance import machine, versions
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def edit(change):
         facts = json.loads(sidecar.read_text())
         facts.pop("facts_sha256")
         change(facts)
-        facts["facts_sha256"] = headfile._digest(facts)
+        facts["facts_sha256"] = headfile.digest_of(facts)
         sidecar.write_text(json.dumps(facts))
 
     return alter
@@ -232,7 +233,7 @@ def test_a_failed_write_leaves_the_old_head_and_no_scrap(saved, features, number
         raise OSError(28, "No space left on device")
 
     head = quick().fit(features, numbers)
-    monkeypatch.setattr(headfile.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left on device"):
         head.save(saved)
     assert sorted(item.name for item in saved.parent.iterdir()) == ["fc1.json", "fc1.ubj"]

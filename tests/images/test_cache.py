@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_while_writing(source, tmp_path):
 
 def test_a_cache_that_cannot_be_a_folder_is_named(source, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"cannot be written .*CNNBOOST_CACHE"):
+    with pytest.raises(StoreError, match=r"cannot be written.*CNNBOOST_CACHE"):
         load_images(source, cache=tmp_path / "file")
 
 

@@ -1,0 +1,143 @@
+"""Files that are never half there: written under a temporary name, brought to the disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import StoreError
+
+REMEDY = "Check the folder, its permissions and the free space."
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], remedy: str = REMEDY) -> Iterator[Path]:
+    """Give a temporary name to write to, and rename what was written to `path`.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder is made. A file that is there stays as it is until the new one is whole.
+    remedy : str
+        What the error should advise.
+
+    Yields
+    ------
+    Path
+        In the same folder and with the same ending.
+
+    Raises
+    ------
+    StoreError
+        If the disk or its rights do not allow it. Nothing is left behind.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}. {remedy}") from error
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes, remedy: str = REMEDY) -> Path:
+    """Write a file whole or not at all; see `replacing`.
+
+    Parameters
+    ----------
+    path : path-like
+    content : bytes
+    remedy : str
+        What the error should advise.
+
+    Returns
+    -------
+    Path
+    """
+    with replacing(path, remedy) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike[str], facts: Any) -> Path:
+    """Write a JSON document whole or not at all; see `replacing`.
+
+    Parameters
+    ----------
+    path : path-like
+    facts : JSON-able
+
+    Returns
+    -------
+    Path
+    """
+    return write_bytes(path, (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None where there is no such file or it is damaged.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict or None
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def digest_of(facts: Any) -> str:
+    """Hash JSON-able facts.
+
+    Parameters
+    ----------
+    facts : JSON-able
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal.
+
+    Examples
+    --------
+    >>> from cnnboost.files import digest_of
+    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hash a file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

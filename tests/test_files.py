@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from cnnboost.errors import StoreError
+from cnnboost.files import digest_of, file_digest, read_json, replacing, write_bytes, write_json
+
+
+def test_a_file_is_whole_and_alone(tmp_path):
+    path = write_json(tmp_path / "deep" / "facts.json", {"b": 1, "a": [1.5, None]})
+    assert json.loads(path.read_text()) == {"b": 1, "a": [1.5, None]}
+    assert read_json(path) == {"b": 1, "a": [1.5, None]}
+    assert [p.name for p in path.parent.iterdir()] == ["facts.json"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = write_bytes(tmp_path / "x.bin", b"old")
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_the_temporary_name_keeps_folder_and_ending(tmp_path):
+    with replacing(tmp_path / "model.keras") as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".keras")
+        temporary.write_bytes(b"x")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"x\.json cannot be written"):
+        write_json(tmp_path / "file" / "x.json", {})
+
+
+def test_json_holds_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", None])
+def test_what_is_no_json_object_is_none(tmp_path, content):
+    path = tmp_path / "x.json"
+    if content is not None:
+        path.write_text(content)
+    assert read_json(path) is None
+
+
+def test_digests(tmp_path):
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert file_digest(write_bytes(tmp_path / "x", b"")) == empty
