@@ -58,7 +58,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Run beside our own.
     checkpoint : path, optional
         Folder for finished epochs. A training that was killed continues there when `fit` is called again
-        with the same images and parameters; it is removed at the end.
+        with the same images and parameters. The folder stays when the training is done, so that nothing is
+        lost before the model is saved; another training there replaces it.
     random_state : int, default=0
         Seed of initial weights, order of images and dropout.
 
@@ -191,8 +192,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             callbacks=list(self.callbacks or ()),
             checkpoint=self._checkpoint(model, X, codes),
         )
-        if self.checkpoint is not None:
-            Checkpoint(self.checkpoint, "").clear()
         self._adopt(model, classes, pixels, kind)
         return self
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
@@ -87,19 +91,29 @@ def train(job: Job) -> Trained:
         return _given(job, images)
     made_from = _made_from(job, images)
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
+    with _alone(job.models_dir / "cnn.lock", path):
+        there = None if job.force else _there(path, record, made_from)
+        return there or _train(job, images, made_from, path, record)
+
+
+def _there(path: Path, record: Path, made_from: str) -> Trained | None:
+    """Return the CNN on disk if it is the one that is wanted."""
     facts = read_json(record)
-    if not job.force and facts and facts.get("made_from") == made_from and path.is_file():
-        if file_digest(path) == facts["model_sha256"]:
-            log.info("%s is up to date", path)
-            return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
+    if not facts or facts.get("made_from") != made_from or not path.is_file():
+        return None
+    if file_digest(path) != facts["model_sha256"]:
         log.warning("%s was altered since it was trained; it is trained anew", path)
-    if job.force:
-        log.info("--force: %s is trained anew", path)
+        return None
+    log.info("%s is up to date", path)
+    return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
+
+
+def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path) -> Trained:
     table = job.recipe.cnn
     log.info("train %r on %d images, %d epochs", table.architecture, len(images.train), table.epochs)
     with job.progress("train", "epoch") as report:
         cnn = _fit(job, images, _epoch_report(report, table.epochs))
-    # The record goes first: a model without its record would be taken for another recipe's.
+    # Until the record is there, the model counts for nothing; until then the checkpoint is kept too.
     record.unlink(missing_ok=True)
     cnn.save(path)
     facts = {
@@ -118,7 +132,24 @@ def train(job: Job) -> Trained:
         "versions": versions(),
     }
     write_json(record, facts)
+    shutil.rmtree(job.models_dir / "checkpoint", ignore_errors=True)
     return Trained(cnn.model_, cnn.pixels_, images.classes, path, facts, False)
+
+
+@contextmanager
+def _alone(lock_file: Path, path: Path) -> Iterator[None]:
+    """Let one process at a time train; another waits and then finds the CNN there."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is making %s; waiting for it", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def estimator(job: Job) -> CNNClassifier:

@@ -60,7 +60,10 @@ def test_a_broken_training_continues_after_its_last_epoch(stopped, toy_images, c
     assert cnn.history_["loss"][:3] == first["history"]["loss"]
     assert [len(values) for values in cnn.history_.values()] == [5] * len(cnn.history_)
     assert cnn.history_["loss"][4] < cnn.history_["loss"][0]
-    assert not stopped.exists()
+    with caplog.at_level("INFO", "cnnboost"):
+        again = CNNClassifier("digits", **options(stopped)).fit(*toy_images)
+    assert "continues after epoch 5 of 5" in caplog.text
+    np.testing.assert_array_equal(again.predict_proba(toy_images[0]), cnn.predict_proba(toy_images[0]))
 
 
 def test_weights_optimiser_and_counters_come_back(stopped, toy_images):

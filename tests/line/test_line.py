@@ -1,6 +1,8 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +38,30 @@ class TestTraining:
         assert facts["fit_seconds"] > 0
         assert [len(values) for values in facts["history"].values()] == [2] * 6
         assert set(facts["versions"]) >= {"keras", "xgboost", "numpy"}
+
+    def test_a_kill_before_the_record_is_written_loses_no_epoch(self, job, change, monkeypatch, caplog):
+        from cnnboost.cnn import CNNClassifier
+
+        other = change(job, cnn={"seed": 9})
+
+        def killed(self, path):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(CNNClassifier, "save", killed)
+            line.train(other)
+        with caplog.at_level(logging.INFO, "cnnboost"):
+            assert not line.train(other).cached
+        assert "continues after epoch 2 of 2" in caplog.text
+        assert not (job.models_dir / "checkpoint").exists()
+
+    def test_two_processes_train_once(self, recipe_file, tmp_path):
+        command = [sys.executable, "-m", "cnnboost", "train", "-r", str(recipe_file)]
+        both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [process.communicate(timeout=200)[1] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        assert sum("epoch 2 of 2" in text for text in said) == 1
+        assert sum("up to date" in text for text in said) == 1
 
     def test_another_network_is_another_training_another_head_is_not(self, job, change):
         assert line.train(change(job, boost={"n_estimators": 9}, evaluate={"seed": 3})).cached
