@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.files import digest_of
-from cnnboost.line.extraction import extract
+from cnnboost.line.extraction import Extracted, extract
 from cnnboost.line.job import Job, labelled_digest
-from cnnboost.line.training import Trained, train
 
 log = logging.getLogger("cnnboost")
 
@@ -52,7 +51,7 @@ def fit_boost(
     *,
     mode: str = "plain",
     device: str | None = None,
-    trained: Trained | None = None,
+    features: Extracted | None = None,
 ) -> Head:
     """Bring the head at one layer up to date; the CNN and the features it needs too.
 
@@ -65,8 +64,8 @@ def fit_boost(
         `plain`: XGBoost on the features of the train split.
     device : {"auto", "cpu", "cuda", "cuda:N"}, optional
         Default: the recipe's.
-    trained : Trained, optional
-        The CNN, where the caller has it.
+    features : Extracted, optional
+        Those of the train split, where the caller has them.
 
     Returns
     -------
@@ -82,10 +81,7 @@ def fit_boost(
         raise RecipeError(f"mode={mode!r}: there is no such mode; there are: {', '.join(MODES)}")
     wanted = device or job.recipe.boost.device
     resolved = resolve_device(wanted)
-    # --force redoes this arrow alone: what it needs is only brought up to date.
-    needs = replace(job, force=False)
-    trained = trained or train(needs)
-    found = extract(needs, [layer], ["train"], trained=trained)["train"]
+    found = features or extract(job.needs(), [layer], ["train"])["train"]
     stored = found.stored[layer]
     made_from = digest_of(
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,14 @@ def evaluate(
     CnnboostError
         If anything on the way is at fault.
     """
-    needs = replace(job, force=False)
+    needs = job.needs()
     scored = job.images[split or job.scored_split]
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
     trained = train(needs)
     softmax = trained.cnn.predict_proba(scored.X)
     splits = list(dict.fromkeys(["train", scored.name]))
-    features = extract(needs, names, splits, trained=trained)[scored.name]
-    heads = [fit_boost(needs, name, device=device, trained=trained) for name in names]
+    features = extract(needs, names, splits, trained=trained)
+    heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
     facts = job.recipe.evaluate
     options: dict[str, Any] = {
         "confidence": facts.confidence,
@@ -82,7 +82,7 @@ def evaluate(
     }
     rows = []
     for head in heads:
-        proba = head.boost.predict_proba(features.stored[head.layer].X)
+        proba = head.boost.predict_proba(features[scored.name].stored[head.layer].X)
         rows.append(
             {
                 **_described(head),

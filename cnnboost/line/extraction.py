@@ -84,7 +84,7 @@ def extract(
         If the features are not finite, or the disk does not hold them.
     """
     chosen = [job.images[name] for name in splits or job.images.split_names]
-    trained = trained or train(job)
+    trained = trained or train(job.needs())
     cut = Cut(trained.model)
     places = [cut.find(name) for name in dict.fromkeys(layers or job.recipe.cut.layers)]
     store = FeatureStore(job.models_dir / "features")

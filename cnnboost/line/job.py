@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -135,6 +135,17 @@ class Job:
         if wanted is None:
             return "test" if "test" in self.images.split_names else "validation"
         return self.images[wanted].name
+
+    def needs(self) -> Job:
+        """Return the job for what an arrow needs: brought up to date, but never redone by `force`."""
+        if not self.force:
+            return self
+        job = replace(self, force=False)
+        # The images that are loaded already go along.
+        job.__dict__.update(
+            {name: self.__dict__[name] for name in ("images", "given") if name in self.__dict__}
+        )
+        return job
 
     def _write_bad(self, images: ImageSet) -> None:
         table = io.StringIO()

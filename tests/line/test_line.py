@@ -47,9 +47,10 @@ class TestTraining:
         def killed(self, path):
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(CNNClassifier, "save", killed)
-            line.train(other)
+            with pytest.raises(KeyboardInterrupt):
+                line.train(other)
         with caplog.at_level(logging.INFO, "cnnboost"):
             assert not line.train(other).cached
         assert "continues after epoch 2 of 2" in caplog.text
