@@ -118,7 +118,7 @@ class TestExtraction:
     def test_force_redoes_this_arrow_alone(self, job):
         line.extract(job, ["fc1"], ["train"])
         before = times(job.models_dir / "features"), (job.models_dir / "cnn.keras").stat().st_mtime_ns
-        line.extract(replace(job, force=True), ["fc1"], ["train"], trained=line.train(job))
+        line.extract(replace(job, force=True), ["fc1"], ["train"])
         assert times(job.models_dir / "features") != before[0]
         assert (job.models_dir / "cnn.keras").stat().st_mtime_ns == before[1]
 
