@@ -160,10 +160,13 @@ def bench_extraction(table: Table, model: Path, data: Path, runs: int, folder: P
 
     images = load_images(data, size=48, channels=1)
     rows = len(images.train)
-    store = iter(range(1000))
 
     def extract(layers: tuple[str, ...]) -> Callable[[], Any]:
-        return lambda: _extract(model, str(data), rows, folder / f"store{next(store)}", layers)
+        def run() -> None:
+            with tempfile.TemporaryDirectory(dir=folder) as store:
+                _extract(model, str(data), rows, Path(store), layers)
+
+        return run
 
     # What users write: a trunk to the deepest layer, `predict` over float images in batches of 32.
     trunk = Cut(read_model(model)).trunk(["output"])

@@ -25,8 +25,6 @@ from cnnboost.errors import StoreError
 
 FORMAT = 1
 DTYPE = np.dtype("<f4")
-# Brought to the disk piece by piece, beside the computation, so that the end need not wait for all of it.
-_SYNC_BYTES = 1 << 25
 _BLOCK = 1 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
 
@@ -60,7 +58,6 @@ class PartFile:
         self.done = 0
         self._sha256 = hashlib.sha256(self.header)
         self._handle: FileIO | None = None
-        self._unsynced = 0
 
     def resume(self) -> str:
         """Take up what an interrupted process left; return why not, or "" where that needs no word."""
@@ -144,9 +141,6 @@ class PartFile:
         digest.update(data)
         # Side by side: a Ctrl-C must not find the one without the other.
         self._sha256, self.done = digest, start + len(block)
-        self._unsynced += len(block) * self._row_bytes
-        if self._unsynced >= _SYNC_BYTES:
-            self._sync()
 
     def is_open(self) -> bool:
         """Whether rows can be written."""
@@ -157,13 +151,9 @@ class PartFile:
             raise ValueError(f"{self.file} is not open.")
         return self._handle
 
-    def _sync(self) -> None:
-        os.fsync(self._opened().fileno())
-        self._unsynced = 0
-
     def record(self) -> None:
         """Bring the finished rows to the disk, then say how many they are."""
-        self._sync()
+        os.fsync(self._opened().fileno())
         facts = {
             "format": FORMAT,
             "key": self.key,

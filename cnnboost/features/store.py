@@ -17,7 +17,6 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -232,39 +231,27 @@ class FeatureStore:
         """Compute the rows that are missing in any of the parts."""
         begun = min(part.done for part in parts.values())
         recorded = time.monotonic()
-
-        def keep(start: int, stop: int, blocks: Sequence[np.ndarray]) -> None:
-            nonlocal recorded
+        if progress:
+            progress(begun, rows)
+        for start in range(begun, rows, chunk):
+            stop = min(start + chunk, rows)
+            blocks = compute(start, stop, tuple(parts))
+            if len(blocks) != len(parts):
+                raise FeatureError(
+                    f"Features of {len(parts)} layers were asked for and {len(blocks)} arrays came back."
+                )
             for index, block in zip(parts, blocks, strict=True):
                 _check_block(specs[index], block, start, stop, ids)
-            due = time.monotonic() - recorded >= self.record_every
             for part, block in zip(parts.values(), blocks, strict=True):
                 with _named(part):
                     part.write(start, block)
-                    if due:
+            if time.monotonic() - recorded >= self.record_every:
+                for part in parts.values():
+                    with _named(part):
                         part.record()
-            recorded = time.monotonic() if due else recorded
-
-        if progress:
-            progress(begun, rows)
-        # One thread checks, hashes and writes a chunk while the next one is computed. Leaving the block waits
-        # for it, so an interrupt finds whole chunks only.
-        with ThreadPoolExecutor(1) as writer:
-            kept: Future[None] | None = None
-            for start in range(begun, rows, chunk):
-                stop = min(start + chunk, rows)
-                blocks = compute(start, stop, tuple(parts))
-                if len(blocks) != len(parts):
-                    raise FeatureError(
-                        f"Features of {len(parts)} layers were asked for and {len(blocks)} arrays came back."
-                    )
-                if kept:
-                    kept.result()
-                kept = writer.submit(keep, start, stop, blocks)
-                if progress:
-                    progress(stop, rows)
-            if kept:
-                kept.result()
+                recorded = time.monotonic()
+            if progress:
+                progress(stop, rows)
 
 
 def _safe(layer: str) -> str:
