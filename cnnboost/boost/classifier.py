@@ -191,7 +191,9 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n,)
             Labels.
         sample_weight : array-like of shape (n,), default=None
-            Weights of 0 or more; a row of weight 0 is as good as left out.
+            Weights of 0 or more; a row of weight 0 is as good as left out, one of weight 3 as three copies
+            of it (to the last bit in small sets, to float32 rounding in large ones; with `subsample` below 1
+            the rows drawn differ).
         validation_data : tuple (X, y), default=None
             Rows to watch in place of a held-out part; they are weighed by `class_weight` as the others are.
 
@@ -223,12 +225,12 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
         watched = self._watched(validation_data, classes)
+        rows = Rows(X, codes, weight).repeated()
         if self.class_weight is not None:
-            factors = class_factors(codes, classes, self.class_weight, weight)
-            weight = (factors[codes] * (1.0 if weight is None else weight)).astype(np.float32)
-            if watched is not None:
-                watched = watched._replace(weight=factors[watched.codes].astype(np.float32))
-        rows = Rows(X, codes, weight).with_weight()
+            factors = class_factors(rows.codes, classes, self.class_weight, rows.weight)
+            rows = rows.weighted(factors)
+            watched = watched.weighted(factors) if watched is not None else None
+        rows = rows.with_weight()
         if watched is not None:
             watched = watched.with_weight()
         for part, name in ((rows, "y"), (watched, "validation_data")):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Values looked at together in the search for NaN, so that its scratch memory stays small.
 _CHUNK = 1 << 22
+#: Values (rows times columns) up to which rows are repeated in place of weighted: 16 MiB.
+_REPEATED = 1 << 22
 
 
 class Rows(NamedTuple):
@@ -37,11 +39,31 @@ class Rows(NamedTuple):
         """Copy the rows with these numbers."""
         return Rows(self.X[where], self.codes[where], None if self.weight is None else self.weight[where])
 
+    def weighted(self, factors: NDArray[np.floating]) -> Rows:
+        """Multiply the weight of each row by the factor of its class."""
+        weight = factors[self.codes] * (1.0 if self.weight is None else self.weight)
+        return self._replace(weight=weight.astype(np.float32))
+
     def with_weight(self) -> Rows:
         """Leave out the rows of weight 0, which XGBoost would still use to place its histogram bins."""
         if self.weight is None or self.weight.all():
             return self
         return self.take(np.flatnonzero(self.weight))
+
+    def repeated(self) -> Rows:
+        """Repeat rows by their weights, where these are whole numbers and the result is small.
+
+        XGBoost multiplies gradients by weights in float32, whose rounding grows from round to round. Copies
+        are summed in float64, so that a weight of 3 and three copies of a row grow the same trees. Large
+        sets keep their weights: the rounding is no loss to them, the time for the copies would be.
+        """
+        if self.weight is None or (self.weight == 1).all():
+            return self._replace(weight=None)
+        total = self.weight.sum(dtype=np.float64)
+        if not total or total * self.X.shape[1] > _REPEATED or (self.weight % 1).any():
+            return self
+        times = np.repeat(np.arange(len(self.X)), self.weight.astype(np.intp))
+        return self.take(times)._replace(weight=None)
 
     def matrix(self, *, max_bin: int, n_threads: int, ref: QuantileDMatrix | None = None) -> QuantileDMatrix:
         """Quantise the rows for XGBoost, with the bins of `ref` if there is one."""

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from io import BytesIO, FileIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cnnboost.errors import StoreError
+from cnnboost.features.blockfile import BlockFile
 
 FORMAT = 1
 DTYPE = np.dtype("<f4")
@@ -57,7 +58,7 @@ class PartFile:
         self.size = len(self.header) + shape[0] * shape[1] * DTYPE.itemsize
         self.done = 0
         self._sha256 = hashlib.sha256(self.header)
-        self._handle: FileIO | None = None
+        self._handle: BlockFile | None = None
 
     def resume(self) -> str:
         """Take up what an interrupted process left; return why not, or "" where that needs no word."""
@@ -112,12 +113,12 @@ class PartFile:
         if self.done == 0:
             self.record_file.unlink(missing_ok=True)
             np.lib.format.open_memmap(self.file, mode="w+", dtype=DTYPE, shape=self.shape)
-        # The blocks go in through the file and not through the map: a full disk is then an error and not a
+        # The rows go in through the file and not through the map: a full disk is then an error and not a
         # SIGBUS, and the rows written do not count as memory of this process.
-        self._handle = self.file.open("r+b", buffering=0)
+        self._handle = BlockFile(self.file, len(self.header) + self.done * self._row_bytes)
         self._reserve(self._handle)
 
-    def _reserve(self, handle: FileIO) -> None:
+    def _reserve(self, handle: BlockFile) -> None:
         if not hasattr(os, "posix_fallocate"):
             return
         try:
@@ -132,11 +133,9 @@ class PartFile:
         if start < self.done:
             return
         data = np.ascontiguousarray(block, dtype=DTYPE).data.cast("B")
-        handle = self._opened()
-        handle.seek(len(self.header) + start * self._row_bytes)
-        left = data
-        while left:
-            left = left[handle.write(left) :]
+        if start != self.done:
+            raise ValueError(f"Row {start} of {self.file} cannot follow the {self.done} that are finished.")
+        self._opened().write(data)
         digest = self._sha256.copy()
         digest.update(data)
         # Side by side: a Ctrl-C must not find the one without the other.
@@ -146,14 +145,14 @@ class PartFile:
         """Whether rows can be written."""
         return self._handle is not None
 
-    def _opened(self) -> FileIO:
+    def _opened(self) -> BlockFile:
         if self._handle is None:
             raise ValueError(f"{self.file} is not open.")
         return self._handle
 
     def record(self) -> None:
         """Bring the finished rows to the disk, then say how many they are."""
-        os.fsync(self._opened().fileno())
+        self._opened().flush()
         facts = {
             "format": FORMAT,
             "key": self.key,

@@ -23,6 +23,8 @@ def quick(**parameters):
 
 @parametrize_with_checks(
     [
+        BoostClassifier(),
+        BoostClassifier(early_stopping_rounds=10, class_weight="balanced"),
         quick(),
         quick(class_weight="balanced"),
         quick(early_stopping_rounds=3),
