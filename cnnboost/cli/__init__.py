@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cnnboost.cli.commands import app
+from cnnboost.cli import commands  # noqa: F401 - the commands enter themselves
+from cnnboost.cli.app import app
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The commands. Each parses, calls one function of the line, and prints one result."""
+"""The commands of the line. Each parses, calls one function of the line, and prints one result."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-import cnnboost
 from cnnboost.cli import console, tables
+from cnnboost.cli.app import app, make_job
 from cnnboost.cli.options import (
     DataOption,
     DeviceOption,
@@ -25,58 +25,7 @@ from cnnboost.cli.options import (
     SetOption,
 )
 
-app = typer.Typer(
-    name="cnnboost",
-    help="Cut a trained Keras CNN, train XGBoost on its features, and measure what that bought.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 _MODELS, _REPORTS = Path("models"), Path("reports")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"cnnboost {cnnboost.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _app(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-def _job(
-    recipe: str | None,
-    overrides: list[str] | None,
-    quiet: bool,
-    on_bad: OnBad = OnBad.stop,
-    pixels: Any = None,
-    keras: bool = True,
-    **facts: Any,
-) -> Any:
-    """Make the job of a command; the recipe is read before anything slow is imported."""
-    from cnnboost.recipe import load_recipe
-
-    console.notes(quiet)
-    read = load_recipe(recipe, overrides or ())
-    if keras:
-        console.load_keras()
-    from cnnboost.line import Job
-
-    return Job(
-        recipe=read,
-        on_bad=on_bad.value,
-        pixels=pixels.value if pixels else None,
-        progress=console.progress(quiet),
-        **facts,
-    )
 
 
 @app.command()
@@ -92,7 +41,7 @@ def inspect(
     quiet: QuietOption = False,
 ) -> None:
     """Read the images and audit them: counts, duplicates, contradicting labels, constant images."""
-    job = _job(recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports)
+    job = make_job(recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports)
     from cnnboost import line
 
     found = line.inspect(job)
@@ -114,7 +63,7 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train the CNN; a training that was killed continues at its last finished epoch."""
-    job = _job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports, force=force)
+    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports, force=force)
     from cnnboost import line
 
     trained = line.train(job)
@@ -144,7 +93,7 @@ def layers(
     quiet: QuietOption = False,
 ) -> None:
     """List the layers where the CNN can be cut: name, Keras name, width."""
-    job = _job(recipe, overrides, quiet, data=data, models=models, reports=reports, model=model)
+    job = make_job(recipe, overrides, quiet, data=data, models=models, reports=reports, model=model)
     from cnnboost import line
 
     found = [vars(layer) for layer in line.layers_of(job)]
@@ -178,7 +127,7 @@ def extract(
     quiet: QuietOption = False,
 ) -> None:
     """Extract features into the store, all layers in one pass; trains the CNN first if need be."""
-    job = _job(
+    job = make_job(
         recipe, overrides, quiet, on_bad, pixels,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
@@ -228,7 +177,7 @@ def fit_boost(
     quiet: QuietOption = False,
 ) -> None:
     """Fit the boosted head at one layer; trains and extracts first if need be."""
-    job = _job(
+    job = make_job(
         recipe, overrides, quiet, on_bad, pixels,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
@@ -277,7 +226,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test."""
-    job = _job(
+    job = make_job(
         recipe, overrides, quiet, on_bad, pixels, data=data, models=models, reports=reports, model=model
     )
     from cnnboost import line
@@ -304,7 +253,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Walk the whole line: train, extract, boost at every layer of the recipe, score."""
-    job = _job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
     from cnnboost import line
 
     _show_scores(line.evaluate(line.smoke(job) if smoke else job, device=device), as_json)

@@ -1,0 +1,223 @@
+"""The bundle: the files that a trained hybrid needs, and the manifest that names them.
+
+The manifest is written last and says size and sha256 of every member; nothing else in the folder belongs to
+the bundle. A bundle is replaced as a whole: the new one is put together in a folder of its own, whose
+renaming to `.export` is the moment from which it counts. Its files are then moved to their places; who reads
+before that is done reads them where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import StoreError
+from cnnboost.files import REMEDY, digest_of, file_digest, write_json
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_PENDING = ".export"
+_MOST_JSON_BYTES = 1 << 24
+_KEYS = {"format", "recipe", "classes", "layer", "mode", "pixels", "input", "rounds", "versions", "members"}
+_REMEDY = "export it again ('cnnboost export')"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose members were all compared with their checksums.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : dict
+        `format`, `recipe`, `classes` (in order), `layer`, `mode`, `pixels`, `input` (`height`, `width`,
+        `channels`), `rounds`, `scores`, `parity`, `versions`, `made_from`, `members`.
+    members : dict of str to Path
+        Where each member stands.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    members: dict[str, Path]
+
+
+def is_bundle(folder: Path) -> bool:
+    """Tell whether a folder holds a bundle, whatever its state.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    bool
+    """
+    return (folder / MANIFEST).is_file() or (folder / _PENDING / MANIFEST).is_file()
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read the manifest of a bundle and verify its members; none of them is parsed.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    StoreError
+        If there is no manifest, its format is unknown, it was altered, or a member is missing, truncated,
+        altered or of another model. The message names the file.
+    """
+    while True:
+        try:
+            return _read(folder)
+        except FileNotFoundError as error:
+            if isinstance(error, StoreError) or not is_bundle(folder):
+                raise
+            # Another process moved its new bundle into place meanwhile.
+
+
+def _read(folder: Path) -> Bundle:
+    pending = folder / _PENDING
+    places = [folder]
+    if (pending / MANIFEST).is_file():
+        places.insert(0, pending)
+    path = places[0] / MANIFEST
+    manifest = _read_manifest(path)
+    members = {}
+    for name, stated in manifest["members"].items():
+        member = next((place / name for place in places if (place / name).is_file()), None)
+        if member is None:
+            raise StoreError(f"{folder / name} is missing, and {path} names it; {_REMEDY}")
+        size = member.stat().st_size
+        if size != stated["bytes"]:
+            raise StoreError(
+                f"{member} has {size} bytes where {path.name} states {stated['bytes']}: truncated, altered "
+                f"or of another model; {_REMEDY}"
+            )
+        if file_digest(member) != stated["sha256"]:
+            raise StoreError(
+                f"{member} is not the file that {path.name} names (checksum): altered or of another model; "
+                f"{_REMEDY}"
+            )
+        members[name] = member
+    return Bundle(folder, manifest, members)
+
+
+def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> Bundle:
+    """Put a bundle into a folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        It is made if need be. A member whose file stands there already, with the same content, stays.
+    facts : mapping
+        What the manifest says; `format`, `members` and the checksum are added.
+    members : mapping of str to bytes or Path
+        Content, or a file to copy, by name.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    StoreError
+        If the disk or its rights do not allow it; the bundle that was there stays as it was.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        finish(folder)
+        new = folder / f"{_PENDING}.{secrets.token_hex(4)}"
+        new.mkdir()
+        try:
+            stated = {name: _put(folder, new, name, content) for name, content in members.items()}
+            manifest = {"format": FORMAT, **facts, "members": stated}
+            write_json(new / MANIFEST, {**manifest, "facts_sha256": digest_of(manifest)})
+            new.rename(folder / _PENDING)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        finish(folder)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}. {REMEDY}") from error
+    return read_bundle(folder)
+
+
+def finish(folder: Path) -> None:
+    """Move the files of a bundle that was put together to their places, the manifest last.
+
+    Parameters
+    ----------
+    folder : Path
+        An interrupted move is taken up where it stopped; drafts that were never finished are removed.
+    """
+    for draft in folder.glob(f"{_PENDING}.*"):
+        shutil.rmtree(draft, ignore_errors=True)
+    pending = folder / _PENDING
+    if not pending.is_dir():
+        return
+    for path in sorted(pending.iterdir(), key=lambda path: path.name == MANIFEST):
+        path.replace(folder / path.name)
+    pending.rmdir()
+
+
+def _put(folder: Path, new: Path, name: str, content: bytes | Path) -> dict[str, Any]:
+    """Write one member to the draft, unless the folder has it; return what the manifest says of it."""
+    if isinstance(content, Path):
+        facts = {"bytes": content.stat().st_size, "sha256": file_digest(content)}
+    else:
+        facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    there = folder / name
+    if there.is_file() and there.stat().st_size == facts["bytes"] and file_digest(there) == facts["sha256"]:
+        return facts
+    with (new / name).open("wb") as file:
+        if isinstance(content, Path):
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, file)
+        else:
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return facts
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise StoreError(f"{path} is far too large for a manifest; it is another file")
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise StoreError(f"{path.parent} holds no bundle: {path.name} is missing; {_REMEDY}") from error
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is no JSON ({error}); {_REMEDY}") from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if version != FORMAT:
+        raise StoreError(f"{path} has format {version!r}, this version reads {FORMAT}; update cnnboost")
+    missing = sorted(_KEYS - manifest.keys())
+    if missing:
+        raise StoreError(f"{path} is no manifest of a bundle: {', '.join(missing)} missing; {_REMEDY}")
+    stated = manifest.pop("facts_sha256", None)
+    if stated != digest_of(manifest):
+        raise StoreError(f"{path} was altered after it was written (checksum); {_REMEDY}")
+    for name, facts in manifest["members"].items():
+        # The checksum above is no signature: a name must not lead out of the folder, whoever wrote it.
+        if Path(name).name != name or not isinstance(facts, dict) or {"bytes", "sha256"} - facts.keys():
+            raise StoreError(f"{path} names a member {name!r}, which is no plain file name; {_REMEDY}")
+    return manifest
