@@ -10,14 +10,33 @@ from rich.console import Console
 from rich.table import Table
 
 
-def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    """Start a table.
+
+    Parameters
+    ----------
+    *columns : str
+    numbers : sequence of str
+        The columns that hold numbers.
+
+    Returns
+    -------
+    rich.table.Table
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table
 
 
-def _written(out: Console, paths: Sequence[str]) -> None:
+def written(out: Console, paths: Sequence[str]) -> None:
+    """Print what was written.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    paths : sequence of str
+    """
     if paths:
         out.print("\nwrote " + "\n      ".join(paths), markup=False)
 
@@ -35,7 +54,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     published = document["published"]
     confidence = document["recipe_facts"]["evaluate"]["confidence"]
     numbers[1] = f"{confidence:.0%} interval"
-    table = _table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
+    table = new_table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
     known = {None: published["cnn"], **published["layers"]} if published else {}
     rows = [(None, "CNN softmax", document["cnn"])]
     rows += [(row["layer"], f"XGBoost {row['layer']}", row) for row in document["heads"]]
@@ -64,7 +83,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:
         out.print(f"published: {published['source']}", markup=False)
-    _written(out, document["written"])
+    written(out, document["written"])
 
 
 def show_audit(out: Console, document: dict[str, Any]) -> None:
@@ -77,7 +96,7 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
         Of `inspect`.
     """
     counts = document["counts"]
-    table = _table("class", *counts, numbers=list(counts))
+    table = new_table("class", *counts, numbers=list(counts))
     for name in next(iter(counts.values())):
         table.add_row(name, *(f"{split[name]:,}" for split in counts.values()))
     table.add_row("all", *(f"{sum(split.values()):,}" for split in counts.values()), style="bold")
@@ -92,7 +111,7 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
             f"{found['contradicting_groups']:,} carry contradicting labels"
         )
     out.print(f"constant images: {len(document['constant']):,}")
-    _written(out, document["written"])
+    written(out, document["written"])
 
 
 def show_training(out: Console, document: dict[str, Any]) -> None:
@@ -112,7 +131,7 @@ def show_training(out: Console, document: dict[str, Any]) -> None:
     if "val_accuracy" in last:
         parts.append(f"validation {last['val_accuracy']:.2%}")
     out.print(", ".join(parts))
-    _written(out, [document["model"]])
+    written(out, [document["model"]])
 
 
 def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
@@ -123,7 +142,7 @@ def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
     out : rich.console.Console
     layers : sequence of dict
     """
-    table = _table("layer", "Keras name", "kind", "width", numbers=["width"])
+    table = new_table("layer", "Keras name", "kind", "width", numbers=["width"])
     for layer in layers:
         table.add_row(layer["name"], layer["keras_name"], layer["kind"], f"{layer['width']:,}")
     out.print(table)
@@ -139,14 +158,14 @@ def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[
     plain : sequence of str
         Paths of plain copies.
     """
-    table = _table("split", "layer", "rows", "width", "state", "file", numbers=["rows", "width"])
+    table = new_table("split", "layer", "rows", "width", "state", "file", numbers=["rows", "width"])
     for row in rows:
         state = "up to date" if row["cached"] else "continued" if row["resumed_from"] else "extracted"
         file = Path(row["path"])
         table.add_row(row["split"], row["layer"], f"{row['rows']:,}", f"{row['width']:,}", state, file.name)
     out.print(table)
     out.print(f"in {file.parent}", markup=False)
-    _written(out, plain)
+    written(out, plain)
 
 
 def show_head(out: Console, document: dict[str, Any]) -> None:
@@ -163,4 +182,4 @@ def show_head(out: Console, document: dict[str, Any]) -> None:
         f"{document['rows']:,} x {document['width']:,} features, {document['fit_seconds']:.1f} s "
         f"on {document['device']}{', up to date' if document['cached'] else ''}"
     )
-    _written(out, [document["path"]])
+    written(out, [document["path"]])

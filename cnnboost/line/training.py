@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
 from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
-from cnnboost.line.job import Job, labelled_digest
+from cnnboost.line.job import Job, alone, labelled_digest
 from cnnboost.line.provenance import machine, versions
 
 log = logging.getLogger("cnnboost")
@@ -91,7 +88,7 @@ def train(job: Job) -> Trained:
         return _given(job, images)
     made_from = _made_from(job, images)
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
-    with _alone(job.models_dir / "cnn.lock", path):
+    with alone(job.models_dir / "cnn.lock", path):
         there = None if job.force else _there(path, record, made_from)
         return there or _train(job, images, made_from, path, record)
 
@@ -134,22 +131,6 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path)
     write_json(record, facts)
     shutil.rmtree(job.models_dir / "checkpoint", ignore_errors=True)
     return Trained(cnn.model_, cnn.pixels_, images.classes, path, facts, False)
-
-
-@contextmanager
-def _alone(lock_file: Path, path: Path) -> Iterator[None]:
-    """Let one process at a time train; another waits and then finds the CNN there."""
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is making %s; waiting for it", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def estimator(job: Job) -> CNNClassifier:

@@ -1,0 +1,111 @@
+"""`cnnboost export`: the bundle and its ONNX graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cnnboost.cli import console, tables
+from cnnboost.cli.app import app, make_job
+from cnnboost.cli.options import (
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelOption,
+    ModelsOption,
+    OnBad,
+    OnBadOption,
+    PixelsOption,
+    QuietOption,
+    RecipeOption,
+    ReportsOption,
+    SetOption,
+)
+
+
+@app.command()
+@console.guarded
+def export(
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="plain: XGBoost on the features of the train split.")
+    ] = "plain",
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the bundle alone.", show_default="the recipe's in --models"),
+    ] = None,
+    model: ModelOption = None,
+    pixels: PixelsOption = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = Path("models"),
+    reports: ReportsOption = Path("reports"),
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Export the hybrid: a verified bundle and one ONNX graph from uint8 image to probabilities."""
+    job = make_job(
+        recipe, overrides, quiet, on_bad, pixels,
+        data=data, models=models, reports=reports, force=force, model=model,
+    )  # fmt: skip
+    from cnnboost import line
+
+    exported = line.export(job, layer, mode=mode, device=device, out=out)
+    bundle = exported.bundle
+    document = {
+        "bundle": str(bundle.folder),
+        "cached": exported.cached,
+        "manifest": bundle.manifest,
+        "written": []
+        if exported.cached
+        else [str(bundle.folder / name) for name in ("manifest.json", *bundle.members)],
+    }
+    console.emit(document, as_json, lambda stream: show_bundle(stream, document))
+
+
+def show_bundle(out: Console, document: dict[str, Any]) -> None:
+    """Print what was exported and how well the graphs agree.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `export`.
+    """
+    manifest = document["manifest"]
+    state = f", up to date in {document['bundle']}" if document["cached"] else ""
+    out.print(
+        f"{manifest['recipe']}: {manifest['layer']}, {manifest['mode']}, {manifest['rounds']} rounds, "
+        f"{len(manifest['classes'])} classes{state}",
+        markup=False,
+    )
+    table = tables.new_table(
+        "graph", "accuracy", "batch", "labels agree", "median difference", "largest",
+        numbers=["accuracy", "batch", "labels agree", "median difference", "largest"],
+    )  # fmt: skip
+    for kind, found in manifest["parity"].items():
+        accuracy = f"{manifest['scores'][kind]['accuracy']:.2%}"
+        for row in found:
+            table.add_row(
+                f"{kind}.onnx", accuracy, str(row["batch"]), f"{row['agreement']:.2%}",
+                f"{row['median']:.1e}", f"{row['largest']:.1e}",
+            )  # fmt: skip
+    out.print(table)
+    scores = manifest["scores"]
+    compared = manifest["parity"]["hybrid"][0]["images"]
+    out.print(
+        f"accuracy on {scores['split']}, {scores['images']:,} images; "
+        f"graphs compared with Keras and XGBoost on {compared:,} images",
+        style="dim",
+    )
+    tables.written(out, document["written"])

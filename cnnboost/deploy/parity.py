@@ -1,0 +1,136 @@
+"""Does a graph give what the model it was made from gives? Nothing is exported before that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnboost.errors import ModelError
+
+BATCHES = (1, 7, 256)
+#: Images that are compared, where there are as many.
+IMAGES = 1000
+MIN_AGREEMENT = 0.999
+MAX_MEDIAN = 1e-5
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a graph is from its reference on some images, in batches of one size.
+
+    Attributes
+    ----------
+    batch : int
+        Images in a batch.
+    images : int
+        Images in all.
+    agreement : float
+        Share of the images with the same most probable class.
+    median, largest : float
+        Of the absolute differences between probabilities.
+    """
+
+    batch: int
+    images: int
+    agreement: float
+    median: float
+    largest: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the graph may stand in for its reference."""
+        return self.agreement >= MIN_AGREEMENT and self.median < MAX_MEDIAN
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures, JSON-able."""
+        return asdict(self)
+
+
+def check_parity(
+    content: bytes,
+    images: np.ndarray,
+    reference: np.ndarray,
+    *,
+    name: str,
+    batches: Sequence[int] = BATCHES,
+) -> list[Parity]:
+    """Run a graph in batches of several sizes and compare it with the reference.
+
+    Trees compare features with thresholds, and two runtimes differ in the last bits of a feature: an image
+    can fall on the other side of a split and its probabilities jump. So it is labels and the median that
+    must agree, not every single probability.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the ONNX file.
+    images : ndarray of shape (n, height, width, channels), uint8
+        The images.
+    reference : ndarray of shape (n, k)
+        Their probabilities.
+    name : str
+        Of the file, for messages.
+    batches : sequence of int
+        Batch sizes.
+
+    Returns
+    -------
+    list of Parity
+        One for each batch size.
+
+    Raises
+    ------
+    ModelError
+        If labels agree on less than 99.9 % of the images or the median difference is 1e-5 or more, or the
+        graph cannot be run; the message says by how much it is off.
+    """
+    found = []
+    for batch in batches:
+        labels, probabilities = _run(content, images, batch, name)
+        if probabilities.shape != reference.shape or not np.isfinite(probabilities).all():
+            raise ModelError(
+                f"{name} gives probabilities of shape {probabilities.shape} where {reference.shape} is "
+                "right, or some that are not finite; it was not written"
+            )
+        difference = np.abs(probabilities.astype(np.float64) - reference)
+        found.append(
+            Parity(
+                batch,
+                len(images),
+                float((labels == reference.argmax(axis=1)).mean()),
+                float(np.median(difference)),
+                float(difference.max()),
+            )
+        )
+    for parity in found:
+        if not parity.holds:
+            raise ModelError(
+                f"{name} differs from the model it was made from: in batches of {parity.batch} the labels of "
+                f"{parity.agreement:.2%} of {parity.images} images agree (99.9 % is wanted), the median "
+                f"difference of probabilities is {parity.median:.2g} (below {MAX_MEDIAN:g} is wanted), the "
+                f"largest {parity.largest:.2g}; it was not written"
+            )
+    return found
+
+
+def _run(content: bytes, images: np.ndarray, batch: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # The trees' and the CNN's own thread pools are at work in this process too.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        parts = [
+            session.run(["label", "probabilities"], {"image": images[start : start + batch]})
+            for start in range(0, len(images), batch)
+        ]
+    except Exception as error:
+        raise ModelError(
+            f"ONNX Runtime cannot run {name}: {str(error).splitlines()[0]}; it was not written"
+        ) from error
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
