@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnboost.deploy.seal import FACTS_KEY, seal
 from cnnboost.deploy.simplify import simplify
+from cnnboost.deploy.thresholds import lower_thresholds
 from cnnboost.errors import ModelError
 
 if TYPE_CHECKING:
@@ -193,10 +194,41 @@ def _trees(booster: Booster, width: int) -> onnx.ModelProto:
         trees = onnxmltools.convert_xgboost(
             booster, initial_types=[("features", FloatTensorType([None, width]))], target_opset=_TREES_OPSET
         )
-    del trees.opset_import[:]
-    trees.opset_import.extend(_opsets())
-    trees.ir_version = IR_VERSION
-    return trees
+    lower_thresholds(trees)
+    return _scores_as_margins(trees)
+
+
+def _scores_as_margins(trees: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn the classifier into trees that give margins, with a softmax and an argmax behind them.
+
+    ONNX Runtime takes a classifier of two classes for one with a single score and swaps them.
+    """
+    from onnx import helper
+
+    (classifier,) = trees.graph.node
+    facts = {a.name: helper.get_attribute_value(a) for a in classifier.attribute}
+    renamed = {f"target_{name[6:]}": value for name, value in facts.items() if name.startswith("class_")}
+    kept = {name: value for name, value in facts.items() if name.startswith(("nodes_", "base_"))}
+    n_classes = len(facts["classlabels_int64s"])
+    nodes = [
+        helper.make_node(
+            "TreeEnsembleRegressor",
+            classifier.input,
+            ["margins"],
+            domain="ai.onnx.ml",
+            n_targets=n_classes,
+            **renamed,
+            **kept,
+        ),
+        helper.make_node("Softmax", ["margins"], [PROBABILITIES], axis=-1),
+        helper.make_node("ArgMax", [PROBABILITIES], [LABEL], axis=-1, keepdims=0),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(LABEL, 7, ["batch"]),
+        helper.make_tensor_value_info(PROBABILITIES, 1, ["batch", n_classes]),
+    ]
+    graph = helper.make_graph(nodes, "trees", trees.graph.input, outputs)
+    return helper.make_model(graph, opset_imports=_opsets(), ir_version=IR_VERSION)
 
 
 def _opsets() -> list[Any]:

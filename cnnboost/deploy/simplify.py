@@ -75,7 +75,7 @@ def fold_scaling(model: onnx.ModelProto) -> None:
             shift += factor if node.op_type == "Add" else -factor
         scaling.append(node)
         here = node.output[0]
-    if (scale, shift) == (1.0, 0.0) or node.input[0] != here or node.input[1] not in constants:
+    if not scaling or node.input[0] != here or node.input[1] not in constants:
         return
     if shift and _pads(node):
         return

@@ -105,8 +105,7 @@ def export(
             "recipe": job.recipe.digest(*TABLES),
         }
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / "export.lock", folder / "manifest.json"):
+    with alone(job.models_dir / "export.lock", folder / "manifest.json"):
         there = None if job.force else _there(folder, made_from)
         if there:
             return Exported(there, True)

@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from typing import Any
 
-_PACKAGES = ("cnnboost", "tensorflow", "keras", "xgboost", "scikit-learn", "numpy")
+_PACKAGES = ("cnnboost", "tensorflow", "keras", "xgboost", "scikit-learn", "numpy", "onnx", "onnxruntime")
 
 
 def versions() -> dict[str, str]:

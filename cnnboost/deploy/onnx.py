@@ -1,0 +1,115 @@
+"""One ONNX file from a fitted estimator, for those who work in Python and need no bundle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from cnnboost.boost import BoostClassifier
+from cnnboost.cnn import CNNClassifier
+from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise
+from cnnboost.deploy.parity import check_parity
+from cnnboost.errors import DataError, ModelError
+from cnnboost.features import CNNFeatures
+from cnnboost.features.cut import Cut
+from cnnboost.files import write_bytes
+
+FORMAT = 1
+
+
+def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray) -> Path:
+    """Write a fitted CNN or hybrid as one ONNX graph, if that graph agrees with it on some images.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier or Pipeline
+        A fitted `CNNClassifier`, or a fitted pipeline of `CNNFeatures` and `BoostClassifier` and nothing
+        between them.
+    path : path-like
+        The `.onnx` file; written whole or not at all.
+    images : ndarray of shape (n, height, width, channels), uint8
+        Images to compare on, in batches of 1, 7 and 256; a thousand say enough.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    DataError
+        If the images are not uint8 or there are none.
+    ModelError
+        If the estimator is neither of the two, cannot be expressed in ONNX, or the graph differs from it; the
+        message says by how much.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = (X[:300] * (255 / 16)).astype("uint8").reshape(-1, 8, 8, 1)
+    >>> cnn = CNNClassifier("digits", epochs=1).fit(X, y[:300])
+    >>> hybrid = make_pipeline(CNNFeatures(cnn), BoostClassifier(n_estimators=3)).fit(X, y[:300])
+    >>> import tempfile
+    >>> export_onnx(hybrid, tempfile.mkdtemp() + "/hybrid.onnx", X).name
+    'hybrid.onnx'
+    """
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    if isinstance(estimator, Pipeline) and len(estimator.steps) == 1:
+        estimator = estimator.steps[0][1]
+    check_is_fitted(estimator)
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise DataError(
+            f"images to compare on must be uint8 (n, height, width, channels), got {images.dtype} "
+            f"{images.shape}"
+        )
+    if isinstance(estimator, CNNClassifier):
+        kind = "cnn"
+        facts: dict[str, Any] = {"layer": None, "mode": None, "rounds": None, "pixels": estimator.pixels_}
+        graph = cnn_graph(
+            estimator.model_, pixels=estimator.pixels_, kind=estimator.output_kind_, shape=images.shape[1:]
+        )
+    else:
+        features, boost = _steps(estimator)
+        kind = "hybrid"
+        facts = {
+            "layer": features.layer,
+            "mode": "plain",
+            "rounds": boost.n_estimators_,
+            "pixels": features.pixels_,
+        }
+        graph = hybrid_graph(
+            Cut(features.model_).trunk([features.layer]),
+            boost.booster_,
+            pixels=features.pixels_,
+            shape=images.shape[1:],
+            n_classes=len(boost.classes_),
+        )
+    shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
+    facts |= {"format": FORMAT, "kind": kind, "recipe": None, "input": shape, "native": {}}
+    content = serialise(graph, {**facts, "classes": estimator.classes_.tolist()})
+    path = Path(path)
+    check_parity(content, images, estimator.predict_proba(images), name=str(path))
+    return write_bytes(path, content)
+
+
+def _steps(estimator: Any) -> tuple[CNNFeatures, BoostClassifier]:
+    steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
+    steps = [step.estimator if isinstance(step, FrozenEstimator) else step for step in steps]
+    if len(steps) != 2 or not isinstance(steps[0], CNNFeatures) or not isinstance(steps[1], BoostClassifier):
+        raise ModelError(
+            f"{type(estimator).__name__} is neither a CNNClassifier nor a pipeline of CNNFeatures and "
+            "BoostClassifier; others cannot be exported"
+        )
+    return steps[0], steps[1]

@@ -1,0 +1,97 @@
+"""A fitted estimator becomes one file, or an error that says why not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
+from cnnboost.deploy.onnx import export_onnx
+from cnnboost.errors import DataError, ModelError, StoreError
+
+
+@pytest.fixture(scope="module")
+def hybrid(toy_cnn, toy_images):
+    head = BoostClassifier(n_estimators=4, max_depth=2, n_jobs=1)
+    return make_pipeline(CNNFeatures(FrozenEstimator(toy_cnn), layer="fc1"), head).fit(*toy_images)
+
+
+def facts(path):
+    return json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["cnnboost"])
+
+
+def test_a_pipeline(hybrid, toy_images, tmp_path):
+    X, _ = toy_images
+    path = export_onnx(hybrid, tmp_path / "hybrid.onnx", X)
+    labels, probabilities = onnxruntime.InferenceSession(path).run(None, {"image": X})
+    np.testing.assert_allclose(probabilities, hybrid.predict_proba(X), atol=2e-6)
+    np.testing.assert_array_equal(hybrid.classes_[labels], hybrid.predict(X))
+    assert facts(path) == {
+        "format": 1,
+        "kind": "hybrid",
+        "recipe": None,
+        "classes": list(range(10)),
+        "layer": "fc1",
+        "mode": "plain",
+        "rounds": 4,
+        "pixels": "raw",
+        "input": {"height": 8, "width": 8, "channels": 1},
+        "native": {},
+    }
+
+
+def test_a_cnn(toy_cnn, toy_images, tmp_path):
+    path = export_onnx(FrozenEstimator(toy_cnn), tmp_path / "cnn.onnx", toy_images[0])
+    assert facts(path)["kind"] == "cnn"
+    labels, _ = onnxruntime.InferenceSession(path).run(None, {"image": toy_images[0]})
+    np.testing.assert_array_equal(toy_cnn.classes_[labels], toy_cnn.predict(toy_images[0]))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [CNNClassifier("digits"), make_pipeline(CNNFeatures("cnn.keras"), BoostClassifier())],
+    ids=["cnn", "hybrid"],
+)
+def test_what_is_not_fitted_is_refused(estimator, toy_images, tmp_path):
+    with pytest.raises(NotFittedError):
+        export_onnx(estimator, tmp_path / "hybrid.onnx", toy_images[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_estimators_are_refused(toy_cnn, toy_images, tmp_path):
+    X, y = toy_images
+    line = make_pipeline(
+        CNNFeatures(FrozenEstimator(toy_cnn)), StandardScaler(), BoostClassifier(n_estimators=2, n_jobs=1)
+    )
+    with pytest.raises(ModelError, match="neither a CNNClassifier nor a pipeline"):
+        export_onnx(line.fit(X, y), tmp_path / "hybrid.onnx", X)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((4, 8, 8)), np.zeros((0, 8, 8, 1), np.uint8), np.zeros((4, 8, 8, 1), np.float32)]
+)
+def test_images_that_cannot_be_compared_on_are_refused(hybrid, images, tmp_path):
+    with pytest.raises(DataError, match="must be uint8"):
+        export_onnx(hybrid, tmp_path / "hybrid.onnx", images)
+
+
+def test_a_graph_that_differs_is_not_written(hybrid, toy_images, tmp_path, monkeypatch):
+    # Other probabilities than the graph's, as from a converter that got something wrong.
+    original = BoostClassifier.predict_proba
+    monkeypatch.setattr(BoostClassifier, "predict_proba", lambda self, X: np.roll(original(self, X), 1, 1))
+    with pytest.raises(ModelError, match=r"labels of .* not written"):
+        export_onnx(hybrid, tmp_path / "hybrid.onnx", toy_images[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_named(hybrid, toy_images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"hybrid\.onnx cannot be written"):
+        export_onnx(hybrid, tmp_path / "file" / "hybrid.onnx", toy_images[0])
