@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 FER2013 ?= ../shared/data/fer2013.zip
+BUNDLE ?= models/oslo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel readme lock bench-line clean
+.PHONY: help demo test lint format wheel readme lock bench-line bench-runtimes clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +39,9 @@ wheel: $(VENV)/.installed ## build the wheel into dist/
 
 bench-line: $(VENV)/.installed ## measure speed and memory of the line against plain libraries; FER2013=path
 	$(BIN)/python tests/bench_line.py --data $(FER2013) --json reports/bench-line.json
+
+bench-runtimes: $(VENV)/.installed ## compare ways to run an exported hybrid; BUNDLE=folder FER2013=path
+	$(BIN)/python tests/bench_runtimes.py --bundle $(BUNDLE) --data $(FER2013) --json reports/oslo/runtimes.json
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README
 	$(BIN)/python -m tests.readme

@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from cnnboost.boost import BoostClassifier
     from cnnboost.cnn import CNNClassifier
+    from cnnboost.deploy.onnx import export_onnx
+    from cnnboost.deploy.predictor import Predictor
     from cnnboost.features import CNNFeatures
     from cnnboost.images import ImageSet, load_images
 
@@ -22,10 +24,21 @@ _ROOMS = {
     "CNNClassifier": "cnnboost.cnn",
     "CNNFeatures": "cnnboost.features",
     "ImageSet": "cnnboost.images",
+    "Predictor": "cnnboost.deploy.predictor",
+    "export_onnx": "cnnboost.deploy.onnx",
     "load_images": "cnnboost.images",
 }
 
-__all__ = ["BoostClassifier", "CNNClassifier", "CNNFeatures", "ImageSet", "__version__", "load_images"]
+__all__ = [
+    "BoostClassifier",
+    "CNNClassifier",
+    "CNNFeatures",
+    "ImageSet",
+    "Predictor",
+    "__version__",
+    "export_onnx",
+    "load_images",
+]
 
 
 def __getattr__(name: str) -> Any:

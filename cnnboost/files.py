@@ -39,6 +39,9 @@ def replacing(path: str | os.PathLike[str], remedy: str = REMEDY) -> Iterator[Pa
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    if target.exists() and not target.is_file():
+        # Renaming would put a file in the place of a device, or fail at a folder after the work was done.
+        raise StoreError(f"{target} cannot be written: it is a folder or a device. Name a file.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,11 @@ def test_digests(tmp_path):
     assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert file_digest(write_bytes(tmp_path / "x", b"")) == empty
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="this system has no /dev/null")
+def test_a_device_or_a_folder_is_not_replaced(tmp_path):
+    for place in (Path("/dev/null"), tmp_path):
+        with pytest.raises(StoreError, match="it is a folder or a device"):
+            write_bytes(place, b"x")
+    assert Path("/dev/null").is_char_device()

@@ -80,12 +80,27 @@ def read_bundle(folder: Path) -> Bundle:
         altered or of another model. The message names the file.
     """
     while True:
+        before = _manifests(folder)
         try:
             return _read(folder)
-        except FileNotFoundError as error:
-            if isinstance(error, StoreError) or not is_bundle(folder):
+        except FileNotFoundError:
+            if not is_bundle(folder) and _manifests(folder) == before:
                 raise
-            # Another process moved its new bundle into place meanwhile.
+        except StoreError:
+            if _manifests(folder) == before:
+                raise
+        # Another process moved its new bundle into place meanwhile: the members were not of one time.
+
+
+def _manifests(folder: Path) -> list[bytes | None]:
+    """Return the manifests that stand in a folder: of the bundle on its way in, and of the one in place."""
+    found: list[bytes | None] = []
+    for path in (folder / _PENDING / MANIFEST, folder / MANIFEST):
+        try:
+            found.append(path.read_bytes() if path.stat().st_size <= _MOST_JSON_BYTES else None)
+        except OSError:
+            found.append(None)
+    return found
 
 
 def _read(folder: Path) -> Bundle:

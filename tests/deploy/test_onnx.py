@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
+from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures, Predictor
 from cnnboost.deploy.onnx import export_onnx
 from cnnboost.errors import DataError, ModelError, StoreError
 
@@ -45,6 +45,14 @@ def test_a_pipeline(hybrid, toy_images, tmp_path):
         "input": {"height": 8, "width": 8, "channels": 1},
         "native": {},
     }
+
+
+def test_the_predictor_reads_both(hybrid, toy_cnn, toy_images, tmp_path):
+    X = toy_images[0]
+    for estimator in (hybrid, toy_cnn):
+        predictor = Predictor.load(export_onnx(estimator, tmp_path / "any.onnx", X))
+        np.testing.assert_array_equal(predictor.predict(X), estimator.predict(X))
+        np.testing.assert_array_equal(predictor.classes_, estimator.classes_)
 
 
 def test_a_cnn(toy_cnn, toy_images, tmp_path):

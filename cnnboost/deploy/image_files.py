@@ -1,0 +1,258 @@
+"""Image files that somebody named: single ones, folders, zip archives, lists; and their pixels.
+
+Nothing is gathered before it is used: a folder of a million images needs the memory of a few.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import numpy as np
+
+from cnnboost.errors import DataError
+from cnnboost.images.archive import ZipTree
+from cnnboost.images.decode import InputSpec, bad_input, decode_image
+from cnnboost.images.pool import n_threads
+from cnnboost.images.tree import MAX_FILE_BYTES, ignored
+
+log = logging.getLogger("cnnboost")
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
+)  # of the formats that `decode_image` accepts
+LIST = "-"
+_BATCH = 64
+_BATCH_BYTES = 1 << 22
+
+
+class _Archive(ZipTree):
+    """An archive that is closed when none of its images is left to read: they are found before."""
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self.close()
+
+
+class ImageFile(NamedTuple):
+    """One file that is taken for an image.
+
+    Attributes
+    ----------
+    path : str
+        As the user would look it up; in an archive, the archive's path and the member's.
+    read : callable
+        Gives its content; raises `DataError` where it cannot be had. Safe in threads.
+    """
+
+    path: str
+    read: Callable[[], bytes]
+
+
+class Batch(NamedTuple):
+    """Some image files, in order.
+
+    Attributes
+    ----------
+    paths : list of str
+    errors : list of str or None
+        Why a file cannot be used; None for those that can.
+    pixels : ndarray of shape (k, height, width, channels), dtype uint8
+        Those that can, in order.
+    """
+
+    paths: list[str]
+    errors: list[str | None]
+    pixels: np.ndarray
+
+
+def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[ImageFile]:
+    """Find the images that paths name.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        A file is taken whatever its name. Of a folder, and of the folders in it, and of a `.zip` archive,
+        which is read in place, those files are taken whose names end like an image's; how many others there
+        are is said in a note. What operating systems leave behind is ignored. `-` stands for the paths in
+        `listed`.
+    listed : iterable of bytes
+        One path a line, in UTF-8; empty lines are skipped.
+
+    Yields
+    ------
+    ImageFile
+        Folder by folder, sorted by name. Reading those that do not exist raises.
+    """
+    others: Counter[str] = Counter()
+    for path in paths:
+        if path == LIST:
+            for line in listed:
+                name = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+                if name.strip():
+                    yield from _find(name, others)
+        else:
+            yield from _find(path, others)
+    for place, count in others.items():
+        log.info("%s: left out what is no image by its name (%d)", place, count)
+
+
+def decode_files(
+    files: Iterable[ImageFile], spec: InputSpec, *, threads: int | None = None
+) -> Generator[Batch, None, None]:
+    """Decode image files on all cores, ahead of their use.
+
+    Parameters
+    ----------
+    files : iterable of ImageFile
+        Taken in as decoding goes on.
+    spec : InputSpec
+        The pixels that are wanted; the images get there as in training, see `decode_image`.
+    threads : int, optional
+        None is one for each core.
+
+    Yields
+    ------
+    Batch
+        In the order of the files. A few exist at a time, however many files there are. When the caller stops
+        early, all threads have ended before the generator is closed.
+    """
+    step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
+    stop = threading.Event()
+
+    def decode(chunk: list[ImageFile]) -> Batch:
+        pixels = np.empty((len(chunk), *spec), np.uint8)
+        errors: list[str | None] = []
+        good = 0
+        for path, read in chunk:
+            if stop.is_set():
+                break
+            try:
+                pixels[good] = decode_image(read(), spec, path)
+            except DataError as error:
+                errors.append(error.bad[0].reason if error.bad else str(error))
+            except OSError as error:
+                errors.append(f"cannot be read ({error.strerror or error})")
+            else:
+                errors.append(None)
+                good += 1
+        return Batch([file.path for file in chunk], errors, pixels[:good])
+
+    workers = n_threads(threads)
+    remaining = iter(files)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        waiting: deque[Future[Batch]] = deque()
+        while True:
+            while len(waiting) < 2 * workers and (chunk := list(islice(remaining, step))):
+                waiting.append(pool.submit(decode, chunk))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _find(path: str, others: Counter[str]) -> Iterator[ImageFile]:
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - to Path, no name at all is this folder
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        missing = isinstance(error, FileNotFoundError)
+        yield _unusable(path, "does not exist" if missing else f"cannot be read ({reason})")
+        return
+    if stat.S_ISDIR(mode):
+        yield from _in_folder(path, others)
+    elif path.lower().endswith(".zip"):
+        yield from _in_archive(path, others)
+    else:
+        yield _file(path)
+
+
+def _in_folder(root: str, others: Counter[str]) -> Iterator[ImageFile]:
+    """Walk a folder; links to folders are followed once."""
+    refused: list[OSError] = []
+    seen = {os.path.realpath(root)}
+    for folder, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
+        kept = []
+        for name in sorted(folders):
+            place = Path(folder, name)
+            if ignored(name):
+                continue
+            if place.is_symlink():
+                real = os.path.realpath(place)
+                if real in seen:
+                    continue
+                seen.add(real)
+            kept.append(name)
+        folders[:] = kept
+        for name in sorted(names):
+            if ignored(name):
+                continue
+            if PurePath(name).suffix.lower() in SUFFIXES:
+                yield _file(os.path.join(folder, name))  # noqa: PTH118 - once for each image
+            else:
+                others[root] += 1
+        yield from _refused(refused)
+    yield from _refused(refused)
+
+
+def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
+    try:
+        tree = _Archive(Path(path))
+    except DataError as error:
+        yield _unusable(path, str(error).removeprefix(f"{path}: "))
+        return
+    except OSError as error:
+        yield _unusable(path, f"cannot be read ({error.strerror})")
+        return
+    for bad in tree.bad:
+        yield _unusable(f"{path}/{bad.place}", bad.reason)
+    for member in tree.files:
+        if PurePath(member).suffix.lower() in SUFFIXES:
+            yield ImageFile(f"{path}/{member}", partial(tree.read, member))
+        else:
+            others[path] += 1
+
+
+def _file(path: str) -> ImageFile:
+    return ImageFile(path, partial(_read, path))
+
+
+def _unusable(path: str, reason: str) -> ImageFile:
+    def read() -> bytes:
+        raise bad_input(path, reason)
+
+    return ImageFile(path, read)
+
+
+def _refused(errors: list[OSError]) -> Iterator[ImageFile]:
+    while errors:
+        error = errors.pop(0)
+        yield _unusable(os.fspath(error.filename), f"cannot be read ({error.strerror})")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - once for each image
+            info = os.fstat(file.fileno())
+            # Room for the limit is taken only where the size is not known: it costs more than a small file.
+            plain = stat.S_ISREG(info.st_mode) and info.st_size <= MAX_FILE_BYTES
+            data = file.read() if plain else file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise bad_input(path, "does not exist") from error
+    except OSError as error:
+        raise bad_input(path, f"cannot be read ({error.strerror})") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise bad_input(path, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image")
+    return data

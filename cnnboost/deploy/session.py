@@ -1,0 +1,130 @@
+"""A session of ONNX Runtime on an exported graph, after the graph was compared with what its file says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
+
+from cnnboost.deploy.seal import FACTS_KEY
+from cnnboost.errors import ModelError, StoreError
+from cnnboost.images.decode import InputSpec
+
+FORMAT = 1
+KINDS = ("hybrid", "cnn")
+ENGINE_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    *(value for value in vars(_state).values() if isinstance(value, type) and issubclass(value, Exception)),
+)
+"""What ONNX Runtime raises."""
+
+
+def open_session(
+    model: bytes, threads: int, place: str
+) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
+    """Open a session on a file whose seal was checked.
+
+    Its threads wait actively only while a batch is computed, so that other libraries have the cores between
+    two calls.
+
+    Parameters
+    ----------
+    model : bytes
+        Content of the file.
+    threads : int
+    place : str
+        Where the model came from, for messages.
+
+    Returns
+    -------
+    session : onnxruntime.InferenceSession
+        Input `image`, uint8 `(n, height, width, channels)`; output `probabilities`, float32 `(n, k)`.
+    details : dict
+        What the file says about itself.
+
+    Raises
+    ------
+    StoreError
+        If it does not say what it is, or something that cannot be.
+    ModelError
+        If the graph does not fit that, or ONNX Runtime cannot read it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised; nothing is printed besides
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except ENGINE_ERRORS as error:
+        raise ModelError(f"{place}: ONNX Runtime cannot read the graph: {brief(error)}") from error
+    details = _details(session, place)
+    _check_graph(session, InputSpec(**details["input"]), len(details["classes"]), place)
+    return session, details
+
+
+def brief(error: Exception) -> str:
+    """Return the message of an error of ONNX Runtime, in one line.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+    """
+    return " ".join(str(error).split())[:300]
+
+
+def _details(session: onnxruntime.InferenceSession, place: str) -> dict[str, Any]:
+    """Return what the file says about itself."""
+    text = session.get_modelmeta().custom_metadata_map.get(FACTS_KEY)
+    try:
+        facts = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise StoreError(f"{place} does not say what it is: its entry {FACTS_KEY!r} is missing or no JSON")
+    if facts.get("format") != FORMAT:
+        raise StoreError(
+            f"{place} has format {facts.get('format')!r}, this version reads {FORMAT}; update cnnboost"
+        )
+    classes, shape = facts.get("classes"), facts.get("input")
+    sound = {
+        "kind": facts.get("kind") in KINDS,
+        "classes": isinstance(classes, list)
+        and len(set(map(str, classes))) == len(classes) > 1
+        and {type(name) for name in classes} in ({str}, {int}, {float}, {bool}),
+        "input": isinstance(shape, dict)
+        and shape.keys() == set(InputSpec._fields)
+        and all(type(size) is int and size > 0 for size in shape.values())
+        and shape["channels"] in (1, 3),
+        # A CNN that was exported by itself is not cut.
+        "layer": isinstance(facts.get("layer"), str | None),
+        "mode": isinstance(facts.get("mode"), str | None),
+    }
+    for key, good in sound.items():
+        if not good:
+            raise StoreError(
+                f"{place} states {key} = {facts.get(key)!r}, which cannot be; export it again "
+                "('cnnboost export')"
+            )
+    return facts
+
+
+def _check_graph(session: onnxruntime.InferenceSession, spec: InputSpec, k: int, place: str) -> None:
+    """Compare the graph with what the file says about it."""
+    inputs = {node.name: (node.type, node.shape[1:]) for node in session.get_inputs()}
+    outputs = {node.name: (node.type, node.shape[1:]) for node in session.get_outputs()}
+    wanted = {"image": ("tensor(uint8)", list(spec))}
+    if inputs != wanted:
+        raise ModelError(f"{place} states images of {spec}, its graph takes {_signature(inputs)}")
+    if outputs.get("probabilities") != ("tensor(float)", [k]):
+        raise ModelError(f"{place} states {k} classes, its graph gives {_signature(outputs)}")
+
+
+def _signature(nodes: dict[str, tuple[str, list[Any]]]) -> str:
+    return ", ".join(f"{name} {kind} [n, {', '.join(map(str, s))}]" for name, (kind, s) in nodes.items())
