@@ -163,6 +163,13 @@ def _network(model: Any, pixels: str, shape: Sequence[int]) -> onnx.ModelProto:
                 f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}"
             ) from error
         network = onnx.load(path, load_external_data=False)
+    lost = [value.name for value in network.graph.input[1:]]
+    if lost:
+        raise ModelError(
+            f"the network {model.name!r} keeps constants that Keras' export to ONNX leaves out: "
+            f"{', '.join(lost)}. Where a Normalization layer holds them, a Rescaling layer with scale and "
+            "offset says the same"
+        )
     del network.opset_import[:]
     network.opset_import.extend(_opsets())
     network.ir_version = IR_VERSION

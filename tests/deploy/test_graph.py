@@ -155,6 +155,19 @@ def test_a_network_that_onnx_cannot_express_is_refused():
         cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1))
 
 
+def test_constants_that_the_exporter_loses_are_named():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Normalization(mean=[3.0], variance=[4.0]),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    with pytest.raises(ModelError, match=r"leaves out: .*normalization.*a Rescaling layer"):
+        cnn_graph(model, pixels="raw", kind="softmax", shape=(8, 8, 1))
+
+
 def test_features_of_the_estimators_are_those_of_the_graph(toy_cnn, toy_images):
     X, y = toy_images
     features = CNNFeatures(toy_cnn, layer="fc1").fit(X)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cnnboost.errors import ModelError
@@ -37,7 +37,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
     --------
     >>> from cnnboost.cnn.architectures import ARCHITECTURES
     >>> sorted(ARCHITECTURES)[:2]
-    ['digits', 'oslo']
+    ['digits', 'efficientnetv2']
     """
 
     def enter(builder: Builder) -> Builder:
@@ -78,7 +78,8 @@ def build(
     Raises
     ------
     ModelError
-        If the name or an option is unknown, or the images are too small for the network.
+        If the name or an option is unknown, a value is impossible, the images are too small for the network,
+        or a file of weights cannot be had.
 
     Examples
     --------
@@ -97,6 +98,8 @@ def build(
         )
     try:
         model = builder(input_shape, n_classes, **options)
+    except ModelError:
+        raise  # it names its own place: a file of weights, say
     except (ValueError, TypeError) as error:
         size = "x".join(map(str, input_shape))
         raise ModelError(
@@ -128,107 +131,3 @@ def _option_names(builder: Builder) -> list[str] | None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return [p.name for p in parameters[2:]]
-
-
-@register("digits")
-def digits(
-    input_shape: tuple[int, int, int],
-    n_classes: int,
-    filters: Sequence[int] = (32, 64),
-    dropout: float = 0.3,
-    dense: Sequence[int] = (64, 32),
-) -> Any:
-    """Build a small CNN for small images, 8x8 handwritten digits above all.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels.
-    n_classes : int
-        Number of classes.
-    filters : sequence of int
-        Filters of each 3x3 convolution; one 2x2 max-pooling follows them all.
-    dropout : float
-        Share of units dropped before the flatten layer, in [0, 1).
-    dense : sequence of int
-        Widths of the fully connected layers `fc1`, `fc2`, ...
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-    """
-    import keras
-
-    layers = keras.layers
-    x = image = keras.Input(input_shape, name="image")
-    x = layers.Rescaling(1 / 255, name="pixels")(x)
-    for i, width in enumerate(filters, 1):
-        x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"conv{i}")(x)
-    x = layers.MaxPooling2D(2, name="pool")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    x = layers.Flatten(name="flatten")(x)
-    for i, width in enumerate(dense, 1):
-        x = layers.Dense(width, activation="relu", name=f"fc{i}")(x)
-    x = layers.Dense(n_classes, activation="softmax", name="output")(x)
-    return keras.Model(image, x, name="digits")
-
-
-@register("oslo")
-def oslo(
-    input_shape: tuple[int, int, int],
-    n_classes: int,
-    filters: Sequence[int] = (32, 64, 64),
-    kernel_size: int = 3,
-    padding: str = "valid",
-    pool_size: int = 2,
-    dropout: float = 0.5,
-    dense: Sequence[int] = (64, 7),
-    l2: float = 1e-4,
-) -> Any:
-    """Build the CNN of the Oslo study of gradient boosted CNNs on FER-2013.
-
-    Three pairs of 3x3 convolution and 2x2 max-pooling, dropout, flatten (1,024 wide for 48x48 images), a
-    dense layer of 64 with an L2 penalty, a dense layer of 7, and the softmax output: 121,855 parameters.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels; published for (48, 48, 1).
-    n_classes : int
-        Number of classes.
-    filters : sequence of int
-        Filters of each convolution.
-    kernel_size : int
-        Height and width of the convolutions, in pixels.
-    padding : {"valid", "same"}
-        Zero padding of the convolutions.
-    pool_size : int
-        Height and width of the pooling windows, in pixels.
-    dropout : float
-        Share of units dropped before the flatten layer, in [0, 1).
-    dense : sequence of int
-        Widths of the fully connected layers `fc1`, `fc2`, ...
-    l2 : float
-        Weight of the L2 penalty on `fc1`.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-    """
-    import keras
-
-    layers = keras.layers
-    x = image = keras.Input(input_shape, name="image")
-    x = layers.Rescaling(1 / 255, name="pixels")(x)
-    for i, width in enumerate(filters, 1):
-        x = layers.Conv2D(width, kernel_size, padding=padding, activation="relu", name=f"conv{i}")(x)
-        x = layers.MaxPooling2D(pool_size, name=f"pool{i}")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    x = layers.Flatten(name="flatten")(x)
-    for i, width in enumerate(dense, 1):
-        penalty = keras.regularizers.L2(l2) if i == 1 and l2 else None
-        x = layers.Dense(width, activation="relu", kernel_regularizer=penalty, name=f"fc{i}")(x)
-    x = layers.Dense(n_classes, activation="softmax", name="output")(x)
-    return keras.Model(image, x, name="oslo")

@@ -1,0 +1,144 @@
+"""Values of an architecture's options, checked: a wrong one is named, with what would do.
+
+The errors here are plain `ValueError`; `registry.build` adds the architecture and the size of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+
+def whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """Return a whole number of at least `low` and at most `high`.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    value : object
+    low : int
+    high : int, optional
+        Default: no limit.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If it is none, or out of range.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+        if low <= number and (high is None or number <= high):
+            return number
+    limits = f"of {low} or more" if high is None else f"from {low} to {high}"
+    raise ValueError(f"{name}={value!r} must be a whole number {limits}")
+
+
+def wholes(name: str, values: Any, low: int = 1, high: int | None = None, *, least: int = 0) -> list[int]:
+    """Return a list of whole numbers, at least `least` of them.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    values : object
+    low, high : int
+        Limits of each number, as for `whole`.
+    least : int
+        The shortest list that will do.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        If it is no list, too short, or holds anything else.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ValueError(f"{name}={values!r} must be a list of whole numbers, such as [{low}]")
+    if len(values) < least:
+        raise ValueError(f"{name}={list(values)!r} must hold {least} or more whole numbers")
+    return [whole(f"{name}[{i}]", value, low, high) for i, value in enumerate(values)]
+
+
+def real(name: str, value: Any, low: float = 0.0, *, exclusive: bool = False) -> float:
+    """Return a finite number of at least `low`.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    value : object
+    low : float
+    exclusive : bool
+        Whether `low` itself is out of range.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is none, or out of range.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if low <= number < float("inf") and not (exclusive and number == low):
+            return number
+    limit = f"above {low:g}" if exclusive else f"of {low:g} or more"
+    raise ValueError(f"{name}={value!r} must be a number {limit}")
+
+
+def share(name: str, value: Any) -> float:
+    """Return a share of units that may be dropped, in [0, 1).
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    value : object
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < 1:
+        return float(value)
+    raise ValueError(f"{name}={value!r} must be a number in [0, 1)")
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return one of several words.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    value : object
+    choices : sequence of str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+    """
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")

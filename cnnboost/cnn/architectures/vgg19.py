@@ -1,0 +1,218 @@
+"""VGG19 with the ImageNet weights, those of a file, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cnnboost.cnn import model_file
+from cnnboost.cnn.architectures.options import one_of, whole
+from cnnboost.cnn.architectures.registry import register
+from cnnboost.errors import ModelError
+
+log = logging.getLogger("cnnboost")
+
+BLOCKS = 5
+SCALINGS = ("minmax", "unit", "raw", "imagenet")
+IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_SMALLEST = 32
+# What keras.applications.vgg19.preprocess_input takes off blue, green and red.
+_IMAGENET_MEANS = (103.939, 116.779, 123.68)
+
+
+@register("vgg19")
+def vgg19(
+    input_shape: tuple[int, int, int],
+    n_classes: int,
+    weights: str = "imagenet",
+    frozen_blocks: int = 0,
+    scaling: str = "minmax",
+) -> Any:
+    """Build the HUST study's network for FER-2013: VGG19, global max-pooling, one output layer.
+
+    K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
+    2015, as in `keras.applications.VGG19` without its top. Grey images are repeated to three channels inside
+    the model. 20,027,975 parameters for 48x48x1 images and seven classes, however many of them are frozen.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height and width, 32 or more, and 1 or 3 channels; published for (48, 48, 1).
+    n_classes : int
+        Number of classes.
+    weights : str
+        `imagenet`: Keras fetches them once (80 MB) and keeps them in its cache folder. `none`: random ones.
+        Otherwise the path of an `.h5` or `.keras` file: the weights alone, as Keras offers them, or a whole
+        model with the layers `block1_conv1` to `block5_conv4` in it.
+    frozen_blocks : int
+        The first blocks, 0 to 5, keep their weights in training.
+    scaling : {"minmax", "unit", "raw", "imagenet"}
+        What happens to pixels inside the model. `minmax`: the darkest pixel of each image becomes 0, the
+        brightest 1. `unit`: [0, 255] becomes [0, 1]. `raw`: nothing. `imagenet`: what the ImageNet weights
+        were trained with, red and blue swapped and the means of ImageNet taken off.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled.
+
+    Raises
+    ------
+    ValueError
+        If an option is impossible, or the images are too small or have other channels.
+    ModelError
+        If the weights cannot be had: the message says where they are looked for.
+    """
+    import keras
+
+    height, width, channels = input_shape
+    if min(height, width) < _SMALLEST:
+        raise ValueError(
+            f"block5_pool has nothing to pool: VGG19 halves images five times, so they must be "
+            f"{_SMALLEST}x{_SMALLEST} or more"
+        )
+    if channels not in (1, 3):
+        raise ValueError(f"images of {channels} channels; VGG19 takes 1 (grey) or 3 (red, green, blue)")
+    frozen_blocks = whole("frozen_blocks", frozen_blocks, 0, BLOCKS)
+    one_of("scaling", scaling, SCALINGS)
+    if not isinstance(weights, str) or not weights:
+        raise ValueError(
+            f"weights={weights!r} must be 'imagenet', 'none', or the path of an .h5 or .keras file"
+        )
+
+    image = keras.Input(input_shape, name="image")
+    pixels = _prepared(image, scaling)
+    base = _base(pixels, weights)
+    for block in range(1, frozen_blocks + 1):
+        for layer in base.layers:
+            if layer.name.startswith(f"block{block}_"):
+                layer.trainable = False
+    x = keras.layers.GlobalMaxPooling2D(name="flatten")(base.output)
+    x = keras.layers.Dense(n_classes, activation="softmax", name="output")(x)
+    return keras.Model(image, x, name="vgg19")
+
+
+def _prepared(image: Any, scaling: str) -> Any:
+    """Scale the pixels and give grey ones three channels."""
+    import keras
+
+    layers, ops = keras.layers, keras.ops
+    # A Rescaling comes first whatever the scaling is: it marks a model that takes pixels in [0, 255].
+    x = layers.Rescaling(1 / 255 if scaling in ("minmax", "unit") else 1.0, name="pixels")(image)
+    if scaling == "minmax":
+        low = ops.min(x, axis=(1, 2, 3), keepdims=True)
+        high = ops.max(x, axis=(1, 2, 3), keepdims=True)
+        # One grey level at least: an image of one colour becomes 0 and not a division by zero.
+        x = (x - low) / ops.maximum(high - low, 1 / 255)
+    if image.shape[-1] == 1:
+        x = layers.Concatenate(name="rgb")([x, x, x])
+    if scaling == "imagenet":
+        if image.shape[-1] == 3:
+            x = ops.take(x, [2, 1, 0], axis=-1)
+        # No Normalization layer: its constants do not survive the export to ONNX.
+        x = layers.Rescaling(1.0, offset=[-mean for mean in _IMAGENET_MEANS], name="means")(x)
+    return x
+
+
+def _base(pixels: Any, weights: str) -> Any:
+    """Return VGG19's convolutions on the prepared pixels, with the weights that are wanted."""
+    import keras
+
+    def build(source: str | None) -> Any:
+        return keras.applications.VGG19(include_top=False, weights=source, input_tensor=pixels)
+
+    if weights == "none":
+        return build(None)
+    if weights != "imagenet":
+        return _from_file(build(None), weights)
+    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+    if not (folder / IMAGENET_FILE).is_file():
+        log.info("the ImageNet weights of VGG19 are fetched to %s", folder)
+    try:
+        with _no_chatter():
+            return build("imagenet")
+    # Keras wraps whatever the network did in a bare Exception; a damaged file raises what h5py raises.
+    except Exception as error:
+        raise ModelError(
+            f"the ImageNet weights of VGG19 cannot be had: {_reason(error)}. Keras looks for them at "
+            f"{folder / IMAGENET_FILE}, and fetches them where they are not; put the file there, give "
+            'weights = "PATH" (an .h5 or .keras file), or weights = "none" for random ones'
+        ) from error
+
+
+def _from_file(base: Any, weights: str) -> Any:
+    """Fill the convolutions from a file."""
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise ModelError(
+            f"weights={weights!r}: no such file; 'imagenet', 'none', and the path of an .h5 or .keras file do"
+        )
+    if path.suffix not in (".h5", ".hdf5", ".keras"):
+        raise ModelError(f"weights={weights!r}: a file of weights ends in .h5 or .keras")
+    if path.suffix == ".keras" or _is_whole_model(path):
+        _copy(model_file.read_model(path), base, weights)
+        return base
+    try:
+        # Keras warns of all that has no weights to load; what misses its weights is an error.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            base.load_weights(path)
+    # Keras raises whatever h5py and its loader happen to raise; the file is to blame for all of it.
+    except Exception as error:
+        raise ModelError(
+            f"weights={weights!r} does not hold the weights of VGG19 without its top, as "
+            f"{IMAGENET_FILE} does: {_reason(error)}"
+        ) from error
+    return base
+
+
+def _is_whole_model(path: Path) -> bool:
+    """Say whether an HDF5 file holds a model and not its weights alone."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "model_config" in file.attrs
+    except OSError as error:
+        raise ModelError(f"weights={str(path)!r}: damaged, or no HDF5 file: {_reason(error)}") from error
+
+
+def _copy(source: Any, base: Any, weights: str) -> None:
+    """Copy the weights of the convolutions by their names, out of nested models too."""
+    found = {layer.name: layer for layer in _flat(source)}
+    for layer in base.layers:
+        if not layer.weights or not layer.name.startswith("block"):
+            continue
+        other = found.get(layer.name)
+        if other is None:
+            raise ModelError(f"weights={weights!r}: that model has no layer {layer.name!r}; it is no VGG19")
+        shapes = [tuple(w.shape) for w in other.weights]
+        wanted = [tuple(w.shape) for w in layer.weights]
+        if shapes != wanted:
+            raise ModelError(f"weights={weights!r}: its layer {layer.name!r} is {shapes}, not {wanted}")
+        layer.set_weights(other.get_weights())
+
+
+def _flat(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            yield from _flat(layer)
+        else:
+            yield layer
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(":") if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _no_chatter() -> Iterator[None]:
+    """Keep Keras' progress bar off stdout, which belongs to a command's result."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
