@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cnnboost.errors import RecipeError
 
@@ -173,6 +173,38 @@ class Evaluate(_Table):
     published: Published | None = None
 
 
+class Bench(_Table):
+    """`[bench]`: how latency is measured.
+
+    Attributes
+    ----------
+    batches : list of int or "all"
+        Images in a call; `all` is every image of the scored split in one call.
+    repeats : int
+        Rounds in which the paths take turns; each is timed at least so often.
+    seconds : float
+        For all rounds of one path at one batch size; quick paths are called more often within it.
+    threads : int or None
+        Of every library. None: each chooses its own.
+    """
+
+    batches: tuple[int | Literal["all"], ...] = (1, 8, 64, 512, "all")
+    repeats: Whole = 5
+    seconds: Annotated[float, Field(gt=0)] = 0.5
+    threads: Whole | None = None
+
+    @field_validator("batches", mode="before")
+    @classmethod
+    def _sizes(cls, batches: Any) -> Any:
+        # Said here once: of a union, every member would complain in turn.
+        if not isinstance(batches, (list, tuple)) or not batches:
+            raise ValueError('give a list of batch sizes, e.g. [1, 64, "all"]')
+        for size in batches:
+            if size != "all" and (type(size) is not int or size < 1):
+                raise ValueError(f"{size!r} is no batch size; give numbers of images from 1, or 'all'")
+        return batches
+
+
 class Recipe(_Table):
     """One experiment.
 
@@ -182,7 +214,7 @@ class Recipe(_Table):
         Of the folders under `models/` and `reports/`; the name of the file unless it states another.
     title : str
         One line for tables and pages.
-    data, cnn, cut, boost, evaluate : table
+    data, cnn, cut, boost, evaluate, bench : table
 
     Examples
     --------
@@ -198,6 +230,7 @@ class Recipe(_Table):
     cut: CutTable = CutTable()
     boost: Boost = Boost()
     evaluate: Evaluate = Evaluate()
+    bench: Bench = Bench()
 
     def digest(self, *tables: str) -> str:
         """Hash some tables: equal facts, equal digest, whatever the layout of the file.
@@ -296,7 +329,8 @@ def _explain(error: Any) -> str:
         near = difflib.get_close_matches(where[-1], known, n=1)
         hint = f"; did you mean {near[0]!r}" if near else ""
         return f"{place}: unknown key{hint}. Known here: {', '.join(known)}"
-    return f"{place} = {error['input']!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 def _keys_at(where: Sequence[str]) -> list[str]:

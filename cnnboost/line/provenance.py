@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("cnnboost", "tensorflow", "keras", "xgboost", "scikit-learn", "numpy", "onnx", "onnxruntime")
@@ -32,7 +33,23 @@ def machine() -> dict[str, Any]:
     Returns
     -------
     dict
-        `system`, `processor` and `cores` (those this process may use).
+        `system`, `processor`, `model` (the name its maker gives it) and `cores` (those this process may
+        use).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.system(), "processor": platform.machine(), "cores": cores}
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "model": _processor(),
+        "cores": cores,
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

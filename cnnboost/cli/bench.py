@@ -1,0 +1,153 @@
+"""The command that measures latency, and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cnnboost.cli import console
+from cnnboost.cli.app import app, make_job
+from cnnboost.cli.options import (
+    DataOption,
+    JsonOption,
+    ModelsOption,
+    OnBad,
+    OnBadOption,
+    QuietOption,
+    RecipeOption,
+    ReportsOption,
+    SetOption,
+)
+from cnnboost.cli.tables import new_table, written
+
+_MODELS, _REPORTS = Path("models"), Path("reports")
+# Short words: the table fits 80 columns.
+_NUMBERS = ("p50 ms", "p95", "p99", "iqr", "img/s", "faster", "limit", "right", "same")
+_LEGEND = """\
+iqr: interquartile range over the median; faster: than predict (heads: dmatrix)
+limit: share of the best float32 matrix product, {size} x {size}, in GFLOP/s:
+       {rates}
+right: accuracy; same: labels like those of predict, over all images
+head only: on ready features, without the network; other rows begin at images"""
+
+
+@app.command()
+@console.guarded
+def bench(
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--batch", "-b", help="Images in a call, or 'all'; repeatable.", show_default="recipe's"
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", min=1, help="Rounds.", show_default="the recipe's")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Of every library.", show_default="each library's own choice"),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", help="Whose images.", show_default="test where there is one, else validation"
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure latency from raw images to probabilities: CNN and hybrid, every runtime, side by side."""
+    _check_batches(batch or ())
+    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    from cnnboost.line.benchmark import bench as measure
+
+    found = measure(job, layer, split=split, batches=batch or None, repeats=repeats, threads=threads)
+    document = {**found.document, "written": [str(p) for p in (found.path, found.table, found.figure)]}
+    console.emit(document, as_json, lambda out: show_latency(out, document))
+
+
+def _check_batches(batches: Any) -> None:
+    """Refuse impossible sizes before anything slow is imported."""
+    for text in batches:
+        if text != "all" and not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise typer.BadParameter(
+                f"{text!r} is no batch size: give a number of images from 1, or 'all'", param_hint="--batch"
+            )
+
+
+def show_latency(out: Console, document: dict[str, Any]) -> None:
+    """Print latencies by batch size, cold starts, and the figures to reach.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `bench`.
+    """
+    title = document["title"] or document["recipe"]
+    used = ", ".join(f"{name} {n}" for name, n in document["threads"]["used"].items())
+    out.print(
+        f"{title}\nlatency at {document['layer']}, {document['images']:,} images of {document['split']}\n"
+        f"threads: {used}",
+        markup=False,
+    )
+    table = new_table("path", *_NUMBERS, numbers=_NUMBERS)
+    batch = None
+    for row in document["rows"]:
+        if row["batch"] != batch:
+            batch = row["batch"]
+            size = f"all {batch:,} images" if row["all_images"] else f"batch {batch:,}"
+            table.add_row(f"[bold]{size}[/]")
+        share = row["share_of_product_rate"]
+        table.add_row(
+            row["path"],
+            *(_short(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{row['spread']:.0%}",
+            _thousands(row["images_per_s"]),
+            "1" if row["path"] == row["ratio_to"] else f"{_short(row['ratio'])}x",
+            "head only" if row["measured"] == "head only" else f"{share:.0%}",
+            _percent(row["accuracy"]),
+            _percent(row["agreement"]),
+        )
+    out.print(table)
+    product = document["product"]
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in product["gflop_per_s"].items())
+    legend = _LEGEND.format(size=product["size"], rates=rates)
+    out.print(legend, style="dim", markup=False)
+    out.print()
+    starts = new_table("fresh process", "until", "seconds", numbers=["seconds"])
+    for row in document["starts"]:
+        starts.add_row(row["what"], row["until"], f"{row['p50_s']:.2f}")
+    out.print(starts)
+    out.print()
+    goals = new_table("figure", "value", "goal", "", numbers=["value"])
+    for row in document["goals"]:
+        goals.add_row(row["what"], f"{row['value']:.3g}", row["goal"], "met" if row["met"] else "not met")
+    out.print(goals)
+    out.print(f"goals are stated for {document['goals_stated_for']}", style="dim")
+    written(out, document["written"])
+
+
+def _short(value: float) -> str:
+    """Return a number with three figures that count, and none after the point from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1e3:,.0f}k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def _percent(value: float) -> str:
+    return "100%" if value == 1 else f"{value:.2%}"

@@ -1,0 +1,179 @@
+"""`cnnboost predict`: images, folders, archives and lists to classes, without TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnnboost.cli import console, tables
+from cnnboost.cli.app import app, make_job
+from cnnboost.cli.options import (
+    DataOption,
+    JsonOption,
+    ModelsOption,
+    QuietOption,
+    RecipeOption,
+    ReportsOption,
+    SetOption,
+)
+from cnnboost.cli.predict_output import Sink, csv_file, csv_sink, json_sink, show_json, table_sink
+from cnnboost.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    from cnnboost.deploy.bundle import Bundle
+    from cnnboost.deploy.prediction import Prediction
+
+log = logging.getLogger("cnnboost")
+
+#: The tables of a recipe that a hybrid follows from; as in `cnnboost.line.export`, which is slow to import.
+_TABLES = ("data", "cnn", "cut", "boost")
+_STDOUT = "-"
+_IN_MEMORY = 1 << 24
+_REPORTED = 64
+
+
+class Graph(StrEnum):
+    """The graphs of a bundle."""
+
+    hybrid = "hybrid"
+    cnn = "cnn"
+
+
+@app.command()
+@console.guarded
+def predict(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Images, folders, .zip archives; - for a list on stdin."),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="A bundle or one of its .onnx files.", show_default="the recipe's"),
+    ] = None,
+    csv_path: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write all probabilities; - is stdout.")
+    ] = None,
+    graph: Annotated[
+        Graph | None, typer.Option("--graph", help="The hybrid, or the CNN alone.", show_default="hybrid")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
+    ] = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = Path("models"),
+    reports: ReportsOption = Path("reports"),
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Predict the class of images; a bad one is named, the rest goes on, and the exit status is 1."""
+    if as_json and csv_path == _STDOUT:
+        raise ParameterError("--json and --csv - both want stdout; give --csv a file")
+    console.notes(quiet)
+    source = model or _bundle(recipe, overrides, quiet, data=data, models=models, reports=reports)
+    try:
+        failed = _predict(source, graph, threads, paths, csv_path, as_json, quiet)
+    except KeyboardInterrupt:
+        console.stderr.print("[bold red]stopped:[/] no file was written")
+        raise typer.Exit(console.INTERRUPTED) from None
+    except BrokenPipeError:
+        # Who reads our output has seen enough. Python must not try to flush the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(console.FAILED) from None
+    if failed:
+        raise typer.Exit(console.FAILED)
+
+
+def _bundle(recipe: str | None, overrides: list[str] | None, quiet: bool, **facts: Any) -> Bundle:
+    """Return the recipe's bundle; it is exported first where there is none, or one of another recipe."""
+    from cnnboost.deploy.bundle import is_bundle, read_bundle
+    from cnnboost.recipe import load_recipe
+
+    read = load_recipe(recipe, overrides or ())
+    folder = facts["models"] / read.name
+    if is_bundle(folder):
+        bundle = read_bundle(folder)
+        if bundle.manifest.get("recipe_digest") == read.digest(*_TABLES):
+            return bundle
+        log.info("%s was exported before the recipe changed; it is exported anew", folder)
+    else:
+        log.info("%s holds no bundle yet; it is exported first", folder)
+    job = make_job(recipe, overrides, quiet, **facts)
+    from cnnboost import line
+
+    return line.export(job).bundle
+
+
+def _predict(
+    source: Path | Bundle,
+    graph: Graph | None,
+    threads: int | None,
+    paths: list[str],
+    csv_path: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Predict and print; return how many images could not be used."""
+    from cnnboost.deploy.image_files import LIST, find_images
+    from cnnboost.deploy.prediction import predict_files
+    from cnnboost.deploy.predictor import Predictor
+
+    predictor = Predictor.load(source, threads=threads, graph=graph.value if graph else "hybrid")
+    if graph and predictor.kind != graph:
+        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {predictor.kind} graph")
+    classes: list[str] = predictor.classes_.tolist()
+    files = find_images(paths, sys.stdin.buffer if LIST in paths else ())
+    done = failed = 0
+    with ExitStack() as outer:
+        rows: Iterator[Prediction] = outer.enter_context(
+            closing(predict_files(predictor, files, threads=threads))
+        )
+        first = next(rows, None)
+        if first is None:
+            raise DataError(
+                f"no image in {', '.join(paths)}; name image files, folders or .zip archives of them"
+            )
+        document = outer.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8"))
+        with ExitStack() as stack:
+            sinks: list[Sink] = []
+            if csv_path == _STDOUT:
+                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+                sinks.append(csv_sink(sys.stdout, classes))
+            elif csv_path is not None:
+                sinks.append(csv_sink(stack.enter_context(csv_file(csv_path)), classes))
+            if as_json:
+                sinks.append(json_sink(document, classes))
+            elif csv_path is None:
+                sinks.append(table_sink(console.stdout, classes))
+            bar = console.progress(quiet or not (as_json or csv_path))("predict", "image")
+            report = stack.enter_context(bar)
+            for row in chain([first], rows):
+                for sink in sinks:
+                    sink(row)
+                done += 1
+                failed += row.error is not None
+                if done % _REPORTED == 0:
+                    report(done, None)
+        written = [csv_path] if csv_path not in (None, _STDOUT) else []
+        if as_json:
+            facts = {key: predictor.details[key] for key in ("kind", "recipe", "layer", "mode")}
+            before = {"model": {"path": predictor.place, **facts}, "classes": classes}
+            show_json(sys.stdout, document, before, {"failed": failed, "written": written})
+        elif written:
+            tables.written(console.stdout, written)
+    if failed:
+        log.warning("%d of %d images could not be used; their rows say why", failed, done)
+    else:
+        log.info("%d image%s", done, "" if done == 1 else "s")
+    return failed

@@ -1,0 +1,149 @@
+"""Predictions as they are written: a table, csv or JSON, row by row, however many there are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+
+from cnnboost.files import replacing
+
+if TYPE_CHECKING:
+    from cnnboost.deploy.prediction import Prediction
+
+Sink = Callable[["Prediction"], None]
+
+
+def table_sink(out: Console, classes: Sequence[str]) -> Sink:
+    """Print a table whose last column is the path, so that no row waits for the width of another.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    classes : sequence of str
+
+    Returns
+    -------
+    callable
+        Takes one prediction.
+    """
+    width = max(len("label"), *map(len, classes))
+    out.print(f"{'label':{width}}  probability  image", style="bold", markup=False)
+
+    def write(row: Prediction) -> None:
+        path = _printable(row.path)
+        if row.probabilities is None:
+            out.print(
+                f"{'-':{width}}  {'-':>11}  {path}: {_printable(row.error or '')}", style="red", markup=False
+            )
+        else:
+            line = f"{row.label:{width}}  {row.probabilities.max():11.3f}  {path}\n"
+            out.file.write(line)
+
+    return write
+
+
+def csv_sink(file: TextIO, classes: Sequence[str]) -> Sink:
+    """Write csv: path, label, one column for each class, error.
+
+    Parameters
+    ----------
+    file : text file
+    classes : sequence of str
+
+    Returns
+    -------
+    callable
+        Takes one prediction.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "label", *classes, "error"])
+    nothing = [""] * len(classes)
+
+    def write(row: Prediction) -> None:
+        if row.probabilities is None:
+            writer.writerow([row.path, "", *nothing, row.error])
+        else:
+            writer.writerow([row.path, row.label, *row.probabilities.astype(str).tolist(), ""])
+
+    return write
+
+
+def json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
+    """Write the rows of the JSON document, one a line; see `show_json`.
+
+    Parameters
+    ----------
+    file : text file
+    classes : sequence of str
+
+    Returns
+    -------
+    callable
+        Takes one prediction.
+    """
+    separator = ""
+
+    def write(row: Prediction) -> None:
+        nonlocal separator
+        facts: dict[str, Any] = {"path": row.path, "error": row.error}
+        if row.probabilities is not None:
+            # As text and back: the shortest number that is this float32.
+            values = map(float, row.probabilities.astype(str).tolist())
+            probabilities = dict(zip(classes, values, strict=True))
+            facts = {"path": row.path, "label": row.label, "probabilities": probabilities}
+        file.write(f"{separator}    {json.dumps(facts, allow_nan=False)}")
+        separator = ",\n"
+
+    return write
+
+
+def show_json(out: TextIO, rows: IO[str], before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Print the JSON document around rows that were written by `json_sink`.
+
+    Parameters
+    ----------
+    out : text file
+    rows : text file
+        It is read from its start.
+    before, after : dict
+        Other keys of the document.
+    """
+    rows.seek(0)
+    out.write(json.dumps(before, indent=2).removesuffix("\n}") + ',\n  "rows": [\n')
+    shutil.copyfileobj(rows, out)
+    out.write("\n  ],\n" + json.dumps(after, indent=2).removeprefix("{\n") + "\n")
+
+
+@contextmanager
+def csv_file(path: str) -> Iterator[TextIO]:
+    """Open a csv file for writing; it appears under its name when it is whole, or not at all.
+
+    Parameters
+    ----------
+    path : str
+
+    Yields
+    ------
+    text file
+        UTF-8; file names that are no UTF-8 are written byte for byte.
+    """
+    options: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    target = Path(path)
+    if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced
+        with target.open("w", **options) as file:
+            yield file
+        return
+    with replacing(target) as temporary, temporary.open("w", **options) as file:
+        yield file
+
+
+def _printable(text: str) -> str:
+    """Keep control characters in file names away from the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

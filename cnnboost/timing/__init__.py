@@ -1,0 +1,1 @@
+"""hybrid -> latency: what a prediction costs, path by path, and how far the limit is."""

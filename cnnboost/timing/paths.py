@@ -1,0 +1,288 @@
+"""The paths from images to probabilities that are timed, each as its user would write it.
+
+| path | what is called |
+|---|---|
+| `cnn/predict` | `keras.Model.predict` |
+| `cnn/compiled` | `CNNClassifier.predict_proba`, a traced function |
+| `cnn/onnx` | `Predictor` on the CNN's graph |
+| `hybrid/predict` | `Model.predict` of the trunk, then `DMatrix` and `Booster.predict`: the published way |
+| `hybrid/compiled` | the traced trunk, then `BoostClassifier.predict_proba` (`inplace_predict`) |
+| `hybrid/onnx` | `Predictor` on the one graph of trunk and trees |
+| `hybrid/plain-onnx` | the same file in a bare `onnxruntime.InferenceSession` |
+| `head/dmatrix`, `head/inplace` | **head only**: the trees alone, on ready features |
+| `product/...` | no path: a float32 matrix product, whose rate is the limit |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Run = Callable[[np.ndarray], np.ndarray]
+PREDICT, COMPILED, ONNX, PLAIN_ONNX = "predict", "compiled", "onnx", "plain-onnx"
+CNN = ("cnn/predict", "cnn/compiled", "cnn/onnx")
+HYBRID = ("hybrid/predict", "hybrid/compiled", "hybrid/onnx", "hybrid/plain-onnx")
+HEAD = ("head/dmatrix", "head/inplace")
+PATHS = (*CNN, *HYBRID, *HEAD)
+PRODUCTS = {
+    "product/numpy": "hybrid/plain-onnx",
+    "product/onnxruntime": "hybrid/plain-onnx",
+    "product/tensorflow": "cnn/compiled",
+}
+"""Matrix products, each with the path in whose process it runs: there its library is loaded already."""
+
+PLAIN_SLICE = 512
+"""Images in one run of `hybrid/plain-onnx`: a loop needs some slice, or memory grows with the batch."""
+
+
+class Source(NamedTuple):
+    """Where a path finds what it needs.
+
+    Attributes
+    ----------
+    cnn, head : str
+        The `.keras` and the `.ubj` file.
+    cnn_onnx, hybrid_onnx : str
+        The exported graphs.
+    layer, pixels : str
+        Where the CNN is cut, and the pixels that it expects.
+    images, features : str
+        `.npy` files: uint8 `(n, height, width, channels)` and float32 `(n, d)`.
+    threads : int or None
+        Of each library; None: its own choice.
+    """
+
+    cnn: str
+    head: str
+    cnn_onnx: str
+    hybrid_onnx: str
+    layer: str
+    pixels: str
+    images: str
+    features: str
+    threads: int | None = None
+
+
+def family(path: str) -> str:
+    """Return `cnn`, `hybrid`, `head` or `product`.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+    """
+    return path.split("/")[0]
+
+
+def is_head_only(path: str) -> bool:
+    """Tell whether a path begins at ready features instead of images.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    bool
+    """
+    return family(path) == "head"
+
+
+def latency_reference(path: str) -> str:
+    """Return the path whose time is divided by this one's: what starts and ends at the same place.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+        A head alone is compared with a head alone, never with a path that begins at images.
+    """
+    return {"cnn": CNN[0], "hybrid": HYBRID[0], "head": HEAD[0]}[family(path)]
+
+
+def label_reference(path: str) -> str:
+    """Return the path whose labels this one's should be.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+    """
+    return CNN[0] if family(path) == "cnn" else HYBRID[0]
+
+
+def open_path(path: str, source: Source) -> Run:
+    """Load what a path needs; nothing else is imported.
+
+    Parameters
+    ----------
+    path : str
+        One of `PATHS`.
+    source : Source
+
+    Returns
+    -------
+    callable
+        From images, for a head from features, to probabilities `(n, k)`.
+    """
+    name, runtime = path.split("/")
+    if runtime == ONNX:
+        from cnnboost.deploy.predictor import Predictor
+
+        file = source.cnn_onnx if name == "cnn" else source.hybrid_onnx
+        run: Run = Predictor.load(file, threads=source.threads).predict_proba
+        return run
+    if runtime == PLAIN_ONNX:
+        return _plain_onnx(source)
+    if name == "head":
+        return _head(source, in_place=runtime == "inplace")
+    _limit_tensorflow(source.threads)
+    if name == "cnn":
+        return _cnn(source, compiled=runtime == COMPILED)
+    return _hybrid(source, compiled=runtime == COMPILED)
+
+
+def _cnn(source: Source, compiled: bool) -> Run:
+    from cnnboost.cnn import CNNClassifier
+
+    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels)
+    if compiled:
+        return cnn.predict_proba
+    predict, kind = _predict(cnn.model_, source.pixels), cnn.output_kind_
+    if kind == "sigmoid":
+        return lambda X: np.concatenate([1 - (p := predict(X)), p], axis=1)
+    if kind == "logits":
+        from scipy.special import softmax
+
+        return lambda X: softmax(predict(X), axis=1)
+    return predict
+
+
+def _hybrid(source: Source, compiled: bool) -> Run:
+    from cnnboost.cnn.inference import Inference
+    from cnnboost.cnn.model_file import read_model
+    from cnnboost.features.cut import Cut
+
+    trunk = Cut(read_model(source.cnn)).trunk([source.layer])
+    head = _head(source, in_place=compiled)
+    if compiled:
+        inference = Inference(trunk, source.pixels)
+        return lambda X: head(inference(X)[0])
+    predict = _predict(trunk, source.pixels)
+    return lambda X: head(predict(X))
+
+
+def _head(source: Source, in_place: bool) -> Run:
+    from cnnboost.boost import BoostClassifier
+
+    head = BoostClassifier.load(source.head)
+    booster, threads = head.booster_, source.threads
+    if threads:
+        booster.set_param({"nthread": threads})
+    if in_place:
+        return head.predict_proba
+    import xgboost
+
+    return lambda F: booster.predict(xgboost.DMatrix(F, nthread=threads))
+
+
+def _predict(model: Any, pixels: str) -> Run:
+    """Return `Model.predict` as people call it, batches of 32 inside; pixels scaled if the model does not."""
+    from cnnboost.cnn.inputs import scale_pixels
+
+    def run(X: np.ndarray) -> np.ndarray:
+        x = X if pixels == "raw" else np.asarray(scale_pixels(X.astype(np.float32), pixels))
+        predicted = model.predict(x, verbose=0)
+        # A trunk of one output gives a list of one.
+        found: np.ndarray = predicted[0] if isinstance(predicted, list) else predicted
+        return found
+
+    return run
+
+
+def _plain_onnx(source: Source) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if source.threads:
+        options.intra_op_num_threads = source.threads
+    session = onnxruntime.InferenceSession(
+        Path(source.hybrid_onnx).read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(X: np.ndarray) -> np.ndarray:
+        parts = [
+            session.run(["probabilities"], {"image": X[i : i + PLAIN_SLICE]})[0]
+            for i in range(0, len(X), PLAIN_SLICE)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return run
+
+
+def _limit_tensorflow(threads: int | None) -> None:
+    import keras
+
+    if threads and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def open_product(path: str, size: int, threads: int | None) -> Callable[[], Any]:
+    """Make a square float32 matrix product, 2 * size ** 3 operations, out of one of the libraries.
+
+    Parameters
+    ----------
+    path : str
+        One of `PRODUCTS`.
+    size : int
+        Rows and columns.
+    threads : int or None
+
+    Returns
+    -------
+    callable
+        Of no arguments.
+    """
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, size, size), dtype=np.float32)
+    library = path.split("/")[1]
+    if library == "numpy":
+        return lambda: a @ b
+    if library == "tensorflow":
+        import tensorflow as tf
+
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        x, y = tf.constant(a), tf.constant(b)
+        return lambda: tf.matmul(x, y).numpy()
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [size, size]) for name in "abc"]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])], "product", values[:2], values[2:]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(None, {"a": a, "b": b})

@@ -1,0 +1,273 @@
+"""`cnnboost predict`: rows on stdout and nothing else, bad images named, files whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cnnboost.cli import app
+from cnnboost.deploy.bundle import read_bundle, write_bundle
+from tests.deploy.small_graph import CLASSES, expected, facts_of, small_file
+
+FACTS = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
+
+
+def image(seed):
+    return np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a bundle `toy`, and two images and a bad one in `faces`."""
+    monkeypatch.chdir(tmp_path)
+    write_bundle(
+        tmp_path / "toy",
+        {**FACTS, "versions": {}},
+        {"hybrid.onnx": small_file(), "cnn.onnx": small_file(seed=1, kind="cnn")},
+    )
+    (tmp_path / "faces").mkdir()
+    for i in range(2):
+        Image.fromarray(image(i)).save(tmp_path / "faces" / f"{i}.png")
+    (tmp_path / "faces/bad.png").write_bytes(b"")
+    return tmp_path
+
+
+def run(*arguments, status=0, model="toy", **options):
+    place = ["--model", model] if model else []
+    result = CliRunner().invoke(app, ["predict", *arguments, *place], **options)
+    assert "Traceback" not in result.output
+    assert result.exit_code == status, result.output
+    return result
+
+
+def probabilities(i, seed=0):
+    return expected(image(i)[None, ..., None], seed=seed)[0]
+
+
+def program(*arguments):
+    return [sys.executable, "-m", "cnnboost", "predict", *arguments]
+
+
+class TestOutputs:
+    def test_table(self, folder):
+        result = run("faces/0.png", "faces/1.png")
+        head, *rows = result.stdout.splitlines()
+        assert head.split() == ["label", "probability", "image"]
+        for i, row in enumerate(rows):
+            best = probabilities(i).argmax()
+            assert row.split() == [CLASSES[best], f"{probabilities(i)[best]:.3f}", f"faces/{i}.png"]
+        assert "2 images" in result.stderr
+
+    def test_csv(self, folder):
+        result = run("faces", "--csv", "out/rows.csv", status=1)
+        assert result.stdout.split() == ["wrote", "out/rows.csv"]
+        assert "1 of 3 images" in result.stderr
+        rows = list(csv.DictReader((folder / "out/rows.csv").open(newline="")))
+        assert list(rows[0]) == ["path", "label", *CLASSES, "error"]
+        assert [row["path"] for row in rows] == ["faces/0.png", "faces/1.png", "faces/bad.png"]
+        for i in range(2):
+            found = [float(rows[i][name]) for name in CLASSES]
+            np.testing.assert_allclose(found, probabilities(i), atol=1e-5)
+            assert (rows[i]["label"], rows[i]["error"]) == (CLASSES[probabilities(i).argmax()], "")
+        assert rows[2] == {
+            "path": "faces/bad.png", "label": "", **dict.fromkeys(CLASSES, ""), "error": "is empty (0 bytes)"
+        }  # fmt: skip
+        assert [path.name for path in (folder / "out").iterdir()] == ["rows.csv"]
+
+    def test_csv_on_stdout(self, folder):
+        run("faces", "--csv", "rows.csv", status=1)
+        assert run("faces", "--csv", "-", status=1).stdout == (folder / "rows.csv").read_text()
+
+    def test_json(self, folder):
+        result = run("faces", "--json", status=1)
+        found = json.loads(result.stdout)
+        assert list(found) == ["model", "classes", "rows", "failed", "written"]
+        assert found["model"] == {
+            "path": "toy/hybrid.onnx", "kind": "hybrid", "recipe": "toy", "layer": "fc1", "mode": "plain"
+        }  # fmt: skip
+        assert found["classes"] == CLASSES
+        assert (found["failed"], found["written"]) == (1, [])
+        for i, row in enumerate(found["rows"][:2]):
+            assert list(row) == ["path", "label", "probabilities"]
+            assert list(row["probabilities"]) == CLASSES
+            np.testing.assert_allclose(list(row["probabilities"].values()), probabilities(i), atol=1e-5)
+        assert found["rows"][2] == {"path": "faces/bad.png", "error": "is empty (0 bytes)"}
+
+    def test_json_and_csv(self, folder):
+        found = json.loads(run("faces/0.png", "--json", "--csv", "rows.csv", "-q").stdout)
+        assert found["written"] == ["rows.csv"]
+        assert len((folder / "rows.csv").read_text().splitlines()) == 2
+
+    def test_numbers_are_whole_float32(self, folder):
+        found = json.loads(run("faces/0.png", "--json").stdout)["rows"][0]["probabilities"]
+        (row,) = csv.DictReader(io.StringIO(run("faces/0.png", "--csv", "-").stdout))
+        for name in CLASSES:
+            assert float(row[name]) == found[name]
+            assert float(np.float32(row[name])) == pytest.approx(float(row[name]), rel=1e-7)
+            assert len(row[name]) <= 14
+
+    def test_quiet(self, folder):
+        assert run("faces/0.png", "-q").stderr == ""
+        assert "1 of 3" in run("faces", "-q", status=1).stderr
+
+    def test_names_cannot_steer_the_terminal(self, folder):
+        shutil.copy("faces/0.png", "faces/\x1b[31mred\n.png")
+        text = run("faces/\x1b[31mred\n.png").stdout
+        assert "\x1b" not in text
+        assert text.count("\n") == 2
+        assert "\\x1b[31mred\\n.png" in text
+
+    def test_a_device_is_written_to_not_replaced(self, folder):
+        os.mkfifo("pipe")
+        reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True)
+        run("faces/0.png", "--csv", "pipe")
+        assert reader.communicate(timeout=60)[0].startswith("path,label")
+
+
+class TestInputs:
+    def test_the_cnn_alone(self, folder):
+        for arguments, model in ((["--graph", "cnn"], "toy"), ([], "toy/cnn.onnx")):
+            row = json.loads(run("faces/0.png", "--json", *arguments, model=model).stdout)["rows"][0]
+            found = list(row["probabilities"].values())
+            np.testing.assert_allclose(found, probabilities(0, seed=1), atol=1e-5)
+
+    def test_a_list_on_stdin(self, folder):
+        text = run("-", "--csv", "-", input="faces/1.png\n\nnone.png\n", status=1).stdout
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [(row["path"], row["error"]) for row in rows] == [
+            ("faces/1.png", ""),
+            ("none.png", "does not exist"),
+        ]
+
+    def test_an_archive(self, folder):
+        shutil.make_archive("faces", "zip", "faces")
+        rows = json.loads(run("faces.zip", "--json", "--threads", "1", status=1).stdout)["rows"]
+        assert [row["path"] for row in rows] == [f"faces.zip/{name}.png" for name in ("0", "1", "bad")]
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "words"),
+        [
+            ([], 2, ["PATH"]),
+            (["empty"], 1, ["no image in empty"]),
+            (["-"], 1, ["no image in -"]),
+            (["faces/0.png", "--json", "--csv", "-"], 2, ["--json", "stdout"]),
+            (["faces/0.png", "--threads", "0"], 2, ["--threads"]),
+            (["faces/0.png", "--graph", "trunk"], 2, ["trunk", "hybrid"]),
+            (
+                ["faces/0.png", "--graph", "hybrid", "--model", "toy/cnn.onnx"],
+                2,
+                ["toy/cnn.onnx", "cnn graph"],
+            ),
+            (["faces/0.png", "--model", "faces"], 1, ["manifest.json is missing"]),
+            (["faces/0.png", "--model", "faces/0.png"], 1, ["faces/0.png", "made by something else"]),
+            (["faces/0.png", "--model", "nowhere"], 1, ["nowhere", "no such file or folder"]),
+            (["faces/0.png", "--csv", "faces/0.png/rows.csv"], 1, ["rows.csv", "cannot be written"]),
+            (["faces/0.png", "--csv", "empty"], 1, ["empty"]),
+            (["faces/0.png", "--recipe", "olso"], 2, ["Did you mean 'oslo'"]),
+        ],
+    )
+    def test_mistakes_are_named(self, folder, arguments, status, words):
+        (folder / "empty").mkdir()
+        model = None if {"--model", "--recipe"} & set(arguments) else "toy"
+        result = run(*arguments, status=status, model=model, env={"COLUMNS": "200"})
+        assert all(word in result.stderr for word in words), result.stderr
+        assert result.stdout == ""
+
+    def test_a_tampered_bundle_is_refused_by_name(self, folder):
+        (folder / "toy/hybrid.onnx").write_bytes(small_file(seed=5))
+        result = run("faces/0.png", status=1)
+        assert "hybrid.onnx is not the file" in result.stderr
+        assert result.stdout == ""
+
+
+class TestFreshProcess:
+    def test_nothing_slow_is_imported(self, folder):
+        code = """
+import sys
+from cnnboost.cli import app
+try:
+    app(["predict", "faces/0.png", "--model", "toy"])
+finally:
+    heavy = {"tensorflow", "keras", "xgboost", "sklearn", "scipy", "pandas", "matplotlib", "onnx", "joblib",
+             "cnnboost.line"}
+    print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stderr.splitlines() == ["1 image", "[]"]
+
+    def test_ctrl_c_leaves_nothing(self, folder):
+        process = subprocess.Popen(
+            program("-", "--model", "toy", "--csv", "out/rows.csv"),
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        while not (folder / "out").is_dir() or not list((folder / "out").iterdir()):
+            assert process.poll() is None
+            process.stdin.write(b"faces/0.png\n" * 1000)
+            process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert b"stopped" in stderr
+        assert b"Traceback" not in stderr
+        assert list((folder / "out").iterdir()) == []
+
+    def test_a_reader_that_has_seen_enough(self, folder):
+        (folder / "list").write_text("faces/0.png\n" * 20_000)
+        with (folder / "list").open() as listed:
+            process = subprocess.Popen(
+                program("-", "--model", "toy", "--csv", "-"),
+                stdin=listed, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            assert process.stdout.readline().startswith(b"path,label")
+            process.stdout.close()
+            stderr = process.stderr.read()
+            process.stderr.close()
+            assert process.wait(timeout=60) == 1
+        assert b"Traceback" not in stderr
+        assert b"Exception" not in stderr
+
+
+class TestRecipe:
+    @pytest.fixture
+    def toy(self, job, recipe_file, tmp_path, monkeypatch):
+        """Run on the toy recipe's own bundle; `job`'s CNN is trained, nothing is exported."""
+        monkeypatch.chdir(tmp_path)
+        pixels = job.images.validation.X[:2]
+        for i in range(2):
+            Image.fromarray(pixels[i, ..., 0]).save(f"{i}.png")
+        return lambda *arguments: run(
+            "0.png", "1.png", "--json", "--recipe", str(recipe_file), *arguments, model=None
+        )
+
+    def test_what_is_missing_is_exported_first_and_then_used(self, toy, job, monkeypatch):
+        first = toy()
+        assert "holds no bundle yet" in first.stderr
+        written = (job.models_dir / "manifest.json").stat().st_mtime_ns
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "cnnboost.line", None)  # importing it fails from here on
+            again = toy("-q")
+        assert again.stderr == ""
+        assert again.stdout == first.stdout
+        assert (job.models_dir / "manifest.json").stat().st_mtime_ns == written
+        from cnnboost.line import fit_boost
+        from cnnboost.line.extraction import extract
+
+        X = extract(job, ["fc1"], ["validation"])["validation"].stored["fc1"].X[:2]
+        wanted = fit_boost(job, "fc1").boost.predict_proba(np.asarray(X))
+        rows = json.loads(first.stdout)["rows"]
+        np.testing.assert_allclose([list(r["probabilities"].values()) for r in rows], wanted, atol=1e-5)
+
+        changed = toy("--set", "boost.n_estimators=2")
+        assert "exported before the recipe changed" in changed.stderr
+        assert read_bundle(job.models_dir).manifest["rounds"] == 2

@@ -1,0 +1,34 @@
+"""The toy hybrid, exported once, and where a path finds its parts."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from cnnboost import line
+from cnnboost.line.export import export
+from cnnboost.recipe import load_recipe
+from cnnboost.timing.paths import Source
+
+
+@pytest.fixture(scope="session")
+def source(recipe_file, trained_models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("timing")
+    job = line.Job(recipe=load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
+    shutil.copytree(trained_models, folder / "models")
+    bundle = export(job, "fc1").bundle
+    features = line.extract(job, ["fc1"], ["validation"])["validation"].stored["fc1"].X
+    np.save(folder / "images.npy", job.images.validation.X[:40])
+    np.save(folder / "features.npy", features[:40])
+    files = {name: str(path) for name, path in bundle.members.items()}
+    return Source(
+        cnn=files["cnn.keras"],
+        head=files["head.ubj"],
+        cnn_onnx=files["cnn.onnx"],
+        hybrid_onnx=files["hybrid.onnx"],
+        layer="fc1",
+        pixels=bundle.manifest["pixels"],
+        images=str(folder / "images.npy"),
+        features=str(folder / "features.npy"),
+        threads=None,
+    )
