@@ -104,8 +104,7 @@ class Cut:
     @property
     def named(self) -> list[CutLayer]:
         """The layers that the line names, in order of the forward pass, the pixels first."""
-        pixels = CutLayer("input", "input", "InputLayer", int(np.prod(self._input.shape[1:])))
-        return [pixels, *(self._describe(i, name) for name, i in self._names.items())]
+        return [*self._pixels(), *(self._describe(i, name) for name, i in self._names.items())]
 
     @property
     def layers(self) -> list[CutLayer]:
@@ -118,7 +117,7 @@ class Cut:
             for i, step in enumerate(self._steps)
             if step.width is not None
         ]
-        return [self.named[0], *rest]
+        return [*self._pixels(), *rest]
 
     def find(self, name: str) -> CutLayer:
         """Look a layer up by the line's name or by its Keras name.
@@ -136,8 +135,8 @@ class Cut:
         LayerError
             If there is none, with the layers there are and their widths.
         """
-        if name == "input":
-            return self.named[0]
+        if name == "input" and self._pixels():
+            return self._pixels()[0]
         return self._describe(self._index(name), name)
 
     def trunk(self, layers: Sequence[str]) -> Any:
@@ -224,6 +223,13 @@ class Cut:
             for p in places
         )
         return f"this CNN has no layer {name!r}.{hint} Layers and their widths: {listed}"
+
+    def _pixels(self) -> list[CutLayer]:
+        """Return the pixels as a layer; none where the CNN takes images of any size."""
+        shape = self._input.shape[1:]
+        if None in shape:
+            return []
+        return [CutLayer("input", "input", "InputLayer", int(np.prod(shape)))]
 
     def _describe(self, i: int, name: str) -> CutLayer:
         step = self._steps[i]

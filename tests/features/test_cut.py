@@ -209,3 +209,14 @@ class TestUnknown:
         image = keras.Input((8, 8, 1))
         with pytest.raises(ModelError, match=r"'own'.*rebuild"):
             Cut(keras.Model(image, L.Flatten()(Own()(image))))
+
+
+def test_a_cnn_for_images_of_any_size_is_cut_where_widths_are_known():
+    inputs = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    cut = Cut(keras.Model(inputs, keras.layers.Dense(3, name="scores")(x)))
+    assert [(layer.name, layer.width) for layer in cut.layers] == [("flatten", 4), ("output", 3)]
+    with pytest.raises(LayerError, match="no layer 'input'"):
+        cut.find("input")
+    assert cut.trunk(["flatten"])(np.zeros((2, 9, 7, 1), np.float32)).shape == (2, 4)
