@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cnnboost.errors import RecipeError
 
 DEFAULT = "digits"
+#: The tables that a hybrid follows from.
+HYBRID_TABLES = ("data", "cnn", "cut", "boost")
 
 
 class _Table(BaseModel):

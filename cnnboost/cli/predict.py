@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cnnboost")
 
-#: The tables of a recipe that a hybrid follows from; as in `cnnboost.line.export`, which is slow to import.
-_TABLES = ("data", "cnn", "cut", "boost")
 _STDOUT = "-"
 _IN_MEMORY = 1 << 24
 _REPORTED = 64
@@ -98,13 +96,13 @@ def predict(
 def _bundle(recipe: str | None, overrides: list[str] | None, quiet: bool, **facts: Any) -> Bundle:
     """Return the recipe's bundle; it is exported first where there is none, or one of another recipe."""
     from cnnboost.deploy.bundle import is_bundle, read_bundle
-    from cnnboost.recipe import load_recipe
+    from cnnboost.recipe import HYBRID_TABLES, load_recipe
 
     read = load_recipe(recipe, overrides or ())
     folder = facts["models"] / read.name
     if is_bundle(folder):
         bundle = read_bundle(folder)
-        if bundle.manifest.get("recipe_digest") == read.digest(*_TABLES):
+        if bundle.manifest.get("recipe_digest") == read.digest(*HYBRID_TABLES):
             return bundle
         log.info("%s was exported before the recipe changed; it is exported anew", folder)
     else:

@@ -100,7 +100,7 @@ def bench(
     threads = facts.threads if threads is None else _positive("threads", threads)
     asked = check_batches(facts.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
-    sizes = _sizes(asked, scored)
+    sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
     layer = layer or job.recipe.cut.layer
     bundle = export(job, layer).bundle
     features = extract(job.needs(), [layer], [scored.name])[scored.name].stored[layer].X
@@ -210,6 +210,15 @@ def _positive(name: str, value: int) -> int:
     if value < 1:
         raise ParameterError(f"{name}={value}: give a whole number from 1")
     return value
+
+
+def _that_fit(batches: Sequence[int | str], split: Split) -> list[int | str]:
+    """Leave out what the recipe names and the split is too small for: nobody asked for it just now."""
+    fit = [size for size in batches if size == "all" or int(size) <= len(split)]
+    left_out = [str(size) for size in batches if size not in fit]
+    if left_out:
+        log.info("left out: batches of %s, %s has %d images", ", ".join(left_out), split.name, len(split))
+    return fit or ["all"]
 
 
 def _sizes(batches: Sequence[int | str], split: Split) -> list[int]:

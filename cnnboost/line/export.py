@@ -24,12 +24,11 @@ from cnnboost.line.extraction import extract
 from cnnboost.line.job import Job, alone
 from cnnboost.line.provenance import versions
 from cnnboost.line.training import Trained, train
+from cnnboost.recipe import HYBRID_TABLES
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
-#: The tables of a recipe that a hybrid follows from.
-TABLES = ("data", "cnn", "cut", "boost")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def export(
             "head": head.details["made_from"],
             "trees": file_digest(head.path),
             "pixels": trained.pixels,
-            "recipe": job.recipe.digest(*TABLES),
+            "recipe": job.recipe.digest(*HYBRID_TABLES),
         }
     )
     with alone(job.models_dir / "export.lock", folder / "manifest.json"):
@@ -174,7 +173,7 @@ def _export(job: Job, trained: Trained, head: Head, folder: Path, made_from: str
         **{key: value for key, value in facts.items() if key not in ("format", "native")},
         "title": job.recipe.title,
         "made_from": made_from,
-        "recipe_digest": job.recipe.digest(*TABLES),
+        "recipe_digest": job.recipe.digest(*HYBRID_TABLES),
         "scores": {"split": scored.split.name, "images": len(scored.split), **scores},
         "parity": {kind: [p.to_dict() for p in found] for kind, found in parity.items()},
         "versions": versions(),

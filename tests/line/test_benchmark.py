@@ -36,9 +36,11 @@ class TestBatches:
             bench(job, batches=[1, n + 1])
         assert not (job.models_dir / "heads").exists()
 
-    def test_those_of_the_recipe(self, job, change):
-        with pytest.raises(DataError, match=r"100,000 images .*539"):
-            bench(change(job, bench={"batches": (100_000,)}))
+    @pytest.mark.parametrize(("asked", "left"), [((1, 100_000, "all"), [1, "all"]), ((100_000,), ["all"])])
+    def test_those_of_the_recipe_that_are_too_large_are_left_out(self, job, caplog, asked, left):
+        with caplog.at_level("INFO", "cnnboost"):
+            assert benchmark._that_fit(asked, job.images.validation) == left
+        assert "left out: batches of 100000, validation has 539 images" in caplog.text
 
 
 class TestRecipe:

@@ -20,7 +20,7 @@ from cnnboost import BoostClassifier, line
 from cnnboost.cnn.model_file import read_model
 from cnnboost.deploy.bundle import read_bundle
 from cnnboost.errors import ModelError, RecipeError, StoreError
-from cnnboost.line.export import TABLES
+from cnnboost.recipe import HYBRID_TABLES
 
 MEMBERS = {"cnn.keras", "head.ubj", "head.json", "hybrid.onnx", "cnn.onnx"}
 
@@ -39,7 +39,7 @@ def test_a_bundle_says_what_it_is(job):
     assert manifest["classes"] == [str(i) for i in range(10)]
     assert manifest["input"] == {"height": 8, "width": 8, "channels": 1}
     assert manifest["pixels"] == "raw"
-    assert manifest["recipe_digest"] == job.recipe.digest(*TABLES)
+    assert manifest["recipe_digest"] == job.recipe.digest(*HYBRID_TABLES)
     assert set(manifest["versions"]) >= {"keras", "xgboost", "onnx", "onnxruntime"}
     for kind in ("cnn", "hybrid"):
         assert [found["batch"] for found in manifest["parity"][kind]] == [1, 7, 256]
