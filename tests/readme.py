@@ -55,22 +55,77 @@ def bench_table(bench: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+PATHS = {
+    "cnn/predict": "CNN, `keras.Model.predict`",
+    "cnn/compiled": "CNN, traced TensorFlow",
+    "cnn/onnx": "CNN, one ONNX graph",
+    "hybrid/predict": "hybrid, `Model.predict`, then `DMatrix` (the published way)",
+    "hybrid/compiled": "hybrid, traced TensorFlow, then XGBoost in place",
+    "hybrid/onnx": "hybrid, one ONNX graph (`Predictor`)",
+    "hybrid/plain-onnx": "the same graph in a bare ONNX Runtime loop",
+    "head/dmatrix": "*head only*, `DMatrix`, on ready features",
+    "head/inplace": "*head only*, in place, on ready features",
+}
+
+
+def latency_table(latency: dict[str, Any]) -> str:
+    sizes = [size for size in dict.fromkeys(row["batch"] for row in latency["rows"]) if size in (1, 64)]
+    sizes.append(latency["images"])
+    titles = [f"{size:,} images, ms" if size > 1 else "1 image, ms" for size in sizes]
+    lines = [f"| from raw image to probabilities | {' | '.join(titles)} | images/s, all | accuracy % |"]
+    lines.append("|" + "---|" * (len(sizes) + 3))
+    found = {(row["path"], row["batch"]): row for row in latency["rows"]}
+    for path, title in PATHS.items():
+        cells = [f"{found[path, size]['p50_ms']:#.3g}".rstrip(".") for size in sizes]
+        last = found[path, sizes[-1]]
+        cells += [f"{last['images_per_s']:,.0f}", percent(last["accuracy"])]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def goals_table(latency: dict[str, Any]) -> str:
+    lines = ["| what is compared | ratio | goal | |", "|---|---|---|---|"]
+    for row in latency["goals"]:
+        met = "met" if row["met"] else "**not met**"
+        lines.append(f"| {row['what']} | {row['value']:.3g} | {row['goal']} | {met} |")
+    return "\n".join(lines)
+
+
+def runtimes_table(runtimes: dict[str, Any]) -> str:
+    lines = [
+        "| way | 1 image, ms | 64, ms | all, ms | times as fast (1 / 64 / all) | accuracy % | agreement % | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in runtimes["rows"]:
+        times = [f"{row['ms'][batch]:#.3g}".rstrip(".") for batch in ("1", "64", "all")]
+        speeds = " / ".join(f"{row['speed'][batch]:.2f}" for batch in ("1", "64", "all"))
+        cells = [row["way"], *times, speeds, percent(row["accuracy"]), percent(row["agreement"]), row["note"]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def fill(text: str) -> str:
     """Return the README with its figures renewed."""
     metrics = json.loads((ROOT / "reports/oslo/metrics.json").read_text())
     bench = json.loads((ROOT / "reports/bench-line.json").read_text())
+    latency = json.loads((ROOT / "reports/oslo/latency.json").read_text())
+    runtimes = json.loads((ROOT / "reports/oslo/runtimes.json").read_text())
     blocks = {
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",
         "oslo: train": f"{100 * metrics['cnn']['train_accuracy']:.1f} %",
         "oslo: table": oslo_table(metrics),
         "oslo: verdict": "\n".join(f"- {row['against_cnn']['verdict']}" for row in metrics["heads"]),
         "bench: table": bench_table(bench),
+        "latency: table": latency_table(latency),
+        "latency: goals": goals_table(latency),
+        "latency: rate": f"{latency['product']['limit_gflop_per_s']:.0f} GFLOP/s",
+        "runtimes: table": runtimes_table(runtimes),
     }
     for name, block in blocks.items():
         pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
         if not pattern.search(text):
             raise SystemExit(f"README.md has no <!-- {name} --> ... <!-- /{name} -->")
-        space = "\n" if "\n" in block or name.endswith(("table", "verdict")) else ""
+        space = "\n" if "\n" in block or name.endswith(("table", "verdict", "goals")) else ""
         renewed = f"<!-- {name} -->{space}{block}{space}<!-- /{name} -->"
         text = pattern.sub(lambda _, renewed=renewed: renewed, text)
     return text

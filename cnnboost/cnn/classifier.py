@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from cnnboost.cnn import architectures, model_file
-from cnnboost.cnn.checkpoint import Checkpoint, run_digest
+from cnnboost.cnn import model_file
 from cnnboost.cnn.inference import Inference
-from cnnboost.cnn.inputs import check_fits, check_images, check_pixels
+from cnnboost.cnn.inputs import check_fits, check_images
 from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
-from cnnboost.cnn.training import TrainingOptions, seeded, train
-from cnnboost.errors import ModelError, ParameterError
+from cnnboost.cnn.network import network
+from cnnboost.cnn.parameters import CNNParameters
+from cnnboost.cnn.training import seeded, train
+from cnnboost.errors import ModelError
 
 
-class CNNClassifier(ClassifierMixin, BaseEstimator):
+class CNNClassifier(ClassifierMixin, CNNParameters):
     """A convolutional network as a scikit-learn classifier over images.
 
     Parameters
@@ -31,18 +32,55 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         as it is, see `CNNClassifier.load`.
     model_options : dict, optional
         Keyword options of the architecture, e.g. `{"dropout": 0.3}`.
-    epochs, batch_size, optimizer, learning_rate : int, int, str or optimizer, float
-        As in Keras. `learning_rate=None` keeps the optimiser's own.
+    epochs, batch_size : int, default=50, 64
+        Passes over the training images, at most, and images per step.
+    optimizer : str or keras.optimizers.Optimizer, default="adam"
+        Keras' name of it, or one that was built (a copy is used).
+    learning_rate : float or None, default=1e-3
+        The highest. None keeps the optimiser's own.
+    momentum : float, optional
+        In [0, 1), of optimisers that have one ("sgd", "rmsprop"). Default: the optimiser's own.
+    nesterov : bool, default=False
+        Nesterov's momentum, with "sgd" and a momentum.
+    weight_decay : float, optional
+        Decoupled: each step takes this share, times the learning rate, off every weight but biases and the
+        scales of normalisation. Default: the optimiser's own.
+    decay : float, default=0
+        Divide the learning rate by 1 + decay * step, as the `decay` of old Keras versions did.
+    schedule : {"constant", "step", "cosine", "one-cycle"}, default="constant"
+        Learning rate by step. "step": times `step_factor` after every `step_epochs` epochs. "cosine": up from
+        0 in a straight line during `warmup`, then down to 0 along a cosine. "one-cycle": up from 1/25 of
+        `learning_rate` during `warmup`, then along a cosine down to 1e-4 of it.
+    step_epochs : int, optional
+    step_factor : float, default=0.1
+    warmup : float, optional
+        Share of all steps, in [0, 1). Default: 0 for "cosine", 0.3 for "one-cycle".
     early_stopping : int, optional
         Stop after so many epochs without a lower loss on the validation images (on the training images where
         there are none), and keep the best epoch.
     reduce_lr : int, optional
         Multiply the learning rate by `reduce_lr_factor` after so many such epochs, down to
-        `min_learning_rate`.
+        `min_learning_rate`; with a constant schedule.
     reduce_lr_factor : float, default=0.5
     min_learning_rate : float, default=1e-7
-    monitor : str, optional
-        Another metric for both, e.g. "val_accuracy".
+    monitor : {"loss", "accuracy", "val_loss", "val_accuracy"}, optional
+        Another metric for both.
+    loss : {"crossentropy", "focal"}, default="crossentropy"
+        Focal: cross-entropy times (1 - p) ** `focal_gamma`, where p is the probability of the right class.
+    focal_gamma : float, default=2.0
+    label_smoothing : float, default=0
+        Share of each target that is spread evenly over all classes, in [0, 1).
+    augment : mapping, optional
+        Fields of `cnnboost.images.augment.Augmentation`, e.g. `{"flip": 0.5, "rotation": 10}`: every training
+        image is changed anew in each epoch, while the network works on earlier ones.
+    balance : bool, default=False
+        Show every class as often as the largest in each epoch, by repeating images of the others; with
+        `augment`, the repetitions differ.
+    mixup : float, default=0
+        Blend pairs of images and their targets with shares from Beta(mixup, mixup) (Zhang et al., 2018).
+    ema : float, optional
+        Keep averages of the weights with this momentum, e.g. 0.999; they are what validation scores and what
+        the model has in the end.
     class_weight : "balanced" or dict, optional
         Weight of each class in the loss; "balanced" is inverse to its frequency.
     validation_fraction : float, default=0
@@ -61,7 +99,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         with the same images and parameters. The folder stays when the training is done, so that nothing is
         lost before the model is saved; another training there replaces it.
     random_state : int, default=0
-        Seed of initial weights, order of images and dropout.
+        Seed of initial weights, order of images, augmentation and dropout.
 
     Attributes
     ----------
@@ -83,49 +121,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     >>> cnn.predict_proba(X[:5] * 15).shape
     (5, 10)
     """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | Callable[..., Any] = "digits",
-        *,
-        model_options: Mapping[str, Any] | None = None,
-        epochs: int = 50,
-        batch_size: int = 64,
-        optimizer: Any = "adam",
-        learning_rate: float | None = 1e-3,
-        early_stopping: int | None = None,
-        reduce_lr: int | None = None,
-        reduce_lr_factor: float = 0.5,
-        min_learning_rate: float = 1e-7,
-        monitor: str | None = None,
-        class_weight: Any = None,
-        validation_fraction: float = 0.0,
-        classes: Sequence[Any] | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        pixels: str | None = None,
-        callbacks: Sequence[Any] | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        random_state: int = 0,
-    ) -> None:
-        self.model = model
-        self.model_options = model_options
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.reduce_lr = reduce_lr
-        self.reduce_lr_factor = reduce_lr_factor
-        self.min_learning_rate = min_learning_rate
-        self.monitor = monitor
-        self.class_weight = class_weight
-        self.validation_fraction = validation_fraction
-        self.classes = classes
-        self.image_shape = image_shape
-        self.pixels = pixels
-        self.callbacks = callbacks
-        self.checkpoint = checkpoint
-        self.random_state = random_state
 
     def fit(
         self,
@@ -179,7 +174,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             X, codes = X[kept], codes[kept]
             weight = None if weight is None else weight[kept]
         with seeded(self.random_state):
-            model, pixels, kind = self._build(X.shape[1:], len(classes))
+            model, pixels, kind = network(
+                self.model, X.shape[1:], len(classes), self.model_options, self.pixels
+            )
         self.history_ = train(
             model,
             X,
@@ -190,7 +187,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             sample_weight=weight,
             validation=held_out,
             callbacks=list(self.callbacks or ()),
-            checkpoint=self._checkpoint(model, X, codes),
+            checkpoint=self._checkpoint(options, model, X, codes),
         )
         self._adopt(model, classes, pixels, kind)
         return self
@@ -324,25 +321,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             traced = self.__dict__["_inference"] = Inference(self.model_, self.pixels_)
         return traced
 
-    def _build(self, shape: tuple[int, int, int], n_classes: int) -> tuple[Any, str, str]:
-        """Return the model, the range of pixels it expects, and what its output is."""
-        if isinstance(self.model, (str, os.PathLike)) and Path(self.model).suffix:
-            model = model_file.read_model(self.model)
-            place = os.fspath(self.model)
-            pixels = model_file.resolve_pixels(model, self.pixels)
-            kind = model_file.output_kind(model, place)
-            width = 2 if kind == "sigmoid" else model.output_shape[-1]
-            if width != n_classes:
-                raise ModelError(
-                    f"{place}: the model tells {width} classes apart, the labels have {n_classes}"
-                )
-            check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
-            return model, pixels, kind
-        model = architectures.build(self.model, shape, n_classes, self.model_options)  # type: ignore[arg-type]
-        model_file.check_model(model, repr(self.model))
-        pixels = check_pixels(self.pixels or model_file.pixels_of(model) or "raw")
-        return model, pixels, model_file.output_kind(model, repr(self.model))
-
     def _adopt(self, model: Any, classes: np.ndarray, pixels: str, kind: str) -> None:
         self.model_ = model
         self.classes_ = classes
@@ -350,31 +328,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.output_kind_ = kind
         self.input_shape_ = tuple(model.input_shape[1:])
         self.__dict__.pop("_inference", None)
-
-    def _options(self) -> TrainingOptions:
-        if not 0 <= self.validation_fraction < 1:
-            raise ParameterError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
-        return TrainingOptions(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            early_stopping=self.early_stopping,
-            reduce_lr=self.reduce_lr,
-            reduce_lr_factor=self.reduce_lr_factor,
-            min_learning_rate=self.min_learning_rate,
-            monitor=self.monitor,
-            seed=self.random_state,
-        )
-
-    def _checkpoint(self, model: Any, X: np.ndarray, codes: np.ndarray) -> Checkpoint | None:
-        """Return the checkpoint of exactly this run: its data, its network, its parameters."""
-        if self.checkpoint is None:
-            return None
-        # More epochs of the same run continue it; the network itself says what `model` was.
-        apart = ("epochs", "callbacks", "checkpoint", "model")
-        parameters = {name: value for name, value in self.get_params().items() if name not in apart}
-        return Checkpoint(self.checkpoint, run_digest(model, X, codes, parameters))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

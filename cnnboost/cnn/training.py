@@ -6,68 +6,25 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from cnnboost.cnn import losses
+from cnnboost.cnn.averaging import adopt_averages, averaged, averaged_validation
 from cnnboost.cnn.checkpoint import Checkpoint, counters_of, set_counters
+from cnnboost.cnn.feed import Feed
 from cnnboost.cnn.inputs import scale_pixels
+from cnnboost.cnn.optimizers import build_optimizer
+from cnnboost.cnn.options import TrainingOptions
 from cnnboost.errors import ParameterError, TrainingError
+from cnnboost.images.augment import DROPOUT, uniforms
 
 log = logging.getLogger("cnnboost")
 
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a CNN is trained.
-
-    Attributes
-    ----------
-    epochs : int
-        Passes over the training images, at most.
-    batch_size : int
-        Images per step.
-    optimizer : str or keras.optimizers.Optimizer
-        Keras' name of the optimiser, or one that was built (a copy of it is used).
-    learning_rate : float or None
-        None keeps the optimiser's own.
-    early_stopping : int or None
-        Stop after so many epochs without a better `monitor`, and keep the best epoch's weights.
-    reduce_lr : int or None
-        Multiply the learning rate by `reduce_lr_factor` after so many epochs without a better `monitor`.
-    reduce_lr_factor : float
-    min_learning_rate : float
-    monitor : str or None
-        None: `val_loss` where there is validation data, else `loss`.
-    seed : int
-        Of the order of images and of dropout.
-
-    Raises
-    ------
-    ParameterError
-        If a value is impossible.
-    """
-
-    epochs: int = 50
-    batch_size: int = 64
-    optimizer: Any = "adam"
-    learning_rate: float | None = 1e-3
-    early_stopping: int | None = None
-    reduce_lr: int | None = None
-    reduce_lr_factor: float = 0.5
-    min_learning_rate: float = 1e-7
-    monitor: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low in (("epochs", 0), ("batch_size", 1), ("early_stopping", 0), ("reduce_lr", 0)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, (int, np.integer)) or value < low):
-                raise ParameterError(f"{name}={value!r} must be a whole number of at least {low}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ParameterError(f"learning_rate={self.learning_rate!r} must be above 0")
+_RANDOM = "seed_generator_state"
+"""How Keras names the variable from which a layer draws."""
 
 
 def train(
@@ -123,7 +80,12 @@ def train(
     import keras
 
     with seeded(options.seed):
-        _compile(model, options, kind)
+        width = int(model.output_shape[-1])
+        y = losses.targets(options, kind, codes, width)
+        feed = Feed(X, codes, y, options, sample_weight, pixels)
+        loss, accuracy = losses.loss_and_accuracy(options, kind)
+        optimizer = build_optimizer(options, model, feed.steps)
+        model.compile(optimizer=optimizer, loss=loss, weighted_metrics=[], metrics=[accuracy])
         watchers = _watchers(options, validation is not None)
         done, history = 0, {}
         state = checkpoint.state() if checkpoint else None
@@ -131,26 +93,51 @@ def train(
             checkpoint.restore(model, state["weights"])
             done, history = state["epochs"], state["history"]
             log.info("training continues after epoch %d of %d (%s)", done, options.epochs, checkpoint.folder)
-        keeper = _keeper(keras, model, watchers, history, checkpoint, state)
+        keeper = _keeper(keras, model, options, watchers, history, checkpoint, state)
         finished = done >= options.epochs or any(
             counters.get("stopped_epoch") for counters in (state or {}).get("counters", [])
         )
         if not finished:
-            model.fit(
-                X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels),
-                codes,
-                batch_size=options.batch_size,
-                epochs=options.epochs,
-                initial_epoch=done,
-                sample_weight=sample_weight,
-                validation_data=_scaled(validation, pixels),
-                validation_batch_size=max(256, options.batch_size),
-                callbacks=[*watchers, keeper, *callbacks],
-                shuffle=True,
-                verbose=0,
-            )
+            with ExitStack() as stack:
+                model.fit(
+                    **_images(stack, feed, X, y, options, sample_weight, pixels, done),
+                    epochs=options.epochs,
+                    initial_epoch=done,
+                    validation_data=_scaled(validation, options, kind, width, pixels),
+                    validation_batch_size=max(256, options.batch_size),
+                    callbacks=[
+                        *([averaged_validation()] if options.ema is not None else []),
+                        *watchers,
+                        keeper,
+                        *callbacks,
+                    ],
+                    verbose=0,
+                )
         keeper.finish()
     return dict(keeper.record)
+
+
+def _images(
+    stack: ExitStack,
+    feed: Feed,
+    X: np.ndarray,
+    y: np.ndarray,
+    options: TrainingOptions,
+    weight: np.ndarray | None,
+    pixels: str,
+    done: int,
+) -> dict[str, Any]:
+    """What Keras' `fit` takes its batches from."""
+    if options.own_order:
+        batches = stack.enter_context(feed.dataset(first=done * feed.steps))
+        return {"x": batches, "steps_per_epoch": feed.steps, "shuffle": False}
+    return {
+        "x": X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels),
+        "y": y,
+        "batch_size": options.batch_size,
+        "sample_weight": weight,
+        "shuffle": True,
+    }
 
 
 @contextmanager
@@ -173,29 +160,19 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def _compile(model: Any, options: TrainingOptions, kind: str) -> None:
-    import keras
+def reseed(model: Any, seed: int, epoch: int) -> None:
+    """Let what a model draws in an epoch (dropout) depend on the seed and the epoch alone.
 
-    given = options.optimizer
-    try:
-        optimizer = (
-            keras.optimizers.get(given)
-            if isinstance(given, str)
-            else type(given).from_config(given.get_config())
-        )
-    except ValueError as error:
-        raise ParameterError(
-            f"optimizer={given!r} is none that Keras has; its optimisers are adam, sgd, rmsprop, adamw, ..."
-        ) from error
-    if options.learning_rate is not None:
-        optimizer.learning_rate = options.learning_rate
-    if kind == "sigmoid":
-        loss: Any = keras.losses.BinaryCrossentropy()
-        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
-    else:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=kind == "logits")
-        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    model.compile(optimizer=optimizer, loss=loss, weighted_metrics=[], metrics=[accuracy])
+    Parameters
+    ----------
+    model : keras.Model
+    seed, epoch : int
+    """
+    weights = {id(variable) for variable in model.weights}
+    states = [v for v in model.non_trainable_variables if id(v) not in weights and v.name.endswith(_RANDOM)]
+    drawn = (uniforms(DROPOUT, seed, epoch, np.arange(len(states)), 2) * 2**31).astype(np.int64)
+    for state, numbers in zip(states, drawn, strict=True):
+        state.assign(numbers)
 
 
 def _watchers(options: TrainingOptions, validated: bool) -> list[Any]:
@@ -203,6 +180,10 @@ def _watchers(options: TrainingOptions, validated: bool) -> list[Any]:
     import keras
 
     monitor = options.monitor or ("val_loss" if validated else "loss")
+    if monitor.startswith("val_") and not validated:
+        raise ParameterError(
+            f"monitor={monitor!r}: there are no validation images; it can be loss or accuracy"
+        )
     watchers: list[Any] = []
     if options.early_stopping is not None:
         watchers.append(keras.callbacks.EarlyStopping(monitor, patience=options.early_stopping))
@@ -218,15 +199,20 @@ def _watchers(options: TrainingOptions, validated: bool) -> list[Any]:
     return watchers
 
 
-def _scaled(data: tuple[np.ndarray, np.ndarray] | None, pixels: str) -> tuple[np.ndarray, np.ndarray] | None:
-    if data is None or pixels == "raw":
-        return data
-    return scale_pixels(data[0].astype(np.float32), pixels), data[1]
+def _scaled(
+    data: tuple[np.ndarray, np.ndarray] | None, options: TrainingOptions, kind: str, width: int, pixels: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    if data is None:
+        return None
+    X, codes = data
+    X = X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels)
+    return X, losses.targets(options, kind, codes, width)
 
 
 def _keeper(
     keras: Any,
     model: Any,
+    options: TrainingOptions,
     watchers: list[Any],
     history: dict[str, list[float]],
     checkpoint: Checkpoint | None,
@@ -249,6 +235,8 @@ def _keeper(
                 set_counters(watcher, counters)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if options.own_order:
+                reseed(self.model, options.seed, epoch)
             self.started = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -265,16 +253,18 @@ def _keeper(
             if checkpoint:
                 checkpoint.save(model, epoch + 1, self.record, [counters_of(w) for w in watchers], best)
             elif best:
-                self.best_weights = [np.array(w) for w in model.get_weights()]
+                with averaged(model) if options.ema is not None else nullcontext():
+                    self.best_weights = [np.array(w) for w in model.get_weights()]
 
         def finish(self) -> None:
             """Leave the model with the weights that the stopping rule chose."""
-            if stopping is None:
-                return
-            last = checkpoint.state() if checkpoint else None
+            last = checkpoint.state() if checkpoint and stopping else None
             if checkpoint and last and last["best"]:
                 checkpoint.restore(model, last["best"])
             elif self.best_weights is not None:
                 model.set_weights(self.best_weights)
+                return
+            if options.ema is not None:
+                adopt_averages(model)
 
     return Keeper()

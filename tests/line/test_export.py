@@ -44,7 +44,11 @@ def test_a_bundle_says_what_it_is(job):
     for kind in ("cnn", "hybrid"):
         assert [found["batch"] for found in manifest["parity"][kind]] == [1, 7, 256]
         assert all(found["images"] == 1000 for found in manifest["parity"][kind])
-        assert manifest["scores"][kind]["accuracy"] > 0.3
+    metrics = line.evaluate(job, ["fc1"]).metrics
+    assert manifest["scores"]["split"] == metrics["split"]
+    for kind, found in (("cnn", metrics["cnn"]), ("hybrid", metrics["heads"][0])):
+        for name, value in manifest["scores"][kind].items():
+            assert value == pytest.approx(found["scores"][name]["value"])
 
 
 def test_graphs_head_and_cnn_are_one_model(job):
