@@ -1,0 +1,178 @@
+"""The images of a training, batch by batch: in order, balanced, augmented, mixed.
+
+A batch is a function of its number and the seed alone. So it does not matter which thread makes it, how many
+are made ahead, or whether the training was killed and continued in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cnnboost.cnn.inputs import scale_pixels
+from cnnboost.cnn.options import TrainingOptions
+from cnnboost.images.augment import ORDER, Augmentation, uniforms
+
+_AHEAD = 2
+"""Batches that are made while the network works on one."""
+
+
+class Feed:
+    """Batches of a training.
+
+    Parameters
+    ----------
+    X : ndarray, (n, height, width, channels)
+        uint8 or float32 in [0, 255]; may be memory-mapped. Where images are augmented, floats are rounded to
+        whole grey levels.
+    codes : ndarray of int, (n,)
+        Column of the right class, for balancing.
+    targets : ndarray, (n, ...)
+        What the loss takes.
+    options : TrainingOptions
+    weight : ndarray, (n,), optional
+        Of each image in the loss.
+    pixels : {"raw", "unit", "symmetric"}
+        The range that the model expects of pixels.
+
+    Attributes
+    ----------
+    steps : int
+        Batches in an epoch.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        codes: np.ndarray,
+        targets: np.ndarray,
+        options: TrainingOptions,
+        weight: np.ndarray | None = None,
+        pixels: str = "raw",
+    ) -> None:
+        self._X, self._targets, self._weight, self._pixels = X, targets, weight, pixels
+        self._seed, self._size, self._mixup = options.seed, options.batch_size, options.mixup
+        self._augment = Augmentation.of(options.augment) if options.augment is not None else None
+        self._classes = _by_class(codes) if options.balance else [np.arange(len(codes))]
+        self._length = len(self._classes) * max(map(len, self._classes))
+        self.steps = -(-self._length // self._size)
+        self._order = lru_cache(maxsize=2)(self._ordered)
+
+    def epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which images an epoch shows, in order, and which copy of it each one is.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        rows, copies : ndarray of int, (length,)
+            Without balancing each image once, as copy 0. With it, every class as often as the largest: each
+            image of a class equally often, and the rest drawn anew in each epoch.
+        """
+        return self._order(epoch)
+
+    def batch(self, number: int) -> tuple[np.ndarray, ...]:
+        """Return a batch.
+
+        Parameters
+        ----------
+        number : int
+            Counted from the first epoch on.
+
+        Returns
+        -------
+        tuple of ndarray
+            Images, targets, and weights if there are any.
+        """
+        epoch, place = divmod(number, self.steps)
+        rows, copies = (a[place * self._size : (place + 1) * self._size] for a in self._order(epoch))
+        x, y = self._X[rows], self._targets[rows]
+        w = None if self._weight is None else self._weight[rows]
+        if self._augment is not None:
+            x = x if x.dtype == np.uint8 else np.rint(x).astype(np.uint8)
+            # The copies of an image in an epoch are numbered as further images, so that they differ.
+            x = self._augment.apply(x, self._seed, epoch, rows + copies * len(self._X))
+        if self._mixup:
+            x, y, w = self._mixed(x, y, w, number)
+        if self._pixels != "raw":
+            x = scale_pixels(x.astype(np.float32), self._pixels)
+        return (x, y) if w is None else (x, y, w)
+
+    @contextmanager
+    def dataset(self, first: int = 0) -> Iterator[Any]:
+        """Give an endless Keras dataset whose batches are made beside the training.
+
+        Parameters
+        ----------
+        first : int
+            Number of the batch to start with.
+
+        Yields
+        ------
+        keras.utils.PyDataset
+            Without a length; `fit` needs `steps_per_epoch`.
+        """
+        import keras
+
+        feed, waiting = self, dict[int, Future[tuple[np.ndarray, ...]]]()
+
+        class Batches(keras.utils.PyDataset):
+            # Not Keras' own workers: batches that it looks at before the first step would be lost to them.
+            num_batches = None
+
+            def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+                for passed in [i for i in waiting if not index <= i <= index + _AHEAD]:
+                    waiting.pop(passed)
+                for i in range(index, index + _AHEAD + 1):
+                    if i not in waiting:
+                        waiting[i] = pool.submit(feed.batch, first + i)
+                return waiting[index].result()
+
+        pool = ThreadPoolExecutor(1, thread_name_prefix="augment")
+        try:
+            yield Batches()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ordered(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        largest = max(map(len, self._classes))
+        rows, copies = [], []
+        for of_class in self._classes:
+            whole, rest = divmod(largest, len(of_class))
+            drawn = of_class[np.argsort(self._draw(epoch, of_class, 1), kind="stable")[:rest]]
+            rows += [np.tile(of_class, whole), drawn]
+            copies += [np.repeat(np.arange(whole), len(of_class)), np.full(rest, whole)]
+        all_rows, all_copies = np.concatenate(rows), np.concatenate(copies)
+        order = np.argsort(self._draw(epoch, all_rows + all_copies * len(self._X), 0), kind="stable")
+        return all_rows[order], all_copies[order]
+
+    def _draw(self, epoch: int, index: np.ndarray, which: int) -> np.ndarray:
+        return uniforms(ORDER, self._seed, epoch, index, 2)[:, which]
+
+    def _mixed(self, x: np.ndarray, y: np.ndarray, w: np.ndarray | None, number: int) -> Any:
+        """Blend each image and its target with its neighbour in the batch; the order is random already."""
+        share = np.random.default_rng((self._seed, number)).beta(self._mixup, self._mixup, len(x))
+        share = np.maximum(share, 1 - share).astype(np.float32)
+
+        def blend(values: np.ndarray) -> np.ndarray:
+            kept = share.reshape(-1, *[1] * (values.ndim - 1))
+            mixed: np.ndarray = kept * values + (1 - kept) * np.roll(values, 1, axis=0)
+            return mixed
+
+        if w is None:
+            return blend(x), blend(y), None
+        # Each part of the target counts as much as its own image would.
+        both = blend(w)
+        return blend(x), blend(w[:, None] * y) / np.maximum(both, 1e-30)[:, None], both
+
+
+def _by_class(codes: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(codes == code) for code in np.unique(codes)]

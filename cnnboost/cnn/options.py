@@ -1,0 +1,201 @@
+"""How a CNN is trained: every choice in one place, checked before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from cnnboost.errors import ParameterError
+from cnnboost.images.augment import Augmentation
+
+SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+LOSSES = ("crossentropy", "focal")
+
+#: Whole numbers and their lowest value; None is allowed where the default is None.
+_WHOLE = {"epochs": 0, "batch_size": 1, "early_stopping": 0, "reduce_lr": 0, "step_epochs": 1}
+#: Other numbers: lowest and highest value, and whether the lowest belongs to them; the highest never does.
+_NUMBERS: dict[str, tuple[float, float, bool]] = {
+    "learning_rate": (0, math.inf, False),
+    "momentum": (0, 1, True),
+    "weight_decay": (0, math.inf, True),
+    "decay": (0, math.inf, True),
+    "step_factor": (0, 1, False),
+    "warmup": (0, 1, True),
+    "reduce_lr_factor": (0, 1, False),
+    "min_learning_rate": (0, math.inf, True),
+    "focal_gamma": (0, math.inf, True),
+    "label_smoothing": (0, 1, True),
+    "mixup": (0, math.inf, True),
+    "ema": (0, 1, False),
+}
+_OPTIONAL = frozenset(
+    {
+        "early_stopping",
+        "reduce_lr",
+        "step_epochs",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "warmup",
+        "ema",
+    }
+)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a CNN is trained; `CNNClassifier` says what each of them does.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    optimizer : str or keras.optimizers.Optimizer
+        Keras' name of the optimiser, or one that was built (a copy of it is used).
+    learning_rate, momentum, weight_decay : float or None
+        None keeps the optimiser's own.
+    nesterov : bool
+    decay : float
+    schedule : {"constant", "step", "cosine", "one-cycle"}
+    step_epochs : int or None
+    step_factor : float
+    warmup : float or None
+    early_stopping, reduce_lr : int or None
+    reduce_lr_factor, min_learning_rate : float
+    monitor : str or None
+    loss : {"crossentropy", "focal"}
+    focal_gamma, label_smoothing : float
+    augment : Augmentation, mapping or None
+    balance : bool
+    mixup : float
+    ema : float or None
+    seed : int
+        Of the order of images, of augmentation and of dropout.
+
+    Raises
+    ------
+    ParameterError
+        If a value is impossible, or two of them contradict each other.
+    """
+
+    epochs: int = 50
+    batch_size: int = 64
+    optimizer: Any = "adam"
+    learning_rate: float | None = 1e-3
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float | None = None
+    decay: float = 0.0
+    schedule: str = "constant"
+    step_epochs: int | None = None
+    step_factor: float = 0.1
+    warmup: float | None = None
+    early_stopping: int | None = None
+    reduce_lr: int | None = None
+    reduce_lr_factor: float = 0.5
+    min_learning_rate: float = 1e-7
+    monitor: str | None = None
+    loss: str = "crossentropy"
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
+    augment: Augmentation | Mapping[str, Any] | None = None
+    balance: bool = False
+    mixup: float = 0.0
+    ema: float | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> TrainingOptions:
+        """Pick the options out of an estimator's parameters.
+
+        Parameters
+        ----------
+        parameters : mapping
+            What `CNNClassifier.get_params` returns.
+
+        Returns
+        -------
+        TrainingOptions
+        """
+        names = [field.name for field in fields(cls) if field.name != "seed"]
+        return cls(**{name: parameters[name] for name in names}, seed=parameters["random_state"])
+
+    def __post_init__(self) -> None:
+        for name, low in _WHOLE.items():
+            value = getattr(self, name)
+            if not (value is None and name in _OPTIONAL):
+                _check_whole(name, value, low)
+        for name, limits in _NUMBERS.items():
+            value = getattr(self, name)
+            if not (value is None and name in _OPTIONAL):
+                _check_number(name, value, *limits)
+        for name in ("nesterov", "balance"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(f"{name}={getattr(self, name)!r} must be true or false")
+        _check_name("schedule", self.schedule, SCHEDULES)
+        _check_name("loss", self.loss, LOSSES)
+        self._check_rates()
+        self._check_monitor()
+        if self.augment is not None:
+            object.__setattr__(self, "augment", Augmentation.of(self.augment))
+
+    @property
+    def own_order(self) -> bool:
+        """Whether the order of images comes from `Feed`; then a continued run ends as an undisturbed one."""
+        return bool(
+            self.augment
+            or self.balance
+            or self.mixup
+            or self.ema
+            or self.schedule != "constant"
+            or self.decay
+        )
+
+    @property
+    def planned(self) -> bool:
+        """Whether the number of epochs decides what happens in each of them."""
+        return self.schedule in ("cosine", "one-cycle")
+
+    def _check_rates(self) -> None:
+        if self.schedule == "step" and self.step_epochs is None:
+            raise ParameterError("schedule='step' needs step_epochs, the number of epochs between two steps")
+        if self.schedule != "step" and self.step_epochs is not None:
+            raise ParameterError(f"step_epochs={self.step_epochs} belongs to schedule='step'")
+        if not self.planned and self.warmup is not None:
+            raise ParameterError(f"warmup={self.warmup} belongs to schedule='cosine' or 'one-cycle'")
+        if self.decay and self.schedule != "constant":
+            raise ParameterError(
+                f"decay={self.decay} and schedule={self.schedule!r} both lower the learning rate; choose one"
+            )
+        if self.reduce_lr is not None and (self.decay or self.schedule != "constant"):
+            other = f"decay={self.decay}" if self.decay else f"schedule={self.schedule!r}"
+            raise ParameterError(
+                f"reduce_lr={self.reduce_lr} and {other} both set the learning rate; choose one"
+            )
+
+    def _check_monitor(self) -> None:
+        if self.monitor is not None:
+            _check_name("monitor", self.monitor, ("loss", "accuracy", "val_loss", "val_accuracy"))
+
+
+def _check_whole(name: str, value: Any, low: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise ParameterError(f"{name}={value!r} must be a whole number of at least {low}")
+
+
+def _check_number(name: str, value: Any, low: float, high: float, low_too: bool) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if number and (low < value < high or (low_too and value == low)):
+        return
+    if high == math.inf:
+        raise ParameterError(
+            f"{name}={value!r} must be {'at least' if low_too else 'above'} {low:g}, and finite"
+        )
+    raise ParameterError(f"{name}={value!r} must be a number in {'[' if low_too else '('}{low:g}, {high:g})")
+
+
+def _check_name(parameter: str, value: Any, there: tuple[str, ...]) -> None:
+    if value not in there:
+        raise ParameterError(f"{parameter}={value!r} is unknown; there are: {', '.join(there)}")

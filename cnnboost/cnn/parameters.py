@@ -1,0 +1,112 @@
+"""The parameters of `CNNClassifier`, which describes each of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from cnnboost.cnn.checkpoint import Checkpoint, run_digest
+from cnnboost.cnn.options import TrainingOptions
+from cnnboost.errors import ParameterError
+
+
+class CNNParameters(BaseEstimator):
+    """Takes the parameters of `CNNClassifier` as they are, and checks them when they are used."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Callable[..., Any] = "digits",
+        *,
+        model_options: Mapping[str, Any] | None = None,
+        epochs: int = 50,
+        batch_size: int = 64,
+        optimizer: Any = "adam",
+        learning_rate: float | None = 1e-3,
+        momentum: float | None = None,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+        decay: float = 0.0,
+        schedule: str = "constant",
+        step_epochs: int | None = None,
+        step_factor: float = 0.1,
+        warmup: float | None = None,
+        early_stopping: int | None = None,
+        reduce_lr: int | None = None,
+        reduce_lr_factor: float = 0.5,
+        min_learning_rate: float = 1e-7,
+        monitor: str | None = None,
+        loss: str = "crossentropy",
+        focal_gamma: float = 2.0,
+        label_smoothing: float = 0.0,
+        augment: Mapping[str, Any] | None = None,
+        balance: bool = False,
+        mixup: float = 0.0,
+        ema: float | None = None,
+        class_weight: Any = None,
+        validation_fraction: float = 0.0,
+        classes: Sequence[Any] | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        pixels: str | None = None,
+        callbacks: Sequence[Any] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.model = model
+        self.model_options = model_options
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.decay = decay
+        self.schedule = schedule
+        self.step_epochs = step_epochs
+        self.step_factor = step_factor
+        self.warmup = warmup
+        self.early_stopping = early_stopping
+        self.reduce_lr = reduce_lr
+        self.reduce_lr_factor = reduce_lr_factor
+        self.min_learning_rate = min_learning_rate
+        self.monitor = monitor
+        self.loss = loss
+        self.focal_gamma = focal_gamma
+        self.label_smoothing = label_smoothing
+        self.augment = augment
+        self.balance = balance
+        self.mixup = mixup
+        self.ema = ema
+        self.class_weight = class_weight
+        self.validation_fraction = validation_fraction
+        self.classes = classes
+        self.image_shape = image_shape
+        self.pixels = pixels
+        self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+
+    def _options(self) -> TrainingOptions:
+        if not 0 <= self.validation_fraction < 1:
+            raise ParameterError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
+        if self.balance and isinstance(self.class_weight, str):
+            raise ParameterError(
+                f"balance=True and class_weight={self.class_weight!r} both even the classes out; choose one"
+            )
+        return TrainingOptions.of(self.get_params(deep=False))
+
+    def _checkpoint(
+        self, options: TrainingOptions, model: Any, X: np.ndarray, codes: np.ndarray
+    ) -> Checkpoint | None:
+        """Return the checkpoint of exactly this run: its data, its network, its parameters."""
+        if self.checkpoint is None:
+            return None
+        # More epochs of the same run continue it, unless they change its epochs so far; the network itself
+        # says what `model` was.
+        apart = {"callbacks", "checkpoint", "model", *(() if options.planned else ("epochs",))}
+        parameters = {name: value for name, value in self.get_params().items() if name not in apart}
+        return Checkpoint(self.checkpoint, run_digest(model, X, codes, parameters))

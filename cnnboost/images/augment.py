@@ -1,0 +1,305 @@
+"""Views: the one place where an image is flipped, turned, moved or changed in tone.
+
+The random numbers of a view are a hash of (seed, epoch, number of the image), not the next ones of a running
+generator. So a view is the same in whatever batch or order its image comes, in whichever thread it is made,
+and after a training was killed and continued.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from cnnboost.errors import ParameterError
+from cnnboost.images.warp import blocks, warp
+
+#: What a draw of random numbers is for: draws of different kinds are independent under one seed.
+TRAINING, VIEWS, ORDER, DROPOUT = range(4)
+
+_WORD = (1 << 64) - 1
+_STEP = 0x9E3779B97F4A7C15
+_SMALLEST_ERASED = 0.02
+
+#: Field: the highest value that makes sense, and the unit.
+_LIMITS = {
+    "flip": (1.0, "a probability in [0, 1]"),
+    "rotation": (180.0, "degrees in [0, 180]"),
+    "shift": (1.0, "a share of height and width in [0, 1]"),
+    "zoom": (0.9, "a share of the size in [0, 0.9]"),
+    "shear": (80.0, "degrees in [0, 80]"),
+    "brightness": (1.0, "a share of the range of pixels in [0, 1]"),
+    "contrast": (1.0, "a share of the contrast in [0, 1]"),
+    "erasing": (1.0, "a probability in [0, 1]"),
+    "erasing_area": (1.0, f"a share of the image in [{_SMALLEST_ERASED}, 1]"),
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of images that leave their label as it is.
+
+    Each field but the probabilities is the largest change: the change of an image is drawn evenly between its
+    negative and itself. What is not named does not happen. Flip, rotation, shift, zoom and shear are one
+    affine map per image and one bilinear resampling, around the centre of the image; pixels from outside are
+    those of the nearest edge.
+
+    Attributes
+    ----------
+    flip : float
+        Probability of a mirror image, left for right.
+    rotation : float
+        Degrees.
+    shift : float
+        Share of the height and, apart from that, of the width.
+    zoom : float
+        Share of the size: 0.1 draws scales between 0.9 and 1.1.
+    shear : float
+        Degrees by which vertical lines lean.
+    brightness : float
+        Share of the range of pixels: 0.1 adds up to 25.5 grey levels.
+    contrast : float
+        Share of the distance from the image's mean: 0.2 multiplies it by 0.8 to 1.2.
+    erasing : float
+        Probability that a rectangle is painted over with the image's mean.
+    erasing_area : float
+        Largest share of the image in that rectangle; the smallest is 0.02.
+
+    Raises
+    ------
+    ParameterError
+        If a value is impossible.
+
+    References
+    ----------
+    Random erasing: Zhong et al., 2020, "Random Erasing Data Augmentation", AAAI.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost.images.augment import Augmentation
+    >>> X = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), dtype=np.uint8)
+    >>> augment = Augmentation(flip=0.5, rotation=10, shift=0.1)
+    >>> batch = augment.apply(X, seed=0, epoch=3, index=[10, 11, 12, 13])
+    >>> alone = augment.apply(X[2:3], seed=0, epoch=3, index=[12])
+    >>> np.array_equal(batch[2], alone[0])
+    True
+    """
+
+    flip: float = 0.0
+    rotation: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    erasing: float = 0.0
+    erasing_area: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, (high, unit) in _LIMITS.items():
+            value = getattr(self, name)
+            low = _SMALLEST_ERASED if name == "erasing_area" else 0.0
+            if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) <= high:
+                raise ParameterError(f"augment: {name}={value!r} must be {unit}")
+
+    @classmethod
+    def of(cls, given: Augmentation | Mapping[str, Any]) -> Augmentation:
+        """Read a mapping of fields, as a recipe or a parameter holds it.
+
+        Parameters
+        ----------
+        given : Augmentation or mapping
+
+        Returns
+        -------
+        Augmentation
+
+        Raises
+        ------
+        ParameterError
+            If it is no mapping, or names what there is not.
+        """
+        if isinstance(given, Augmentation):
+            return given
+        if not isinstance(given, Mapping):
+            raise ParameterError(f"augment={given!r} is no mapping, such as {{'flip': 0.5, 'rotation': 10}}")
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                hint = f"; did you mean {near[0]!r}" if near else ""
+                raise ParameterError(f"augment has no {name!r}{hint}. There are: {', '.join(known)}")
+        return cls(**given)
+
+    def apply(self, X: np.ndarray, seed: int, epoch: int = 0, index: Any = None) -> np.ndarray:
+        """Change each image in its own way.
+
+        Parameters
+        ----------
+        X : ndarray of uint8, (n, height, width, channels)
+            Not changed.
+        seed, epoch : int
+            With the number of an image, these decide its change.
+        index : array-like of int, (n,), optional
+            Numbers of the images; default 0, 1, 2, ...
+
+        Returns
+        -------
+        ndarray of uint8, (n, height, width, channels)
+
+        Raises
+        ------
+        ParameterError
+            If `X` is no batch of uint8 images, or `index` has another length.
+        """
+        return self._apply(X, TRAINING, seed, epoch, index)
+
+    def view(self, X: np.ndarray, k: int, seed: int = 0, index: Any = None) -> np.ndarray:
+        """Return view `k` of each image; view 0 is the image itself.
+
+        Parameters
+        ----------
+        X : ndarray of uint8, (n, height, width, channels)
+        k : int
+        seed : int
+        index : array-like of int, (n,), optional
+            Numbers of the images; default 0, 1, 2, ...
+
+        Returns
+        -------
+        ndarray of uint8, (n, height, width, channels)
+            Other changes than those of any epoch under the same seed.
+        """
+        return _checked(X) if k == 0 else self._apply(X, VIEWS, seed, k, index)
+
+    def views(self, X: np.ndarray, count: int, seed: int = 0, index: Any = None) -> np.ndarray:
+        """Return the first `count` views of each image.
+
+        Parameters
+        ----------
+        X : ndarray of uint8, (n, height, width, channels)
+        count : int
+            At least 1; the first is the image itself.
+        seed : int
+        index : array-like of int, (n,), optional
+            Numbers of the images; default 0, 1, 2, ...
+
+        Returns
+        -------
+        ndarray of uint8, (count, n, height, width, channels)
+            More views do not change the first ones.
+
+        Raises
+        ------
+        ParameterError
+            If `count` is below 1.
+        """
+        if count < 1:
+            raise ParameterError(f"views={count!r} must be at least 1: view 0 is the image itself")
+        return np.stack([self.view(X, k, seed, index) for k in range(count)])
+
+    def _apply(self, X: np.ndarray, kind: int, seed: int, epoch: int, index: Any) -> np.ndarray:
+        X = _checked(X)
+        numbers = np.arange(len(X)) if index is None else np.asarray(index)
+        if numbers.shape != (len(X),):
+            raise ParameterError(f"index has shape {numbers.shape}, there are {len(X)} images")
+        u = uniforms(kind, seed, epoch, numbers, 13)
+        bent = bool(self.rotation or self.shift or self.zoom or self.shear)
+        maps = self._maps(u, X.shape[1], X.shape[2]) if bent else None
+        out = np.empty_like(X)
+        for rows in blocks(X.shape):
+            if maps is not None:
+                out[rows] = warp(X[rows], maps[rows])
+            else:
+                mirrored = (u[rows, 0] < self.flip)[:, None, None, None]
+                out[rows] = np.where(mirrored, X[rows, :, ::-1], X[rows]) if self.flip else X[rows]
+            if self.erasing:
+                self._erase(out[rows], u[rows])
+            if self.brightness or self.contrast:
+                out[rows] = self._tone(out[rows], u[rows])
+        return out
+
+    def _maps(self, u: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Affine maps from places in the result to places in the image, (n, 2, 3), rows x and y."""
+        turn = np.deg2rad(self.rotation) * (2 * u[:, 1] - 1)
+        scale = 1 / (1 + self.zoom * (2 * u[:, 4] - 1))
+        lean = np.tan(np.deg2rad(self.shear) * (2 * u[:, 5] - 1))
+        mirror = np.where(u[:, 0] < self.flip, -1.0, 1.0)
+        cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+        maps = np.empty((len(u), 2, 3))
+        maps[:, 0, 0], maps[:, 0, 1] = mirror * cos, mirror * (lean * cos - sin)
+        maps[:, 1, 0], maps[:, 1, 1] = sin, lean * sin + cos
+        maps[:, 0, 2] = self.shift * width * (2 * u[:, 3] - 1)
+        maps[:, 1, 2] = self.shift * height * (2 * u[:, 2] - 1)
+        return maps
+
+    def _erase(self, X: np.ndarray, u: np.ndarray) -> None:
+        height, width = X.shape[1:3]
+        for i in np.flatnonzero(u[:, 8] < self.erasing):
+            area = _SMALLEST_ERASED + (self.erasing_area - _SMALLEST_ERASED) * u[i, 9]
+            root = math.sqrt(math.exp((2 * u[i, 10] - 1) * math.log(1 / 0.3)))
+            side = math.sqrt(area * height * width)
+            h = min(height, max(1, round(side * root)))
+            w = min(width, max(1, round(side / root)))
+            top, left = int(u[i, 11] * (height - h + 1)), int(u[i, 12] * (width - w + 1))
+            X[i, top : top + h, left : left + w] = np.rint(X[i].mean(axis=(0, 1)))
+
+    def _tone(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:
+        gain = (1 + self.contrast * (2 * u[:, 7] - 1)).astype(np.float32)[:, None, None, None]
+        plus = (255 * self.brightness * (2 * u[:, 6] - 1)).astype(np.float32)[:, None, None, None]
+        mean = X.mean(axis=(1, 2, 3), dtype=np.float32, keepdims=True)
+        changed = X * gain
+        changed += (1 - gain) * mean + plus + np.float32(0.5)
+        return np.clip(changed, 0, 255, out=changed).astype(np.uint8)
+
+
+def uniforms(kind: int, seed: int, epoch: int, index: np.ndarray, count: int) -> np.ndarray:
+    """Random numbers that belong to images, whatever is drawn before or beside them.
+
+    Each image's numbers are a SplitMix64 sequence whose start is a hash of what it is drawn for.
+
+    Parameters
+    ----------
+    kind : int
+        TRAINING, VIEWS, ORDER or DROPOUT.
+    seed, epoch : int
+    index : ndarray of int, (n,)
+        Numbers of the images.
+    count : int
+        Random numbers for each.
+
+    Returns
+    -------
+    ndarray of float64, (n, count)
+        In [0, 1).
+
+    References
+    ----------
+    Steele, Lea and Flood, 2014, "Fast Splittable Pseudorandom Number Generators", OOPSLA.
+    """
+    start = 0
+    for part in (kind, int(seed), int(epoch)):
+        start = int(_mixed(np.array([(start + part + _STEP) & _WORD], np.uint64))[0])
+    keys = _mixed(_mixed(index.astype(np.uint64) * np.uint64(_STEP) + np.uint64(start)))
+    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_STEP)
+    return (_mixed(keys[:, None] + steps) >> np.uint64(11)) * 2.0**-53
+
+
+def _mixed(z: np.ndarray) -> np.ndarray:
+    """SplitMix64's output function; integers of 64 bits wrap around, as they should."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _checked(X: np.ndarray) -> np.ndarray:
+    if not isinstance(X, np.ndarray) or X.dtype != np.uint8 or X.ndim != 4 or 0 in X.shape[1:]:
+        found = f"{X.dtype} {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+        raise ParameterError(f"views are made of uint8 images (n, height, width, channels), got {found}")
+    return X

@@ -1,0 +1,67 @@
+import pytest
+
+from cnnboost import CNNClassifier
+from cnnboost.cnn.options import TrainingOptions
+from cnnboost.errors import ParameterError
+from cnnboost.images.augment import Augmentation
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"epochs": 1.5}, r"epochs=1\.5 must be a whole number of at least 0"),
+        ({"epochs": None}, "epochs=None"),
+        ({"batch_size": True}, "batch_size=True"),
+        ({"early_stopping": -1}, "early_stopping=-1"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf must be above 0, and finite"),
+        ({"learning_rate": "fast"}, "learning_rate='fast'"),
+        ({"momentum": 1.0}, r"momentum=1\.0 must be a number in \[0, 1\)"),
+        ({"weight_decay": -1e-4}, "weight_decay=-0.0001 must be at least 0"),
+        ({"decay": float("nan")}, "decay=nan"),
+        ({"reduce_lr_factor": 1.0}, r"reduce_lr_factor=1\.0 must be a number in \(0, 1\)"),
+        ({"min_learning_rate": -1}, "min_learning_rate=-1"),
+        ({"label_smoothing": 1.0}, r"label_smoothing=1\.0"),
+        ({"focal_gamma": -2}, "focal_gamma=-2"),
+        ({"ema": 1.0}, r"ema=1\.0 must be a number in \(0, 1\)"),
+        ({"mixup": -0.1}, r"mixup=-0\.1"),
+        ({"balance": "yes"}, "balance='yes' must be true or false"),
+        ({"nesterov": 1}, "nesterov=1 must be true or false"),
+        (
+            {"schedule": "linear"},
+            "schedule='linear' is unknown; there are: constant, step, cosine, one-cycle",
+        ),
+        ({"loss": "hinge"}, "loss='hinge' is unknown; there are: crossentropy, focal"),
+        ({"monitor": "val_acc"}, "monitor='val_acc' is unknown; there are: loss, accuracy, val_loss"),
+        ({"schedule": "step"}, "needs step_epochs"),
+        ({"step_epochs": 3}, "step_epochs=3 belongs to schedule='step'"),
+        ({"warmup": 0.1}, r"warmup=0\.1 belongs to"),
+        ({"warmup": 1.0, "schedule": "cosine"}, r"warmup=1\.0 must be a number in \[0, 1\)"),
+        ({"decay": 0.1, "schedule": "cosine"}, r"decay=0\.1 and schedule='cosine'"),
+        ({"reduce_lr": 3, "schedule": "cosine"}, "reduce_lr=3 and schedule='cosine'"),
+        ({"reduce_lr": 3, "decay": 0.1}, r"reduce_lr=3 and decay=0\.1"),
+        ({"augment": {"spin": 3}}, "augment has no 'spin'"),
+        ({"augment": {"flip": 3}}, "augment: flip=3"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(given, words):
+    with pytest.raises(ParameterError, match=words):
+        TrainingOptions(**given)
+
+
+def test_the_estimator_has_every_option_with_the_same_default():
+    assert TrainingOptions.of(CNNClassifier().get_params()) == TrainingOptions()
+    changed = CNNClassifier(
+        augment={"flip": 0.5}, schedule="step", step_epochs=4, ema=0.99, random_state=7, loss="focal"
+    )
+    options = TrainingOptions.of(changed.get_params())
+    assert options.augment == Augmentation(flip=0.5)
+    assert (options.schedule, options.step_epochs, options.ema, options.seed) == ("step", 4, 0.99, 7)
+    assert options.loss == "focal"
+    assert changed.augment == {"flip": 0.5}
+
+
+def test_what_balances_twice_is_refused(toy_images):
+    with pytest.raises(ParameterError, match="balance=True and class_weight='balanced'"):
+        CNNClassifier(balance=True, class_weight="balanced").fit(*toy_images)
+    with pytest.raises(ParameterError, match="monitor='val_loss': there are no validation images"):
+        CNNClassifier(monitor="val_loss", early_stopping=3).fit(*toy_images)

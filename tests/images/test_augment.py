@@ -1,0 +1,256 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnboost.errors import ParameterError
+from cnnboost.images.augment import ORDER, TRAINING, VIEWS, Augmentation, uniforms
+from cnnboost.images.warp import warp
+
+EVERYTHING = {
+    "flip": 0.5,
+    "rotation": 20.0,
+    "shift": 0.2,
+    "zoom": 0.2,
+    "shear": 10.0,
+    "brightness": 0.2,
+    "contrast": 0.3,
+    "erasing": 0.5,
+}
+
+
+def images(n=20, height=12, width=16, channels=1, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, channels), dtype=np.uint8)
+
+
+def expected_warp(X, maps):
+    """Bilinear, one pixel after the other, in floats."""
+    n, height, width, _ = X.shape
+    out = np.empty(X.shape)
+    for i, y, x in np.ndindex(n, height, width):
+        at = np.array([x - (width - 1) / 2, y - (height - 1) / 2, 1.0])
+        u = min(max(maps[i, 0] @ at + (width - 1) / 2, 0), width - 1)
+        v = min(max(maps[i, 1] @ at + (height - 1) / 2, 0), height - 1)
+        left, top = min(int(u), width - 2), min(int(v), height - 2)
+        p = X[i, top : top + 2, left : left + 2].astype(float)
+        upper = p[0, 0] + (u - left) * (p[0, 1] - p[0, 0])
+        lower = p[1, 0] + (u - left) * (p[1, 1] - p[1, 0])
+        out[i, y, x] = upper + (v - top) * (lower - upper)
+    return out
+
+
+@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 9), st.sampled_from([1, 3]))
+@settings(max_examples=30, deadline=None)
+def test_the_resampling_is_bilinear_with_the_nearest_edge(seed, height, width, channels):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 256, (3, height, width, channels), dtype=np.uint8)
+    maps = rng.normal(size=(3, 2, 3)) * [1, 1, 3]
+    # Places are rounded down to 1/256 pixel: two grey levels at the steepest edge, and one of rounding.
+    assert np.abs(warp(X, maps).astype(float) - expected_warp(X, maps)).max() < 3.1
+
+
+def test_whole_pixels_are_kept_exactly():
+    X = images(3, 7, 9, 3)
+    one = np.tile(np.array([[1.0, 0, 0], [0, 1, 0]]), (3, 1, 1))
+    np.testing.assert_array_equal(warp(X, one), X)
+    np.testing.assert_array_equal(warp(X, one * [[-1], [1]]), X[:, :, ::-1])
+    np.testing.assert_array_equal(warp(X, -one), X[:, ::-1, ::-1])
+    moved = warp(X, np.add(one, [[0, 0, 2], [0, 0, 0]]))
+    np.testing.assert_array_equal(moved[:, :, :-2], X[:, :, 2:])
+    np.testing.assert_array_equal(moved[:, :, -2:], np.repeat(X[:, :, -1:], 2, axis=2))
+    square = images(2, 8, 8)
+    turned = warp(square, np.tile(np.array([[0.0, -1, 0], [1, 0, 0]]), (2, 1, 1)))
+    np.testing.assert_array_equal(turned, np.rot90(square, 1, axes=(1, 2)))
+
+
+def test_large_images_go_the_same_way_as_small_ones():
+    X = np.tile(np.arange(0, 256, dtype=np.uint8)[None, None, :, None], (1, 300, 1, 1))
+    half = np.array([[[1.0, 0, 10.5], [0, 1, 0]]])
+    np.testing.assert_array_equal(warp(X, half)[0, 150, 100:105, 0], [111, 112, 113, 114, 115])
+
+
+@given(
+    st.fixed_dictionaries({}, optional={k: st.sampled_from([v, v / 3]) for k, v in EVERYTHING.items()}),
+    st.integers(0, 2**40),
+    st.integers(0, 1000),
+    st.permutations(list(range(11))),
+    st.integers(1, 5),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_view_is_the_same_in_any_batch_and_order(kind, seed, epoch, order, size):
+    augment, X = Augmentation(**kind), images(11)
+    numbers = np.arange(11) * 7 + 3
+    whole = augment.apply(X, seed, epoch, numbers)
+    for start in range(0, 11, size):
+        rows = np.array(order[start : start + size])
+        np.testing.assert_array_equal(augment.apply(X[rows], seed, epoch, numbers[rows]), whole[rows])
+
+
+def test_the_input_stays_and_the_output_is_as_the_input():
+    X = images(5, channels=3)
+    X.setflags(write=False)
+    before = X.copy()
+    for kind in ({}, {"flip": 1.0}, EVERYTHING):
+        out = Augmentation(**kind).apply(X, 0)
+        assert (out.shape, out.dtype) == (X.shape, np.uint8)
+        assert out.flags.writeable
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(Augmentation().apply(X, 0), X)
+    assert Augmentation(**EVERYTHING).apply(X[:0], 0).shape == (0, 12, 16, 3)
+
+
+def test_seed_epoch_and_number_each_make_another_view():
+    augment, X = Augmentation(**EVERYTHING), np.repeat(images(1), 6, axis=0)
+    views = [augment.apply(X, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    flat = np.concatenate(views).reshape(24, -1)
+    assert len(np.unique(flat, axis=0)) == 24
+
+
+def test_threads_make_the_same():
+    augment, X = Augmentation(**EVERYTHING), images(64)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(
+            pool.map(lambda i: augment.apply(X[i : i + 8], 3, 5, np.arange(i, i + 8)), range(0, 64, 8))
+        )
+    np.testing.assert_array_equal(np.concatenate(parts), augment.apply(X, 3, 5))
+
+
+def test_flips_come_as_often_as_asked():
+    X = images(2000, 4, 5)
+    out = Augmentation(flip=0.3).apply(X, 0)
+    flipped = (out == X[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (flipped | (out == X).all(axis=(1, 2, 3))).all()
+    assert 0.26 < flipped.mean() < 0.34
+    np.testing.assert_array_equal(Augmentation(flip=1.0).apply(X, 0), X[:, :, ::-1])
+    # With a map that moves nothing that can be seen, the same images are flipped.
+    barely = Augmentation(flip=0.3, rotation=1e-9).apply(X, 0)
+    np.testing.assert_array_equal(barely, out)
+
+
+def test_a_shift_moves_up_to_its_share():
+    X = np.zeros((400, 21, 41, 1), np.uint8)
+    X[:, 10, 20] = 255
+    out = Augmentation(shift=0.25).apply(X, 0)[..., 0].astype(float)
+    y = (out * np.arange(21)[:, None]).sum(axis=(1, 2)) / out.sum(axis=(1, 2)) - 10
+    x = (out * np.arange(41)).sum(axis=(1, 2)) / out.sum(axis=(1, 2)) - 20
+    for found, most in ((y, 21 / 4), (x, 41 / 4)):
+        assert most * 0.95 < np.abs(found).max() < most + 0.1
+        assert abs(found.mean()) < most * 0.1
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [({"zoom": 0.2}, 0.8, 1.2), ({"rotation": 30.0}, 1, 1), ({"shear": 30.0}, 1, 1)]
+)
+def test_zoom_changes_the_area_and_turning_does_not(kind, low, high):
+    X = np.zeros((300, 61, 61, 1), np.uint8)
+    X[:, 20:41, 20:41] = 200
+    area = Augmentation(**kind).apply(X, 0).sum(axis=(1, 2, 3), dtype=float) / (200 * 21 * 21)
+    assert low**2 * 0.97 < area.min() < low**2 * 1.05
+    assert high**2 * 0.95 < area.max() < high**2 * 1.03
+
+
+def test_rotation_and_shear_lean_a_line_by_their_degrees():
+    X = np.zeros((300, 61, 61, 1), np.uint8)
+    X[:, :, 29:32] = 255
+    for kind in ("rotation", "shear"):
+        out = Augmentation(**{kind: 20.0}).apply(X, 0)[:, 10:51, :, 0].astype(float)
+        place = (out * np.arange(61)).sum(axis=2) / out.sum(axis=2)
+        lean = np.degrees(np.arctan(np.polyfit(np.arange(41), place.T, 1)[0]))
+        assert 19 < np.abs(lean).max() < 20.5
+        assert abs(lean.mean()) < 2
+
+
+def test_brightness_adds_and_contrast_spreads():
+    X = images(400) // 4 + 96
+    means = X.mean(axis=(1, 2, 3))
+    bright = Augmentation(brightness=0.1).apply(X, 0)
+    shift = bright.mean(axis=(1, 2, 3)) - means
+    assert 24 < np.abs(shift).max() < 26
+    np.testing.assert_allclose(bright.std(axis=(1, 2, 3)), X.std(axis=(1, 2, 3)), atol=0.05)
+    spread = Augmentation(contrast=0.5).apply(X, 0)
+    np.testing.assert_allclose(spread.mean(axis=(1, 2, 3)), means, atol=0.6)
+    ratio = spread.std(axis=(1, 2, 3)) / X.std(axis=(1, 2, 3))
+    assert 0.48 < ratio.min() < 0.53
+    assert 1.47 < ratio.max() < 1.53
+    assert Augmentation(brightness=1.0).apply(X, 0).max() == 255
+
+
+def test_erasing_paints_rectangles_of_the_asked_area():
+    X = images(500, 40, 40)
+    out = Augmentation(erasing=0.4, erasing_area=0.25).apply(X, 0)
+    changed = (out != X)[..., 0]
+    erased = changed.any(axis=(1, 2))
+    assert 0.33 < erased.mean() < 0.47
+    for i in np.flatnonzero(erased):
+        rows, columns = np.flatnonzero(changed[i].any(axis=1)), np.flatnonzero(changed[i].any(axis=0))
+        part = out[i, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (part == round(float(X[i].mean()))).all()
+        assert 0.015 < part.size / 1600 < 0.27
+
+
+def test_views_begin_with_the_image_and_more_do_not_change_the_first():
+    augment, X = Augmentation(**EVERYTHING), images(9)
+    views = augment.views(X, 4, seed=2)
+    assert views.shape == (4, *X.shape)
+    np.testing.assert_array_equal(views[0], X)
+    np.testing.assert_array_equal(augment.views(X, 2, seed=2), views[:2])
+    np.testing.assert_array_equal(augment.view(X[3:5], 3, 2, [3, 4]), views[3, 3:5])
+    assert all((a != b).any() for i, a in enumerate(views) for b in views[:i])
+    assert (views[1] != augment.apply(X, 2, 1)).any(), "a head must not be fitted on what the CNN has seen"
+    with pytest.raises(ParameterError, match="views=0"):
+        augment.views(X, 0)
+
+
+def test_the_random_numbers_are_even_and_independent():
+    u = uniforms(TRAINING, 0, 0, np.arange(20000), 4)
+    assert u.min() >= 0
+    assert u.max() < 1
+    np.testing.assert_allclose(np.histogram(u, 10, (0, 1))[0] / u.size, 0.1, atol=0.004)
+    following = np.column_stack([u[:-1], u[1:], uniforms(TRAINING, 0, 1, np.arange(19999), 4)])
+    correlation = np.corrcoef(following.T) - np.eye(12)
+    assert np.abs(correlation).max() < 0.03
+    kinds = [uniforms(kind, 5, 5, np.arange(100), 2) for kind in (TRAINING, VIEWS, ORDER)]
+    assert not (kinds[0] == kinds[1]).any()
+    assert not (kinds[1] == kinds[2]).any()
+    assert not (uniforms(ORDER, 1, 0, np.arange(9), 1) == uniforms(ORDER, 0, 1, np.arange(9), 1)).any()
+
+
+def test_the_random_numbers_are_those_of_other_days():
+    u = uniforms(TRAINING, 7, 3, np.array([0, 41]), 2)
+    np.testing.assert_allclose(u, PINNED, rtol=0, atol=1e-15)
+
+
+PINNED = [[0.024501919755027912, 0.6169349202144145], [0.9540389575919836, 0.26252651396870896]]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"flip": 1.5}, r"flip=1\.5 must be a probability in \[0, 1\]"),
+        ({"rotation": -3}, r"rotation=-3 must be degrees in \[0, 180\]"),
+        ({"shift": "much"}, "shift='much'"),
+        ({"zoom": 1.0}, r"zoom=1\.0"),
+        ({"shear": 90}, "shear=90"),
+        ({"contrast": float("nan")}, "contrast=nan"),
+        ({"brightness": True}, "brightness=True"),
+        ({"erasing_area": 0.0}, r"erasing_area=0\.0"),
+        ({"rotate": 5}, r"'rotate'; did you mean 'rotation'\. There are: flip, rotation, shift"),
+        ({"flips": 0.5}, "did you mean 'flip'"),
+        (0.5, r"augment=0\.5 is no mapping"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(given, words):
+    with pytest.raises(ParameterError, match=words):
+        Augmentation.of(given)
+
+
+def test_only_batches_of_uint8_images_are_taken():
+    with pytest.raises(ParameterError, match=r"float64 \(2, 4, 4, 1\)"):
+        Augmentation().apply(np.zeros((2, 4, 4, 1)), 0)
+    with pytest.raises(ParameterError, match=r"uint8 \(4, 4\)"):
+        Augmentation().view(np.zeros((4, 4), np.uint8), 0)
+    with pytest.raises(ParameterError, match=r"index has shape \(3,\), there are 2 images"):
+        Augmentation().apply(images(2), 0, index=[1, 2, 3])
