@@ -28,8 +28,8 @@ class Predictor:
     """An exported graph, ready to predict.
 
     It can be used from many threads at once, and it survives pickling: the copy is made from the same bytes.
-    Its threads wait actively only while a batch is computed, so that other libraries have the cores between
-    two calls.
+    Its threads stay awake for 50 microseconds after a call and no longer, so that other libraries have the
+    cores between two calls.
 
     Parameters
     ----------
