@@ -23,7 +23,7 @@ ENGINE_ERRORS: tuple[type[Exception], ...] = (
 
 #: Without a limit, ONNX Runtime's threads spin for tens of milliseconds after a call: trees that XGBoost
 #: evaluates right after it then take up to thirty times as long.
-_AWAKE_US = "50"
+_AWAKE_US = "100"
 
 
 def open_session(
@@ -31,7 +31,7 @@ def open_session(
 ) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     """Open a session on a file whose seal was checked.
 
-    Its threads stay awake for 50 microseconds after a call: enough for calls that follow each other, too
+    Its threads stay awake for 100 microseconds after a call: enough for calls that follow each other, too
     short to take the cores from other libraries between two calls.
 
     Parameters

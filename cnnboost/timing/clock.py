@@ -139,10 +139,12 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
 def time_calls(call: Callable[[int], Any], seconds: float, most: int = MOST_CALLS) -> Block:
     """Time calls, one after the other, with garbage collection off.
 
+    One call comes first and is not noted: it finds caches and pages that other processes had in between.
+
     Parameters
     ----------
     call : callable
-        Gets the number of the call: 0, 1, 2, ...
+        Gets the number of the call: 0 for the one that is not noted, then 1, 2, ...
     seconds : float
         Begin no call after this time; one is made at least.
     most : int
@@ -157,10 +159,11 @@ def time_calls(call: Callable[[int], Any], seconds: float, most: int = MOST_CALL
     was_on = gc.isenabled()
     gc.disable()
     try:
+        call(0)
         cpu, end = time.process_time(), time.perf_counter() + seconds
         while not found or (len(found) < most and time.perf_counter() < end):
             started = time.perf_counter()
-            call(len(found))
+            call(1 + len(found))
             found.append(time.perf_counter() - started)
         cpu = time.process_time() - cpu
     finally:

@@ -102,7 +102,7 @@ class TestPrediction:
         own._run = counted
         own.predict_proba(images)
         assert sum(sizes) == len(images)
-        assert max(sizes) == own._slice < len(images)
+        assert max(sizes) <= own._bulk.most < len(images)
 
     def test_colour(self):
         own = Predictor(small_file((6, 4, 3)))

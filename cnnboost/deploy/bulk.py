@@ -1,0 +1,91 @@
+"""Bulk: many images through one graph, in small slices side by side, each on a thread of its own.
+
+Threads that share the operations of one slice wait for each other after every operation, and a slice that
+is large enough to keep them busy does not stay in the cache of a core. Small slices on one thread each do
+neither: on two cores 3,589 images took 0.18 s so, and 0.20 to 0.21 s with both threads on one slice after
+the other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+#: Pixels in a slice: 16 images of 48x48 measured best, 12 to 24 are as good.
+_PIXELS = 16 * 48 * 48
+_FEWEST = 4
+
+Run = Callable[[np.ndarray, int], np.ndarray]
+
+
+class Bulk:
+    """Large batches of one graph.
+
+    Parameters
+    ----------
+    open_run : callable
+        Opens the graph on a single thread; gives a function from (images, number of the first one) to
+        probabilities. Called once, at the first large batch.
+    threads : int
+        Slices that are computed at the same time.
+    size : int
+        Pixels of an image: height times width.
+
+    Attributes
+    ----------
+    most : int
+        Images in a slice.
+    few : int
+        Batches up to this size keep all threads busiest as one.
+    """
+
+    def __init__(self, open_run: Callable[[], Run], threads: int, size: int) -> None:
+        self._open = open_run
+        self._threads = threads
+        self.most = max(_FEWEST, _PIXELS // size)
+        self.few = self.most * threads - (threads > 1)
+        self._lock = threading.Lock()
+        self._run: Run | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    def __call__(self, X: np.ndarray, result: np.ndarray) -> None:
+        """Compute the probabilities of images.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, height, width, channels)
+        result : ndarray of shape (n, k), float32
+            Filled in.
+        """
+        run, pool = self._ready()
+        # As many slices as the threads can share evenly.
+        rounds = -(-len(X) // (self.most * self._threads))
+        slices = min(len(X), rounds * self._threads)
+        ends = [len(X) * i // slices for i in range(slices + 1)]
+
+        def fill(i: int) -> None:
+            start, stop = ends[i], ends[i + 1]
+            result[start:stop] = run(X[start:stop], start)
+
+        if pool is None:
+            for i in range(slices):
+                fill(i)
+        else:
+            # An error of an earlier image comes first; what was not begun is given up then.
+            for _ in pool.map(fill, range(slices)):
+                pass
+
+    def _ready(self) -> tuple[Run, ThreadPoolExecutor | None]:
+        """Open the graph and start the threads at first use; threads do not survive a fork."""
+        with self._lock:
+            if self._run is None:
+                self._run = self._open()
+            if self._threads > 1 and (self._pool is None or self._process != os.getpid()):
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="cnnboost")
+                self._process = os.getpid()
+            return self._run, self._pool
