@@ -74,6 +74,8 @@ class Cnn(_Table):
         A name in the registry.
     options : table
         The architecture's own options.
+    augment : table or None
+        Fields of `cnnboost.images.augment.Augmentation`.
     """
 
     architecture: str = "digits"
@@ -81,12 +83,27 @@ class Cnn(_Table):
     epochs: Whole = 50
     batch_size: Whole = 64
     optimizer: str = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] | None = 1e-3
+    momentum: Fraction | None = None
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: str = "constant"
+    step_epochs: Whole | None = None
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    warmup: Fraction | None = None
     early_stopping: Annotated[int, Field(ge=0)] | None = None
     reduce_lr: Annotated[int, Field(ge=0)] | None = None
     reduce_lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     min_learning_rate: Annotated[float, Field(ge=0)] = 1e-7
     monitor: str | None = None
+    loss: str = "crossentropy"
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    label_smoothing: Fraction = 0.0
+    augment: dict[str, float] | None = None
+    balance: bool = False
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     class_weight: Literal["balanced"] | dict[str, float] | None = None
     validation_fraction: Fraction = 0.1
     seed: int = 0
@@ -237,6 +254,8 @@ class Recipe(_Table):
     def digest(self, *tables: str) -> str:
         """Hash some tables: equal facts, equal digest, whatever the layout of the file.
 
+        What a recipe leaves at its default is no part of it, so that a new key changes no digest.
+
         Parameters
         ----------
         *tables : str
@@ -246,7 +265,7 @@ class Recipe(_Table):
         str
             sha256, hexadecimal.
         """
-        facts = self.model_dump(mode="json", include=set(tables))
+        facts = self.model_dump(mode="json", include=set(tables), exclude_defaults=True)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -93,7 +93,7 @@ def goals_table(latency: dict[str, Any]) -> str:
 
 def runtimes_table(runtimes: dict[str, Any]) -> str:
     lines = [
-        "| way | 1 image, ms | 64, ms | all, ms | times as fast (1 / 64 / all) | accuracy % | agreement % | |",
+        "| way | 1 image, ms | 64, ms | all, ms | speed (1 / 64 / all) | accuracy % | agreement % | |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in runtimes["rows"]:

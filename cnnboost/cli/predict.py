@@ -52,7 +52,7 @@ class Graph(StrEnum):
 def predict(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Images, folders, .zip archives; - for a list on stdin."),
+        typer.Argument(metavar="PATH", help="Images, folders, .zip archives; - for a list on stdin."),
     ],
     model: Annotated[
         Path | None,

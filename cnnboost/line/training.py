@@ -146,24 +146,12 @@ def estimator(job: Job) -> CNNClassifier:
     """
     table = job.recipe.cnn
     choosing = table.early_stopping is not None or table.reduce_lr is not None
+    facts = table.model_dump()
+    architecture, options, seed = (facts.pop(key) for key in ("architecture", "options", "seed"))
+    if not choosing or _chooses_on_validation(job):
+        facts["validation_fraction"] = 0.0
     return CNNClassifier(
-        table.architecture,
-        model_options=table.options,
-        epochs=table.epochs,
-        batch_size=table.batch_size,
-        optimizer=table.optimizer,
-        learning_rate=table.learning_rate,
-        early_stopping=table.early_stopping,
-        reduce_lr=table.reduce_lr,
-        reduce_lr_factor=table.reduce_lr_factor,
-        min_learning_rate=table.min_learning_rate,
-        monitor=table.monitor,
-        class_weight=table.class_weight,
-        validation_fraction=table.validation_fraction
-        if choosing and not _chooses_on_validation(job)
-        else 0.0,
-        classes=job.images.classes,
-        random_state=table.seed,
+        architecture, model_options=options, classes=job.images.classes, random_state=seed, **facts
     )
 
 
