@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -224,6 +224,67 @@ class Bench(_Table):
         return batches
 
 
+class Space(_Table):
+    """Values that a search tries for one key: some choices, or a range.
+
+    Attributes
+    ----------
+    choices : list
+        Each of them is tried by a grid.
+    low, high : int or float
+        Both ends belong to it; whole numbers where both are.
+    step : int or float or None
+        Distance of the values.
+    log : bool
+        Even in the logarithm; not with a step.
+    """
+
+    choices: tuple[Any, ...] | None = None
+    low: int | float | None = None
+    high: int | float | None = None
+    step: Annotated[float, Field(gt=0)] | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Space:
+        is_range = self.low is not None and self.high is not None
+        if bool(self.choices) == is_range:
+            raise ValueError("give choices = [...], or low and high")
+        if is_range and not self.low < self.high:  # type: ignore[operator]
+            raise ValueError(f"low = {self.low} must be below high = {self.high}")
+        if self.log and (self.step is not None or not is_range or self.low <= 0):  # type: ignore[operator]
+            raise ValueError("log goes with low and high above 0, and without a step")
+        return self
+
+
+class Search(_Table):
+    """`[search]`: which keys are searched, and how; see `cnnboost.search`.
+
+    Attributes
+    ----------
+    space : table of str to table
+        By key of the recipe, in quotes: `"boost.max_depth" = { choices = [4, 6, 8] }`.
+    sampler : {"grid", "random", "tpe"}
+        A grid tries every combination of choices.
+    trials : int
+        Trials in all; a grid may need fewer.
+    target : str
+        What is judged: `cnn`, or the layer of a head.
+    metric : {"accuracy", "macro_f1", "log_loss"}
+    fraction : float
+        Share of the train images on which trials are judged; they are fitted on the rest.
+    seed : int
+    """
+
+    space: dict[str, Space] = Field(default_factory=dict)
+    sampler: Literal["grid", "random", "tpe"] = "tpe"
+    trials: Whole = 20
+    target: str = "cnn"
+    metric: Literal["accuracy", "macro_f1", "log_loss"] = "accuracy"
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: int = 0
+
+
 class Recipe(_Table):
     """One experiment.
 
@@ -233,7 +294,7 @@ class Recipe(_Table):
         Of the folders under `models/` and `reports/`; the name of the file unless it states another.
     title : str
         One line for tables and pages.
-    data, cnn, cut, boost, evaluate, bench : table
+    data, cnn, cut, boost, evaluate, bench, search : table
 
     Examples
     --------
@@ -250,6 +311,7 @@ class Recipe(_Table):
     boost: Boost = Boost()
     evaluate: Evaluate = Evaluate()
     bench: Bench = Bench()
+    search: Search = Search()
 
     def digest(self, *tables: str) -> str:
         """Hash some tables: equal facts, equal digest, whatever the layout of the file.
@@ -267,6 +329,43 @@ class Recipe(_Table):
         """
         facts = self.model_dump(mode="json", include=set(tables), exclude_defaults=True)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with other values.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    values : mapping of str to object
+        By key: `cnn.learning_rate`, `cnn.options.dropout`.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    RecipeError
+        If a key is unknown or a value is impossible.
+
+    Examples
+    --------
+    >>> from cnnboost.recipe import changed, load_recipe
+    >>> changed(load_recipe("oslo"), {"boost.max_depth": 4}).boost.max_depth
+    4
+    """
+    facts = recipe.model_dump(exclude_unset=True)
+    for key, value in values.items():
+        *tables, last = key.split(".")
+        table = facts
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = value
+    try:
+        return Recipe.model_validate(facts)
+    except ValidationError as error:
+        raise RecipeError("; ".join(_explain(e) for e in error.errors())) from None
 
 
 def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -357,7 +456,10 @@ def _explain(error: Any) -> str:
 def _keys_at(where: Sequence[str]) -> list[str]:
     table: Any = Recipe
     for part in where:
+        if get_origin(table) is dict:  # any name, each with the same kind of table
+            table = get_args(table)[1]
+            continue
         table = table.model_fields[part].annotation
-        if not hasattr(table, "model_fields"):
-            table = next(t for t in table.__args__ if hasattr(t, "model_fields"))
+        if not hasattr(table, "model_fields") and get_origin(table) is not dict:
+            table = next(t for t in get_args(table) if hasattr(t, "model_fields"))
     return list(table.model_fields)
