@@ -52,6 +52,18 @@ def inspect(
 @app.command()
 @console.guarded
 def train(
+    overfit: Annotated[
+        int | None,
+        typer.Option(
+            "--overfit",
+            metavar="N",
+            help="Sanity check instead: can the network learn N images by heart? Status 1 if not.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", help="With --overfit: steps at most.", show_default="2000"),
+    ] = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
     models: ModelsOption = _MODELS,
@@ -63,9 +75,14 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train the CNN; a training that was killed continues at its last finished epoch."""
+    if steps is not None and overfit is None:
+        raise typer.BadParameter("it belongs to --overfit N", param_hint="--steps")
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports, force=force)
     from cnnboost import line
 
+    if overfit is not None:
+        _overfit(line, job, overfit, steps, as_json)
+        return
     trained = line.train(job)
     history = {name: values[-1] for name, values in trained.facts["history"].items()}
     document = {
@@ -78,6 +95,14 @@ def train(
         "classes": trained.facts["classes"],
     }
     console.emit(document, as_json, lambda out: tables.show_training(out, document))
+
+
+def _overfit(line: Any, job: Any, n: int, steps: int | None, as_json: bool) -> None:
+    found = line.overfit(job, n, **({} if steps is None else {"steps": steps}))
+    document = {**found.facts, "written": [str(found.path)]}
+    console.emit(document, as_json, lambda out: tables.show_overfit(out, document))
+    if not found.learnt:
+        raise typer.Exit(console.FAILED)
 
 
 @app.command()
@@ -243,6 +268,12 @@ def run(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A few images, one epoch: does it work at all?")
     ] = False,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats", metavar="K", help="K times, with seeds one apart: how far do the scores vary?"
+        ),
+    ] = None,
     device: DeviceOption = None,
     data: DataOption = None,
     models: ModelsOption = _MODELS,
@@ -256,7 +287,13 @@ def run(
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
     from cnnboost import line
 
-    _show_scores(line.evaluate(line.smoke(job) if smoke else job, device=device), as_json)
+    job = line.smoke(job) if smoke else job
+    if repeats is None:
+        _show_scores(line.evaluate(job, device=device), as_json)
+        return
+    repeated = line.repeat(job, repeats, device=device)
+    document = {**repeated.summary, "written": [str(repeated.path)]}
+    console.emit(document, as_json, lambda out: tables.show_repeats(out, document))
 
 
 def _show_scores(evaluated: Any, as_json: bool) -> None:

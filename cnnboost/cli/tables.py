@@ -134,6 +134,77 @@ def show_training(out: Console, document: dict[str, Any]) -> None:
     written(out, [document["model"]])
 
 
+def show_overfit(out: Console, document: dict[str, Any]) -> None:
+    """Print whether a network can learn at all, and what to look at if not.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `train --overfit`.
+    """
+    n, epochs, steps = (document[name] for name in ("images", "epochs", "steps"))
+    if document["learnt"]:
+        out.print(
+            f"the network can learn: it knows {n:,} images by heart after {epochs:,} epochs, {steps:,} steps"
+        )
+    else:
+        accuracy = document["accuracy"]
+        known = "" if accuracy is None else f", it knows {accuracy:.1%} of {n:,} images"
+        out.print(
+            f"the network did NOT learn them by heart: {epochs:,} epochs, {steps:,} steps{known}; look at:"
+        )
+        for symptom in document["symptoms"]:
+            out.print(f"- {symptom}", markup=False)
+    if document["switched_off"]:
+        out.print(f"switched off: {', '.join(document['switched_off'])}", style="dim", markup=False)
+    written(out, document["written"])
+
+
+def show_repeats(out: Console, document: dict[str, Any]) -> None:
+    """Print how far scores vary over repeated runs.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+    document : dict
+        Of `run --repeats`.
+    """
+    numbers = ["max", "min", "std", "variance", "mean", *(["published"] if document["published"] else [])]
+    table = new_table("head", "score", *numbers, numbers=numbers)
+    published = document["published"]
+    known = {None: published["cnn"], **published["layers"]} if published else {}
+    rows = [(None, "CNN softmax", document["cnn"])]
+    rows += [(row["layer"], f"XGBoost {row['layer']}", row) for row in document["heads"]]
+    for layer, title, row in rows:
+        cells = _statistics(row["accuracy"])
+        if published:
+            cells.append(f"{known[layer]:.4f}" if known.get(layer) is not None else "-")
+        table.add_row(title, "accuracy", *cells, style="bold")
+        for scores in row["per_class"]:
+            for place, name in enumerate(("precision", "recall", "f1")):
+                of_class = "" if place else f"  {scores['name']}"
+                table.add_row(of_class, "F1" if name == "f1" else name, *_statistics(scores[name]))
+    seeds = ", ".join(str(run["seed"]) for run in document["runs"])
+    out.print(
+        f"{document['title'] or document['recipe']}: {len(document['runs'])} runs, seeds {seeds}; "
+        f"scores on {document['split']}, {document['images'][document['split']]:,} images",
+        markup=False,
+    )
+    out.print(table)
+    out.print("std and variance are of a sample: divided by the number of runs less one", style="dim")
+    if published:
+        out.print(f"published: {published['source']}", markup=False)
+    written(out, document["written"])
+
+
+def _statistics(spread: dict[str, float]) -> list[str]:
+    return [
+        f"{spread[name]:.{6 if name == 'variance' else 4}f}"
+        for name in ("max", "min", "std", "variance", "mean")
+    ]
+
+
 def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
     """Print where a CNN can be cut.
 

@@ -6,6 +6,8 @@ from cnnboost.line.export import Exported, export
 from cnnboost.line.extraction import Extracted, extract, layers_of
 from cnnboost.line.inspection import Inspected, inspect
 from cnnboost.line.job import Job
+from cnnboost.line.overfit import Overfitted, overfit
+from cnnboost.line.repeats import Repeated, repeat
 from cnnboost.line.smoke import smoke
 from cnnboost.line.training import Trained, train
 
@@ -16,6 +18,8 @@ __all__ = [
     "Head",
     "Inspected",
     "Job",
+    "Overfitted",
+    "Repeated",
     "Trained",
     "evaluate",
     "export",
@@ -23,6 +27,8 @@ __all__ = [
     "fit_boost",
     "inspect",
     "layers_of",
+    "overfit",
+    "repeat",
     "smoke",
     "train",
 ]

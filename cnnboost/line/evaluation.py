@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnboost.evaluation.collapse import find_collapse
 from cnnboost.evaluation.plots import plot_confusion, plot_history, save_figure
 from cnnboost.evaluation.scores import compare, score
 from cnnboost.files import write_json
@@ -18,7 +20,17 @@ from cnnboost.line.job import Job
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.training import Trained, train
 
+log = logging.getLogger("cnnboost")
+
 FORMAT = 1
+
+CNN_REMEDY = (
+    "its learning curves, cnn.learning_rate, cnn.epochs and cnn.class_weight; `cnnboost train --overfit 50` "
+    "says whether it can learn at all"
+)
+HEAD_REMEDY = (
+    "boost.n_estimators, boost.max_depth and boost.class_weight, and at the CNN that its features are of"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,37 @@ def evaluate(
     CnnboostError
         If anything on the way is at fault.
     """
+    metrics, trained = scores_of(job, layers, split=split, device=device)
+    path = write_json(job.reports_dir / "metrics.json", metrics)
+    return Evaluated(metrics, path, _draw(job, trained, metrics))
+
+
+def scores_of(
+    job: Job,
+    layers: Sequence[str] | None = None,
+    *,
+    split: str | None = None,
+    device: str | None = None,
+) -> tuple[dict[str, Any], Trained]:
+    """Do what `evaluate` does, but write no report.
+
+    Parameters
+    ----------
+    job, layers, split, device
+        As for `evaluate`.
+
+    Returns
+    -------
+    metrics : dict
+        What `metrics.json` would hold.
+    trained : Trained
+        The CNN.
+
+    Raises
+    ------
+    CnnboostError
+        If anything on the way is at fault.
+    """
     needs = job.needs()
     scored = job.images[split or job.scored_split]
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
@@ -80,13 +123,17 @@ def evaluate(
         "n_resamples": facts.resamples,
         "seed": facts.seed,
     }
+    of_cnn = score(scored.y, softmax, scored.classes, **options).to_dict()
+    cnn_collapsed = _collapsed("CNN", of_cnn, scored.classes, CNN_REMEDY)
     rows = []
     for head in heads:
         proba = head.boost.predict_proba(features[scored.name].stored[head.layer].X)
+        scores = score(scored.y, proba, scored.classes, **options).to_dict()
         rows.append(
             {
                 **_described(head),
-                "scores": score(scored.y, proba, scored.classes, **options).to_dict(),
+                "scores": scores,
+                "collapsed": _collapsed(f"XGBoost at {head.layer}", scores, scored.classes, HEAD_REMEDY),
                 "against_cnn": compare(
                     scored.y, softmax, proba, names=("CNN", f"XGBoost at {head.layer}"), **options
                 ).to_dict(),
@@ -107,7 +154,8 @@ def evaluate(
             "epochs": len(trained.history.get("loss", [])),
             "seed": job.recipe.cnn.seed,
             "train_accuracy": _train_accuracy(job, trained),
-            "scores": score(scored.y, softmax, scored.classes, **options).to_dict(),
+            "scores": of_cnn,
+            "collapsed": cnn_collapsed,
         },
         "heads": rows,
         "published": facts.published.model_dump() if facts.published else None,
@@ -115,8 +163,18 @@ def evaluate(
         "machine": machine(),
         "versions": versions(),
     }
-    path = write_json(job.reports_dir / "metrics.json", metrics)
-    return Evaluated(metrics, path, _draw(job, trained, metrics))
+    return metrics, trained
+
+
+def _collapsed(
+    title: str, scores: dict[str, Any], classes: Sequence[str], remedy: str
+) -> dict[str, Any] | None:
+    """Warn of predictions that are nearly all one class."""
+    found = find_collapse(scores["confusion"], classes)
+    if found is None:
+        return None
+    log.warning("%s %s: it has learnt the share of the classes and no more; look at %s", title, found, remedy)
+    return found.to_dict()
 
 
 def _described(head: Head) -> dict[str, Any]:

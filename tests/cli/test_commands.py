@@ -55,6 +55,22 @@ def test_train(cnnboost):
     assert "accuracy" in again.stdout
 
 
+def test_train_overfit(cnnboost, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "models").rglob("*")}
+    found = document(cnnboost("train", "--overfit", "20", "--json", "-s", "cnn.learning_rate=0.01"))
+    assert (found["learnt"], found["accuracy"], found["images"]) == (True, 1.0, 20)
+    assert found["written"] == ["reports/toy/overfit.json"]
+    assert json.loads((tmp_path / "reports/toy/overfit.json").read_text())["learnt"]
+    slow = ("train", "--overfit", "20", "--steps", "2", "-s", "cnn.learning_rate=1e-9")
+    failed = cnnboost(*slow, "-s", "cnn.augment.flip=0.5", status=1)
+    assert "did NOT learn them by heart" in failed.stdout
+    assert "raise cnn.learning_rate (1e-09)" in failed.stdout
+    assert "switched off: augment={'flip': 0.5}" in failed.stdout
+    assert not document(cnnboost(*slow, "--json", status=1))["learnt"]
+    assert "can learn" in cnnboost("train", "--overfit", "10", "-s", "cnn.learning_rate=0.01").stdout
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "models").rglob("*")} == before
+
+
 def test_layers(cnnboost, toy_file):
     listed = document(cnnboost("layers", "--json"))["layers"]
     assert {tuple(layer) for layer in listed} == {("name", "keras_name", "kind", "width")}
@@ -96,6 +112,36 @@ def test_evaluate_and_run(cnnboost):
         assert column in table
 
 
+def test_run_repeats(cnnboost, tmp_path, recipe_file):
+    few = (
+        "run",
+        str(recipe_file),
+        "--smoke",
+        "--repeats",
+        "2",
+        "-s",
+        'cut.layers=["fc1"]',
+        "-s",
+        "cnn.seed=5",
+    )
+    found = document(cnnboost(*few, "--json", recipe=False))
+    assert [run["seed"] for run in found["runs"]] == [5, 6]
+    assert found["written"] == ["reports/toy-smoke/repeats.json"]
+    assert (tmp_path / "models/toy-smoke/repeats/6/cnn.keras").is_file()
+    again = cnnboost(*few, recipe=False)
+    assert again.stderr.count("up to date") >= 4
+    for words in ("CNN softmax", "XGBoost fc1", "seeds 5, 6", "repeats.json"):
+        assert words in again.stdout
+    header = again.stdout.split("CNN softmax")[0].splitlines()[-1].split()
+    assert header == ["head", "score", "max", "min", "std", "variance", "mean"]
+    assert (
+        len(re.findall(r"(?m)^( +[0-9] +precision| +recall| +F1)( +[0-9.]+){5} *$", again.stdout))
+        == 2 * 10 * 3
+    )
+    first = again.stdout.split("CNN softmax")[1].split()[1]
+    assert first == f"{found['cnn']['accuracy']['max']:.4f}"
+
+
 def test_overrides_reach_the_recipe(cnnboost):
     result = cnnboost("fit-boost", "--json", "--set", "boost.n_estimators=2", "-s", "boost.max_depth=1")
     assert document(result)["rounds"] == 2
@@ -126,6 +172,12 @@ def test_quiet_says_nothing_and_json_is_alone_on_stdout(cnnboost):
         (["layers", "--model", "no.keras"], 1, ["no.keras", "no such file"]),
         (["layers", "--model", "no.txt"], 1, ["no.txt", ".keras"]),
         (["extract", "--pixels", "percent"], 2, ["percent", "unit"]),
+        (["train", "--overfit", "0"], 2, ["overfit=0", "at least 10"]),
+        (["train", "--overfit", "3"], 2, ["overfit=3", "at least 10"]),
+        (["train", "--overfit", "99999"], 2, ["overfit=99999", "only 1258"]),
+        (["train", "--overfit", "20", "--steps", "0"], 2, ["steps=0"]),
+        (["train", "--steps", "5"], 2, ["--steps", "--overfit"]),
+        (["run", "--repeats", "1"], 2, ["repeats=1", "at least 2"]),
     ],
 )
 def test_mistakes_are_named_and_have_a_status(arguments, status, words, tmp_path, monkeypatch):

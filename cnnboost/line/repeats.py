@@ -1,0 +1,220 @@
+"""One recipe several times with seeds one apart: how far its scores vary by chance."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import ParameterError
+from cnnboost.files import write_json
+from cnnboost.line.evaluation import scores_of
+from cnnboost.line.job import Job
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+FEWEST = 2
+"""Runs from which on there is a variance."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """How scores vary over repeated runs.
+
+    Attributes
+    ----------
+    summary : dict
+        What `repeats.json` holds.
+    path : Path
+    """
+
+    summary: dict[str, Any]
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Run(Job):
+    """One of the runs: its CNN, features and heads go to a folder of its seed."""
+
+    @property
+    def models_dir(self) -> Path:
+        return self.models / self.recipe.name / "repeats" / str(self.recipe.cnn.seed)
+
+
+def repeat(
+    job: Job,
+    repeats: int,
+    layers: Sequence[str] | None = None,
+    *,
+    split: str | None = None,
+    device: str | None = None,
+) -> Repeated:
+    """Walk the line several times and say how far the scores vary; what is there already is skipped.
+
+    The seeds of `[cnn]` and `[boost]` grow by one from run to run; images, splits and the seed of the
+    bootstrap stay. Each run keeps its files in `repeats/<seed of [cnn]>/` of the recipe's models, so that a
+    series that was killed continues where it stopped, and a longer one begins with the runs there are.
+
+    Parameters
+    ----------
+    job : Job
+    repeats : int
+        Number of runs, at least 2.
+    layers : sequence of str, optional
+        Default: those of the recipe.
+    split : str, optional
+        As for `evaluate`.
+    device : str, optional
+        For heads that are not fitted yet.
+
+    Returns
+    -------
+    Repeated
+
+    Raises
+    ------
+    ParameterError
+        If `repeats` is less than 2, or a model file was given, which no seed changes.
+    CnnboostError
+        If anything on the way is at fault.
+    """
+    if repeats < FEWEST:
+        raise ParameterError(f"repeats={repeats}: one run does not vary; give at least {FEWEST}")
+    if job.model is not None:
+        raise ParameterError(f"repeats={repeats}: {job.model} is trained already; leave the model out")
+    found = []
+    for number in range(repeats):
+        run = _run(job, number)
+        log.info("run %d of %d: seed %d (%s)", number + 1, repeats, run.recipe.cnn.seed, run.models_dir)
+        metrics, _ = scores_of(run, layers, split=split, device=device)
+        found.append(metrics)
+        log.info(
+            "run %d of %d: accuracy %s", number + 1, repeats,
+            ", ".join(f"{title} {row['scores']['accuracy']['value']:.2%}" for title, row in _rows(metrics)),
+        )  # fmt: skip
+    summary = summarise(found, [job.recipe.cnn.seed + number for number in range(repeats)])
+    summary["recipe_facts"] = job.recipe.model_dump(mode="json")
+    return Repeated(summary, write_json(job.reports_dir / "repeats.json", summary))
+
+
+def summarise(metrics: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Any]:
+    """Put the scores of several runs together.
+
+    Parameters
+    ----------
+    metrics : sequence of dict
+        Of one recipe at different seeds, as `metrics.json` has them.
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict
+        `cnn` and each of `heads` hold `accuracy` and, for each class, `precision`, `recall` and `f1`, and of
+        each of these `max`, `min`, `std`, `variance` and `mean`; `std` and `variance` are of a sample
+        (divided by the number of runs less one). `runs` holds the accuracies of each run.
+    """
+    first = metrics[0]
+    kept = ("recipe", "title", "split", "images", "images_left_out", "data_digest", "classes", "published")
+    heads = [
+        {
+            "layer": row["layer"],
+            "mode": row["mode"],
+            **_summary([run["heads"][place] for run in metrics]),
+        }
+        for place, row in enumerate(first["heads"])
+    ]
+    return {
+        "format": FORMAT,
+        **{name: first[name] for name in kept},
+        "repeats": len(metrics),
+        "cnn": _summary([run["cnn"] for run in metrics]),
+        "heads": heads,
+        "runs": [_one(run, seed) for run, seed in zip(metrics, seeds, strict=True)],
+        "machine": first["machine"],
+        "versions": first["versions"],
+    }
+
+
+def _run(job: Job, number: int) -> _Run:
+    recipe = job.recipe
+    tables = {
+        name: getattr(recipe, name).model_copy(update={"seed": getattr(recipe, name).seed + number})
+        for name in ("cnn", "boost")
+    }
+    facts = {field.name: getattr(job, field.name) for field in fields(Job)}
+    run = _Run(**{**facts, "recipe": recipe.model_copy(update=tables)})
+    # Decoded once for all runs; no seed that changes here has a part in it.
+    run.__dict__["images"] = job.images
+    return run
+
+
+def _rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [("CNN", metrics["cnn"]), *((row["layer"], row) for row in metrics["heads"])]
+
+
+def _one(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "boost_seed": metrics["recipe_facts"]["boost"]["seed"],
+        "cnn": _accuracy(metrics["cnn"]),
+        "heads": [{"layer": row["layer"], **_accuracy(row)} for row in metrics["heads"]],
+    }
+
+
+def _accuracy(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "accuracy": row["scores"]["accuracy"]["value"],
+        "collapsed": row["collapsed"],
+        "fit_seconds": row["fit_seconds"],
+    }
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Summarise CNN or one head over the runs."""
+    classes = [row["scores"]["per_class"] for row in rows]
+    return {
+        "accuracy": spread([row["scores"]["accuracy"]["value"] for row in rows]),
+        "per_class": [
+            {
+                "name": runs[0]["name"],
+                "support": runs[0]["support"],
+                **{
+                    score: spread([run[score]["value"] for run in runs])
+                    for score in ("precision", "recall", "f1")
+                },
+            }
+            for runs in zip(*classes, strict=True)
+        ],
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return the five statistics of repeated runs.
+
+    Parameters
+    ----------
+    values : sequence of float
+        At least two.
+
+    Returns
+    -------
+    dict of float
+        `max`, `min`, `std`, `variance`, `mean`; the second two of a sample (divided by n - 1).
+
+    Examples
+    --------
+    >>> from cnnboost.line.repeats import spread
+    >>> {name: round(value, 4) for name, value in spread([0.5, 0.6, 0.7]).items()}
+    {'max': 0.7, 'min': 0.5, 'std': 0.1, 'variance': 0.01, 'mean': 0.6}
+    """
+    return {
+        "max": max(values),
+        "min": min(values),
+        "std": statistics.stdev(values),
+        "variance": statistics.variance(values),
+        "mean": statistics.fmean(values),
+    }
