@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn.model_file import write_model
-from cnnboost.deploy.bundle import Bundle, is_bundle, read_bundle, write_bundle
+from cnnboost.deploy.bundle import Bundle, finish, is_bundle, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise
 from cnnboost.deploy.parity import IMAGES, Parity, check_parity
 from cnnboost.errors import ModelError, RecipeError, StoreError
@@ -105,6 +105,7 @@ def export(
         }
     )
     with alone(job.models_dir / "export.lock", folder / "manifest.json"):
+        finish(folder)  # what a killed export had put together already
         there = None if job.force else _there(folder, made_from)
         if there:
             return Exported(there, True)

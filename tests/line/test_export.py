@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -159,24 +158,34 @@ def test_a_place_that_is_no_folder_is_named(job, tmp_path):
         line.export(job, out=tmp_path / "file")
 
 
+KILLED = """
+import os, signal, sys
+number, arguments = int(sys.argv[1]), sys.argv[2:]
+count = 0
+def watch(event, args):
+    global count
+    if event in ("os.mkdir", "open", "os.rename") and ".export" in str(args[0]):
+        count += 1
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+sys.argv = ["cnnboost", *arguments]
+from cnnboost.cli import main
+main()
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_a_kill_leaves_the_old_bundle_or_the_new_one(job, recipe_file, tmp_path):
+@pytest.mark.parametrize(("number", "layer"), [(4, "fc1"), (9, "fc1"), (11, "fc2")])
+def test_a_kill_leaves_the_old_bundle_or_the_new_one(job, recipe_file, tmp_path, number, layer):
+    """Kill before the n-th step that touches the new bundle: a member, its renaming, a move to its place."""
     old = line.export(job).bundle.manifest
-    line.fit_boost(job, "fc2")
-    command = [sys.executable, "-m", "cnnboost", "export", "-r", str(recipe_file), "--layer"]
-    seen = []
-    for layer in ("fc2", "fc1", "fc2"):
-        process = subprocess.Popen([*command, layer], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for said in process.stderr:
-            if said.startswith("export "):
-                break
-        # From here on graphs are made, compared and written; each round is killed later in that.
-        time.sleep(0.4 * len(seen))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
-        found = read_bundle(job.models_dir).manifest
-        seen.append(found["layer"])
-        assert found == old or found["layer"] in ("fc1", "fc2")
-    assert line.export(job).bundle.manifest["layer"] == "fc1"
+    command = [sys.executable, "-c", KILLED, str(number), "export", "-r", str(recipe_file), "--layer", "fc2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    found = read_bundle(job.models_dir)
+    assert found.manifest["layer"] == layer
+    assert (found.manifest == old) == (layer == "fc1")
+    assert list(job.models_dir.glob(".export*"))
+    assert line.export(job, "fc2").bundle.manifest["layer"] == "fc2"
     assert not list(job.models_dir.glob(".export*"))

@@ -1,0 +1,11 @@
+"""A recipe: one experiment, stated as facts in a TOML file.
+
+Unknown keys and impossible values are refused with the key, the value and what would do. A recipe is frozen;
+`Recipe.digest` of some of its tables is what decides whether an output is up to date.
+"""
+
+from cnnboost.recipe.experiment import HYBRID_TABLES, Recipe, changed
+from cnnboost.recipe.load import load_recipe, packaged
+from cnnboost.recipe.space import Search, Space
+
+__all__ = ["HYBRID_TABLES", "Recipe", "Search", "Space", "changed", "load_recipe", "packaged"]

@@ -1,0 +1,149 @@
+"""Recipe: all the facts of one experiment."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import Field, ValidationError
+
+from cnnboost.errors import RecipeError
+from cnnboost.recipe.space import Search
+from cnnboost.recipe.tables import Bench, Boost, Cnn, CutTable, Data, Evaluate, Table
+
+#: The tables that a hybrid follows from.
+HYBRID_TABLES = ("data", "cnn", "cut", "boost")
+
+
+class Recipe(Table):
+    """One experiment.
+
+    Attributes
+    ----------
+    name : str
+        Of the folders under `models/` and `reports/`; the name of the file unless it states another.
+    title : str
+        One line for tables and pages.
+    data, cnn, cut, boost, evaluate, bench, search : table
+
+    Examples
+    --------
+    >>> from cnnboost.recipe import load_recipe
+    >>> load_recipe("oslo").cnn.epochs
+    50
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    title: str = ""
+    data: Data = Data()
+    cnn: Cnn = Cnn()
+    cut: CutTable = CutTable()
+    boost: Boost = Boost()
+    evaluate: Evaluate = Evaluate()
+    bench: Bench = Bench()
+    search: Search = Search()
+
+    def digest(self, *tables: str) -> str:
+        """Hash some tables: equal facts, equal digest, whatever the layout of the file.
+
+        What a recipe leaves at its default is no part of it, so that a new key changes no digest.
+
+        Parameters
+        ----------
+        *tables : str
+
+        Returns
+        -------
+        str
+            sha256, hexadecimal.
+        """
+        facts = self.model_dump(mode="json", include=set(tables), exclude_defaults=True)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def checked(facts: Mapping[str, Any], place: str = "") -> Recipe:
+    """Make a recipe of facts.
+
+    Parameters
+    ----------
+    facts : mapping
+        Tables by name, as a TOML file states them.
+    place : str
+        Where they stand, for the message.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    RecipeError
+        If a key is unknown or a value is impossible: all of them, each with what would do.
+    """
+    try:
+        return Recipe.model_validate(facts)
+    except ValidationError as error:
+        found = "; ".join(_explain(e) for e in error.errors())
+        raise RecipeError(f"{place}: {found}" if place else found) from None
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with other values.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    values : mapping of str to object
+        By key: `cnn.learning_rate`, `cnn.options.dropout`.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    RecipeError
+        If a key is unknown or a value is impossible.
+
+    Examples
+    --------
+    >>> from cnnboost.recipe import changed, load_recipe
+    >>> changed(load_recipe("oslo"), {"boost.max_depth": 4}).boost.max_depth
+    4
+    """
+    facts = recipe.model_dump(exclude_unset=True)
+    for key, value in values.items():
+        *tables, last = key.split(".")
+        table = facts
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = value
+    return checked(facts)
+
+
+def _explain(error: Any) -> str:
+    """One line for one of pydantic's findings: the key, the value, what would do."""
+    where = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    place = f"[{'.'.join(where[:-1])}] {where[-1]}" if len(where) > 1 else where[-1] if where else "recipe"
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1)
+        hint = f"; did you mean {near[0]!r}" if near else ""
+        return f"{place}: unknown key{hint}. Known here: {', '.join(known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _keys_at(where: Sequence[str]) -> list[str]:
+    table: Any = Recipe
+    for part in where:
+        if get_origin(table) is dict:  # any name, each with the same kind of table
+            table = get_args(table)[1]
+            continue
+        table = table.model_fields[part].annotation
+        if not hasattr(table, "model_fields") and get_origin(table) is not dict:
+            table = next(t for t in get_args(table) if hasattr(t, "model_fields"))
+    return list(table.model_fields)

@@ -1,0 +1,209 @@
+"""The tables of a recipe that state one experiment: images, network, cut, head, scores, latency."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Table(BaseModel):
+    """A table of a recipe: frozen, and with no key that is not stated here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Whole = Annotated[int, Field(ge=1)]
+
+
+class Data(Table):
+    """`[data]`: which images, and what is made of them.
+
+    Attributes
+    ----------
+    source : str or None
+        A source that is always at hand (`digits`); others are given by `--data`.
+    size : int or (height, width)
+        Pixels; images of another size are resized. None: as they are.
+    channels : 1 or 3
+        Grey or RGB. None: as they are.
+    classes : list of str
+        Order of the classes; default alphabetical.
+    drop : list of str
+        Classes to leave out.
+    binary : str
+        One class against the rest.
+    validation_fraction : float
+        Share of train that becomes validation where the source has none.
+    seed : int
+        Of that choice.
+    """
+
+    source: str | None = None
+    size: Whole | tuple[Whole, Whole] | None = None
+    channels: Literal[1, 3] | None = None
+    classes: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    binary: str | None = None
+    validation_fraction: Fraction = 0.1
+    seed: int = 0
+
+
+class Cnn(Table):
+    """`[cnn]`: the network and its training; keys as the parameters of `CNNClassifier`.
+
+    Attributes
+    ----------
+    architecture : str
+        A name in the registry.
+    options : table
+        The architecture's own options.
+    augment : table or None
+        Fields of `cnnboost.images.augment.Augmentation`.
+    """
+
+    architecture: str = "digits"
+    options: dict[str, Any] = Field(default_factory=dict)
+    epochs: Whole = 50
+    batch_size: Whole = 64
+    optimizer: str = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] | None = 1e-3
+    momentum: Fraction | None = None
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: str = "constant"
+    step_epochs: Whole | None = None
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    warmup: Fraction | None = None
+    early_stopping: Annotated[int, Field(ge=0)] | None = None
+    reduce_lr: Annotated[int, Field(ge=0)] | None = None
+    reduce_lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    min_learning_rate: Annotated[float, Field(ge=0)] = 1e-7
+    monitor: str | None = None
+    loss: str = "crossentropy"
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    label_smoothing: Fraction = 0.0
+    augment: dict[str, float] | None = None
+    balance: bool = False
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    class_weight: Literal["balanced"] | dict[str, float] | None = None
+    validation_fraction: Fraction = 0.1
+    seed: int = 0
+
+
+class CutTable(Table):
+    """`[cut]`: where the CNN is cut.
+
+    Attributes
+    ----------
+    layers : list of str
+        The layers that `run` boosts, in the order of its table.
+    layer : str
+        The one that `fit-boost` takes when none is named.
+    """
+
+    layers: tuple[str, ...] = ("flatten", "fc1", "fc2", "output")
+    layer: str = "fc1"
+
+    @model_validator(mode="after")
+    def _some(self) -> CutTable:
+        if not self.layers:
+            raise ValueError("name at least one layer")
+        return self
+
+
+class Boost(Table):
+    """`[boost]`: the head; keys as the parameters of `BoostClassifier`."""
+
+    n_estimators: Whole = 100
+    max_depth: Annotated[int, Field(ge=0)] = 6
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
+    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+    subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
+    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    reg_alpha: Annotated[float, Field(ge=0)] = 0.0
+    max_bin: Annotated[int, Field(ge=2)] = 256
+    class_weight: Literal["balanced"] | dict[str, float] | None = None
+    early_stopping_rounds: Whole | None = None
+    validation_fraction: Fraction = 0.1
+    device: str = "auto"
+    seed: int = 0
+    xgb_params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Published(Table):
+    """`[evaluate.published]`: accuracies that others printed for the same system.
+
+    Attributes
+    ----------
+    source : str
+        Who printed them, and on which images.
+    cnn : float
+        Of the CNN alone, in [0, 1].
+    layers : table
+        Of the hybrid at each layer, in [0, 1].
+    """
+
+    source: str
+    cnn: Annotated[float, Field(ge=0, le=1)] | None = None
+    layers: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+
+class Evaluate(Table):
+    """`[evaluate]`: what is scored.
+
+    Attributes
+    ----------
+    split : {"test", "validation"} or None
+        None: test where there is one, else validation.
+    confidence : float
+        Of the intervals, in (0, 1).
+    resamples : int
+        Of the bootstrap.
+    seed : int
+        Of the bootstrap.
+    published : table
+    """
+
+    split: Literal["test", "validation"] | None = None
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    seed: int = 0
+    published: Published | None = None
+
+
+class Bench(Table):
+    """`[bench]`: how latency is measured.
+
+    Attributes
+    ----------
+    batches : list of int or "all"
+        Images in a call; `all` is every image of the scored split in one call.
+    repeats : int
+        Rounds in which the paths take turns; each is timed at least so often.
+    seconds : float
+        For all rounds of one path at one batch size; quick paths are called more often within it.
+    threads : int or None
+        Of every library. None: each chooses its own.
+    """
+
+    batches: tuple[int | Literal["all"], ...] = (1, 8, 64, 512, "all")
+    repeats: Whole = 5
+    seconds: Annotated[float, Field(gt=0)] = 0.5
+    threads: Whole | None = None
+
+    @field_validator("batches", mode="before")
+    @classmethod
+    def _sizes(cls, batches: Any) -> Any:
+        # Said here once: of a union, every member would complain in turn.
+        if not isinstance(batches, (list, tuple)) or not batches:
+            raise ValueError('give a list of batch sizes, e.g. [1, 64, "all"]')
+        for size in batches:
+            if size != "all" and (type(size) is not int or size < 1):
+                raise ValueError(f"{size!r} is no batch size; give numbers of images from 1, or 'all'")
+        return batches
