@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cnnboost.boost import headfile
 from cnnboost.boost.device import resolve_device
 from cnnboost.boost.holdout import hold_out
 from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
+from cnnboost.boost.margins import check_margin, log_loss_of, matching_margin
 from cnnboost.boost.params import (
+    BoostParameters,
     check_parameters,
     check_with_xgboost,
     count_threads,
@@ -27,11 +29,10 @@ from cnnboost.boost.trees import Trees, grow_trees, starting_scores
 from cnnboost.errors import DataError
 
 if TYPE_CHECKING:
-    from numpy.random import RandomState
     from xgboost import Booster, DMatrix
 
 
-class BoostClassifier(ClassifierMixin, BaseEstimator):
+class BoostClassifier(ClassifierMixin, BoostParameters):
     """XGBoost `multi:softprob` on features: the head of a hybrid.
 
     The objective is `multi:softprob` also for two classes, the trees are histogram trees, and labels may be
@@ -93,13 +94,16 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
     device_ : str
         "cpu" or "cuda:N": where the trees were grown, as XGBoost's own configuration says.
     best_iteration_ : int
-        Index of the round with the lowest watched log-loss; the last round without early stopping.
+        Index of the round with the lowest watched log-loss; the last round without early stopping; -1 where
+        no round was better than the base margins alone.
     n_estimators_ : int
-        Rounds in `booster_`.
+        Rounds in `booster_`; 0 where no round was better than the base margins alone.
     evals_result_ : dict
         `{"validation": {"mlogloss": [...]}}`, one value for each round trained; empty if none was watched.
     seed_ : int
         The seed that XGBoost was given.
+    needs_margin_ : bool
+        Whether `fit` was given base margins, so that predictions need theirs.
     details_ : dict
         Of a head that was loaded: what `save` was given.
     n_features_in_ : int
@@ -131,48 +135,8 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
     n_estimators_: int
     evals_result_: dict[str, dict[str, list[float]]]
     seed_: int
+    needs_margin_: bool
     n_features_in_: int
-
-    def __init__(
-        self,
-        *,
-        n_estimators: int = 100,
-        max_depth: int = 6,
-        learning_rate: float = 0.3,
-        min_child_weight: float = 1,
-        gamma: float = 0,
-        subsample: float = 1,
-        colsample_bytree: float = 1,
-        reg_lambda: float = 1,
-        reg_alpha: float = 0,
-        max_bin: int = 256,
-        class_weight: str | Mapping[Any, float] | None = None,
-        classes: Sequence[Any] | NDArray[Any] | None = None,
-        early_stopping_rounds: int | None = None,
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-        n_jobs: int | None = None,
-        random_state: int | RandomState | None = 0,
-        xgb_params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.max_depth = max_depth
-        self.learning_rate = learning_rate
-        self.min_child_weight = min_child_weight
-        self.gamma = gamma
-        self.subsample = subsample
-        self.colsample_bytree = colsample_bytree
-        self.reg_lambda = reg_lambda
-        self.reg_alpha = reg_alpha
-        self.max_bin = max_bin
-        self.class_weight = class_weight
-        self.classes = classes
-        self.early_stopping_rounds = early_stopping_rounds
-        self.validation_fraction = validation_fraction
-        self.device = device
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.xgb_params = xgb_params
 
     def fit(
         self,
@@ -180,7 +144,8 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         y: Any,
         sample_weight: ArrayLike | None = None,
         *,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        base_margin: ArrayLike | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
     ) -> Self:
         """Grow the trees.
 
@@ -194,7 +159,11 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
             Weights of 0 or more; a row of weight 0 is as good as left out, one of weight 3 as three copies
             of it (to the last bit in small sets, to float32 rounding in large ones; with `subsample` below 1
             the rows drawn differ).
-        validation_data : tuple (X, y), default=None
+        base_margin : array-like of shape (n, k), default=None
+            Scores from which boosting starts, one for each row and class, in the order of `classes_`: the
+            log-probabilities of another model, say. Predictions then need theirs. With early stopping, the
+            rounds must better these scores alone; else none is kept.
+        validation_data : tuple (X, y) or (X, y, base_margin), default=None
             Rows to watch in place of a held-out part; they are weighed by `class_weight` as the others are.
 
         Returns
@@ -221,11 +190,14 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         y = read_labels(y)
         classes = find_classes(y, self.classes)
         codes = encode_labels(y, classes)
+        margin = None
+        if base_margin is not None:
+            margin = check_margin(base_margin, len(X), classes, "base_margin")
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
-        watched = self._watched(validation_data, classes)
-        rows = Rows(X, codes, weight).repeated()
+        watched = self._watched(validation_data, classes, margin is not None)
+        rows = Rows(X, codes, weight, margin).repeated()
         if self.class_weight is not None:
             factors = class_factors(rows.codes, classes, self.class_weight, rows.weight)
             rows = rows.weighted(factors)
@@ -244,34 +216,44 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         self._boost(rows, watched, classes, seed)
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+    def predict_proba(self, X: Any, base_margin: ArrayLike | None = None) -> NDArray[np.float32]:
         """Give the probability of each class.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
             Features.
+        base_margin : array-like of shape (n, k), default=None
+            Scores from which the trees start; given if and only if `fit` was.
 
         Returns
         -------
         ndarray of shape (n, k), float32
             Probabilities in the order of `classes_`; each row sums to 1.
+
+        Raises
+        ------
+        DataError
+            If margins are missing, of the wrong shape, or given to a head that was fitted without.
         """
         check_is_fitted(self, "booster_")
         X = self._validated(X)
+        margin = matching_margin(base_margin, len(X), self.classes_, "base_margin", self.needs_margin_)
         probabilities: NDArray[np.float32] = self.booster_.inplace_predict(
-            X, iteration_range=(0, self.n_estimators_), validate_features=False
+            X, iteration_range=(0, self.n_estimators_), validate_features=False, base_margin=margin
         )
         # XGBoost drops the axis of a single class.
         return probabilities.reshape(len(X), len(self.classes_))
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, base_margin: ArrayLike | None = None) -> NDArray[Any]:
         """Give the most probable class.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
             Features.
+        base_margin : array-like of shape (n, k), default=None
+            As for `predict_proba`.
 
         Returns
         -------
@@ -279,7 +261,7 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
             Labels from `classes_`.
         """
         # The probabilities come first: they refuse a classifier that is not fitted.
-        best = self.predict_proba(X).argmax(axis=1)
+        best = self.predict_proba(X, base_margin).argmax(axis=1)
         return np.take(self.classes_, best)
 
     @property
@@ -350,13 +332,20 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
         refuse_non_finite(checked[0] if y else checked, name)
         return checked
 
-    def _watched(self, validation_data: Any, classes: NDArray[Any]) -> Rows | None:
+    def _watched(self, validation_data: Any, classes: NDArray[Any], has_margin: bool) -> Rows | None:
         if validation_data is None:
             return None
-        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-            raise DataError(f"validation_data is a {type(validation_data).__name__}; pass a tuple (X, y)")
-        X, y = self._validated(*validation_data, name="X of validation_data")
-        return Rows(X, encode_labels(read_labels(y), classes, "validation_data"), None)
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            length = f" of {len(validation_data)}" if isinstance(validation_data, tuple | list) else ""
+            raise DataError(
+                f"validation_data is a {type(validation_data).__name__}{length}; pass a tuple (X, y) or "
+                "(X, y, base_margin)"
+            )
+        X, y, *margins = validation_data
+        X, y = self._validated(X, y, name="X of validation_data")
+        given = margins[0] if margins else None
+        margin = matching_margin(given, len(X), classes, "base_margin of validation_data", has_margin)
+        return Rows(X, encode_labels(read_labels(y), classes, "validation_data"), None, margin)
 
     def _boost(self, rows: Rows, watched: Rows | None, classes: NDArray[Any], seed: int) -> None:
         """Quantise, train and keep the result."""
@@ -369,24 +358,27 @@ class BoostClassifier(ClassifierMixin, BaseEstimator):
             n_threads=n_threads,
         )
         check_with_xgboost(params, self.xgb_params or {}, rows.X.shape[1])
-        scores = starting_scores(rows, len(classes))
+        scores = None if rows.margin is not None else starting_scores(rows, len(classes))
         if scores is not None:
             params.setdefault("base_score", scores)
         dtrain = rows.matrix(max_bin=self.max_bin, n_threads=n_threads)
         dvalid = None
         if watched is not None:
             dvalid = watched.matrix(max_bin=self.max_bin, n_threads=n_threads, ref=dtrain)
-        trees = self._train(params, dtrain, dvalid)
+        to_beat = None if watched is None or watched.margin is None else log_loss_of(watched)
+        trees = self._train(params, dtrain, dvalid, to_beat)
         self.classes_ = classes
         self.seed_ = seed
+        self.needs_margin_ = rows.margin is not None
         self.booster_ = trees.booster
         self.device_ = trees.device
         self.best_iteration_ = trees.best_iteration
         self.n_estimators_ = trees.best_iteration + 1
         self.evals_result_ = trees.history
 
-    def _train(self, params: dict[str, Any], dtrain: DMatrix, dvalid: DMatrix | None) -> Trees:
+    def _train(
+        self, params: dict[str, Any], dtrain: DMatrix, dvalid: DMatrix | None, to_beat: float | None
+    ) -> Trees:
         """Grow the trees: the one place where XGBoost trains."""
-        return grow_trees(
-            params, dtrain, dvalid, rounds=self.n_estimators, patience=self.early_stopping_rounds
-        )
+        rounds, patience = self.n_estimators, self.early_stopping_rounds
+        return grow_trees(params, dtrain, dvalid, rounds=rounds, patience=patience, to_beat=to_beat)

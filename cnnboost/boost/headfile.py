@@ -51,6 +51,8 @@ class HeadFacts(BaseModel):
     ubj_sha256: str
     ubj_bytes: int
     details: dict[str, Any]
+    #: Newer than the format: heads written before have no margins.
+    needs_margin: bool = False
     facts_sha256: str
 
 
@@ -85,6 +87,8 @@ def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) ->
         "ubj_bytes": len(trees),
         "details": dict(details),
     }
+    if head.needs_margin_:
+        facts["needs_margin"] = True
     facts["facts_sha256"] = digest_of(facts)
     write_bytes(ubj, trees)
     write_json(sidecar, facts)
@@ -133,6 +137,7 @@ def read_head(head: BoostClassifier, path: Path) -> None:
     head.best_iteration_ = facts.best_iteration
     head.evals_result_ = facts.evals_result
     head.seed_ = facts.seed
+    head.needs_margin_ = facts.needs_margin
     head.device_ = facts.device
     head.details_ = facts.details
 

@@ -6,12 +6,14 @@ import copy
 import difflib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar
 
 from cnnboost.errors import ParameterError
@@ -54,6 +56,51 @@ _REFUSED = {
     "seed": "use random_state=",
     "num_boost_round": "use n_estimators=",
 }
+
+
+class BoostParameters(BaseEstimator):
+    """Takes the parameters of `BoostClassifier`, which describes each of them, as they are."""
+
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 100,
+        max_depth: int = 6,
+        learning_rate: float = 0.3,
+        min_child_weight: float = 1,
+        gamma: float = 0,
+        subsample: float = 1,
+        colsample_bytree: float = 1,
+        reg_lambda: float = 1,
+        reg_alpha: float = 0,
+        max_bin: int = 256,
+        class_weight: str | Mapping[Any, float] | None = None,
+        classes: Sequence[Any] | NDArray[Any] | None = None,
+        early_stopping_rounds: int | None = None,
+        validation_fraction: float = 0.1,
+        device: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | RandomState | None = 0,
+        xgb_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.max_depth = max_depth
+        self.learning_rate = learning_rate
+        self.min_child_weight = min_child_weight
+        self.gamma = gamma
+        self.subsample = subsample
+        self.colsample_bytree = colsample_bytree
+        self.reg_lambda = reg_lambda
+        self.reg_alpha = reg_alpha
+        self.max_bin = max_bin
+        self.class_weight = class_weight
+        self.classes = classes
+        self.early_stopping_rounds = early_stopping_rounds
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.xgb_params = xgb_params
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:

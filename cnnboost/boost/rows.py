@@ -29,15 +29,19 @@ class Rows(NamedTuple):
         Class numbers.
     weight : ndarray of shape (n,) or None
         Weights; None for 1 throughout.
+    margin : ndarray of shape (n, k), float32, or None
+        Scores from which boosting starts; None for those that XGBoost estimates.
     """
 
     X: NDArray[np.float32]
     codes: NDArray[np.intp]
     weight: NDArray[np.float32] | None
+    margin: NDArray[np.float32] | None = None
 
     def take(self, where: NDArray[np.intp]) -> Rows:
         """Copy the rows with these numbers."""
-        return Rows(self.X[where], self.codes[where], None if self.weight is None else self.weight[where])
+        weight, margin = (None if part is None else part[where] for part in (self.weight, self.margin))
+        return Rows(self.X[where], self.codes[where], weight, margin)
 
     def weighted(self, factors: NDArray[np.floating]) -> Rows:
         """Multiply the weight of each row by the factor of its class."""
@@ -70,7 +74,13 @@ class Rows(NamedTuple):
         from xgboost import QuantileDMatrix
 
         return QuantileDMatrix(
-            self.X, label=self.codes, weight=self.weight, max_bin=max_bin, nthread=n_threads, ref=ref
+            self.X,
+            label=self.codes,
+            weight=self.weight,
+            base_margin=self.margin,
+            max_bin=max_bin,
+            nthread=n_threads,
+            ref=ref,
         )
 
 

@@ -27,7 +27,7 @@ class Trees(NamedTuple):
     booster : xgboost.Booster
         The trees up to the best round.
     best_iteration : int
-        Index of that round.
+        Index of that round; -1 where there is none.
     history : dict
         `{"validation": {"mlogloss": [...]}}` over all rounds trained; empty if none was watched.
     device : str
@@ -54,7 +54,13 @@ def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
 
 
 def grow_trees(
-    params: dict[str, Any], dtrain: DMatrix, dvalid: DMatrix | None, *, rounds: int, patience: int | None
+    params: dict[str, Any],
+    dtrain: DMatrix,
+    dvalid: DMatrix | None,
+    *,
+    rounds: int,
+    patience: int | None,
+    to_beat: float | None = None,
 ) -> Trees:
     """Run XGBoost.
 
@@ -68,6 +74,8 @@ def grow_trees(
         Boosting rounds.
     patience : int or None
         Rounds without improvement on `dvalid` after which to stop.
+    to_beat : float, optional
+        Log-loss on `dvalid` without any tree: early stopping keeps none where none is better.
 
     Returns
     -------
@@ -110,7 +118,10 @@ def grow_trees(
         )
     trained = booster.num_boosted_rounds()
     best = booster.best_iteration if stops_early else trained - 1
-    if best + 1 < trained:
+    if stops_early and to_beat is not None and history["validation"]["mlogloss"][best] >= to_beat:
+        best = -1
+        booster = xgboost.train(params, dtrain, num_boost_round=0)
+    elif best + 1 < trained:
         # A slice is what every user of the booster then sees: exporters know nothing of a best iteration.
         booster = booster[: best + 1]
     booster.set_param({"device": "cpu"})

@@ -311,7 +311,8 @@ def test_the_watched_loss_is_weighed_like_the_trained_one(features, emotions):
     ("data", "complaint"),
     [
         (lambda X, y: X, "pass a tuple"),
-        (lambda X, y: (X, y, y), "pass a tuple"),
+        (lambda X, y: (X, y, y, y), "pass a tuple"),
+        (lambda X, y: (X, y, y), "fitted without"),
         (lambda X, y: (X, y[:-1]), "inconsistent numbers of samples"),
         (lambda X, y: (X[:, :-1], y), "features"),
         (lambda X, y: (X, np.where(y == "sad", "calm", y)), "label 'calm' of validation_data"),
