@@ -26,7 +26,7 @@ from cnnboost.boost.params import (
 )
 from cnnboost.boost.rows import Rows, refuse_non_finite
 from cnnboost.boost.trees import Trees, grow_trees, starting_scores
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from xgboost import Booster, DMatrix
@@ -41,7 +41,8 @@ class BoostClassifier(ClassifierMixin, BoostParameters):
     Parameters
     ----------
     n_estimators : int, default=100
-        Boosting rounds; each adds one tree per class.
+        Boosting rounds; each adds one tree per class. 0 is possible with base margins alone, which then are
+        all there is.
     max_depth : int, default=6
         Depth of a tree.
     learning_rate : float, default=0.3
@@ -191,6 +192,10 @@ class BoostClassifier(ClassifierMixin, BoostParameters):
         classes = find_classes(y, self.classes)
         codes = encode_labels(y, classes)
         margin = None
+        if base_margin is None and self.n_estimators == 0:
+            raise ParameterError(
+                "n_estimators == 0 leaves nothing to predict from; pass base_margin, or give 1"
+            )
         if base_margin is not None:
             margin = check_margin(base_margin, len(X), classes, "base_margin")
         weight = None

@@ -35,7 +35,7 @@ _PASSED: dict[str, tuple[type, float | None, float | None, str]] = {
     "max_bin": (Integral, 2, None, "left"),
 }
 _KEPT: dict[str, tuple[type, float | None, float | None, str]] = {
-    "n_estimators": (Integral, 1, None, "left"),
+    "n_estimators": (Integral, 0, None, "left"),
     "validation_fraction": (Real, 0, 1, "neither"),
 }
 

@@ -1,0 +1,268 @@
+"""Modes: what the head makes of features and of the network's own probabilities.
+
+`plain` is XGBoost on the features. `residual` starts the trees from the network's log-probabilities divided
+by a temperature, so that no tree at all is the calibrated softmax and each must earn its place. `blend` mixes
+the calibrated softmax with plain trees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedGroupKFold
+
+from cnnboost.errors import DataError, ParameterError
+from cnnboost.hybrid.temperature import fit_temperature, tempered
+
+if TYPE_CHECKING:
+    from cnnboost.boost import BoostClassifier
+
+MODES = ("plain", "residual", "blend")
+
+
+class Seen(NamedTuple):
+    """Images as a head sees them.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n, d), float32
+    log_proba : ndarray of shape (n, k), float32
+        The network's own log-probabilities.
+    codes : ndarray of shape (n,), int
+        Class numbers.
+    groups : ndarray of shape (n,), int, or None
+        Number of the image; views of one image share it and stay on one side of every split. None: each row
+        is an image of its own.
+    """
+
+    features: NDArray[np.float32]
+    log_proba: NDArray[np.float32]
+    codes: NDArray[np.intp]
+    groups: NDArray[np.intp] | None = None
+
+    def take(self, rows: NDArray[np.intp]) -> Seen:
+        """Copy some rows."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Seen(self.features[rows], self.log_proba[rows], self.codes[rows], groups)
+
+
+@dataclass(frozen=True)
+class FittedMode:
+    """A head in one mode.
+
+    Attributes
+    ----------
+    mode : {"plain", "residual", "blend"}
+    boost : BoostClassifier
+        Fitted; its classes are the numbers 0 to k-1.
+    temperature : float
+        The network's log-probabilities are divided by it; 1 in `plain`, which does not use them.
+    weight : float
+        Share of the softmax in `blend`; 0 in `plain`.
+    """
+
+    mode: str
+    boost: BoostClassifier
+    temperature: float = 1.0
+    weight: float = 0.0
+
+    def predict_proba(
+        self, features: NDArray[np.float32], log_proba: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Give the probability of each class.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, d), float32
+        log_proba : ndarray of shape (n, k), float32
+            The network's own log-probabilities.
+
+        Returns
+        -------
+        ndarray of shape (n, k), float32
+        """
+        if self.mode == "residual":
+            return self.boost.predict_proba(features, log_proba / np.float32(self.temperature))
+        trees = self.boost.predict_proba(features)
+        if self.mode == "plain":
+            return trees
+        return _mixed(tempered(log_proba, self.temperature), trees, self.weight)
+
+
+def fit_mode(
+    mode: str,
+    boost: BoostClassifier,
+    seen: Seen,
+    n_classes: int,
+    *,
+    watched: Seen | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> FittedMode:
+    """Fit a head in one mode.
+
+    Temperature, number of rounds and weight are chosen on images that the network was not trained on: the
+    watched ones, or, by cross-fitting, all that are given; these must be such images then. In `plain`, the
+    number of rounds is what `boost` says.
+
+    Parameters
+    ----------
+    mode : {"plain", "residual", "blend"}
+    boost : BoostClassifier
+        Its parameters are used, it is not changed. `n_estimators` is the most rounds there can be.
+    seen : Seen
+        Images to grow the trees on.
+    n_classes : int
+    watched : Seen, optional
+        Images to choose on.
+    folds : int, default=5
+        Of the cross-fitting.
+    seed : int, default=0
+        Of the folds.
+
+    Returns
+    -------
+    FittedMode
+
+    Raises
+    ------
+    ParameterError
+        If the mode is unknown, or there are fewer than 2 folds.
+    DataError
+        If a class has fewer images than there are folds.
+    """
+    check_mode(mode)
+    template = clone(boost).set_params(classes=list(range(n_classes)))
+    if mode == "plain":
+        return FittedMode(mode, template.fit(seen.features, seen.codes))
+    chosen_on = seen if watched is None else watched
+    temperature = fit_temperature(chosen_on.log_proba, chosen_on.codes)
+    residual = mode == "residual"
+    if watched is None:
+        fitted, unseen = _cross_fitted(template, seen, temperature if residual else None, folds, seed)
+    else:
+        fitted, unseen = _watched(template, seen, watched, temperature if residual else None)
+    if residual:
+        return FittedMode(mode, fitted, temperature)
+    softmax = tempered(chosen_on.log_proba, temperature)
+    return FittedMode(mode, fitted, temperature, _best_weight(softmax, unseen, chosen_on.codes))
+
+
+def check_mode(mode: Any) -> str:
+    """Return a mode if there is such a one.
+
+    Parameters
+    ----------
+    mode : object
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ParameterError
+        If there is none of that name.
+    """
+    if mode not in MODES:
+        raise ParameterError(f"mode={mode!r} is unknown; there are {', '.join(MODES)}")
+    return str(mode)
+
+
+#: Rounds without improvement after which trees that are watched stop growing.
+_PATIENCE = 30
+
+
+def _watched(
+    template: BoostClassifier, seen: Seen, watched: Seen, temperature: float | None
+) -> tuple[BoostClassifier, NDArray[np.float32]]:
+    """Grow trees while they improve on the watched images; return their probabilities there too."""
+    patience = template.early_stopping_rounds or _PATIENCE
+    start, start_watched = (_margin(part, temperature) for part in (seen, watched))
+    data = (watched.features, watched.codes)
+    fitted = template.set_params(early_stopping_rounds=patience).fit(
+        seen.features,
+        seen.codes,
+        base_margin=start,
+        validation_data=data if start_watched is None else (*data, start_watched),
+    )
+    return fitted, fitted.predict_proba(watched.features, start_watched)
+
+
+def _cross_fitted(
+    template: BoostClassifier, seen: Seen, temperature: float | None, folds: int, seed: int
+) -> tuple[BoostClassifier, NDArray[np.float32]]:
+    """Choose the rounds on folds, then grow on all images; return the probabilities of the folds too."""
+    margin = _margin(seen, temperature)
+    template = template.set_params(early_stopping_rounds=None)
+    heads, losses, rows = [], [], []
+    for grown, left_out in _folds(seen, folds, seed):
+        start, start_out = (None if margin is None else margin[part] for part in (grown, left_out))
+        data = (seen.features[left_out], seen.codes[left_out])
+        head = clone(template).fit(
+            seen.features[grown],
+            seen.codes[grown],
+            base_margin=start,
+            validation_data=data if start_out is None else (*data, start_out),
+        )
+        heads.append((head, left_out, start_out))
+        losses.append(head.evals_result_["validation"]["mlogloss"])
+        rows.append(len(left_out))
+    mean = np.average(losses, axis=0, weights=rows)
+    rounds = int(mean.argmin()) + 1
+    if margin is not None and mean[rounds - 1] >= _log_loss(tempered(margin, 1.0), seen.codes):
+        rounds = 0
+    unseen = np.empty(seen.log_proba.shape, np.float32)
+    for head, left_out, start_out in heads:
+        if rounds:
+            head.booster_, head.n_estimators_ = head.booster_[:rounds], rounds
+            unseen[left_out] = head.predict_proba(seen.features[left_out], start_out)
+        else:
+            assert start_out is not None, "plain trees keep a round at least"
+            unseen[left_out] = tempered(start_out, 1.0)
+    final = template.set_params(n_estimators=rounds).fit(seen.features, seen.codes, base_margin=margin)
+    return final, unseen
+
+
+def _folds(seen: Seen, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    if folds < 2:
+        raise ParameterError(f"folds={folds} divides nothing; give 2 or more")
+    groups = np.arange(len(seen.codes)) if seen.groups is None else seen.groups
+    counts = np.array([len(np.unique(groups[seen.codes == code])) for code in np.unique(seen.codes)])
+    if counts.min() < folds:
+        rarest = int(np.unique(seen.codes)[counts.argmin()])
+        raise DataError(
+            f"class number {rarest} has {counts.min()} images and {folds} folds need {folds}: give fewer "
+            "folds, more images, or images to choose on"
+        )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(seen.features, seen.codes, groups))
+
+
+def _margin(seen: Seen, temperature: float | None) -> NDArray[np.float32] | None:
+    return None if temperature is None else seen.log_proba / np.float32(temperature)
+
+
+def _best_weight(softmax: NDArray[np.float32], trees: NDArray[np.float32], codes: NDArray[np.intp]) -> float:
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda weight: _log_loss(_mixed(softmax, trees, weight), codes), bounds=(0, 1), method="bounded"
+    )
+    # The search stops short of the ends of its range.
+    ends = [(_log_loss(_mixed(softmax, trees, end), codes), end) for end in (0.0, 1.0)]
+    return float(min([(float(found.fun), float(found.x)), *ends])[1])
+
+
+def _mixed(softmax: NDArray[np.float32], trees: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    share = np.float32(weight)
+    return share * softmax + (np.float32(1) - share) * trees
+
+
+def _log_loss(proba: NDArray[np.floating], codes: NDArray[np.intp]) -> float:
+    given = proba[np.arange(len(codes)), codes].astype(np.float64)
+    return float(-np.log(np.maximum(given, 1e-15)).mean())

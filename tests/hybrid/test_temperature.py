@@ -1,0 +1,65 @@
+"""The temperature makes a softmax as sure as it is right, and changes no prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax
+
+from cnnboost.hybrid.temperature import (
+    HIGHEST,
+    LOWEST,
+    fit_temperature,
+    log_probabilities,
+    tempered,
+)
+
+
+def drawn(factor, n=4000, k=4, seed=0):
+    """Return log-probabilities of a model that is `factor` times as sure as it should be, and labels."""
+    rng = np.random.default_rng(seed)
+    honest = log_softmax(rng.normal(scale=1.5, size=(n, k)), axis=1)
+    codes = (honest + rng.gumbel(size=honest.shape)).argmax(axis=1)
+    return log_softmax(factor * honest, axis=1), codes
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_it_finds_how_much_too_sure_a_model_is(factor):
+    log_proba, codes = drawn(factor)
+    assert fit_temperature(log_proba, codes) == pytest.approx(factor, rel=0.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.2, 5))
+def test_no_other_temperature_is_better_and_no_prediction_changes(seed, factor):
+    log_proba, codes = drawn(factor, n=200, seed=seed)
+    best = fit_temperature(log_proba, codes)
+    assert LOWEST <= best <= HIGHEST
+
+    def loss(temperature):
+        return -np.log(tempered(log_proba, temperature)[np.arange(len(codes)), codes]).mean()
+
+    assert all(loss(best) <= loss(best * step) + 1e-5 for step in (0.8, 0.95, 1.05, 1.25))
+    np.testing.assert_array_equal(tempered(log_proba, best).argmax(axis=1), log_proba.argmax(axis=1))
+
+
+def test_weights_are_copies_of_rows():
+    log_proba, codes = drawn(2.0, n=300)
+    weight = np.random.default_rng(1).integers(0, 4, len(codes))
+    rows = np.repeat(np.arange(len(codes)), weight)
+    weighed = fit_temperature(log_proba, codes, weight)
+    assert weighed == pytest.approx(fit_temperature(log_proba[rows], codes[rows]), rel=1e-4)
+
+
+def test_labels_that_are_certain_end_at_the_bounds():
+    log_proba = np.log(np.array([[0.6, 0.4]] * 5))
+    assert fit_temperature(log_proba, np.zeros(5, int)) == pytest.approx(LOWEST, rel=0.01)
+    assert fit_temperature(log_proba, np.ones(5, int)) == pytest.approx(HIGHEST, rel=0.01)
+
+
+def test_a_probability_of_nought_has_a_finite_logarithm():
+    found = log_probabilities(np.array([[1.0, 0.0], [0.25, 0.75]], np.float32))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.exp(found), [[1, 0], [0.25, 0.75]], atol=1e-7)
