@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnboost.errors import RecipeError
-from cnnboost.recipe import Recipe, load_recipe, packaged
+from cnnboost.recipe import Recipe, Space, changed, load_recipe, packaged
 
 
 @pytest.mark.parametrize("name", sorted(packaged()))
@@ -23,6 +23,13 @@ def test_oslo_states_what_was_published():
     assert (recipe.cnn.epochs, recipe.cnn.batch_size, recipe.cnn.learning_rate) == (50, 64, 1e-3)
     assert recipe.cnn.options["filters"] == [32, 64, 64]
     assert recipe.evaluate.published.layers["fc1"] == 0.5520
+
+
+def test_uniandes_states_other_scores_than_accuracy():
+    assert load_recipe("uniandes_binary").evaluate.published.scores == {
+        "average_class_accuracy": 0.52, "best_f1": 0.4
+    }  # fmt: skip
+    assert load_recipe("uniandes_softmax").evaluate.published.scores == {"average_class_accuracy": 0.137}
 
 
 def test_a_file_takes_its_name_unless_it_states_one(tmp_path):
@@ -59,6 +66,12 @@ def test_the_digest_is_that_of_the_facts(a, b):
         ("cnn.epohs=5", ["epohs", "did you mean 'epochs'", "batch_size"]),
         ("tpyo.x=1", ["tpyo", "boost"]),
         ("evaluate.published.cn=1", ["[evaluate.published] cn", "did you mean 'cnn'"]),
+        (
+            "evaluate.published.scores.aca=0.5",
+            ["'aca' is no score", "average_class_accuracy", "best_f1", "auc"],
+        ),
+        ("evaluate.published.scores.accuracy=0.5", ["the accuracy of the CNN stands in `cnn`"]),
+        ("evaluate.published.scores.f1=40", ["f1 = 40", "less than or equal to 1"]),
         ("cnn.epochs=0", ["[cnn] epochs = 0", "greater than or equal to 1"]),
         ("cnn.learning_rate=-1", ["[cnn] learning_rate = -1"]),
         ("boost.subsample=1.5", ["[boost] subsample = 1.5"]),
@@ -75,6 +88,55 @@ def test_unknown_keys_and_impossible_values_are_named(override, words):
     with pytest.raises(RecipeError) as caught:
         load_recipe("digits", [override] if not override.startswith("name.") else ["name=a", override])
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"space": {"boost.gamma": {"low": 1, "high": 0}}}, ["must be below"]),
+        ({"space": {"boost.gamma": {}}}, ["give choices"]),
+        ({"space": {"boost.gamma": {"low": 0, "high": 1, "log": True}}}, ["log goes with"]),
+        ({"space": {"boost.gamma": {"chioces": [1]}}}, ["chioces", "did you mean 'choices'"]),
+        ({"space": {"cnn.balance": {"choices": [True, True]}}}, ["True stands there twice"]),
+        ({"trails": 3}, ["trails", "did you mean 'trials'"]),
+        ({"part": 0}, ["part = 0", "greater than 0"]),
+        ({"part": 1.5}, ["part = 1.5", "less than or equal to 1"]),
+        ({"stages": 2}, ["stages = 2", "sampler = 'random'", "'tpe'"]),
+        ({"stages": 3, "trials": 2, "sampler": "random"}, ["as many trials"]),
+        (
+            {"space": {"cnn.seed": {"choices": [1]}}, "set": {"cnn.seed": 2}},
+            ["'cnn.seed'", "searched or set"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("table", ["search", "studies"])
+def test_an_impossible_search_is_refused(table, facts, words):
+    with pytest.raises(RecipeError) as caught:
+        changed(load_recipe("digits"), {table: facts if table == "search" else {"one": facts}})
+    assert all(word in str(caught.value) for word in ["one" if table == "studies" else "search", *words])
+
+
+def test_a_study_must_have_a_name_that_files_can_have():
+    with pytest.raises(RecipeError, match="'a/b'"):
+        changed(load_recipe("digits"), {"studies": {"a/b": {"trials": 3}}})
+
+
+def test_choices_that_only_python_takes_for_the_same():
+    space = Space(choices=(1, 1.0, True))
+    assert [type(choice) for choice in space.choices] == [int, float, bool]
+
+
+def test_no_augmentation_is_a_value():
+    recipe = load_recipe("hust_vgg19", ["cnn.augment=false"])
+    assert recipe.cnn.augment is None
+    assert recipe.digest("cnn") == Recipe(name="x", cnn=recipe.cnn.model_dump()).digest("cnn")
+    with pytest.raises(RecipeError, match=r"\[cnn\] augment = True"):
+        load_recipe("hust_vgg19", ["cnn.augment=true"])
+
+
+def test_a_changed_key_below_a_value_is_named():
+    with pytest.raises(RecipeError, match=r"'cnn\.optimizer\.beta'.*'optimizer' is no table"):
+        changed(load_recipe("oslo"), {"cnn.optimizer.beta": 0.9})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnboost.cli import bench, commands, export, predict, report, tune  # noqa: F401 - the commands enter themselves
+from cnnboost.cli import bench, commands, evaluate, export, predict, report, tune  # noqa: F401 - the commands enter themselves
 from cnnboost.cli.app import app
 
 

@@ -75,10 +75,14 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
             cells.append(f"{known[layer]:.2%}" if known.get(layer) is not None else "-")
         table.add_row(*cells)
     split, n = document["split"], document["images"][document["split"]]
-    note = "" if "test" in document["images"] else " (the source has no test split)"
-    out.print(
-        f"{document['title'] or document['recipe']}: scores on {split}, {n:,} images{note}", markup=False
-    )
+    if "source_name" in document:
+        place = f"{document['source_name']}{'' if split == 'all' else f' ({split})'}"
+        note = "; nothing was trained on them"
+    else:
+        place = split
+        note = "" if "test" in document["images"] else " (the source has no test split)"
+    images = f"{n:,} image{'' if n == 1 else 's'}"
+    out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}", markup=False)
     out.print(table)
     out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:

@@ -1,10 +1,11 @@
-"""`cnnboost tune`: the search of a recipe."""
+"""`cnnboost tune`: the search of a recipe, and its studies."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from cnnboost.cli import console, tables
@@ -28,6 +29,17 @@ _SHOWN = 10
 @console.guarded
 def tune(
     recipe: RecipeOption = None,
+    study: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--study",
+            metavar="NAME",
+            help="A study of the recipe, in place of its search table; may be given more than once.",
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="The search table, if it states a space, and every study.")
+    ] = False,
     data: DataOption = None,
     models: ModelsOption = Path("models"),
     reports: ReportsOption = Path("reports"),
@@ -36,17 +48,30 @@ def tune(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Search values for keys of a recipe ([search]); a search that was killed goes on."""
+    """Search values for keys of a recipe, as its search table or its studies say; a killed search goes on."""
+    if every and study:
+        raise typer.BadParameter("it names every study; leave --study away", param_hint="--all")
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
-    from cnnboost.search import search
+    from cnnboost.search import plan, search
 
-    found = search(job)
-    document = {**found.document, "written": [str(found.path)]}
-    console.emit(document, as_json, lambda out: show_trials(out, document))
+    names: list[str | None] = [*dict.fromkeys(study or [])] or [None]
+    if every:
+        names = [*([None] if job.recipe.search.space else []), *job.recipe.studies] or [None]
+    for name in names:
+        plan(job.recipe, name)  # a mistake in the last study must show before the first one runs
+    documents = []
+    for name in names:
+        found = search(job, name)
+        documents.append({**found.document, "written": [str(path) for path in (found.path, *found.figures)]})
+        if not as_json:
+            show_trials(console.stdout, documents[-1])
+    if as_json:
+        one = documents[0] if len(documents) == 1 else {"recipe": job.recipe.name, "studies": documents}
+        console.emit(one, as_json, lambda out: None)
 
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:
-    """Print the best trials.
+    """Print the best trials of a search, and what its keys are worth.
 
     Parameters
     ----------
@@ -54,23 +79,30 @@ def show_trials(out: Console, document: dict[str, Any]) -> None:
     document : dict
         Of `tune`.
     """
+    from cnnboost.evaluation.search_labels import value_label
+
     failed = [trial for trial in document["trials"] if trial["value"] is None]
     ended = [trial for trial in document["trials"] if trial["value"] is not None]
     ended.sort(key=lambda trial: trial["value"], reverse=document["metric"] != "log_loss")
     keys = list(document["best"]["values"])
     table = tables.new_table("trial", document["metric"], *keys, "s", numbers=["trial", *keys, "s"])
     for trial in ended[:_SHOWN]:
-        cells = [_cell(trial["values"].get(key)) for key in keys]
+        cells = [value_label(trial["values"].get(key), flat=True) for key in keys]
         table.add_row(str(trial["number"]), f"{trial['value']:.4f}", *cells, f"{trial['seconds']:.1f}")
+    name = f"{document['study']}: " if document["study"] else ""
     out.print(
-        f"{document['title'] or document['recipe']}: {len(ended)} trials, {len(failed)} failed; "
+        f"{name}{document['title'] or document['recipe']}: {len(ended)} trials, {len(failed)} failed; "
         f"{document['target']} judged on {document['judged_on']} "
         f"({document['images']['validation']:,} images that no trial was fitted on)",
         markup=False,
     )
+    if document["set"]:
+        held = ", ".join(f"{key} = {value_label(value, flat=True)}" for key, value in document["set"].items())
+        out.print(f"in every trial: {held}", markup=False)
     out.print(table)
+    if failed:
+        out.print(f"the last failure: {failed[-1]['error']}", markup=False)
+    if document["importances"]:
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in document["importances"].items())
+        out.print(f"importance: {shares}", markup=False)
     tables.written(out, document["written"])
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

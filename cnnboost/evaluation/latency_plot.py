@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnboost.errors import DataError
-from cnnboost.evaluation.plots import _COLOURS, _figure, _literal, _open_frame
+from cnnboost.evaluation.drawing import COLOURS, literal, new_figure, open_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
             lines.setdefault(row["path"], []).append(row)
     if not lines:
         raise DataError("There is nothing to draw: no path was timed.")
-    figure = _figure(8.2, 4.8)
+    figure = new_figure(8.2, 4.8)
     axes = figure.subplots()
     # In the legend from slow to fast at the largest batch, as they stand one above the other.
     for path, points in sorted(lines.items(), key=lambda item: -max(r["p50_ms"] for r in item[1])):
@@ -62,7 +62,7 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
             [row["batch"] for row in points],
             [row["p50_ms"] for row in points],
             ":" if head_only else "-",
-            color=_COLOURS[_RUNTIMES[runtime]],
+            color=COLOURS[_RUNTIMES[runtime]],
             marker=mark,
             markerfacecolor=face,
             markersize=5.5,
@@ -78,8 +78,8 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.set_xlabel("images in a call")
     axes.set_ylabel("median time of a call, ms")
-    axes.set_title(_literal([title])[0] if title else "Latency", fontsize=12)
-    _open_frame(axes, grid="both")
+    axes.set_title(literal([title])[0] if title else "Latency", fontsize=12)
+    open_frame(axes, grid="both")
     axes.legend(
         loc="center left",
         bbox_to_anchor=(1.01, 0.5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,25 @@ def data_uri(content: bytes, ending: str) -> str:
     if ending not in _TYPES:
         raise DataError(f"{ending!r} is no picture for a page; give one of {', '.join(_TYPES)}")
     return f"data:{_TYPES[ending]};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def aspect(content: bytes) -> float:
+    """Return how many times as wide as high a PNG is; 1 for pictures of another kind.
+
+    Parameters
+    ----------
+    content : bytes
+        Of its file.
+
+    Returns
+    -------
+    float
+    """
+    # Its first chunk is the header: after its length and name come width and height.
+    if not content.startswith(b"\x89PNG") or content[12:16] != b"IHDR" or len(content) < 24:
+        return 1.0
+    width, height = struct.unpack(">II", content[16:24])
+    return width / height if height else 1.0
 
 
 def paragraphs(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Own accuracies beside the ones that others printed, for one recipe and over all of them."""
+"""Own scores beside the ones that others printed, for one recipe and over all of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import Any, NamedTuple
 
 from cnnboost.evaluation.page import paragraphs, render
 
+_SCORE_NAMES = {
+    "macro_f1": "macro F1",
+    "average_class_accuracy": "average class accuracy",
+    "precision": "precision of {positive}",
+    "recall": "recall of {positive}",
+    "f1": "F1 of {positive}",
+    "best_f1": "best F1 of {positive} over thresholds",
+    "average_precision": "average precision of {positive}",
+    "auc": "AUC of {positive}",
+}
 _INSIDE, _BELOW, _ABOVE = "inside the interval", "below the interval", "above the interval"
 
 
 class Beside(NamedTuple):
-    """One accuracy beside the published one.
+    """One score beside the published one.
 
     Attributes
     ----------
@@ -20,13 +30,15 @@ class Beside(NamedTuple):
     published : float or None
     own : float
     interval : tuple of float or None
-        Of the own accuracy.
+        Of the own score.
     difference : float or None
         Own minus published.
     place : str
         Where the published number lies; empty where there is none.
     verdict : str
         Of the head against the CNN; empty for the CNN.
+    score_name : str
+        What is beside each other.
     """
 
     name: str
@@ -36,6 +48,7 @@ class Beside(NamedTuple):
     difference: float | None
     place: str
     verdict: str
+    score_name: str = "accuracy"
 
     @property
     def outside(self) -> bool:
@@ -44,7 +57,7 @@ class Beside(NamedTuple):
 
 
 def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
-    """Put the accuracy of the CNN and of each head beside the published ones.
+    """Put the own scores beside the published ones.
 
     Parameters
     ----------
@@ -54,24 +67,48 @@ def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
     Returns
     -------
     list of Beside
-        The CNN first; one row for each head.
+        The accuracy of the CNN, then that of each head, published or not; then a row for each other score
+        of the CNN that was published.
     """
     known = metrics.get("published") or {}
-    rows = [_beside("CNN softmax", known.get("cnn"), metrics["cnn"]["scores"], "")]
+    rows = [_beside("CNN softmax", known.get("cnn"), metrics["cnn"]["scores"]["accuracy"])]
     for head in metrics["heads"]:
         published = (known.get("layers") or {}).get(head["layer"])
-        rows.append(_beside(head_name(head), published, head["scores"], head["against_cnn"]["verdict"]))
+        row = _beside(head_name(head), published, head["scores"]["accuracy"])
+        rows.append(row._replace(verdict=head["against_cnn"]["verdict"]))
+    positive = (metrics["cnn"].get("thresholds") or {}).get("positive", "")
+    for name, published in (known.get("scores") or {}).items():
+        found = _own(name, metrics["cnn"])
+        if found is not None:
+            score_name = _SCORE_NAMES[name].format(positive=positive)
+            rows.append(_beside("CNN softmax", published, found)._replace(score_name=score_name))
     return rows
 
 
-def _beside(name: str, published: float | None, scores: Mapping[str, Any], verdict: str) -> Beside:
-    own, interval = scores["accuracy"]["value"], scores["accuracy"]["interval"]
+def _own(name: str, cnn: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a score of the CNN and its interval; None where the scores are older than its name."""
+    if name in cnn["scores"]:
+        return cnn["scores"][name]
+    thresholds = cnn.get("thresholds")
+    if thresholds is None:
+        return None
+    if name == "best_f1":
+        return thresholds["best"]["f1"]
+    if name == "average_precision":
+        return thresholds[name]
+    if name == "auc":
+        return cnn["auc"][thresholds["positive"]]
+    return next(row[name] for row in cnn["scores"]["per_class"] if row["name"] == thresholds["positive"])
+
+
+def _beside(name: str, published: float | None, found: Mapping[str, Any]) -> Beside:
+    own, interval = found["value"], found["interval"]
     if published is None:
-        return Beside(name, None, own, interval, None, "", verdict)
+        return Beside(name, None, own, interval, None, "", "")
     place = ""
     if interval is not None:
         place = _BELOW if published < interval[0] else _ABOVE if published > interval[1] else _INSIDE
-    return Beside(name, published, own, interval, own - published, place, verdict)
+    return Beside(name, published, own, interval, own - published, place, "")
 
 
 def head_name(head: Mapping[str, Any]) -> str:

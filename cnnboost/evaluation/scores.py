@@ -39,6 +39,10 @@ class Estimate:
     value: float
     interval: Interval | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return plain(asdict(self))
+
 
 @dataclass(frozen=True)
 class ClassScores:

@@ -6,6 +6,8 @@ from cnnboost.line.export import Exported, export
 from cnnboost.line.extraction import Extracted, extract, layers_of
 from cnnboost.line.inspection import Inspected, inspect
 from cnnboost.line.job import Job
+from cnnboost.line.other_images import OtherImages, find_other_images
+from cnnboost.line.other_scores import evaluate_other, evaluate_source
 from cnnboost.line.overfit import Overfitted, overfit
 from cnnboost.line.repeats import Repeated, repeat
 from cnnboost.line.smoke import smoke
@@ -18,12 +20,16 @@ __all__ = [
     "Head",
     "Inspected",
     "Job",
+    "OtherImages",
     "Overfitted",
     "Repeated",
     "Trained",
     "evaluate",
+    "evaluate_other",
+    "evaluate_source",
     "export",
     "extract",
+    "find_other_images",
     "fit_boost",
     "inspect",
     "layers_of",

@@ -15,8 +15,8 @@ import numpy as np
 from cnnboost.cnn.model_file import read_model
 from cnnboost.deploy.bundle import Bundle
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.latency_plot import plot_latency
-from cnnboost.evaluation.plots import save_figure
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes, write_json
 from cnnboost.images import Split

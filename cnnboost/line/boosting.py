@@ -10,13 +10,12 @@ from typing import Any
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError, StoreError
-from cnnboost.files import digest_of
 from cnnboost.line.extraction import Extracted, extract
 from cnnboost.line.job import Job, labelled_digest
+from cnnboost.line.trained_on import head_digest
 
 log = logging.getLogger("cnnboost")
 
-FORMAT = 1
 MODES = ("plain",)
 
 
@@ -83,15 +82,7 @@ def fit_boost(
     resolved = resolve_device(wanted)
     found = features or extract(job.needs(), [layer], ["train"])["train"]
     stored = found.stored[layer]
-    made_from = digest_of(
-        {
-            "format": FORMAT,
-            "features": stored.spec.key,
-            "labels": labelled_digest(found.split),
-            "boost": {k: v for k, v in job.recipe.boost.model_dump(mode="json").items() if k != "device"},
-            "mode": mode,
-        }
-    )
+    made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
     path = job.models_dir / "heads" / f"{layer.replace('/', '.')}-{mode}.ubj"
     if not job.force and path.is_file():
         head = _there(path, layer, mode, made_from, resolved if wanted != "auto" else None)

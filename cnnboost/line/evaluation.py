@@ -10,27 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.evaluation.collapse import find_collapse
-from cnnboost.evaluation.plots import plot_confusion, plot_history, save_figure
-from cnnboost.evaluation.scores import compare, score
+from cnnboost.errors import RecipeError
 from cnnboost.files import write_json
-from cnnboost.line.boosting import Head, fit_boost
+from cnnboost.line.boosting import fit_boost
 from cnnboost.line.extraction import extract
+from cnnboost.line.figures import draw_scores
 from cnnboost.line.job import Job
+from cnnboost.line.judge import Judge
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.training import Trained, train
+from cnnboost.recipe.tables import POSITIVE_SCORES
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
-
-CNN_REMEDY = (
-    "its learning curves, cnn.learning_rate, cnn.epochs and cnn.class_weight; `cnnboost train --overfit 50` "
-    "says whether it can learn at all"
-)
-HEAD_REMEDY = (
-    "boost.n_estimators, boost.max_depth and boost.class_weight, and at the CNN that its features are of"
-)
 
 
 @dataclass(frozen=True)
@@ -78,9 +71,10 @@ def evaluate(
     CnnboostError
         If anything on the way is at fault.
     """
-    metrics, trained = scores_of(job, layers, split=split, device=device)
-    path = write_json(job.reports_dir / "metrics.json", metrics)
-    return Evaluated(metrics, path, _draw(job, trained, metrics))
+    found = _score(job, layers, split=split, device=device)
+    path = write_json(job.reports_dir / "metrics.json", found.metrics)
+    figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
+    return Evaluated(found.metrics, path, figures)
 
 
 def scores_of(
@@ -109,36 +103,37 @@ def scores_of(
     CnnboostError
         If anything on the way is at fault.
     """
+    found = _score(job, layers, split=split, device=device)
+    return found.metrics, found.trained
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Scores, and the probabilities that they are of: figures need more than `metrics.json` holds."""
+
+    metrics: dict[str, Any]
+    trained: Trained
+    labels: np.ndarray
+    proba: dict[str, np.ndarray]
+
+
+def _score(job: Job, layers: Sequence[str] | None, *, split: str | None, device: str | None) -> _Scored:
     needs = job.needs()
     scored = job.images[split or job.scored_split]
+    _check_published(job, scored.classes)
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
     trained = train(needs)
     softmax = trained.cnn.predict_proba(scored.X)
     splits = list(dict.fromkeys(["train", scored.name]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
-    facts = job.recipe.evaluate
-    options: dict[str, Any] = {
-        "confidence": facts.confidence,
-        "n_resamples": facts.resamples,
-        "seed": facts.seed,
-    }
-    of_cnn = score(scored.y, softmax, scored.classes, **options).to_dict()
-    cnn_collapsed = _collapsed("CNN", of_cnn, scored.classes, CNN_REMEDY)
-    rows = []
-    for head in heads:
-        proba = head.boost.predict_proba(features[scored.name].stored[head.layer].X)
-        scores = score(scored.y, proba, scored.classes, **options).to_dict()
-        rows.append(
-            {
-                **_described(head),
-                "scores": scores,
-                "collapsed": _collapsed(f"XGBoost at {head.layer}", scores, scored.classes, HEAD_REMEDY),
-                "against_cnn": compare(
-                    scored.y, softmax, proba, names=("CNN", f"XGBoost at {head.layer}"), **options
-                ).to_dict(),
-            }
-        )
+    judge = Judge(job, scored, softmax)
+    of_cnn = judge.cnn(job, trained, _train_accuracy(job, trained))
+    rows = [
+        judge.head(head, head.boost.predict_proba(features[scored.name].stored[head.layer].X))
+        for head in heads
+    ]
+    published = job.recipe.evaluate.published
     metrics = {
         "format": FORMAT,
         "recipe": job.recipe.name,
@@ -148,44 +143,26 @@ def scores_of(
         "images_left_out": len(job.images.bad),
         "data_digest": job.images.digest,
         "classes": list(scored.classes),
-        "cnn": {
-            "parameters": int(trained.model.count_params()),
-            "fit_seconds": trained.facts.get("fit_seconds"),
-            "epochs": len(trained.history.get("loss", [])),
-            "seed": job.recipe.cnn.seed,
-            "train_accuracy": _train_accuracy(job, trained),
-            "scores": of_cnn,
-            "collapsed": cnn_collapsed,
-        },
+        "cnn": of_cnn,
         "heads": rows,
-        "published": facts.published.model_dump() if facts.published else None,
+        "published": published.model_dump() if published else None,
         "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),
         "versions": versions(),
     }
-    return metrics, trained
+    return _Scored(metrics, trained, scored.y, judge.proba)
 
 
-def _collapsed(
-    title: str, scores: dict[str, Any], classes: Sequence[str], remedy: str
-) -> dict[str, Any] | None:
-    """Warn of predictions that are nearly all one class."""
-    found = find_collapse(scores["confusion"], classes)
-    if found is None:
-        return None
-    log.warning("%s %s: it has learnt the share of the classes and no more; look at %s", title, found, remedy)
-    return found.to_dict()
-
-
-def _described(head: Head) -> dict[str, Any]:
-    return {
-        "layer": head.layer,
-        "mode": head.mode,
-        "width": head.details["width"],
-        "rounds": head.boost.n_estimators_,
-        "device": head.boost.device_,
-        "fit_seconds": head.details["fit_seconds"],
-    }
+def _check_published(job: Job, classes: Sequence[str]) -> None:
+    """Refuse published scores that cannot be measured, before anything slow is done for them."""
+    published = job.recipe.evaluate.published
+    names = [name for name in (published.scores if published else ()) if name in POSITIVE_SCORES]
+    if names and len(classes) != 2:
+        raise RecipeError(
+            f"recipe {job.recipe.name!r}: [evaluate.published] scores: {', '.join(names)} "
+            f"{'is' if len(names) == 1 else 'are'} of the positive one of two classes, and there are "
+            f"{len(classes)} ({', '.join(classes)}); leave it out, or make two classes with data.binary"
+        )
 
 
 def _train_accuracy(job: Job, trained: Trained) -> float:
@@ -196,22 +173,3 @@ def _train_accuracy(job: Job, trained: Trained) -> float:
         proba = trained.cnn.predict_proba(split.part(start, start + 4096))
         right += int(np.sum(np.argmax(proba, axis=1) == split.y[start : start + 4096]))
     return right / len(split)
-
-
-def _draw(job: Job, trained: Trained, metrics: dict[str, Any]) -> list[Path]:
-    """Draw the learning curves and the confusion matrices of the CNN and of each head."""
-    folder = job.reports_dir / "figures"
-    figures = []
-    if trained.history:
-        figures.append(save_figure(plot_history(trained.history), folder / "history.png"))
-    named = [("cnn", "CNN softmax", metrics["cnn"]["scores"])]
-    named += [(row["layer"], f"XGBoost at {row['layer']}", row["scores"]) for row in metrics["heads"]]
-    for name, title, scores in named:
-        figure = plot_confusion(
-            np.asarray(scores["confusion"]),
-            metrics["classes"],
-            title=f"{title}, {metrics['split']} ({scores['accuracy']['value']:.1%})",
-            normalise=True,
-        )
-        figures.append(save_figure(figure, folder / f"confusion-{name.replace('/', '.')}.png"))
-    return figures

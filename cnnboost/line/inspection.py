@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.evaluation.plots import plot_class_distribution, plot_contact_sheet, save_figure
+from cnnboost.evaluation.drawing import save_figure
+from cnnboost.evaluation.plots import plot_class_distribution, plot_contact_sheet
 from cnnboost.files import write_json
 from cnnboost.images.audit import audit
 from cnnboost.line.job import Job

@@ -16,6 +16,7 @@ from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
 from cnnboost.line.job import Job, alone, labelled_digest
 from cnnboost.line.provenance import machine, versions
+from cnnboost.line.trained_on import TrainedOn
 
 log = logging.getLogger("cnnboost")
 
@@ -88,12 +89,13 @@ def train(job: Job) -> Trained:
         return _given(job, images)
     made_from = _made_from(job, images)
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
+    on = TrainedOn.of(job.recipe, images)
     with alone(job.models_dir / "cnn.lock", path):
-        there = None if job.force else _there(path, record, made_from)
-        return there or _train(job, images, made_from, path, record)
+        there = None if job.force else _there(path, record, made_from, on)
+        return there or _train(job, images, made_from, path, record, on)
 
 
-def _there(path: Path, record: Path, made_from: str) -> Trained | None:
+def _there(path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
     """Return the CNN on disk if it is the one that is wanted."""
     facts = read_json(record)
     if not facts or facts.get("made_from") != made_from or not path.is_file():
@@ -101,11 +103,15 @@ def _there(path: Path, record: Path, made_from: str) -> Trained | None:
     if file_digest(path) != facts["model_sha256"]:
         log.warning("%s was altered since it was trained; it is trained anew", path)
         return None
+    if TrainedOn.read(facts) is None:
+        # An earlier version wrote it; what it was made from is the same, so this is what it was trained on.
+        facts["trained_on"] = on.to_dict()
+        write_json(record, facts)
     log.info("%s is up to date", path)
     return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
 
 
-def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path) -> Trained:
+def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path, on: TrainedOn) -> Trained:
     table = job.recipe.cnn
     log.info("train %r on %d images, %d epochs", table.architecture, len(images.train), table.epochs)
     with job.progress("train", "epoch") as report:
@@ -117,6 +123,7 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path)
         "format": FORMAT,
         "recipe": job.recipe.name,
         "made_from": made_from,
+        "trained_on": on.to_dict(),
         "model_sha256": file_digest(path),
         "classes": list(images.classes),
         "pixels": cnn.pixels_,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import Field, ValidationError
 
 from cnnboost.errors import RecipeError
-from cnnboost.recipe.space import Search
+from cnnboost.recipe.space import Search, StudyName
 from cnnboost.recipe.tables import Bench, Boost, Cnn, CutTable, Data, Evaluate, Table
 
 #: The tables that a hybrid follows from.
@@ -28,6 +28,8 @@ class Recipe(Table):
     title : str
         One line for tables and pages.
     data, cnn, cut, boost, evaluate, bench, search : table
+    studies : table of str to table
+        Further searches by name, each with the keys of `[search]`.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class Recipe(Table):
     evaluate: Evaluate = Evaluate()
     bench: Bench = Bench()
     search: Search = Search()
+    studies: dict[StudyName, Search] = Field(default_factory=dict)
 
     def digest(self, *tables: str) -> str:
         """Hash some tables: equal facts, equal digest, whatever the layout of the file.
@@ -120,6 +123,8 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         table = facts
         for name in tables:
             table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise RecipeError(f"{key!r} is no key of a recipe: {name!r} is no table")
         table[last] = value
     return checked(facts)
 

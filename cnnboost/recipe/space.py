@@ -1,12 +1,16 @@
-"""The table of a recipe that states many experiments: what is searched, and how."""
+"""The tables of a recipe that state many experiments: what is searched, and how."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from cnnboost.recipe.tables import Table, Whole
+
+#: Of a study; it becomes part of file names.
+StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class Space(Table):
@@ -15,7 +19,7 @@ class Space(Table):
     Attributes
     ----------
     choices : list
-        Each of them is tried by a grid.
+        Each of them is tried by a grid. Lists, tables, `true` and `false` are choices too.
     low, high : int or float
         Both ends belong to it; whole numbers where both are.
     step : int or float or None
@@ -39,32 +43,63 @@ class Space(Table):
             raise ValueError(f"low = {self.low} must be below high = {self.high}")
         if self.log and (self.step is not None or not is_range or self.low <= 0):  # type: ignore[operator]
             raise ValueError("log goes with low and high above 0, and without a step")
+        seen = set()
+        for choice in self.choices or ():
+            # As JSON text: Python takes 1, 1.0 and true for the same.
+            text = json.dumps(choice, sort_keys=True, default=str)
+            if text in seen:
+                raise ValueError(f"the choice {choice!r} stands there twice")
+            seen.add(text)
         return self
 
 
 class Search(Table):
-    """`[search]`: which keys are searched, and how; see `cnnboost.search`.
+    """`[search]` and each `[studies.NAME]`: which keys are searched, and how; see `cnnboost.search`.
 
     Attributes
     ----------
+    title : str
+        One line for tables and pages.
     space : table of str to table
         By key of the recipe, in quotes: `"boost.max_depth" = { choices = [4, 6, 8] }`.
+    set : table
+        Other keys of the recipe, in quotes, and the values that every trial takes for them.
     sampler : {"grid", "random", "tpe"}
         A grid tries every combination of choices.
     trials : int
         Trials in all; a grid may need fewer.
+    stages : int
+        Of a random search, coarse to fine: each stage after the first draws from ranges half as wide as
+        those of the stage before, around the best trial so far. 1: the full ranges throughout.
     target : str
         What is judged: `cnn`, or the layer of a head.
     metric : {"accuracy", "macro_f1", "log_loss"}
+    part : float
+        Share of the train images that trials use at all, drawn class by class.
     fraction : float
-        Share of the train images on which trials are judged; they are fitted on the rest.
+        Share of this part on which trials are judged; they are fitted on the rest of it.
     seed : int
     """
 
+    title: str = ""
     space: dict[str, Space] = Field(default_factory=dict)
+    set: dict[str, Any] = Field(default_factory=dict)
     sampler: Literal["grid", "random", "tpe"] = "tpe"
     trials: Whole = 20
+    stages: Whole = 1
     target: str = "cnn"
     metric: Literal["accuracy", "macro_f1", "log_loss"] = "accuracy"
+    part: Annotated[float, Field(gt=0, le=1)] = 1.0
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Search:
+        if self.stages > 1 and self.sampler != "random":
+            raise ValueError(f"stages = {self.stages} goes with sampler = 'random', not {self.sampler!r}")
+        if self.stages > self.trials:
+            raise ValueError(f"stages = {self.stages} needs as many trials; there are {self.trials}")
+        both = sorted(self.space.keys() & self.set.keys())
+        if both:
+            raise ValueError(f"{both[0]!r} stands in both space and set; a key is either searched or set")
+        return self

@@ -59,8 +59,8 @@ class Cnn(Table):
         A name in the registry.
     options : table
         The architecture's own options.
-    augment : table or None
-        Fields of `cnnboost.images.augment.Augmentation`.
+    augment : table or false
+        Fields of `cnnboost.images.augment.Augmentation`; false: none.
     """
 
     architecture: str = "digits"
@@ -92,6 +92,12 @@ class Cnn(Table):
     class_weight: Literal["balanced"] | dict[str, float] | None = None
     validation_fraction: Fraction = 0.1
     seed: int = 0
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _none(cls, augment: Any) -> Any:
+        # TOML has no null, and a search wants "no augmentation" among its choices.
+        return None if augment is False else augment
 
 
 class CutTable(Table):
@@ -136,22 +142,41 @@ class Boost(Table):
     xgb_params: dict[str, Any] = Field(default_factory=dict)
 
 
+POSITIVE_SCORES = ("precision", "recall", "f1", "best_f1", "average_precision", "auc")
+"""Scores of the positive one of two classes; `best_f1` is at the threshold where F1 is highest."""
+PUBLISHED_SCORES = ("macro_f1", "average_class_accuracy", *POSITIVE_SCORES)
+"""What `scores` of `[evaluate.published]` may name."""
+
+
 class Published(Table):
-    """`[evaluate.published]`: accuracies that others printed for the same system.
+    """`[evaluate.published]`: scores that others printed for the same system.
 
     Attributes
     ----------
     source : str
         Who printed them, and on which images.
     cnn : float
-        Of the CNN alone, in [0, 1].
+        Accuracy of the CNN alone, in [0, 1].
     layers : table
-        Of the hybrid at each layer, in [0, 1].
+        Accuracy of the hybrid at each layer, in [0, 1].
+    scores : table
+        Other scores of the CNN alone, in [0, 1], by a name of `PUBLISHED_SCORES`.
     """
 
     source: str
     cnn: Annotated[float, Field(ge=0, le=1)] | None = None
     layers: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+    @field_validator("scores")
+    @classmethod
+    def _known(cls, scores: dict[str, float]) -> dict[str, float]:
+        for name in scores:
+            if name == "accuracy":
+                raise ValueError("the accuracy of the CNN stands in `cnn`, that of hybrids in `layers`")
+            if name not in PUBLISHED_SCORES:
+                raise ValueError(f"{name!r} is no score; there are {', '.join(PUBLISHED_SCORES)}")
+        return scores
 
 
 class Evaluate(Table):

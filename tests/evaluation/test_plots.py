@@ -4,64 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cnnboost.errors import DataError, StoreError
-from cnnboost.evaluation.plots import (
-    plot_class_distribution,
-    plot_confusion,
-    plot_contact_sheet,
-    plot_history,
-    save_figure,
-)
+from cnnboost.evaluation.drawing import save_figure
+from cnnboost.evaluation.plots import plot_class_distribution, plot_contact_sheet, plot_history
+from tests.evaluation.legible import assert_legible, texts
 
 NAMES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 COUNTS = {
     "train": dict(zip(NAMES, [3995, 436, 4097, 7215, 4830, 3171, 4965], strict=True)),
     "validation": dict(zip(NAMES, [467, 56, 496, 895, 653, 415, 607], strict=True)),
 }
-
-
-def texts(figure) -> list[str]:
-    """Every text that is drawn."""
-    return [text.get_text() for text in _drawn(figure)]
-
-
-def _drawn(figure) -> list:
-    from matplotlib.text import Text
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # such as a layout that did not fit
-        figure.canvas.draw()
-    ticks = [
-        (tick, axis.get_view_interval())
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis.get_major_ticks()
-    ]
-    # matplotlib keeps ticks beyond the ends of an axis and does not draw them.
-    beyond = {tick.label1 for tick, ends in ticks if not min(ends) <= tick.get_loc() <= max(ends)}
-    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [text for text in found if text not in beyond]
-
-
-def assert_legible(figure) -> None:
-    """No upright or level text lies on another, and none is cut off at the edge."""
-    drawn = _drawn(figure)
-    boxes = np.array([text.get_window_extent().extents for text in drawn])
-    width, height = figure.bbox.size
-    inside = (boxes >= -1).all(axis=1) & (boxes[:, 2] <= width + 1) & (boxes[:, 3] <= height + 1)
-    assert inside.all(), f"cut off: {[drawn[i].get_text() for i in np.flatnonzero(~inside)]}"
-    level = np.flatnonzero([text.get_rotation() % 90 == 0 for text in drawn])
-    low, high = boxes[level, None, :2] + 0.5, boxes[level, None, 2:] - 0.5
-    overlap = ((low < high.swapaxes(0, 1)) & (low.swapaxes(0, 1) < high)).all(axis=2)
-    np.fill_diagonal(overlap, False)
-    pairs = [(drawn[level[i]].get_text(), drawn[level[j]].get_text()) for i, j in np.argwhere(overlap)]
-    assert not pairs, f"these lie on each other: {pairs[:5]}"
 
 
 def test_class_distribution_shows_every_count():
@@ -162,36 +119,6 @@ def test_history_of_any_length(epochs):
 def test_history_of_nothing_is_refused(history):
     with pytest.raises(DataError, match="neither accuracy nor loss"):
         plot_history(history)
-
-
-def test_confusion_shows_percent_of_the_true_class_or_counts():
-    matrix = np.array([[30, 10], [0, 1200]])
-    percent = plot_confusion(matrix, ["angry", "happy"], title="XGBoost at fc1", normalise=True)
-    assert {"75", "25", "100", "XGBoost at fc1", "angry (40)", "happy (1,200)", "predicted class"} <= set(
-        texts(percent)
-    )
-    assert np.asarray(percent.axes[0].images[0].get_array()).tolist() == [[75, 25], [0, 100]]
-    counts = plot_confusion(matrix, ["angry", "happy"], normalise=False)
-    assert {"30", "10", "1,200"} <= set(texts(counts))
-
-
-@pytest.mark.parametrize("k", [2, 7, 10, 25, 40])
-@pytest.mark.parametrize("normalise", [True, False])
-def test_confusion_stays_legible(k, normalise):
-    matrix = np.random.default_rng(0).integers(0, 900, (k, k))
-    names = NAMES if k == 7 else [f"class {i}" for i in range(k)]
-    assert_legible(plot_confusion(matrix, names, title="XGBoost at fc1, validation", normalise=normalise))
-
-
-def test_confusion_of_a_class_without_images_has_no_shares():
-    figure = plot_confusion([[1, 1], [0, 0]], ["a", "b"])
-    assert texts(figure).count("-") == 2
-
-
-@pytest.mark.parametrize("matrix", [[[1]], [[1, 2, 3]] * 2, [[1, -1], [0, 1]]])
-def test_confusion_must_fit_the_classes(matrix):
-    with pytest.raises(DataError, match="2 classes has 2 x 2 counts"):
-        plot_confusion(matrix, ["a", "b"])
 
 
 def test_saved_twice_is_the_same_file_and_nothing_else_is_left(tmp_path):

@@ -2,8 +2,13 @@ import json
 import logging
 
 import pytest
+from sklearn.metrics import f1_score, roc_auc_score
 
 from cnnboost import line
+from cnnboost.errors import RecipeError
+from cnnboost.evaluation.class_plots import plot_class_accuracy as class_accuracy
+from cnnboost.evaluation.published import beside_published
+from cnnboost.recipe.tables import Published
 
 
 @pytest.fixture
@@ -47,4 +52,87 @@ def test_scores_alone_write_no_report(job):
     metrics, trained = line.evaluation.scores_of(job, ["fc1"])
     assert trained.cached
     assert metrics["heads"][0]["layer"] == "fc1"
+    assert not job.reports_dir.exists()
+
+
+@pytest.fixture
+def two_classes(job, change):
+    """Return a job on two classes, with scores that a study might have printed."""
+    published = Published(
+        source="A study", scores={"average_class_accuracy": 0.99, "best_f1": 0.5, "auc": 0.6}
+    )
+    return change(job, data={"binary": "3"}, evaluate={"published": published}, cut={"layer": "fc2"})
+
+
+def figures(evaluated):
+    return {path.stem for path in evaluated.figures}
+
+
+def test_every_class_has_an_area_under_its_roc_curve(job):
+    metrics, trained = line.evaluation.scores_of(job, ["fc1"])
+    held = job.images.validation
+    proba = trained.cnn.predict_proba(held.X)
+    for row in (metrics["cnn"], metrics["heads"][0]):
+        assert list(row["auc"]) == metrics["classes"]
+        assert row["thresholds"] is None
+    for i, name in enumerate(metrics["classes"]):
+        found = metrics["cnn"]["auc"][name]
+        assert found["value"] == pytest.approx(roc_auc_score(held.y == i, proba[:, i]))
+        assert found["interval"] is None or found["interval"][0] <= found["value"] <= found["interval"][1]
+
+
+def test_two_classes_are_scored_over_thresholds(two_classes):
+    evaluated = line.evaluate(two_classes, ["fc1", "fc2"])
+    metrics = json.loads(evaluated.path.read_text())
+    held = two_classes.images.validation
+    positive = line.train(two_classes).cnn.predict_proba(held.X)[:, 1]
+    found = metrics["cnn"]["thresholds"]
+    assert found["positive"] == "3"
+    best = found["best"]
+    assert f1_score(held.y, positive >= best["threshold"]) == pytest.approx(best["f1"]["value"])
+    assert [row["threshold"] for row in found["sweep"]] == [t / 100 for t in range(40, 61, 2)]
+    assert all(head["thresholds"]["positive"] == "3" for head in metrics["heads"])
+    rows = beside_published(metrics)
+    assert [(row.score_name, row.published) for row in rows[3:]] == [
+        ("average class accuracy", 0.99), ("best F1 of 3 over thresholds", 0.5), ("AUC of 3", 0.6)
+    ]  # fmt: skip
+    assert {"roc", "class-accuracy", "precision-recall", "threshold-sweep"} < figures(evaluated)
+    assert all(path.is_file() for path in evaluated.figures)
+
+
+def test_the_positive_class_is_the_second_where_the_recipe_names_none(job, change):
+    two = change(job, data={"drop": tuple("23456789")})
+    metrics, _ = line.evaluation.scores_of(two, ["fc1"])
+    assert metrics["cnn"]["thresholds"]["positive"] == "1"
+
+
+def test_figures_of_two_classes_do_not_outlive_them(two_classes, change, job):
+    line.evaluate(two_classes, ["fc1"])
+    folder = two_classes.reports_dir / "figures"
+    assert (folder / "precision-recall.png").is_file()
+    ten = line.evaluate(job, ["fc1"])
+    assert {"roc", "class-accuracy"} < figures(ten)
+    assert {path.stem for path in folder.iterdir()} == figures(ten)
+
+
+@pytest.mark.parametrize(("layer", "drawn"), [("fc2", "fc2"), ("flatten", "fc1")])
+def test_the_hybrid_of_the_figures_is_the_one_that_the_recipe_is_about(
+    job, change, monkeypatch, layer, drawn
+):
+    seen = []
+    monkeypatch.setattr(
+        line.figures,
+        "plot_class_accuracy",
+        lambda scored, **of: (seen.extend(scored), class_accuracy(scored, **of))[1],
+    )
+    line.evaluate(change(job, cut={"layer": layer}), ["fc1", "fc2"])
+    assert seen == ["CNN softmax", f"XGBoost at {drawn}"]
+
+
+def test_published_scores_of_a_positive_class_need_two_classes(job, change):
+    asked = change(
+        job, evaluate={"published": Published(source="A study", scores={"f1": 0.4, "macro_f1": 0.3})}
+    )
+    with pytest.raises(RecipeError, match=r"'toy'.*scores: f1 is of the positive one of two.*there are 10"):
+        line.evaluate(asked, ["fc1"])
     assert not job.reports_dir.exists()

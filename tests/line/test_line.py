@@ -222,8 +222,8 @@ class TestEvaluation:
             assert low < row["scores"]["accuracy"]["value"] < high
         assert all(0 <= row["against_cnn"]["p_value"] <= 1 for row in metrics["heads"])
         assert sorted(p.name for p in evaluated.figures) == [
-            "confusion-cnn.png", "confusion-fc1.png", "confusion-fc2.png", "confusion-output.png",
-            "history.png",
+            "class-accuracy.png", "confusion-cnn.png", "confusion-fc1.png", "confusion-fc2.png",
+            "confusion-output.png", "history.png", "roc.png",
         ]  # fmt: skip
 
     def test_scores_are_those_of_the_cnn(self, job):

@@ -1,0 +1,109 @@
+"""The commands that score: `evaluate`, and `run`, which walks the whole line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnnboost.cli import console, tables
+from cnnboost.cli.app import app, make_job
+from cnnboost.cli.options import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    ModelsOption,
+    OnBad,
+    OnBadOption,
+    PixelsOption,
+    QuietOption,
+    RecipeOption,
+    ReportsOption,
+    SetOption,
+)
+
+_MODELS, _REPORTS = Path("models"), Path("reports")
+
+
+@app.command()
+@console.guarded
+def evaluate(
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="train, validation or test.",
+            show_default="test where there is one, else validation; of other images, all",
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    model: ModelOption = None,
+    pixels: PixelsOption = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test.
+
+    Where --data gives other images than those the CNN was trained on, nothing is trained: the CNN and the
+    heads that are there are scored on them as they are; their scores go to other/ in the reports.
+    """
+    job = make_job(
+        recipe, overrides, quiet, on_bad, pixels, data=data, models=models, reports=reports, model=model
+    )
+    from cnnboost import line
+
+    _show_scores(line.evaluate_source(job, layer, split=split, device=device), as_json)
+
+
+@app.command()
+@console.guarded
+def run(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file or name.", show_default="digits")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="A few images, one epoch: does it work at all?")
+    ] = False,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats", metavar="K", help="K times, with seeds one apart: how far do the scores vary?"
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    data: DataOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Walk the whole line: train, extract, boost at every layer of the recipe, score."""
+    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    from cnnboost import line
+
+    job = line.smoke(job) if smoke else job
+    if repeats is None:
+        _show_scores(line.evaluate(job, device=device), as_json)
+        return
+    repeated = line.repeat(job, repeats, device=device)
+    document = {**repeated.summary, "written": [str(repeated.path)]}
+    console.emit(document, as_json, lambda out: tables.show_repeats(out, document))
+
+
+def _show_scores(evaluated: Any, as_json: bool) -> None:
+    document = {**evaluated.metrics, "written": [str(p) for p in (evaluated.path, *evaluated.figures)]}
+    console.emit(document, as_json, lambda out: tables.show_scores(out, document))

@@ -1,0 +1,135 @@
+"""What every figure shares: colours, an empty sheet, names that are no formulas, and how one is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cnnboost.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# M. Okabe and K. Ito, "Color Universal Design", 2008: told apart with every kind of colour vision. In this
+# order they are also dark, light and medium in a grey print.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_DPI = 150
+
+
+class Style(NamedTuple):
+    """How one classifier looks in every figure that puts it beside others.
+
+    Attributes
+    ----------
+    colour, face : str
+        Of its lines, and of the inside of its marks.
+    line : str
+    mark : str
+    """
+
+    colour: str
+    face: str
+    line: str
+    mark: str
+
+
+PAIR = (
+    Style(COLOURS[0], "white", "--", "o"),
+    Style(COLOURS[5], COLOURS[5], "-", "s"),
+    Style(COLOURS[2], COLOURS[2], ":", "^"),
+    Style(COLOURS[3], "white", "-.", "D"),
+)
+"""Classifiers in the order in which they are drawn: line and mark tell them apart where colour does not."""
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, whole or not at all; equal figures give equal files.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : path-like
+        Its folder is made.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        # The name and version of the software would change the file from one machine to the next.
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+    return Path(path)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    # Not through pyplot: that keeps every figure alive and may want a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)  # inches
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def inches(names: Iterable[str]) -> float:
+    """Return about how wide the longest name is.
+
+    Parameters
+    ----------
+    names : iterable of str
+        At least one.
+
+    Returns
+    -------
+    float
+        Inches.
+    """
+    return 0.08 * max(map(len, names))
+
+
+def literal(texts: Iterable[str]) -> list[str]:
+    """Keep matplotlib from reading dollar signs in names as formulas.
+
+    Parameters
+    ----------
+    texts : iterable of str
+
+    Returns
+    -------
+    list of str
+    """
+    return [text.replace("$", r"\$") for text in texts]
+
+
+def open_frame(axes: Axes, grid: str) -> None:
+    """Leave the frame open above and on the right, and draw a pale grid.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    grid : {"x", "y", "both"}
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="0.88", linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)

@@ -1,0 +1,85 @@
+"""Findings: everything that is known about one recipe, as the commands wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cnnboost.errors import DataError
+from cnnboost.evaluation.mistakes import Mistake
+
+
+class OtherImages(NamedTuple):
+    """Scores on images that the recipe is not about.
+
+    Attributes
+    ----------
+    name : str
+        Of their source.
+    metrics : mapping
+        What their `metrics.json` holds.
+    figures : mapping of str to bytes
+        By file name.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    figures: Mapping[str, bytes] = {}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that is known about one recipe.
+
+    Attributes
+    ----------
+    metrics : dict
+        What `metrics.json` holds.
+    audit, latency, repeats, overfit : dict or None
+        What `audit.json`, `latency.json`, `repeats.json` and `overfit.json` hold, where there are any.
+    figures : mapping of str to bytes
+        By file name.
+    notes : str
+        Plain text of a person, paragraphs parted by empty lines.
+    mistakes : sequence of Mistake
+    why_no_pictures : str
+        Said in their place.
+    searches : mapping of str to dict
+        By file name: what `search.json` and `study-<name>.json` hold, in the order of the page.
+    others : sequence of OtherImages
+    """
+
+    metrics: Mapping[str, Any]
+    audit: Mapping[str, Any] | None = None
+    latency: Mapping[str, Any] | None = None
+    repeats: Mapping[str, Any] | None = None
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    notes: str = ""
+    mistakes: Sequence[Mistake] = ()
+    why_no_pictures: str = "none were made"
+    overfit: Mapping[str, Any] | None = None
+    searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    others: Sequence[OtherImages] = ()
+
+
+@contextmanager
+def facts_of(file: str) -> Iterator[None]:
+    """Name the file in the error where its facts are not what is expected.
+
+    Parameters
+    ----------
+    file : str
+
+    Raises
+    ------
+    DataError
+        In place of what looking up, counting or formatting a wrong fact raises.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise DataError(f"{file}: no {error}") from error
+    except (TypeError, AttributeError, ValueError, IndexError) as error:
+        raise DataError(f"{file}: {error}") from error

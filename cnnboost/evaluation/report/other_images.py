@@ -1,0 +1,70 @@
+"""The same classifiers on other images than those that the recipe is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnnboost.evaluation.page import percent
+from cnnboost.evaluation.published import head_name
+from cnnboost.evaluation.report.figures import Figure, known_figures
+from cnnboost.evaluation.report.findings import OtherImages, facts_of
+
+
+def other_images(others: Sequence[OtherImages], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Say what each classifier is worth on other images.
+
+    Parameters
+    ----------
+    others : sequence of OtherImages
+    metrics : mapping
+        What `metrics.json` of the recipe holds.
+
+    Returns
+    -------
+    list of dict
+        One for each source: `name`, `n`, `split`, `rows`, `notes` and `figures`.
+
+    Raises
+    ------
+    DataError
+        If the facts are not what `evaluate` writes; the message names the folder.
+    """
+    own = {name: of["scores"] for name, of in _classifiers(metrics)}
+    found = []
+    for other in others:
+        with facts_of(f"other/{other.name}/metrics.json"):
+            found.append(_source(other, own))
+    return found
+
+
+def _source(other: OtherImages, own: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = other.metrics
+    classifiers = _classifiers(metrics)
+    figures: list[Figure] = [
+        figure for group in known_figures(other.figures, metrics).values() for figure in group
+    ]
+    return {
+        "name": metrics.get("source_name") or other.name,
+        "split": metrics["split"],
+        "n": metrics["cnn"]["scores"]["n"],
+        "rows": [
+            {
+                "name": name,
+                "n": of["scores"]["n"],
+                "scores": of["scores"],
+                "own": own[name]["accuracy"]["value"] if name in own else None,
+            }
+            for name, of in classifiers
+        ],
+        "notes": [
+            f"{name} calls {percent(of['collapsed']['share'])} of them {of['collapsed']['class']}."
+            for name, of in classifiers
+            if of.get("collapsed")
+        ],
+        "figures": figures,
+    }
+
+
+def _classifiers(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [("CNN softmax", metrics["cnn"])] + [(head_name(head), head) for head in metrics["heads"]]

@@ -1,0 +1,80 @@
+"""The page of one recipe: the facts of every section, in one template."""
+
+from __future__ import annotations
+
+from cnnboost.evaluation.page import data_uri, paragraphs, percent, render
+from cnnboost.evaluation.published import beside_published
+from cnnboost.evaluation.report.figures import known_figures
+from cnnboost.evaluation.report.findings import Findings
+from cnnboost.evaluation.report.latency import latency_section
+from cnnboost.evaluation.report.other_images import other_images
+from cnnboost.evaluation.report.overfit import overfit_section
+from cnnboost.evaluation.report.repeats import repeats_section
+from cnnboost.evaluation.report.scores import scored, summary
+from cnnboost.evaluation.report.searches import drawn_by_searches, searches
+from cnnboost.evaluation.report.thresholds import thresholds
+from cnnboost.evaluation.report.warnings import warnings_of
+from cnnboost.evaluation.run_facts import audit_rows, count_table, leaves, run_rows
+
+
+def report_page(findings: Findings) -> str:
+    """Write the page of one recipe.
+
+    Parameters
+    ----------
+    findings : Findings
+
+    Returns
+    -------
+    str
+        HTML that holds its figures and needs neither script nor network.
+
+    Raises
+    ------
+    DataError, KeyError, TypeError
+        If the facts are not what the commands write.
+    """
+    metrics = findings.metrics
+    beside = beside_published(metrics)
+    published = [row for row in beside if row.published is not None]
+    figures = known_figures(findings.figures, metrics, elsewhere=drawn_by_searches(findings))
+    of_scores = scored(metrics, beside)
+    moved = thresholds(metrics, [row["name"] for row in of_scores["scored"]])
+    of_thresholds = figures.pop("Thresholds", []) if moved else []
+    of_latency = figures.pop("Latency", [])
+    return render(
+        "report.html.j2",
+        metrics=metrics,
+        title=metrics["title"] or metrics["recipe"],
+        summary=summary(metrics),
+        warnings=warnings_of(findings),
+        level=percent(metrics["cnn"]["scores"]["confidence"]).replace(".0%", "%"),
+        run_rows=run_rows(metrics),
+        recipe_rows=leaves(metrics["recipe_facts"]),
+        audit_rows=audit_rows(findings.audit),
+        **count_table(findings.audit),
+        **of_scores,
+        published=published,
+        name_scores=any(row.score_name != "accuracy" for row in published),
+        outside=any(row.outside for row in published),
+        notes=paragraphs(findings.notes),
+        others=other_images(findings.others, metrics),
+        thresholds=moved,
+        threshold_figures=of_thresholds,
+        overfit=overfit_section(findings.overfit),
+        searches=searches(findings),
+        repeats=repeats_section(findings.repeats),
+        figures=figures,
+        latency=latency_section(findings.latency, of_latency),
+        pictures=[
+            {
+                "uri": data_uri(mistake.png, ".png"),
+                "place": mistake.place,
+                "truth": mistake.truth,
+                "said": mistake.said,
+                "probability": mistake.probability,
+            }
+            for mistake in findings.mistakes
+        ],
+        why_no_pictures=findings.why_no_pictures,
+    )

@@ -1,0 +1,60 @@
+"""Thresholds: what moving the line between two classes buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_COLUMNS = {
+    "accuracy": "accuracy",
+    "average_class_accuracy": "average class accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+}
+
+
+def thresholds(metrics: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
+    """Say what the scores are at other thresholds than the one that predicts.
+
+    Parameters
+    ----------
+    metrics : mapping
+        What `metrics.json` holds.
+    names : list of str
+        Of the CNN and its heads, in that order.
+
+    Returns
+    -------
+    dict or None
+        `positive` (the class), `rows` (one for each classifier), `columns` of the sweeps. None where no
+        classifier has thresholds, as with more than two classes.
+    """
+    found = [
+        (name, of["thresholds"])
+        for name, of in zip(names, [metrics["cnn"], *metrics["heads"]], strict=True)
+        if of.get("thresholds")
+    ]
+    if not found:
+        return None
+    return {
+        "positive": found[0][1]["positive"],
+        "columns": list(_COLUMNS.values()),
+        "rows": [
+            {
+                "name": name,
+                "average_precision": _estimate(of["average_precision"]),
+                "threshold": of["best"]["threshold"],
+                "best": [_estimate(of["best"][key]) for key in ("f1", "precision", "recall")],
+                "sweep": [
+                    (row["threshold"], [_estimate(row[key]) for key in _COLUMNS]) for row in of["sweep"]
+                ],
+            }
+            for name, of in found
+        ],
+    }
+
+
+def _estimate(found: Any) -> dict[str, Any]:
+    """Return a score with its interval, also one that is written without."""
+    return dict(found) if isinstance(found, Mapping) else {"value": found, "interval": None}

@@ -1,0 +1,72 @@
+"""Warnings: what a reader of the scores has to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnnboost.evaluation.page import percent
+from cnnboost.evaluation.published import head_name
+from cnnboost.evaluation.report.findings import Findings, facts_of
+
+_STALE = 0.005  # accuracies that differ by more are not of the same model
+
+
+def warnings_of(findings: Findings) -> list[str]:
+    """Say what a reader of the scores has to know.
+
+    Parameters
+    ----------
+    findings : Findings
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    DataError, KeyError, TypeError
+        If the facts are not what the commands write.
+    """
+    metrics, audit, latency, overfit = findings.metrics, findings.audit, findings.latency, findings.overfit
+    found = []
+    scored = [("The CNN", metrics["cnn"])]
+    scored += [(f"The head {head_name(head)}", head) for head in metrics["heads"]]
+    for name, row in scored:
+        if collapsed := row.get("collapsed"):
+            found.append(
+                f"{name} calls {percent(collapsed['share'])} of the images {collapsed['class']}: it has "
+                "learnt little more than the share of the classes."
+            )
+    with facts_of("overfit.json"):
+        if overfit is not None and not overfit["learnt"]:
+            found.append(
+                f"The network could not learn {overfit['images']:,} images by heart: its settings are at "
+                "fault, and scores say little before that is mended."
+            )
+    if left_out := metrics["images_left_out"]:
+        found.append(f"{left_out:,} images could not be read and were left out.")
+    if audit is not None and audit["n_images"] != sum(metrics["images"].values()):
+        found.append(
+            f"The audit is of {audit['n_images']:,} images and the scores of a source with "
+            f"{sum(metrics['images'].values()):,}: run cnnboost inspect again."
+        )
+    if audit is not None and (across := audit["duplicates"]["exact"]["groups_across_splits"]):
+        found.append(
+            f"{across:,} groups of identical images stand in more than one split: some of the images that "
+            "were scored were trained on."
+        )
+    if latency is not None and _of_another_model(metrics, latency):
+        found.append(
+            "The latencies were measured with another model than the one that was scored: run cnnboost "
+            "bench again."
+        )
+    return found
+
+
+def _of_another_model(metrics: Mapping[str, Any], latency: Mapping[str, Any]) -> bool:
+    if latency["split"] != metrics["split"]:
+        return False
+    own = metrics["cnn"]["scores"]["accuracy"]["value"]
+    timed = [row["accuracy"] for row in latency["rows"] if row["path"] == "cnn/predict"]
+    return any(abs(accuracy - own) > _STALE for accuracy in timed)

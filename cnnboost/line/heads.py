@@ -1,0 +1,95 @@
+"""The heads that a trained CNN has on disk, found without its images; nothing is fitted here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from cnnboost.boost import BoostClassifier
+from cnnboost.errors import StoreError
+from cnnboost.features.cut import Cut, CutLayer
+from cnnboost.features.store import FeatureSpec
+from cnnboost.line.boosting import Head
+from cnnboost.line.job import Job
+from cnnboost.line.trained_on import TrainedOn, head_digest
+from cnnboost.line.training import Trained
+
+log = logging.getLogger("cnnboost")
+
+_MODE = "plain"
+
+
+def heads_there(
+    job: Job, trained: Trained, on: TrainedOn, layers: Sequence[str] | None = None
+) -> tuple[list[Head], list[dict[str, str]]]:
+    """Return the heads that were fitted on the features of this CNN, with what the recipe states now.
+
+    Parameters
+    ----------
+    job : Job
+    trained : Trained
+        The CNN.
+    on : TrainedOn
+        What it was trained on, and the heads with it.
+    layers : sequence of str, optional
+        All of them must have a head. Default: those of the recipe that have one.
+
+    Returns
+    -------
+    heads : list of Head
+    left_out : list of dict
+        `layer` and `reason` of each layer of the recipe that has none.
+
+    Raises
+    ------
+    LayerError
+        If the CNN has no such layer.
+    StoreError
+        If a layer was named that has no head; the message says which command makes it.
+    """
+    cut = Cut(trained.model)
+    heads, left_out = [], []
+    for name in dict.fromkeys(layers or job.recipe.cut.layers):
+        place = cut.find(name)
+        try:
+            heads.append(_head(job, trained, on, cut, place))
+        except StoreError as error:
+            if layers:
+                raise
+            log.warning("%s; it is left out", error)
+            left_out.append({"layer": name, "reason": str(error)})
+    return heads, left_out
+
+
+def _head(job: Job, trained: Trained, on: TrainedOn, cut: Cut, place: CutLayer) -> Head:
+    path = job.models_dir / "heads" / f"{place.name.replace('/', '.')}-{_MODE}.ubj"
+    remedy = (
+        f"cnnboost fit-boost -r {job.recipe.name} --layer {place.name} --data <the images the CNN was "
+        "trained on> makes it"
+    )
+    if not path.is_file():
+        raise StoreError(f"there is no head at {place.name} ({path}); {remedy}")
+    try:
+        boost = BoostClassifier.load(path)
+    except StoreError as error:
+        raise StoreError(f"{error}; {remedy}") from error
+    classes = [str(name) for name in boost.classes_]
+    if classes != list(trained.classes):
+        raise StoreError(
+            f"{path} is a head for other classes ({', '.join(classes)}) than the CNN's "
+            f"({', '.join(trained.classes)}); {remedy}"
+        )
+    features = FeatureSpec(
+        layer=place.name,
+        trunk=cut.digest(place.name),
+        width=place.width,
+        pixels=trained.pixels,
+        images=on.train_digest,
+        rows=on.train_images,
+    )
+    if boost.details_.get("made_from") != head_digest(job, features.key, on.train_labels, _MODE):
+        raise StoreError(
+            f"{path} was fitted on another CNN, on other images, or with other facts in [boost] than recipe "
+            f"{job.recipe.name!r} states now; {remedy}"
+        )
+    return Head(place.name, _MODE, boost, path, boost.details_, True)

@@ -1,0 +1,146 @@
+"""rows, probabilities -> what `metrics.json` says of each classifier on these rows."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from cnnboost.evaluation.collapse import find_collapse
+from cnnboost.evaluation.curves import area_under_roc
+from cnnboost.evaluation.scores import compare, score
+from cnnboost.evaluation.thresholds import thresholds
+from cnnboost.images import Split
+from cnnboost.line.boosting import Head
+from cnnboost.line.job import Job
+from cnnboost.line.training import Trained
+
+log = logging.getLogger("cnnboost")
+
+CNN_REMEDY = (
+    "its learning curves, cnn.learning_rate, cnn.epochs and cnn.class_weight; `cnnboost train --overfit 50` "
+    "says whether it can learn at all"
+)
+HEAD_REMEDY = (
+    "boost.n_estimators, boost.max_depth and boost.class_weight, and at the CNN that its features are of"
+)
+_TELLING = 20
+"""Images from which on it tells something if nearly all are called the same."""
+
+
+class Judge:
+    """Scores the CNN and its heads on the same rows.
+
+    Parameters
+    ----------
+    job : Job
+        Its recipe says how.
+    rows : Split
+    softmax : ndarray of shape (n, n_classes)
+        The probabilities of the CNN.
+    """
+
+    def __init__(self, job: Job, rows: Split, softmax: np.ndarray) -> None:
+        facts = job.recipe.evaluate
+        self._rows, self._softmax = rows, softmax
+        self._positive = job.recipe.data.binary or rows.classes[-1]
+        self._options: dict[str, Any] = {
+            "confidence": facts.confidence,
+            "n_resamples": facts.resamples,
+            "seed": facts.seed,
+        }
+        self.proba = {"": softmax}
+        """Probabilities by layer of the head; the CNN's under the empty name."""
+
+    def cnn(self, job: Job, trained: Trained, train_accuracy: float | None) -> dict[str, Any]:
+        """Describe and score the CNN.
+
+        Parameters
+        ----------
+        job : Job
+        trained : Trained
+        train_accuracy : float or None
+            On the images that it was trained on, where they are at hand.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            "parameters": int(trained.model.count_params()),
+            "fit_seconds": trained.facts.get("fit_seconds"),
+            "epochs": len(trained.history.get("loss", [])),
+            "seed": job.recipe.cnn.seed,
+            "train_accuracy": train_accuracy,
+            **self._scored("CNN", self._softmax, CNN_REMEDY),
+        }
+
+    def head(self, head: Head, proba: np.ndarray) -> dict[str, Any]:
+        """Describe and score a head, beside the CNN.
+
+        Parameters
+        ----------
+        head : Head
+        proba : ndarray of shape (n, n_classes)
+
+        Returns
+        -------
+        dict
+        """
+        rows, title = self._rows, f"XGBoost at {head.layer}"
+        self.proba[head.layer] = proba
+        against = compare(rows.y, self._softmax, proba, names=("CNN", title), **self._options).to_dict()
+        if len(rows) == 1:
+            against["difference_interval"] = None
+        return {
+            "layer": head.layer,
+            "mode": head.mode,
+            "width": head.details["width"],
+            "rounds": head.boost.n_estimators_,
+            "device": head.boost.device_,
+            "fit_seconds": head.details["fit_seconds"],
+            **self._scored(title, proba, HEAD_REMEDY),
+            "against_cnn": against,
+        }
+
+    def _scored(self, title: str, proba: np.ndarray, remedy: str) -> dict[str, Any]:
+        rows = self._rows
+        scores = score(rows.y, proba, rows.classes, **self._options).to_dict()
+        if len(rows) == 1:
+            _drop_bootstrap(scores)
+        areas = area_under_roc(rows.y, proba, rows.classes, confidence=self._options["confidence"])
+        return {
+            "scores": scores,
+            "auc": {name: area.to_dict() for name, area in areas.items()},
+            "thresholds": self._thresholds(proba),
+            "collapsed": self._collapsed(title, scores, remedy),
+        }
+
+    def _thresholds(self, proba: np.ndarray) -> dict[str, Any] | None:
+        """Score two classes over the thresholds of the positive one: `data.binary`, else the second."""
+        rows = self._rows
+        if len(rows.classes) != 2 or len(np.unique(rows.y)) != 2:
+            return None
+        return thresholds(rows.y, proba, rows.classes, self._positive, **self._options).to_dict()
+
+    def _collapsed(self, title: str, scores: dict[str, Any], remedy: str) -> dict[str, Any] | None:
+        """Warn of predictions that are nearly all one class."""
+        rows = self._rows
+        if len(rows) < _TELLING or len(np.unique(rows.y)) < 2:
+            return None
+        found = find_collapse(scores["confusion"], rows.classes)
+        if found is None:
+            return None
+        log.warning(
+            "%s %s: it has learnt the share of the classes and no more; look at %s", title, found, remedy
+        )
+        return found.to_dict()
+
+
+def _drop_bootstrap(scores: dict[str, Any]) -> None:
+    """Take out the intervals from drawing rows again: of one row all draws are the same."""
+    for name in ("macro_f1", "average_class_accuracy", "log_loss"):
+        scores[name]["interval"] = None
+    for row in scores["per_class"]:
+        row["f1"]["interval"] = None

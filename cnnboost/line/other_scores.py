@@ -1,0 +1,204 @@
+"""other images -> scores: a trained hybrid as it is, on photographs that it was not trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnboost.boost import resolve_device
+from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.errors import FeatureError
+from cnnboost.features.cut import Cut
+from cnnboost.files import read_json, write_json
+from cnnboost.images import Split
+from cnnboost.line.boosting import Head
+from cnnboost.line.evaluation import Evaluated, evaluate
+from cnnboost.line.figures import draw_scores
+from cnnboost.line.heads import heads_there
+from cnnboost.line.job import Job
+from cnnboost.line.judge import Judge
+from cnnboost.line.other_images import OtherImages, find_other_images, train_instead
+from cnnboost.line.provenance import machine, versions
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+
+
+def evaluate_source(
+    job: Job,
+    layers: Sequence[str] | None = None,
+    *,
+    split: str | None = None,
+    device: str | None = None,
+) -> Evaluated:
+    """Score on the images of the job's source: the CNN's own as `evaluate` does, others with what is there.
+
+    Parameters
+    ----------
+    job : Job
+    layers : sequence of str, optional
+        Default: those of the recipe; of other images, as many of them as have a head.
+    split : str, optional
+        Default: that of `evaluate`; of other images, all together.
+    device : str, optional
+        For heads that are not fitted yet.
+
+    Returns
+    -------
+    Evaluated
+
+    Raises
+    ------
+    CnnboostError
+        If anything on the way is at fault.
+    """
+    other = find_other_images(job)
+    if other is None:
+        return evaluate(job, layers, split=split, device=device)
+    if device is not None:
+        resolve_device(device)
+    return evaluate_other(job, other, layers, split=split)
+
+
+def evaluate_other(
+    job: Job, other: OtherImages, layers: Sequence[str] | None = None, *, split: str | None = None
+) -> Evaluated:
+    """Score a trained CNN and its heads on other images; train nothing, and change nothing of the recipe's.
+
+    Scores and figures go to `other/<name of the source>/` in the recipe's folder of reports.
+
+    Parameters
+    ----------
+    job : Job
+    other : OtherImages
+        Of this job.
+    layers : sequence of str, optional
+        A head that is not there is an error. Default: those of the recipe that have a head.
+    split : str, optional
+        Default: all images together.
+
+    Returns
+    -------
+    Evaluated
+
+    Raises
+    ------
+    LayerError
+        If the CNN has no such layer.
+    StoreError
+        If a layer is named that has no head of this CNN.
+    DataError
+        If the source has no such split.
+    FeatureError
+        If features are not finite.
+    """
+    rows = other.rows(split)
+    heads, left_out = heads_there(job, other.trained, other.trained_on, layers)
+    log.info(
+        "nothing is trained: %s, trained on %d other images, is scored on %d images of %s as it is; to "
+        "train on these instead: %s",
+        other.trained.path, other.trained_on.train_images, len(rows), job.source, train_instead(job),
+    )  # fmt: skip
+    for known in other.images.classes:
+        names = [name for name, of in other.counted_as.items() if of == known != name]
+        if names:
+            log.info("counted as %s: %s", known, ", ".join(names))
+    softmax, probabilities = _predict(job, other, rows, heads)
+    metrics = _metrics(job, other, rows, heads, softmax, probabilities)
+    metrics["layers_left_out"] = left_out
+    # A job whose reports go to the folder of these images.
+    named = job.recipe.model_copy(update={"name": other.name})
+    there = replace(job, recipe=named, reports=job.reports_dir / "other")
+    path = there.reports_dir / "metrics.json"
+    before = read_json(path)
+    if before is not None and before.get("data_digest") != metrics["data_digest"]:
+        log.info("%s held the scores of other images of this name; they are replaced", path)
+    if other.images.bad:
+        there._write_bad(other.images)
+    write_json(path, metrics)
+    said = {"": softmax, **{head.layer: p for head, p in zip(heads, probabilities, strict=True)}}
+    return Evaluated(metrics, path, _draw(there, metrics, rows.y, said))
+
+
+def _predict(
+    job: Job, other: OtherImages, rows: Split, heads: Sequence[Head]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Ask the CNN and every head, a chunk of images at a time; features stay in memory."""
+    trained, chunk = other.trained, CHUNKS[-1]
+    layers = [head.layer for head in heads]
+    trunk = Inference(Cut(trained.model).trunk(layers), trained.pixels) if heads else None
+    said: list[list[np.ndarray]] = [[] for _ in range(1 + len(heads))]
+    with job.progress("score", "image") as report:
+        for start in range(0, len(rows), chunk):
+            X = rows.part(start, start + chunk)
+            said[0].append(trained.cnn.predict_proba(X))
+            features = trunk(X) if trunk else []
+            for head, values, into in zip(heads, features, said[1:], strict=True):
+                _check_finite(values, head.layer, rows.ids[start : start + chunk])
+                into.append(head.boost.predict_proba(values))
+            report(min(start + chunk, len(rows)), len(rows))
+    softmax, *others = (np.concatenate(parts) for parts in said)
+    return softmax, others
+
+
+def _check_finite(features: np.ndarray, layer: str, ids: np.ndarray) -> None:
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise FeatureError(
+            f"layer {layer!r} gives NaN or infinite features for {ids[int(np.argmin(finite))]} "
+            f"({int((~finite).sum())} such images among {len(ids)}); the CNN's weights are damaged or its "
+            "training diverged"
+        )
+
+
+def _metrics(
+    job: Job,
+    other: OtherImages,
+    rows: Split,
+    heads: Sequence[Head],
+    softmax: np.ndarray,
+    probabilities: Sequence[np.ndarray],
+) -> dict[str, Any]:
+    judge = Judge(job, rows, softmax)
+    of_cnn = judge.cnn(job, other.trained, None)
+    of_heads = [judge.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
+    return {
+        "format": FORMAT,
+        "recipe": job.recipe.name,
+        "title": job.recipe.title,
+        "source_name": other.name,
+        "trained_on": {
+            "digest": other.trained_on.digest,
+            "images": other.trained_on.images,
+            "train_images": other.trained_on.train_images,
+        },
+        "split": rows.name,
+        "images": {rows.name: len(rows)},
+        "images_left_out": len(other.images.bad),
+        "data_digest": other.images.digest,
+        "classes": list(rows.classes),
+        "counted_as": other.counted_as,
+        "cnn": of_cnn,
+        "heads": of_heads,
+        # What others printed is about the data set, not about these images.
+        "published": None,
+        "recipe_facts": job.recipe.model_dump(mode="json"),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def _place(metrics: dict[str, Any]) -> str:
+    return metrics["source_name"] + ("" if metrics["split"] == "all" else f" ({metrics['split']})")
+
+
+def _draw(job: Job, metrics: dict[str, Any], labels: np.ndarray, proba: dict[str, np.ndarray]) -> list[Path]:
+    """Draw what an evaluation draws, but the learning curves, which are not about these images."""
+    place = _place(metrics)
+    return draw_scores(job, {**metrics, "split": place}, {}, labels, proba)

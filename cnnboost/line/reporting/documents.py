@@ -1,0 +1,189 @@
+"""The files of a recipe's reports folder, as they are read for a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import StoreError
+from cnnboost.evaluation.page import FIGURE_ENDINGS
+from cnnboost.evaluation.report import SHOW_IMAGES, OtherImages
+from cnnboost.files import read_json
+from cnnboost.line.job import Job
+
+FORMAT = 1
+"""Of the `metrics.json` that a page is made from."""
+
+
+def read_metrics(folder: Path, command: str) -> dict[str, Any]:
+    """Read the scores.
+
+    Parameters
+    ----------
+    folder : Path
+    command : str
+        That makes them, for the error.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    StoreError
+        If they are not there, damaged, or of another version.
+    """
+    path = folder / "metrics.json"
+    if not path.is_file():
+        raise StoreError(f"{path}: there are no scores to report yet; run {command} first")
+    metrics = read_json(path)
+    if metrics is None:
+        raise StoreError(f"{path} is damaged; run {command} again")
+    if metrics.get("format") != FORMAT:
+        raise StoreError(
+            f"{path} has format {metrics.get('format')!r} and this version reads {FORMAT}; run {command} "
+            "again"
+        )
+    return metrics
+
+
+def read_optional(path: Path, command: str) -> dict[str, Any] | None:
+    """Read a document that need not be there.
+
+    Parameters
+    ----------
+    path : Path
+    command : str
+        That makes it, for the error.
+
+    Returns
+    -------
+    dict or None
+        None where there is no such file.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged.
+    """
+    if not path.is_file():
+        return None
+    facts = read_json(path)
+    if facts is None:
+        raise StoreError(f"{path} is damaged; run {command} again, or remove it")
+    return facts
+
+
+def read_searches(job: Job) -> dict[str, dict[str, Any]]:
+    """Read what `tune` found.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    dict of str to dict
+        By file name; the search of the recipe before its studies, these in the order of their names.
+
+    Raises
+    ------
+    StoreError
+        If one is damaged.
+    """
+    folder = job.reports_dir
+    found = {}
+    for path in [folder / "search.json", *sorted(folder.glob("study-*.json"))]:
+        study = path.stem.removeprefix("study-") if path.stem != "search" else ""
+        facts = read_optional(path, command("tune", job) + (f" --study {study}" if study else ""))
+        if facts is not None:
+            found[path.name] = facts
+    return found
+
+
+def read_others(job: Job, pictures: bool) -> list[OtherImages]:
+    """Read the scores on images that are not of the recipe's data.
+
+    Parameters
+    ----------
+    job : Job
+    pictures : bool
+        Whether figures may show images.
+
+    Returns
+    -------
+    list of OtherImages
+        In the order of their names.
+
+    Raises
+    ------
+    StoreError
+        If they are damaged or of another version.
+    """
+    again = f"{command('evaluate', job)} --data with those images"
+    return [
+        OtherImages(
+            path.parent.name,
+            read_metrics(path.parent, again),
+            read_figures(path.parent / "figures", pictures),
+        )
+        for path in sorted(job.reports_dir.glob("other/*/metrics.json"))
+    ]
+
+
+def read_figures(folder: Path, pictures: bool) -> dict[str, bytes]:
+    """Read the figures in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    pictures : bool
+        Whether figures may show images.
+
+    Returns
+    -------
+    dict of str to bytes
+        By file name, in their order.
+    """
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.glob("*"))
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.suffix.lower() in FIGURE_ENDINGS
+        and (pictures or path.stem not in SHOW_IMAGES)
+    }
+
+
+def read_notes(folder: Path) -> str:
+    """Read what a person wrote about the scores.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    str
+        Empty where there is nothing.
+
+    Raises
+    ------
+    StoreError
+        If it is no text.
+    """
+    path = folder / "notes.txt"
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path} is no UTF-8 text; save it as such") from error
+
+
+def command(name: str, job: Job) -> str:
+    """Write a command of this recipe, for a message."""
+    return f"cnnboost {name} -r {job.recipe.name}"
+
+
+def said(error: Exception) -> str:
+    """Say what a file lacks; a KeyError alone would only name the key."""
+    return f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,108 @@
+"""What a CNN was trained on, noted beside it: so other images are known as such, and heads as its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cnnboost.files import digest_of
+from cnnboost.images import ImageSet
+from cnnboost.line.job import Job, labelled_digest
+from cnnboost.recipe import Recipe
+
+FORMAT = 1
+"""Of what a head is made from."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The images and the facts that a CNN comes from.
+
+    Attributes
+    ----------
+    digest : str
+        Of the whole image set, all splits.
+    images : int
+        In it.
+    train_digest, train_labels : str
+        Of the train split: its images alone, and with their labels.
+    train_images : int
+        In it.
+    cnn, data : str
+        Digests of these tables of the recipe.
+    """
+
+    digest: str
+    images: int
+    train_digest: str
+    train_images: int
+    train_labels: str
+    cnn: str
+    data: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, images: ImageSet) -> TrainedOn:
+        """Describe a training.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        images : ImageSet
+            As the recipe wants it, with a train split.
+
+        Returns
+        -------
+        TrainedOn
+        """
+        return cls(
+            digest=images.digest,
+            images=len(images),
+            train_digest=images.train.digest,
+            train_images=len(images.train),
+            train_labels=labelled_digest(images.train),
+            cnn=recipe.digest("cnn"),
+            data=recipe.digest("data"),
+        )
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> TrainedOn | None:
+        """Read it from what `history.json` holds.
+
+        Parameters
+        ----------
+        record : dict
+
+        Returns
+        -------
+        TrainedOn or None
+            None where an older version wrote the record, which noted nothing of the kind.
+        """
+        try:
+            return cls(**record["trained_on"])
+        except (KeyError, TypeError):
+            return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it; the keys are the attributes."""
+        return asdict(self)
+
+
+def head_digest(job: Job, features: str, labels: str, mode: str) -> str:
+    """Hash what a head is made from.
+
+    Parameters
+    ----------
+    job : Job
+    features : str
+        Key of the features it is fitted on.
+    labels : str
+        `labelled_digest` of their images.
+    mode : str
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal.
+    """
+    boost = job.recipe.boost.model_dump(mode="json", exclude={"device"})
+    return digest_of({"format": FORMAT, "features": features, "labels": labels, "boost": boost, "mode": mode})

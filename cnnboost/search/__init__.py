@@ -1,0 +1,18 @@
+"""Search: many versions of a recipe through one line, judged on images that none of them was fitted on.
+
+Optuna chooses the values (grid, random, coarse-to-fine random, tree-structured Parzen estimators [1]_) and
+keeps every trial in an SQLite file, so that a search that was killed goes on. Trials are fitted on a part of
+the train split and judged on the rest of it: the split that is scored in the end decides nothing.
+
+References
+----------
+.. [1] J. Bergstra, R. Bardenet, Y. Bengio and B. Kégl, "Algorithms for Hyper-Parameter Optimization",
+   NeurIPS 2011.
+"""
+
+from cnnboost.search.document import Found
+from cnnboost.search.plan import Plan, plan
+from cnnboost.search.study import search
+from cnnboost.search.trial import Judged, judge
+
+__all__ = ["Found", "Judged", "Plan", "judge", "plan", "search"]

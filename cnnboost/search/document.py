@@ -1,0 +1,176 @@
+"""Document: what a search found, as a JSON file and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnboost.evaluation.drawing import save_figure
+from cnnboost.evaluation.search_plots import search_figures
+from cnnboost.files import write_json
+from cnnboost.line import Job
+from cnnboost.line.provenance import machine, versions
+from cnnboost.search.codes import decoded
+from cnnboost.search.plan import Plan
+
+FORMAT = 1
+
+#: Below this many trials with a value, importances would be noise.
+FEWEST = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes
+    ----------
+    document : dict
+        What `search.json` or `study-<name>.json` holds: every trial, the best one, on which images was
+        judged.
+    path : Path
+        Of this file.
+    figures : tuple of Path
+    """
+
+    document: dict[str, Any]
+    path: Path
+    figures: tuple[Path, ...] = ()
+
+
+def tried(trial: Any) -> bool:
+    """Tell whether a trial came to an end of its own: with a value, or with an error.
+
+    Parameters
+    ----------
+    trial : optuna.trial.FrozenTrial
+
+    Returns
+    -------
+    bool
+    """
+    return trial.value is not None or "error" in trial.user_attrs
+
+
+class Writer:
+    """Writes the document of one search.
+
+    Parameters
+    ----------
+    job : Job
+        Of the recipe.
+    planned : Plan
+    inner : Job
+        Of the trials.
+    study : optuna.Study
+    """
+
+    def __init__(self, job: Job, planned: Plan, inner: Job, study: Any) -> None:
+        self._job, self._planned, self._inner, self._study = job, planned, inner, study
+        self._surroundings = {
+            "recipe_facts": job.recipe.model_dump(mode="json"),
+            "machine": machine(),
+            "versions": versions(),
+        }
+        self.path = job.reports_dir / f"{planned.stem}.json"
+
+    def write(self) -> dict[str, Any]:
+        """Write what there is so far; importances and figures wait for the end.
+
+        Returns
+        -------
+        dict
+            The document.
+        """
+        document = self._document()
+        write_json(self.path, document)
+        return document
+
+    def finish(self) -> Found:
+        """Write all of it.
+
+        Returns
+        -------
+        Found
+        """
+        document = self._document()
+        document["importances"] = self._importances()
+        folder = self._job.reports_dir / "figures"
+        paths = []
+        for kind, (title, figure) in search_figures(document).items():
+            path = save_figure(figure, folder / f"{self._planned.stem}-{kind}.png")
+            document["figures"].append({"file": path.name, "title": title})
+            paths.append(path)
+        return Found(document, write_json(self.path, document), tuple(paths))
+
+    def _document(self) -> dict[str, Any]:
+        facts, recipe, images = self._planned.facts, self._job.recipe, self._inner.images
+        trials = [self._trial(trial) for trial in self._study.get_trials(deepcopy=False) if tried(trial)]
+        part = "train" if facts.part == 1 else f"{facts.part:.0%} of train"
+        return {
+            "format": FORMAT,
+            "recipe": recipe.name,
+            "study": self._planned.study,
+            "title": facts.title or recipe.title,
+            "target": facts.target,
+            "metric": facts.metric,
+            "sampler": facts.sampler,
+            "stages": facts.stages,
+            "seed": facts.seed,
+            "set": dict(facts.set),
+            "space": {
+                key: space.model_dump(mode="json", exclude_none=True)
+                for key, space in self._planned.spaces.items()
+            },
+            "part": facts.part,
+            "fraction": facts.fraction,
+            "judged_on": f"{facts.fraction:.0%} of {part}",
+            "confidence": recipe.evaluate.confidence,
+            "images": {name: len(images[name]) for name in images.split_names},
+            "wanted": self._planned.wanted,
+            "best": self._best(trials),
+            "trials": trials,
+            "importances": None,
+            "figures": [],
+            **self._surroundings,
+        }
+
+    def _trial(self, trial: Any) -> dict[str, Any]:
+        noted = trial.user_attrs
+        return {
+            "number": trial.number,
+            "state": trial.state.name.lower(),
+            "value": trial.value,
+            "interval": noted.get("interval"),
+            "values": decoded(self._planned.spaces, trial.params),
+            "seconds": noted.get("seconds"),
+            "error": noted.get("error"),
+            "history": noted.get("history"),
+        }
+
+    def _best(self, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
+        ended = [trial for trial in trials if trial["value"] is not None]
+        if not ended:
+            return None
+        better = min if self._planned.facts.metric == "log_loss" else max
+        best = better(ended, key=lambda trial: trial["value"])
+        return {key: best[key] for key in ("value", "interval", "values", "number")}
+
+    def _importances(self) -> dict[str, float] | None:
+        """Return the share of each key in the spread of the values: fANOVA [1]_.
+
+        References
+        ----------
+        .. [1] F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter
+           Importance", ICML 2014.
+        """
+        import optuna
+
+        values = [t.value for t in self._study.get_trials(deepcopy=False) if t.value is not None]
+        # Where all values are the same there is no spread to share out.
+        if len(self._planned.spaces) < 2 or len(values) < FEWEST or min(values) == max(values):
+            return None
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._planned.facts.seed)
+        found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+        return {key: round(float(share), 6) for key, share in found.items()}

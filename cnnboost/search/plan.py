@@ -1,0 +1,134 @@
+"""Plan: one search of a recipe, checked before anything is trained."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+
+from cnnboost.errors import RecipeError
+from cnnboost.recipe import Recipe, Search, Space, changed
+from cnnboost.search.codes import grid_values
+
+#: The tables whose keys decide how a trial is judged, by what is judged.
+_TABLES = {"cnn": ("cnn", "data"), "head": ("boost", "cnn", "data")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One search of a recipe.
+
+    Attributes
+    ----------
+    study : str or None
+        Name of the study; None: the `[search]` table.
+    facts : Search
+        The table.
+    recipe : Recipe
+        With the values that hold for every trial.
+    """
+
+    study: str | None
+    facts: Search
+    recipe: Recipe
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of its files: `search`, or `study-<name>`."""
+        return "search" if self.study is None else f"study-{self.study}"
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """What is searched, by key in alphabetical order."""
+        return dict(sorted(self.facts.space.items()))
+
+    @property
+    def wanted(self) -> int:
+        """Trials in all: as many as are stated, and no more than a grid has."""
+        if self.facts.sampler != "grid":
+            return self.facts.trials
+        return min(
+            self.facts.trials, math.prod(len(grid_values(space)) for space in self.facts.space.values())
+        )
+
+
+def plan(recipe: Recipe, study: str | None = None) -> Plan:
+    """Check a search of a recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    study : str, optional
+        Name of one of its studies; default: the `[search]` table.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    RecipeError
+        If there is no such study, it searches nothing, a key is unknown or decides nothing, a value is
+        impossible, or a grid has a range without steps.
+
+    Examples
+    --------
+    >>> from cnnboost.recipe import load_recipe
+    >>> from cnnboost.search import plan
+    >>> found = plan(load_recipe("oslo"), "dropout")
+    >>> found.recipe.cnn.epochs, found.spaces["cnn.options.dropout"].choices
+    (10, (0.3, 0.4, 0.5, 0.6, 0.7))
+    """
+    if study is None:
+        facts, table = recipe.search, "search"
+    elif study in recipe.studies:
+        facts, table = recipe.studies[study], f"studies.{study}"
+    else:
+        raise RecipeError(_unknown(recipe, study))
+    if not facts.space:
+        raise RecipeError(
+            f"recipe {recipe.name!r} searches nothing: give [{table}.space], e.g. "
+            '"boost.max_depth" = { choices = [4, 6, 8] }' + _there_are(recipe, study)
+        )
+    tables = _TABLES["cnn" if facts.target == "cnn" else "head"]
+    for key in (*facts.set, *facts.space):
+        _check_key(recipe, table, key, tables, facts.target)
+    fixed = changed(recipe, facts.set)
+    for key, space in facts.space.items():
+        if facts.sampler == "grid":
+            grid_values(space, f'[{table}.space] "{key}"')
+        for value in space.choices or (space.low, space.high):
+            changed(fixed, {key: value})
+    return Plan(study, facts, fixed)
+
+
+def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], target: str) -> None:
+    first, _, rest = key.partition(".")
+    place = f"[{table}] {key!r}"
+    if first not in type(recipe).model_fields:
+        near = difflib.get_close_matches(first, tables, n=1)
+        hint = f"; did you mean {near[0]!r}" if near else ""
+        raise RecipeError(f"{place}: no table {first!r}{hint}. Known here: {', '.join(tables)}")
+    if not rest:
+        raise RecipeError(f'{place}: give keys in full and in quotes, e.g. "{tables[0]}.seed"')
+    if first not in tables:
+        raise RecipeError(
+            f"{place} changes nothing that a trial is judged by where the target is {target!r}; "
+            f"keys of these tables do: {', '.join(tables)}"
+        )
+
+
+def _unknown(recipe: Recipe, study: str) -> str:
+    near = difflib.get_close_matches(study, recipe.studies, n=1)
+    hint = f"; did you mean {near[0]!r}" if near else ""
+    return f"recipe {recipe.name!r} has no study {study!r}{hint}. {_names(recipe)}"
+
+
+def _there_are(recipe: Recipe, study: str | None) -> str:
+    return "" if study is not None or not recipe.studies else f", or name a study. {_names(recipe)}"
+
+
+def _names(recipe: Recipe) -> str:
+    if not recipe.studies:
+        return "It has none; give [studies.NAME.space] in its file"
+    return f"There are: {', '.join(sorted(recipe.studies))}"

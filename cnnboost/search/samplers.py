@@ -1,0 +1,126 @@
+"""Samplers: what Optuna draws the next trial with.
+
+Every trial has a sampler of its own, seeded with the number of trials before it: a search that was killed
+draws what an undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnboost.recipe import Search
+from cnnboost.search.codes import grid_values
+
+SHRINK = 0.5
+"""Width of a stage's ranges, as a share of the stage before."""
+
+Range = tuple[float, float]
+
+
+def sampler_for(facts: Search, ended: Sequence[Any]) -> Any:
+    """Make the sampler of the next trial.
+
+    Parameters
+    ----------
+    facts : Search
+    ended : sequence of optuna.trial.FrozenTrial
+        The trials before it, in their order; failed ones too.
+
+    Returns
+    -------
+    optuna.samplers.BaseSampler
+    """
+    import optuna
+
+    if facts.sampler == "grid":
+        grid = {key: grid_values(space, key) for key, space in sorted(facts.space.items())}
+        return optuna.samplers.GridSampler(grid, seed=facts.seed)
+    entropy = [abs(facts.seed), int(facts.seed < 0), len(ended)]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    if facts.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed)
+    return _narrowed_sampler(seed, stage_ranges(facts, ended))
+
+
+def stage_ranges(facts: Search, ended: Sequence[Any]) -> dict[str, Range]:
+    """Return the ranges of the stage that the next trial belongs to.
+
+    They are `SHRINK` times as wide as those of the stage before, in the logarithm where the space is so, with
+    the best trial of the stages before in their middle, and end where the stated range ends.
+
+    Parameters
+    ----------
+    facts : Search
+    ended : sequence of optuna.trial.FrozenTrial
+        The trials before it, in their order; failed ones too.
+
+    Returns
+    -------
+    dict of str to (low, high)
+        By key; empty in the first stage, and where no trial has a value. Choices have none.
+    """
+    stage = _stage(facts, len(ended))
+    before = [trial for i, trial in enumerate(ended) if _stage(facts, i) < stage and trial.value is not None]
+    if not before:
+        return {}
+    best = (min if facts.metric == "log_loss" else max)(before, key=lambda trial: trial.value)
+    ranges = {}
+    for key, space in facts.space.items():
+        if space.choices is not None:
+            continue
+        assert space.low is not None
+        assert space.high is not None
+        ranges[key] = _around(best.params[key], space.low, space.high, SHRINK**stage, space.log)
+    return ranges
+
+
+def _stage(facts: Search, number: int) -> int:
+    """Return the stage of a trial, from 0; trials that are added later belong to the last one."""
+    return min(number * facts.stages // facts.trials, facts.stages - 1)
+
+
+def _around(middle: float, low: float, high: float, share: float, log: bool) -> Range:
+    if log:
+        # There and back costs the last bits, and the ends of the stated range must hold exactly.
+        start, end = _around(math.log(middle), math.log(low), math.log(high), share, False)
+        start, end = math.exp(start), math.exp(end)
+        return max(low, start), min(high, end)
+    half = share * (high - low) / 2
+    return max(low, middle - half), min(high, middle + half)
+
+
+def _narrowed_sampler(seed: int, ranges: Mapping[str, Range]) -> Any:
+    """Return a random sampler that draws from narrower ranges than the trials' distributions state.
+
+    The distributions stay as they are: trials with different ones could not be compared by their importances.
+    """
+    import optuna
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    class Narrowed(optuna.samplers.RandomSampler):
+        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+            if param_name in ranges:
+                low, high = _on_grid(*ranges[param_name], param_distribution)
+                kind = (
+                    IntDistribution if isinstance(param_distribution, IntDistribution) else FloatDistribution
+                )
+                param_distribution = kind(low, high, log=param_distribution.log, step=param_distribution.step)
+            return super().sample_independent(study, trial, param_name, param_distribution)
+
+    return Narrowed(seed=seed)
+
+
+def _on_grid(low: float, high: float, distribution: Any) -> Range:
+    """Move the ends of a range inwards to values that the distribution has; the middle is one of them."""
+    step = distribution.step
+    if step is None:
+        return low, high
+    first = distribution.low
+    # Rounded, as 0.1 + 2 * 0.1 is not 0.3 and would be no multiple of the step.
+    low = round(first + math.ceil((low - first) / step - 1e-9) * step, 12)
+    high = round(first + math.floor((high - first) / step + 1e-9) * step, 12)
+    return low, max(low, high)

@@ -1,0 +1,163 @@
+"""Study: the trials of a search, kept in an SQLite file that a killed search goes on from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import CnnboostError, DeviceError, LayerError, RecipeError, StoreError, TrainingError
+from cnnboost.files import digest_of
+from cnnboost.line import Job
+from cnnboost.line.job import alone
+from cnnboost.recipe import changed
+from cnnboost.search.codes import suggested
+from cnnboost.search.document import Found, Writer, tried
+from cnnboost.search.plan import Plan, plan
+from cnnboost.search.samplers import sampler_for
+from cnnboost.search.trial import inner_job, judge
+
+log = logging.getLogger("cnnboost")
+
+#: Errors of the machine: no fault of a trial's values, so they end the search, and the trial is tried again.
+_NOT_THE_VALUES = (StoreError, DeviceError)
+
+
+class _Failed(Exception):
+    """A trial whose values do not work; its message is recorded."""
+
+
+def search(job: Job, study: str | None = None) -> Found:
+    """Run a search of a recipe, or what is left of it.
+
+    Its document is written after every trial; the figures are drawn at the end.
+
+    Parameters
+    ----------
+    job : Job
+    study : str, optional
+        Name of one of the recipe's studies; default: its `[search]` table.
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    RecipeError
+        If there is no such study, it states no space, a key of it is unknown, a value is impossible, or a
+        grid has a range without steps.
+    LayerError
+        If the target is a layer that the CNN does not have.
+    CnnboostError
+        If every trial failed; the message is that of the last one. If the disk or the device fails.
+    """
+    planned = plan(job.recipe, study)
+    optuna = _optuna()
+    folder = job.models_dir / "search"
+    inner = inner_job(job, planned.facts, planned.recipe, folder)
+    database = folder / ("study.db" if study is None else f"{planned.stem}.db")
+    with alone(database.with_suffix(".lock"), database):
+        trials = _study(optuna, planned, database, inner)
+        writer = Writer(job, planned, inner, trials)
+        with job.progress(planned.stem.replace("-", " "), "trial") as report:
+            _run(job, planned, inner, trials, writer, report)
+        return writer.finish()
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise RecipeError("a search needs Optuna: pip install 'cnnboost[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _study(optuna: Any, planned: Plan, database: Path, inner: Job) -> Any:
+    facts = planned.facts
+    name = digest_of(
+        {
+            # More trials may be added later, and words change no result. A new key changes no name either.
+            "search": facts.model_dump(mode="json", exclude={"trials", "title"}, exclude_defaults=True),
+            "recipe": planned.recipe.digest("data", "cnn", "cut", "boost"),
+            "images": inner.images.digest,
+        }
+    )[:16]
+    database.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=name,
+        storage=f"sqlite:///{database}",
+        direction="minimize" if facts.metric == "log_loss" else "maximize",
+        load_if_exists=True,
+    )
+    _take_up(optuna, study)
+    return study
+
+
+def _take_up(optuna: Any, study: Any) -> None:
+    """Put the trials that a kill or a Ctrl-C interrupted into the queue again."""
+    states = optuna.trial.TrialState
+    trials = study.get_trials(deepcopy=True)
+    known = [trial.params for trial in trials if tried(trial)]
+    known += [trial.system_attrs.get("fixed_params") for trial in trials if trial.state == states.WAITING]
+    for trial in trials:
+        if trial.state == states.RUNNING:
+            # Nobody else is at work here, the lock says so.
+            study.tell(trial.number, state=states.FAIL)
+        elif trial.state != states.FAIL or tried(trial):
+            continue
+        if trial.params and trial.params not in known:
+            study.enqueue_trial(trial.params)
+            known.append(trial.params)
+
+
+def _run(job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report: Any) -> None:
+    facts, spaces = planned.facts, planned.spaces
+    # Whether trials have networks of their own. Those hold themselves in cycles: left to themselves, they
+    # pile up from trial to trial.
+    networks = any(key.startswith(("cnn.", "data.")) for key in spaces)
+
+    def ended() -> list[Any]:
+        return list(filter(tried, study.get_trials(deepcopy=False)))
+
+    def objective(trial: Any) -> float:
+        values = suggested(trial, spaces)
+        started = time.perf_counter()
+        try:
+            recipe = changed(planned.recipe, values)
+            same = recipe.data == planned.recipe.data
+            images_of = inner if same else inner_job(job, facts, recipe, inner.models)
+            judged = judge(images_of, facts, values)
+        except _NOT_THE_VALUES:
+            raise
+        except CnnboostError as error:
+            if isinstance(error, LayerError) and not networks:
+                raise  # every trial has the same network, and so the same layers
+            trial.set_user_attr("error", str(error))
+            log.warning("trial %d failed: %s", trial.number, error)
+            raise _Failed from error
+        trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
+        trial.set_user_attr("interval", judged.interval)
+        trial.set_user_attr("history", judged.history)
+        log.info("trial %d: %s = %.4f with %s", trial.number, facts.metric, judged.value, values)
+        return judged.value
+
+    wanted = planned.wanted
+    before = ended()
+    if before:
+        said = (
+            "continues after %d of %d trials" if len(before) < wanted else "has its %d trials of %d already"
+        )
+        log.info(f"the search {said}", len(before), wanted)
+    report(len(before), wanted)
+    while len(before) < wanted:
+        study.sampler = sampler_for(facts, before)
+        study.optimize(objective, n_trials=1, catch=(_Failed,), gc_after_trial=networks)
+        before = ended()
+        writer.write()
+        report(len(before), wanted)
+    if all(trial.value is None for trial in before):
+        errors = [trial.user_attrs["error"] for trial in before]
+        raise TrainingError(f"all {len(errors)} trials of the search failed; the last one: {errors[-1]}")

@@ -1,0 +1,129 @@
+"""Trial: one version of a recipe, walked through the line and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnnboost.errors import DataError
+from cnnboost.evaluation.scores import score
+from cnnboost.files import digest_of
+from cnnboost.images import ImageSet
+from cnnboost.line import Job, extract, fit_boost, train
+from cnnboost.line.job import labelled_digest
+from cnnboost.recipe import Recipe, Search, changed
+
+_CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a trial is worth.
+
+    Attributes
+    ----------
+    value : float
+        The metric of the search.
+    interval : tuple of float or None
+        Wilson's score interval of the accuracy, at the recipe's level; None for other metrics.
+    history : dict of str to list of float, or None
+        Loss and accuracy on both sorts of images after each epoch, where the CNN was judged.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    history: dict[str, list[float]] | None
+
+
+def inner_job(job: Job, facts: Search, recipe: Recipe, folder: Path) -> Job:
+    """Return the job of the trials: it has a part of the train split, and some of that is for judging.
+
+    Parameters
+    ----------
+    job : Job
+        Of the recipe.
+    facts : Search
+    recipe : Recipe
+        With the values that hold for every trial.
+    folder : Path
+        For the CNNs, features and heads of the trials.
+
+    Returns
+    -------
+    Job
+        Its splits are `train` and `validation`.
+    """
+    recipe = recipe.model_copy(
+        update={"evaluate": recipe.evaluate.model_copy(update={"split": "validation"})}
+    )
+    outer = job if recipe.data == job.recipe.data else replace(job, recipe=recipe)
+    inner = replace(job, recipe=recipe, models=folder, force=False)
+    inner.__dict__["images"] = _inner_images(outer.images, facts)
+    return inner
+
+
+def _inner_images(images: ImageSet, facts: Search) -> ImageSet:
+    images = images.select(images.train.rows)
+    if facts.part < 1:
+        try:
+            # Of the two sides of a split class by class, the one that is left for fitting.
+            rows = images.with_validation(1 - facts.part, facts.seed).train.rows
+        except DataError:
+            raise DataError(
+                f"{images.source}: part = {facts.part:g} of {len(images)} train images does not leave one of "
+                "each class; give a larger part"
+            ) from None
+        images = images.select(rows)
+    return images.with_validation(facts.fraction, facts.seed)
+
+
+def judge(job: Job, facts: Search, values: Mapping[str, Any]) -> Judged:
+    """Walk the line with some values and judge what comes out on the validation split.
+
+    Parameters
+    ----------
+    job : Job
+        Its models folder is shared by all trials: the CNN of equal facts is trained once, its features are
+        extracted once.
+    facts : Search
+        The target and the metric.
+    values : mapping of str to object
+        By key of the recipe.
+
+    Returns
+    -------
+    Judged
+
+    Raises
+    ------
+    CnnboostError
+        If a network cannot be built, a training fails, or a layer does not exist.
+    """
+    recipe = changed(job.recipe, values)
+    images = job.images
+    # A CNN has a folder of its own; heads on it share that.
+    facts_of_cnn = {"cnn": recipe.digest("data", "cnn"), "train": labelled_digest(images.train)}
+    trial = replace(job, recipe=recipe.model_copy(update={"name": digest_of(facts_of_cnn)[:16]}))
+    trial.__dict__["images"] = images
+    trained = train(trial)
+    split = images.validation
+    if facts.target == "cnn":
+        probabilities = trained.cnn.predict_proba(split.X)
+    else:
+        found = extract(trial, [facts.target], ["train", "validation"], trained=trained)
+        head = fit_boost(trial, facts.target, features=found["train"])
+        probabilities = head.boost.predict_proba(found["validation"].stored[facts.target].X)
+    confidence = recipe.evaluate.confidence
+    scores = score(split.y, probabilities, split.classes, confidence=confidence, n_resamples=100)
+    estimate = getattr(scores, facts.metric)
+    return Judged(
+        value=float(estimate.value),
+        interval=estimate.interval if facts.metric == "accuracy" else None,
+        history=_curves(trained.history) if facts.target == "cnn" else None,
+    )
+
+
+def _curves(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [float(value) for value in history[name]] for name in _CURVES if name in history}

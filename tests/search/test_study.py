@@ -1,0 +1,313 @@
+"""A search tries what its recipe says, goes on after a kill, and lets the scored split decide nothing."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cnnboost.errors import DataError, LayerError, RecipeError, StoreError, TrainingError
+from cnnboost.files import read_json
+from cnnboost.recipe import Search, Space
+from cnnboost.search import Judged, document, search, study, trial
+
+HEADS = {"boost.max_depth": Space(choices=(1, 2, 3)), "boost.n_estimators": Space(low=2, high=4, step=2)}
+
+
+@pytest.fixture
+def searching(job, change):
+    """Return a job that searches the head at fc1 by grid."""
+    facts = {"space": HEADS, "sampler": "grid", "trials": 6, "target": "fc1", "fraction": 0.3}
+    return change(job, search=facts)
+
+
+@pytest.fixture
+def judged_by(monkeypatch):
+    """Return a function that puts a formula in the place of training."""
+
+    def put(formula):
+        monkeypatch.setattr(
+            study, "judge", lambda job, facts, values: Judged(float(formula(values)), None, None)
+        )
+
+    return put
+
+
+@pytest.fixture
+def with_study(job, change):
+    """Return a function that gives the job with one study."""
+
+    def make(**facts):
+        recipe = job.recipe.model_copy(update={"studies": {"one": Search(**facts)}})
+        changed = change(job)
+        object.__setattr__(changed, "recipe", recipe)
+        return changed
+
+    return make
+
+
+def test_a_grid_tries_every_combination_and_trains_once(searching, monkeypatch):
+    trained = []
+    original = trial.train
+    monkeypatch.setattr(trial, "train", lambda job: trained.append(original(job)) or trained[-1])
+    found = search(searching)
+    document = found.document
+    tried = {tuple(sorted(trial["values"].items())) for trial in document["trials"]}
+    assert len(document["trials"]) == len(tried) == 6
+    assert [t.cached for t in trained] == [False] + [True] * 5
+    assert len(list((searching.models_dir / "search").glob("*/features/fc1-*.npy"))) == 2
+    assert document["best"]["value"] == max(trial["value"] for trial in document["trials"])
+    assert document["judged_on"] == "30% of train"
+    assert document["study"] is None
+    assert document["title"] == "Toy"
+    assert sum(document["importances"].values()) == pytest.approx(1, abs=1e-4)
+    assert list(document["importances"].values()) == sorted(document["importances"].values(), reverse=True)
+    for one in document["trials"]:
+        low, high = one["interval"]
+        assert low <= one["value"] <= high
+        assert one["history"] is None  # a head has no epochs
+    drawn = [path.name for path in found.figures]
+    assert drawn == ["search-trials.png", "search-points.png", "search-importances.png"]
+    assert [figure["file"] for figure in document["figures"]] == drawn
+    assert all((searching.reports_dir / "figures" / name).is_file() for name in drawn)
+    assert read_json(found.path) == document
+
+
+def test_the_scored_split_decides_nothing(searching):
+    outer = searching.images
+    inner = trial.inner_job(searching, searching.recipe.search, searching.recipe, searching.models_dir).images
+    assert set(inner.ids) == set(outer.train.ids)
+    assert not set(inner.ids) & set(outer.validation.ids)
+    assert len(inner.validation) == pytest.approx(0.3 * len(outer.train), rel=0.05)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.8])
+def test_a_part_is_drawn_class_by_class(searching, part):
+    outer = searching.images.train
+    facts = Search(part=part, fraction=0.5)
+    inner = trial.inner_job(searching, facts, searching.recipe, searching.models_dir).images
+    assert set(inner.ids) < set(outer.ids)
+    share = np.bincount(inner.y) / np.bincount(outer.y)
+    assert np.abs(share - part).max() < 0.03
+    assert len(inner.validation) == pytest.approx(0.5 * part * len(outer), rel=0.05)
+    other = trial.inner_job(
+        searching, facts.model_copy(update={"seed": 1}), searching.recipe, searching.models_dir
+    ).images
+    assert set(inner.ids) != set(other.ids)
+
+
+def test_a_part_that_is_too_small_is_named(searching):
+    with pytest.raises(DataError, match=r"part = 0\.001 of \d+ train images.*a larger part"):
+        trial.inner_job(searching, Search(part=0.001), searching.recipe, searching.models_dir)
+
+
+def test_a_layer_that_no_trial_has_ends_the_search(searching, change):
+    with pytest.raises(LayerError, match="no layer 'fc9'"):
+        search(change(searching, search={"target": "fc9"}))
+    assert not (searching.reports_dir / "search.json").exists()
+
+
+def test_a_study_judges_the_cnn_with_its_set_values(with_study):
+    space = {"cnn.options.filters": Space(choices=([4], [4, 8]))}
+    job = with_study(
+        title="Filters",
+        space=space,
+        sampler="grid",
+        part=0.5,
+        set={"cnn.epochs": 3, "cnn.augment": {"rotation": 5}},
+    )
+    found = search(job, "one")
+    document = found.document
+    assert found.path == job.reports_dir / "study-one.json"
+    assert (document["study"], document["title"], document["part"]) == ("one", "Filters", 0.5)
+    assert document["judged_on"] == "10% of 50% of train"
+    assert sum(document["images"].values()) == pytest.approx(0.5 * len(job.images.train), rel=0.02)
+    assert document["set"] == {"cnn.epochs": 3, "cnn.augment": {"rotation": 5}}
+    assert document["importances"] is None  # of one key
+    assert sorted(one["values"]["cnn.options.filters"] for one in document["trials"]) == [[4], [4, 8]]
+    for one in document["trials"]:
+        assert {name: len(values) for name, values in one["history"].items()} == {
+            "loss": 3,
+            "accuracy": 3,
+            "val_loss": 3,
+            "val_accuracy": 3,
+        }
+        assert one["history"]["val_accuracy"][-1] == pytest.approx(one["value"], abs=1e-6)
+    assert [path.name for path in found.figures] == [
+        "study-one-trials.png",
+        "study-one-points.png",
+        "study-one-curves.png",
+    ]
+    # All of it, the curves too, comes out of the database when nothing is left to be tried.
+    again = search(job, "one").document
+    assert again["trials"] == document["trials"]
+
+
+def test_equal_networks_on_other_images_do_not_displace_each_other(with_study, monkeypatch):
+    trained = []
+    original = trial.train
+    monkeypatch.setattr(trial, "train", lambda job: trained.append(original(job)) or trained[-1])
+    space = {"cnn.seed": Space(choices=(0,))}
+    for part in (1.0, 0.5, 1.0):
+        search(with_study(space=space, sampler="grid", part=part, trials=1), "one")
+    assert [t.cached for t in trained] == [False, False]  # the third study was there
+
+
+def test_keys_of_data_reach_the_images(with_study):
+    space = {"data.size": Space(choices=(8, 6))}
+    trials = search(with_study(space=space, sampler="grid"), "one").document["trials"]
+    assert len({one["value"] for one in trials}) == 2 or len({str(one["history"]) for one in trials}) == 2
+
+
+def test_the_document_is_there_after_every_trial(searching, monkeypatch):
+    seen = []
+
+    def watched(job, facts, values):
+        there = read_json(searching.reports_dir / "search.json")
+        seen.append(len(there["trials"]) if there else None)
+        return Judged(0.5, (0.4, 0.6), None)
+
+    monkeypatch.setattr(study, "judge", watched)
+    search(searching)
+    assert seen == [None, 1, 2, 3, 4, 5]
+
+
+def test_it_goes_on_after_an_interruption(searching, monkeypatch):
+    original = study.judge
+    calls = []
+
+    def interrupted(job, facts, values):
+        calls.append(values)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(job, facts, values)
+
+    monkeypatch.setattr(study, "judge", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(searching)
+    assert len(read_json(searching.reports_dir / "search.json")["trials"]) == 2
+    document = search(searching).document
+    assert len(document["trials"]) == 6
+    assert len(calls) == 7  # the third one twice
+    assert calls[2] in calls[3:]
+    assert len({json.dumps(trial["values"], sort_keys=True) for trial in document["trials"]}) == 6
+
+
+@pytest.mark.parametrize(("sampler", "stages"), [("random", 1), ("random", 3), ("tpe", 1)])
+def test_what_was_interrupted_ends_as_what_was_not(searching, change, sampler, stages, monkeypatch, tmp_path):
+    space = {
+        "boost.learning_rate": Space(low=1e-3, high=1.0, log=True),
+        "boost.max_depth": Space(low=2, high=9),
+        "boost.class_weight": Space(choices=("balanced", {"0": 2.0})),
+    }
+    facts = {"space": space, "sampler": sampler, "stages": stages, "trials": 9}
+    calls = []
+
+    def formula(job, facts, values):
+        calls.append(values)
+        if len(calls) in stops:
+            raise KeyboardInterrupt
+        value = -((np.log10(values["boost.learning_rate"]) + 2) ** 2) - values["boost.max_depth"] / 10
+        return Judged(float(value), None, None)
+
+    monkeypatch.setattr(study, "judge", formula)
+    stops = set()
+    whole = search(change(searching, search=facts)).document
+    calls.clear()
+    stops = {2, 7}
+    job = change(searching, search=facts)
+    object.__setattr__(job, "models", tmp_path / "other")
+    for _ in stops:
+        with pytest.raises(KeyboardInterrupt):
+            search(job)
+    pieces = search(job).document
+    assert [one["values"] for one in pieces["trials"]] == [one["values"] for one in whole["trials"]]
+    assert len({json.dumps(one["values"]) for one in whole["trials"]}) == 9
+
+
+def test_more_trials_continue_a_search(searching, change, judged_by):
+    judged_by(lambda values: values["boost.gamma"])
+    facts = {"space": {"boost.gamma": Space(low=0.0, high=1.0)}, "sampler": "random", "trials": 3}
+    first = search(change(searching, search=facts)).document["trials"]
+    more = search(change(searching, search={**facts, "trials": 5, "title": "More"})).document
+    assert more["trials"][:3] == first
+    assert len(more["trials"]) == 5
+
+
+def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(searching, change):
+    space = {"cnn.options.dropout": Space(choices=(0.1, 7.0))}
+    facts = {"space": space, "sampler": "grid", "target": "cnn", "trials": 9}
+    document = search(change(searching, search=facts)).document
+    by_value = {trial["values"]["cnn.options.dropout"]: trial for trial in document["trials"]}
+    assert by_value[0.1]["value"] > 0.1
+    assert by_value[7.0]["value"] is None
+    assert by_value[7.0]["history"] is None
+    assert "dropout" in by_value[7.0]["error"]
+
+
+def test_a_full_disk_is_no_fault_of_a_trial(searching, judged_by, monkeypatch):
+    def full(job, facts, values):
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(study, "judge", full)
+    with pytest.raises(StoreError, match="disk full"):
+        search(searching)
+    judged_by(lambda values: 0.5)
+    trials = search(searching).document["trials"]
+    assert len(trials) == 6
+    assert all(one["error"] is None for one in trials)
+
+
+def test_a_search_whose_trials_all_fail_says_why(searching, change):
+    facts = {"space": {"cnn.options.dropout": Space(choices=(7.0, 8.0))}, "sampler": "random", "trials": 2}
+    with pytest.raises(TrainingError, match=r"all 2 trials of the search failed; the last one: .*dropout"):
+        search(change(searching, search={**facts, "target": "cnn"}))
+    assert read_json(searching.reports_dir / "search.json")["best"] is None
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_samplers_stay_in_their_ranges(searching, change, sampler, judged_by):
+    judged_by(lambda values: values["boost.learning_rate"])
+    space = {
+        "boost.learning_rate": Space(low=1e-3, high=1.0, log=True),
+        "boost.max_depth": Space(low=2, high=9),
+        "boost.gamma": Space(low=0.0, high=0.5, step=0.25),
+    }
+    found = search(
+        change(searching, search={"space": space, "sampler": sampler, "trials": 12, "metric": "log_loss"})
+    )
+    for one in found.document["trials"]:
+        values = one["values"]
+        assert 1e-3 <= values["boost.learning_rate"] <= 1
+        assert values["boost.max_depth"] in range(2, 10)
+        assert values["boost.gamma"] in (0, 0.25, 0.5)
+    assert found.document["best"]["value"] == min(one["value"] for one in found.document["trials"])
+    assert "search-parallel.png" in [path.name for path in found.figures]
+
+
+def test_the_key_that_matters_has_the_importance(searching, change, judged_by):
+    judged_by(lambda values: values["boost.gamma"])
+    space = {"boost.gamma": Space(low=0.0, high=0.5), "boost.subsample": Space(low=0.5, high=1.0)}
+    facts = {"space": space, "sampler": "random", "trials": 20}
+    importances = search(change(searching, search=facts)).document["importances"]
+    assert importances["boost.gamma"] > 0.9
+    assert list(importances) == ["boost.gamma", "boost.subsample"]
+
+
+def test_no_importances_without_a_spread(searching, change, judged_by):
+    judged_by(lambda values: 0.25)
+    assert search(searching).document["importances"] is None
+
+
+def test_without_optuna_the_remedy_is_named(searching, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(RecipeError, match=r"pip install 'cnnboost\[tune\]'"):
+        search(searching)
+
+
+def test_an_interrupted_trial_has_not_ended():
+    assert not document.tried(SimpleNamespace(value=None, user_attrs={}))
+    assert document.tried(SimpleNamespace(value=None, user_attrs={"error": "too big"}))
+    assert document.tried(SimpleNamespace(value=0.0, user_attrs={}))
