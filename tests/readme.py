@@ -45,6 +45,46 @@ def oslo_table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def systems_table(reports: list[dict[str, Any]]) -> str:
+    lines = [
+        "| system | CNN % | published % | best head % | its layer | McNemar p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for metrics in reports:
+        published = metrics["published"] or {"cnn": None}
+        best = max(metrics["heads"], key=lambda head: head["scores"]["accuracy"]["value"])
+        cells = [
+            f"[{metrics['title']}](reports/{metrics['recipe']}/index.html)",
+            percent(metrics["cnn"]["scores"]["accuracy"]["value"]),
+            percent(published["cnn"]),
+            percent(best["scores"]["accuracy"]["value"]),
+            f"`{best['layer']}`",
+            f"{best['against_cnn']['p_value']:.2g}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def searches_table(searches: list[dict[str, Any]]) -> str:
+    lines = ["| search | trials | best | accuracy there % | lowest % |", "|---|---|---|---|---|"]
+    for found in searches:
+        values = [trial["value"] for trial in found["trials"] if trial["value"] is not None]
+        named = [f"`{key} = {_written(value)}`" for key, value in found["best"]["values"].items()]
+        cells = [
+            found["title"] or f"{found['recipe']}, `{found['target']}`",
+            str(len(found["trials"])),
+            ", ".join(named),
+            percent(max(values)),
+            percent(min(values)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _written(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
+
+
 def bench_table(bench: dict[str, Any]) -> str:
     lines = ["| what is compared | ratio | goal | | figures |", "|---|---|---|---|---|"]
     known = {"what", "value", "goal", "met"}
@@ -110,7 +150,16 @@ def fill(text: str) -> str:
     bench = json.loads((ROOT / "reports/bench-line.json").read_text())
     latency = json.loads((ROOT / "reports/oslo/latency.json").read_text())
     runtimes = json.loads((ROOT / "reports/oslo/runtimes.json").read_text())
+    folders = sorted(path.parent for path in (ROOT / "reports").glob("*/metrics.json"))
+    reports = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    searches = [
+        json.loads(path.read_text())
+        for folder in folders
+        for path in (*sorted(folder.glob("search.json")), *sorted(folder.glob("study-*.json")))
+    ]
     blocks = {
+        "systems: table": systems_table([m for m in reports if "-smoke" not in m["recipe"]]),
+        "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",
         "oslo: train": f"{100 * metrics['cnn']['train_accuracy']:.1f} %",
         "oslo: table": oslo_table(metrics),
