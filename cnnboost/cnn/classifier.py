@@ -16,6 +16,7 @@ from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images
 from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
 from cnnboost.cnn.network import network
+from cnnboost.cnn.outputs import probabilities
 from cnnboost.cnn.parameters import CNNParameters
 from cnnboost.cnn.training import seeded, train
 from cnnboost.errors import ModelError
@@ -278,12 +279,7 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         """
         check_is_fitted(self)
         X = check_images(X, self.image_shape)
-        scores = self.inference_(X)[0]
-        if self.output_kind_ == "sigmoid":
-            return np.concatenate([1 - scores, scores], axis=1)
-        if self.output_kind_ == "logits":
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return scores / scores.sum(axis=1, keepdims=True)
+        return probabilities(self.inference_(X)[0], self.output_kind_)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each image.

@@ -1,0 +1,122 @@
+"""Fixed views: the same few looks at every image, for predictions that average over them.
+
+Random changes for training are in `augment`; these are the ones that are made at test time, where nothing is
+left to chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cnnboost.errors import ParameterError
+
+#: Share of the height and width by which a view is shifted or cropped: 4 of 48 pixels.
+MARGIN = 1 / 12
+
+#: Test-time views by name, with their number; each kind begins with the image itself, or its middle.
+TTA = {"none": 1, "flip": 2, "shifts": 10, "ten-crop": 10}
+
+
+def check_tta(tta: object) -> str:
+    """Return the name of a kind of test-time views if there is such a one.
+
+    Parameters
+    ----------
+    tta : object
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ParameterError
+        If there is none of that name.
+    """
+    if tta not in TTA:
+        raise ParameterError(f"tta={tta!r} is unknown; there are {', '.join(TTA)}")
+    return str(tta)
+
+
+def views(X: np.ndarray, tta: str) -> Iterator[np.ndarray]:
+    """Give the test-time views of images, one after the other.
+
+    Parameters
+    ----------
+    X : ndarray, (n, height, width, channels)
+        uint8 or float.
+    tta : {"none", "flip", "shifts", "ten-crop"}
+        `none`: the images themselves. `flip`: and their mirror images. `shifts`: the images, and shifted by a
+        twelfth of their size to the left, right, top and bottom, and the mirror images of all these; pixels
+        from outside are those of the nearest edge. `ten-crop`: the middle and the four corners without a
+        twelfth of the size on each side (two at one side), brought back to the size of the images by bilinear
+        interpolation, and their mirror images.
+
+    Yields
+    ------
+    ndarray, (n, height, width, channels)
+        Of the dtype of `X`; `ten-crop` gives float32.
+
+    Raises
+    ------
+    ParameterError
+        If the kind is unknown.
+
+    References
+    ----------
+    A. Krizhevsky, I. Sutskever and G. E. Hinton, "ImageNet Classification with Deep Convolutional Neural
+    Networks", NIPS 2012 (ten crops).
+
+    Examples
+    --------
+    >>> X = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
+    >>> [view[0, :, :, 0].tolist() for view in views(X, "flip")]
+    [[[0, 1], [2, 3]], [[1, 0], [3, 2]]]
+    """
+    for look in _LOOKS[check_tta(tta)](X):
+        yield look
+        if tta != "none":
+            yield look[:, :, ::-1]
+
+
+def margin_of(size: int) -> int:
+    """Return by how many pixels images of some height or width are shifted or cropped, at least 1."""
+    return max(1, round(size * MARGIN))
+
+
+def _shifts(X: np.ndarray) -> Iterator[np.ndarray]:
+    down, right = margin_of(X.shape[1]), margin_of(X.shape[2])
+    for dy, dx in ((0, 0), (0, right), (0, -right), (down, 0), (-down, 0)):
+        rows = np.clip(np.arange(X.shape[1]) - dy, 0, X.shape[1] - 1)
+        columns = np.clip(np.arange(X.shape[2]) - dx, 0, X.shape[2] - 1)
+        yield X[:, rows][:, :, columns]
+
+
+def _crops(X: np.ndarray) -> Iterator[np.ndarray]:
+    height, width = X.shape[1:3]
+    down, right = margin_of(height), margin_of(width)
+    if height <= 2 * down or width <= 2 * right:
+        raise ParameterError(f"tta='ten-crop' leaves nothing of {height}x{width} images; use 'flip'")
+    for top, left in ((down, right), (0, 0), (0, 2 * right), (2 * down, 0), (2 * down, 2 * right)):
+        crop = X[:, top : top + height - 2 * down, left : left + width - 2 * right]
+        yield _stretched(_stretched(crop.astype(np.float32), height, 1), width, 2)
+
+
+def _stretched(X: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Interpolate linearly along an axis; pixels are areas, and those beyond the edge are the edge's."""
+    places = np.clip((np.arange(size) + 0.5) * X.shape[axis] / size - 0.5, 0, X.shape[axis] - 1)
+    low = np.floor(places).astype(np.intp)
+    high = np.minimum(low + 1, X.shape[axis] - 1)
+    share = (places - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(X.ndim)])
+    found: np.ndarray = np.take(X, low, axis) * (1 - share) + np.take(X, high, axis) * share
+    return found
+
+
+_LOOKS: dict[str, Callable[[np.ndarray], Iterator[np.ndarray]]] = {
+    "none": lambda X: iter([X]),
+    "flip": lambda X: iter([X]),
+    "shifts": _shifts,
+    "ten-crop": _crops,
+}
