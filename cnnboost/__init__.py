@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from cnnboost.deploy.onnx import export_onnx
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.features import CNNFeatures
+    from cnnboost.hybrid import HybridClassifier
     from cnnboost.images import ImageSet, load_images
 
 _ROOMS = {
     "BoostClassifier": "cnnboost.boost",
     "CNNClassifier": "cnnboost.cnn",
     "CNNFeatures": "cnnboost.features",
+    "HybridClassifier": "cnnboost.hybrid",
     "ImageSet": "cnnboost.images",
     "Predictor": "cnnboost.deploy.predictor",
     "export_onnx": "cnnboost.deploy.onnx",
@@ -33,6 +35,7 @@ __all__ = [
     "BoostClassifier",
     "CNNClassifier",
     "CNNFeatures",
+    "HybridClassifier",
     "ImageSet",
     "Predictor",
     "__version__",

@@ -86,7 +86,9 @@ def encode(y: Any, n: int, classes: Sequence[Any] | np.ndarray | None) -> tuple[
     wrong = names[codes] != y
     if np.any(wrong):
         row = int(np.argmax(wrong))
-        raise DataError(f"label {y[row]!r} of image {row} is none of the classes {names.tolist()}")
+        raise DataError(
+            f"label {y[row : row + 1].tolist()[0]!r} of image {row} is none of the classes {names.tolist()}"
+        )
     return names, codes.astype(np.int64)
 
 

@@ -1,0 +1,336 @@
+"""HybridClassifier: trunk and head as one estimator of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from cnnboost.boost import BoostClassifier
+from cnnboost.cnn.classifier import CNNClassifier
+from cnnboost.cnn.inputs import check_images
+from cnnboost.cnn.labels import encode
+from cnnboost.errors import ParameterError
+from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.modes import FittedMode, Seen, check_mode, fit_mode
+from cnnboost.hybrid.networks import given_networks, is_trained
+from cnnboost.hybrid.rows import check_plan, fold_parts, held_part
+from cnnboost.hybrid.temperature import log_probabilities, tempered
+from cnnboost.images.augment import Augmentation
+from cnnboost.images.views import TTA, check_tta
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class HybridClassifier(ClassifierMixin, BaseEstimator):
+    """A CNN whose softmax is replaced, or bettered, by boosted trees on its features.
+
+    Parameters
+    ----------
+    cnn : path, keras.Model, CNNClassifier, or a list of them
+        A path, a Keras model, a fitted `CNNClassifier` or a `FrozenEstimator` around one is used as it is. An
+        unfitted `CNNClassifier` is cloned and trained by `fit`. A list of trained ones is an ensemble: the
+        mean of their log-probabilities, and the features of the first.
+    layer : str or sequence of str, default="fc1"
+        Where the CNN is cut. Several layers stand side by side.
+    mode : {"plain", "residual", "blend"}, default="plain"
+        `plain`: the trees alone, on features of the images given; what published hybrids do. Take it as the
+        baseline. `residual`: the trees start from the CNN's log-probabilities divided by a temperature, and
+        each must earn its place on images that the CNN was not trained on; the one to take where the hybrid
+        is to be better than its CNN. `blend`: a mixture of the calibrated softmax and plain trees; for trees
+        that have been tuned by themselves.
+    boost : BoostClassifier, optional
+        The trees. Default: 20 rounds in `plain`; elsewhere at most 400 rounds of shallow trees with a small
+        learning rate.
+    views : int, default=1
+        Views of each image that the trees are fitted on, the image itself among them. All views of an image
+        stay on one side of every split.
+    augment : mapping, optional
+        How the others differ: fields of `cnnboost.images.augment.Augmentation`. Default: there is one other,
+        the mirror image.
+    holdout : float, default=0
+        Share of the images, class by class and equal images together, that an unfitted CNN is not trained
+        on. `fit_on` says what they are for.
+    fit_on : {"holdout", "train"}, default="holdout"
+        With `holdout`: fit the trees on the images held out (for a network that knows its training images by
+        heart), or on those that it was trained on, choosing rounds and temperature on those held out (for a
+        network that does not).
+    folds : int, default=0
+        Train so many networks, each on the images outside one fold, and fit the trees on the probabilities
+        that each image got from the network that has not seen it. Predictions average over the networks.
+        Needs `layer="output"`: features of different networks share no basis.
+    tta : {"none", "flip", "shifts", "ten-crop"}, default="none"
+        Views of an image whose probabilities are averaged in a prediction.
+    norm : bool, default=False
+        One more feature: the norm of the others.
+    pixels : str, optional
+        The range of pixels of a model file or Keras model; see `CNNFeatures`.
+    classes : sequence, optional
+        The classes of a model file or Keras model in the order of its outputs. Default: numbers.
+    image_shape : tuple of int, optional
+        `(height, width)` or `(height, width, channels)`, if images come as flat rows.
+    random_state : int, default=0
+        Seed of splits, folds and views.
+
+    Attributes
+    ----------
+    classes_ : ndarray, (n_classes,)
+    networks_ : list of CNNClassifier
+        Several of an ensemble or of folds.
+    head_ : FittedMode
+        The trees, the temperature, the weight.
+    n_features_ : int
+        Width of what the trees see.
+
+    Examples
+    --------
+    >>> from cnnboost import CNNClassifier, load_images
+    >>> from cnnboost.hybrid import HybridClassifier
+    >>> images = load_images("digits", validation_fraction=0.3)
+    >>> cnn = CNNClassifier("digits", epochs=2).fit(images.train.X[:600], images.train.labels[:600])
+    >>> hybrid = HybridClassifier(cnn, mode="residual")
+    >>> hybrid = hybrid.fit(images.train.X[600:], images.train.labels[600:])
+    >>> hybrid.predict(images.validation.X[:3]).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        cnn: Any = "digits",
+        layer: str | Sequence[str] = "fc1",
+        *,
+        mode: str = "plain",
+        boost: BoostClassifier | None = None,
+        views: int = 1,
+        augment: Mapping[str, Any] | None = None,
+        holdout: float = 0.0,
+        fit_on: str = "holdout",
+        folds: int = 0,
+        tta: str = "none",
+        norm: bool = False,
+        pixels: str | None = None,
+        classes: Sequence[Any] | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.cnn = cnn
+        self.layer = layer
+        self.mode = mode
+        self.boost = boost
+        self.views = views
+        self.augment = augment
+        self.holdout = holdout
+        self.fit_on = fit_on
+        self.folds = folds
+        self.tta = tta
+        self.norm = norm
+        self.pixels = pixels
+        self.classes = classes
+        self.image_shape = image_shape
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, *, validation_data: tuple[Any, Any] | None = None) -> Self:
+        """Train the CNN, if it is not trained, and fit the head.
+
+        Where the CNN is trained already, `residual` and `blend` need images that it was not trained on: as
+        `X`, or, if `X` are its training images, as `validation_data`.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, `(n, height, width)` or `(n, height, width, channels)`, in [0, 255].
+        y : array-like, (n,)
+            Labels.
+        validation_data : tuple (X, y), optional
+            Images on which rounds, temperature and weight are chosen.
+
+        Returns
+        -------
+        HybridClassifier
+            Itself.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has an impossible value, or two of them contradict each other.
+        DataError
+            If a label is none of the CNN's classes, or a split leaves a class empty.
+        ModelError
+            If the CNN cannot be used.
+        LayerError
+            If a layer is not there.
+        """
+        X = check_images(X, self.image_shape)
+        check_mode(self.mode)
+        check_tta(self.tta)
+        layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
+        networks = given_networks(self.cnn, self.pixels, self.classes)
+        check_plan(
+            self, layers, trained=is_trained(networks[0]), networks=len(networks),
+            validated=validation_data is not None,
+        )  # fmt: skip
+        classes, codes = encode(y, len(X), networks[0].classes_ if is_trained(networks[0]) else self.classes)
+        if self.folds:
+            self.networks_, seen = self._folded(networks[0], X, codes, classes)
+            watched = None
+        else:
+            fitted_on, watched_images = (X, codes), None
+            if validation_data is not None:
+                Xv = check_images(validation_data[0], self.image_shape)
+                watched_images = Xv, encode(validation_data[1], len(Xv), classes)[1]
+            if self.holdout:
+                rest, held = held_part(X, codes, self.holdout, self.random_state)
+                fitted_on, held_images = (X[rest], codes[rest]), (X[held], codes[held])
+                networks = [self._trained(networks[0], *fitted_on, classes)]
+                if self.fit_on == "train":
+                    watched_images = held_images
+                else:
+                    fitted_on = held_images
+            elif not is_trained(networks[0]):
+                networks = [self._trained(networks[0], *fitted_on, classes)]
+            self.networks_ = networks
+            self._looks = Looks(networks, layers, self.norm)
+            seen = self._seen(*fitted_on, self.views)
+            watched = None if watched_images is None else self._seen(*watched_images, 1)
+        self.classes_ = classes
+        self.n_features_ = seen.features.shape[1]
+        self.head_: FittedMode = fit_mode(
+            self.mode, self._boost(), seen, len(classes), watched=watched, seed=self.random_state
+        )
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return class probabilities, the mean over the views of `tta`.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as in `fit`.
+
+        Returns
+        -------
+        ndarray of float32, (n, n_classes)
+            Columns in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self._mean(X, self.head_.predict_proba)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class of each image.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as in `fit`.
+
+        Returns
+        -------
+        ndarray, (n,)
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.take(self.classes_, best)
+
+    def predict_softmax(self, X: Any) -> NDArray[np.float32]:
+        """Return what the CNN alone says of the same views, at the temperature of the head.
+
+        It is what the hybrid has to better.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as in `fit`.
+
+        Returns
+        -------
+        ndarray of float32, (n, n_classes)
+        """
+        check_is_fitted(self)
+        return self._mean(X, lambda _, log_proba: tempered(log_proba, self.head_.temperature))
+
+    def _mean(self, X: Any, judge: Any) -> NDArray[np.float32]:
+        X = check_images(X, self.image_shape)
+        total = np.zeros((len(X), len(self.classes_)), np.float32)
+        for rows, features, log_proba in self._eyes().views(X, self.tta):
+            total[rows] += judge(features, log_proba)
+        return total / np.float32(TTA[self.tta])
+
+    def _seen(self, X: np.ndarray, codes: NDArray[np.intp], count: int) -> Seen:
+        """Look at views of images, as many as asked for."""
+        augment = Augmentation.of(self.augment) if self.augment is not None else None
+        features, logs = [], []
+        for k in range(count):
+            view = X
+            if k and augment is None:
+                view = X[:, :, ::-1]
+            elif k and augment is not None:
+                view = augment.view(np.asarray(X), k, self.random_state)
+            parts = list(self._eyes().views(view, "none"))
+            features.append(np.concatenate([part for _, part, _ in parts]))
+            logs.append(np.concatenate([part for _, _, part in parts]))
+        return Seen(
+            np.concatenate(features),
+            np.concatenate(logs),
+            np.tile(codes, count),
+            np.tile(np.arange(len(X)), count),
+        )
+
+    def _folded(
+        self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
+    ) -> tuple[list[CNNClassifier], Seen]:
+        """Train a network for each fold, and ask each about the images that it has not seen."""
+        networks: list[CNNClassifier] = []
+        log_proba = np.empty((len(X), len(classes)), np.float32)
+        for rest, held in fold_parts(X, codes, self.folds, self.random_state, classes):
+            networks.append(self._trained(cnn, X[rest], codes[rest], classes))
+            log_proba[held] = log_probabilities(networks[-1].predict_proba(X[held]))
+        self._looks = Looks(networks, [], norm=False)
+        return networks, Seen(log_proba, log_proba, codes)
+
+    def _trained(
+        self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
+    ) -> CNNClassifier:
+        # The images are checked and of four axes by now.
+        network: CNNClassifier = clone(cnn).set_params(classes=list(classes), image_shape=None)
+        return network.fit(X, classes[codes])
+
+    def _boost(self) -> BoostClassifier:
+        if self.boost is not None:
+            if not isinstance(self.boost, BoostClassifier):
+                raise ParameterError(f"boost={self.boost!r} is no BoostClassifier")
+            return self.boost
+        if self.mode == "plain":
+            return BoostClassifier(n_estimators=20, random_state=self.random_state)
+        return BoostClassifier(
+            n_estimators=400,
+            max_depth=3,
+            learning_rate=0.05,
+            min_child_weight=20,
+            subsample=0.7,
+            colsample_bytree=0.3,
+            random_state=self.random_state,
+        )
+
+    def _eyes(self) -> Looks:
+        looks: Looks | None = self.__dict__.get("_looks")
+        if looks is None:
+            layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
+            looks = self._looks = Looks(self.networks_, [] if self.folds else layers, self.norm)
+        return looks
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "head_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_looks", None)
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        return tags

@@ -1,0 +1,98 @@
+"""Images -> what a head sees: features of one network, and the log-probabilities of one or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from cnnboost.cnn.classifier import CNNClassifier
+from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.outputs import probabilities
+from cnnboost.errors import FeatureError
+from cnnboost.features.cut import Cut
+from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.images.views import views
+
+
+class Looks:
+    """Networks that look at images, each image once.
+
+    Parameters
+    ----------
+    networks : sequence of CNNClassifier
+        Fitted, of the same classes. Features are those of the first: embeddings of different networks share
+        no basis. Log-probabilities are the mean over all of them.
+    layers : sequence of str
+        Where the first network is cut; several layers stand side by side. No layer: the features are the mean
+        log-probabilities.
+    norm : bool
+        One more column: the Euclidean norm of the features at the layers. It tells how much the network
+        found in an image.
+    """
+
+    def __init__(self, networks: Sequence[CNNClassifier], layers: Sequence[str], norm: bool) -> None:
+        self.networks, self.layers, self.norm = list(networks), list(layers), norm
+        first = self.networks[0]
+        cut = Cut(first.model_)
+        self.width = sum(cut.find(name).width for name in layers) if layers else len(first.classes_)
+        self.width += bool(norm and layers)
+        self._trunk = Inference(cut.trunk([*layers, cut.layers[-1].name]), first.pixels_)
+
+    def __call__(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Look at images.
+
+        Parameters
+        ----------
+        X : ndarray, (n, height, width, channels)
+            In [0, 255].
+
+        Returns
+        -------
+        features : ndarray of float32, (n, width)
+        log_proba : ndarray of float32, (n, n_classes)
+
+        Raises
+        ------
+        FeatureError
+            If a feature is NaN or infinite.
+        """
+        *found, scores = self._trunk(X)
+        logs = [log_probabilities(probabilities(scores, self.networks[0].output_kind_))]
+        logs += [log_probabilities(network.predict_proba(X)) for network in self.networks[1:]]
+        log_proba: np.ndarray = np.stack(logs).mean(axis=0, dtype=np.float32)
+        if not self.layers:
+            return log_proba, log_proba
+        if self.norm:
+            squares = np.sum([np.square(part, dtype=np.float64).sum(axis=1) for part in found], axis=0)
+            found.append(np.sqrt(squares).astype(np.float32)[:, None])
+        features = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            raise FeatureError(
+                f"{', '.join(self.layers)}: NaN or infinite features for image {int(np.argmin(finite))} "
+                f"({int((~finite).sum())} such images in all); the CNN's weights are damaged or its training "
+                "diverged"
+            )
+        return features, log_proba
+
+    def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Look at every test-time view of images, a chunk of images at a time.
+
+        Parameters
+        ----------
+        X : ndarray, (n, height, width, channels)
+        tta : str
+            See `cnnboost.images.views.views`.
+
+        Yields
+        ------
+        rows : slice
+            The images of this chunk.
+        features, log_proba : ndarray of float32
+            Of one view of each.
+        """
+        for start in range(0, len(X), CHUNKS[-1]):
+            rows = slice(start, min(start + CHUNKS[-1], len(X)))
+            for view in views(X[rows], tta):
+                yield rows, *self(view)
