@@ -5,7 +5,7 @@ returns an uncompiled `keras.Model` that maps pixels in [0, 255] to class probab
 """
 
 # Importing a family enters its builders into the registry.
-from cnnboost.cnn.architectures import digits, efficientnet, imperial, linear, oslo, vgg19  # noqa: F401
+from cnnboost.cnn.architectures import digits, efficientnet, imperial, linear, oslo, vgg, vgg19  # noqa: F401
 from cnnboost.cnn.architectures.registry import ARCHITECTURES, build, register
 
 __all__ = ["ARCHITECTURES", "build", "register"]
