@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from cnnboost.cli import bench, commands, evaluate, export, predict, report, tune  # noqa: F401 - the commands enter themselves
+from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
+    bench,
+    commands,
+    compare,
+    evaluate,
+    export,
+    predict,
+    report,
+    tune,
+)
 from cnnboost.cli.app import app
 
 

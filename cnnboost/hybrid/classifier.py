@@ -19,7 +19,6 @@ from cnnboost.hybrid.modes import FittedMode, Seen, check_mode, fit_mode
 from cnnboost.hybrid.networks import given_networks, is_trained
 from cnnboost.hybrid.rows import check_plan, fold_parts, held_part
 from cnnboost.hybrid.temperature import log_probabilities, tempered
-from cnnboost.images.augment import Augmentation
 from cnnboost.images.views import TTA, check_tta
 
 if TYPE_CHECKING:
@@ -194,8 +193,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
                 networks = [self._trained(networks[0], *fitted_on, classes)]
             self.networks_ = networks
             self._looks = Looks(networks, layers, self.norm)
-            seen = self._seen(*fitted_on, self.views)
-            watched = None if watched_images is None else self._seen(*watched_images, 1)
+            seen = self._looks.seen(*fitted_on, self.views, self.augment, self.random_state)
+            watched = None if watched_images is None else self._looks.seen(*watched_images)
         self.classes_ = classes
         self.n_features_ = seen.features.shape[1]
         self.head_: FittedMode = fit_mode(
@@ -257,26 +256,6 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         for rows, features, log_proba in self._eyes().views(X, self.tta):
             total[rows] += judge(features, log_proba)
         return total / np.float32(TTA[self.tta])
-
-    def _seen(self, X: np.ndarray, codes: NDArray[np.intp], count: int) -> Seen:
-        """Look at views of images, as many as asked for."""
-        augment = Augmentation.of(self.augment) if self.augment is not None else None
-        features, logs = [], []
-        for k in range(count):
-            view = X
-            if k and augment is None:
-                view = X[:, :, ::-1]
-            elif k and augment is not None:
-                view = augment.view(np.asarray(X), k, self.random_state)
-            parts = list(self._eyes().views(view, "none"))
-            features.append(np.concatenate([part for _, part, _ in parts]))
-            logs.append(np.concatenate([part for _, _, part in parts]))
-        return Seen(
-            np.concatenate(features),
-            np.concatenate(logs),
-            np.tile(codes, count),
-            np.tile(np.arange(len(X)), count),
-        )
 
     def _folded(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.cnn.outputs import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
+from cnnboost.hybrid.modes import Seen
 from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.images.augment import Augmentation
 from cnnboost.images.views import views
 
 
@@ -75,6 +79,64 @@ class Looks:
                 "diverged"
             )
         return features, log_proba
+
+    def all(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Look at any number of images, a chunk at a time.
+
+        Parameters
+        ----------
+        X : ndarray, (n, height, width, channels)
+
+        Returns
+        -------
+        features, log_proba : ndarray of float32
+            As of a call.
+        """
+        parts = [self(X[start : start + CHUNKS[-1]]) for start in range(0, len(X), CHUNKS[-1])]
+        features, logs = zip(*parts, strict=True)
+        return np.concatenate(features), np.concatenate(logs)
+
+    def seen(
+        self,
+        X: np.ndarray,
+        codes: NDArray[np.intp],
+        count: int = 1,
+        augment: Augmentation | Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Seen:
+        """Look at images to grow trees on, in several views.
+
+        Parameters
+        ----------
+        X : ndarray, (n, height, width, channels)
+        codes : ndarray of int, (n,)
+        count : int, default=1
+            Views of each image, the image itself among them.
+        augment : Augmentation or mapping, optional
+            How the others differ. Default: they are mirror images.
+        seed : int, default=0
+            Of the views.
+
+        Returns
+        -------
+        Seen
+            Of `count * n` rows.
+        """
+        how = None if augment is None else Augmentation.of(augment)
+        features, logs = [], []
+        for k in range(count):
+            view = X
+            if k:
+                view = X[:, :, ::-1] if how is None else how.view(np.asarray(X), k, seed)
+            found, log_proba = self.all(view)
+            features.append(found)
+            logs.append(log_proba)
+        return Seen(
+            np.concatenate(features),
+            np.concatenate(logs),
+            np.tile(codes, count),
+            np.tile(np.arange(len(X)), count),
+        )
 
     def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Look at every test-time view of images, a chunk of images at a time.

@@ -229,18 +229,37 @@ def _cross_fitted(
 
 
 def _folds(seen: Seen, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    if folds < 2:
-        raise ParameterError(f"folds={folds} divides nothing; give 2 or more")
     groups = np.arange(len(seen.codes)) if seen.groups is None else seen.groups
-    counts = np.array([len(np.unique(groups[seen.codes == code])) for code in np.unique(seen.codes)])
-    if counts.min() < folds:
-        rarest = int(np.unique(seen.codes)[counts.argmin()])
-        raise DataError(
-            f"class number {rarest} has {counts.min()} images and {folds} folds need {folds}: give fewer "
-            "folds, more images, or images to choose on"
-        )
+    check_folds(seen.codes, groups, folds)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return list(splitter.split(seen.features, seen.codes, groups))
+
+
+def check_folds(codes: NDArray[np.intp], groups: NDArray[np.intp], folds: int) -> None:
+    """Refuse more folds than the rarest class has images for.
+
+    Parameters
+    ----------
+    codes, groups : ndarray of shape (n,), int
+        Class numbers, and the numbers of the images.
+    folds : int
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than 2 folds.
+    DataError
+        If a class has too few images.
+    """
+    if folds < 2:
+        raise ParameterError(f"folds={folds} divides nothing; give 2 or more")
+    present = np.unique(codes)
+    counts = np.array([len(np.unique(groups[codes == code])) for code in present])
+    if counts.min() < folds:
+        raise DataError(
+            f"class number {int(present[counts.argmin()])} has {counts.min()} images and {folds} folds need "
+            f"{folds}: give fewer folds, more images, or images to choose on"
+        )
 
 
 def _margin(seen: Seen, temperature: float | None) -> NDArray[np.float32] | None:

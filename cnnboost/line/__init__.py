@@ -1,6 +1,7 @@
 """The line, walked for a recipe: one function per arrow; what is up to date is skipped."""
 
 from cnnboost.line.boosting import Head, fit_boost
+from cnnboost.line.comparison import Compared, compare_modes
 from cnnboost.line.evaluation import Evaluated, evaluate
 from cnnboost.line.export import Exported, export
 from cnnboost.line.extraction import Extracted, extract, layers_of
@@ -14,6 +15,7 @@ from cnnboost.line.smoke import smoke
 from cnnboost.line.training import Trained, train
 
 __all__ = [
+    "Compared",
     "Evaluated",
     "Exported",
     "Extracted",
@@ -24,6 +26,7 @@ __all__ = [
     "Overfitted",
     "Repeated",
     "Trained",
+    "compare_modes",
     "evaluate",
     "evaluate_other",
     "evaluate_source",

@@ -88,7 +88,7 @@ def repeat(
         raise ParameterError(f"repeats={repeats}: {job.model} is trained already; leave the model out")
     found = []
     for number in range(repeats):
-        run = _run(job, number)
+        run = run_of(job, number)
         log.info("run %d of %d: seed %d (%s)", number + 1, repeats, run.recipe.cnn.seed, run.models_dir)
         metrics, _ = scores_of(run, layers, split=split, device=device)
         found.append(metrics)
@@ -139,7 +139,18 @@ def summarise(metrics: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[s
     }
 
 
-def _run(job: Job, number: int) -> _Run:
+def run_of(job: Job, number: int) -> Job:
+    """Return the job of one of several runs: seeds of `[cnn]` and `[boost]` so much higher, files apart.
+
+    Parameters
+    ----------
+    job : Job
+    number : int
+
+    Returns
+    -------
+    Job
+    """
     recipe = job.recipe
     tables = {
         name: getattr(recipe, name).model_copy(update={"seed": getattr(recipe, name).seed + number})

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from cnnboost.errors import RecipeError
 from cnnboost.recipe.space import Search, StudyName
-from cnnboost.recipe.tables import Bench, Boost, Cnn, CutTable, Data, Evaluate, Table
+from cnnboost.recipe.tables import Bench, Boost, Cnn, Compare, CutTable, Data, Evaluate, Hybrid, Table
 
 #: The tables that a hybrid follows from.
 HYBRID_TABLES = ("data", "cnn", "cut", "boost")
@@ -27,7 +27,7 @@ class Recipe(Table):
         Of the folders under `models/` and `reports/`; the name of the file unless it states another.
     title : str
         One line for tables and pages.
-    data, cnn, cut, boost, evaluate, bench, search : table
+    data, cnn, cut, boost, hybrid, compare, evaluate, bench, search : table
     studies : table of str to table
         Further searches by name, each with the keys of `[search]`.
 
@@ -44,6 +44,8 @@ class Recipe(Table):
     cnn: Cnn = Cnn()
     cut: CutTable = CutTable()
     boost: Boost = Boost()
+    hybrid: Hybrid = Hybrid()
+    compare: Compare = Compare()
     evaluate: Evaluate = Evaluate()
     bench: Bench = Bench()
     search: Search = Search()

@@ -202,6 +202,75 @@ class Evaluate(Table):
     published: Published | None = None
 
 
+class Hybrid(Table):
+    """`[hybrid]`: what a head sees besides its layer, and how it is boosted in other modes than `plain`.
+
+    Attributes
+    ----------
+    layers : list of str
+        Layers that stand side by side. Empty: the layer of `[cut]`.
+    views : int
+        Views of each training image that the trees are grown on: itself, its mirror image, changed ones.
+    augment : table or None
+        How views differ; needed for more than 2.
+    tta : {"none", "flip", "shifts", "ten-crop"}
+        Views over which predictions are averaged.
+    norm : bool
+        The norm of the features as one more.
+    boost : table
+        Keys of `[boost]` that differ in `residual` and `blend`; `n_estimators` is the most rounds there.
+    """
+
+    layers: tuple[str, ...] = ()
+    views: Whole = 1
+    augment: dict[str, float] | None = None
+    tta: Literal["none", "flip", "shifts", "ten-crop"] = "none"
+    norm: bool = False
+    boost: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("boost")
+    @classmethod
+    def _known(cls, boost: dict[str, Any]) -> dict[str, Any]:
+        unknown = [key for key in boost if key not in Boost.model_fields]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is no key of [boost]; there are {', '.join(Boost.model_fields)}"
+            )
+        Boost.model_validate(boost)
+        return boost
+
+    @model_validator(mode="after")
+    def _enough(self) -> Hybrid:
+        if self.views > 2 and self.augment is None:
+            raise ValueError("views above 2, the image and its mirror image, need augment")
+        return self
+
+
+class Compare(Table):
+    """`[compare]`: how CNN and hybrid are compared in every mode.
+
+    Attributes
+    ----------
+    modes : list of {"plain", "residual", "blend"}
+    seeds : int
+        Of folds, trees and views; that of `[compare]` and the next ones.
+    networks : int
+        CNNs trained, with seeds one apart; the comparisons take turns with them.
+    folds : int
+        Of the scored images: what is chosen for one is chosen on the others.
+    fit_on : {"train", "folds"}
+        Grow the trees on the images that the CNN was trained on, or on the other folds of the scored ones.
+    seed : int
+    """
+
+    modes: tuple[Literal["plain", "residual", "blend"], ...] = ("plain", "residual", "blend")
+    seeds: Whole = 3
+    networks: Whole = 1
+    folds: Annotated[int, Field(ge=2)] = 5
+    fit_on: Literal["train", "folds"] = "train"
+    seed: int = 0
+
+
 class Bench(Table):
     """`[bench]`: how latency is measured.
 

@@ -162,7 +162,7 @@ def test_quiet_says_nothing_and_json_is_alone_on_stdout(cnnboost):
         (["train", "--recipe", "olso"], 2, ["Did you mean 'oslo'"]),
         (["train", "--recipe", "oslo"], 1, ["--data"]),
         (["train", "--set", "cnn.epohs=1"], 2, ["epohs", "epochs"]),
-        (["train", "--set", "cnn.architecture=vgg"], 1, ["'vgg'", "oslo"]),
+        (["train", "--set", "cnn.architecture=resnet"], 1, ["'resnet'", "oslo"]),
         (["train", "--data", "nowhere.zip"], 1, ["nowhere.zip", "does not exist"]),
         (["fit-boost", "--layer", "fc9"], 2, ["'fc9'", "fc1 (64)"]),
         (["fit-boost", "--device", "gpu"], 1, ["'gpu'", "cuda"]),

@@ -168,7 +168,8 @@ def test_the_norm_is_one_more_feature(digits, cnn):
 
 def test_views_are_other_looks_at_the_same_images(digits, cnn):
     augment = {"shift": 0.1, "rotation": 10}
-    seen = hybrid(cnn, views=3, augment=augment).fit(*digits[1])._seen(digits[1][0], np.zeros(600, int), 3)
+    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1])._eyes()
+    seen = eyes.seen(digits[1][0], np.zeros(600, int), 3, augment)
     assert seen.features.shape[0] == 1800
     assert (seen.groups == np.tile(np.arange(600), 3)).all()
     first, second, third = np.split(seen.features, 3)

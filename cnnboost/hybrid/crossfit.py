@@ -1,0 +1,136 @@
+"""Cross-fitting: a head judged on images of which none decided anything about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from cnnboost.hybrid.modes import FittedMode, Seen, check_folds, fit_mode
+from cnnboost.hybrid.temperature import fit_temperature, tempered
+
+if TYPE_CHECKING:
+    from cnnboost.boost import BoostClassifier
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """A classifier on images of which none decided anything about it.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (n, k), float32
+        Means over the views of each image.
+    rounds : list of int
+        By fold.
+    temperatures, weights : list of float
+        By fold.
+    """
+
+    proba: NDArray[np.float32]
+    rounds: list[int] = field(default_factory=list)
+    temperatures: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+
+class CrossFit:
+    """Folds of the images to judge on.
+
+    Parameters
+    ----------
+    looks : sequence of Seen
+        The images, view by view: the same images in the same order.
+    images : ndarray of shape (n, ...)
+        The images themselves: equal ones stay on one side.
+    n_classes, folds, seed : int
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than 2 folds.
+    DataError
+        If a class has fewer distinct images than there are folds.
+    """
+
+    def __init__(
+        self, looks: Sequence[Seen], images: np.ndarray, n_classes: int, *, folds: int, seed: int
+    ) -> None:
+        self.looks, self.n_classes, self.seed = list(looks), n_classes, seed
+        codes = self.looks[0].codes
+        _, groups = np.unique(images.reshape(len(images), -1), axis=0, return_inverse=True)
+        groups = groups.reshape(-1)
+        check_folds(codes, groups, folds)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        self._parts = list(splitter.split(codes, codes, groups))
+
+    def softmax(self) -> tuple[CrossFitted, CrossFitted]:
+        """Judge the CNN: as it is, and at a temperature that is fitted on the other folds.
+
+        Returns
+        -------
+        as_it_is, calibrated : CrossFitted
+        """
+        plain = np.mean([np.exp(look.log_proba) for look in self.looks], axis=0, dtype=np.float32)
+        calibrated, temperatures = np.empty_like(plain), []
+        for chosen, judged in self._parts:
+            others = self._together(chosen)
+            temperature = fit_temperature(others.log_proba, others.codes)
+            temperatures.append(temperature)
+            parts = [tempered(look.log_proba[judged], temperature) for look in self.looks]
+            calibrated[judged] = np.mean(parts, axis=0, dtype=np.float32)
+        return (
+            CrossFitted(plain / plain.sum(axis=1, keepdims=True)),
+            CrossFitted(calibrated, temperatures=temperatures),
+        )
+
+    def head(self, mode: str, boost: BoostClassifier, grown_on: Seen | None = None) -> CrossFitted:
+        """Judge a head in one mode.
+
+        Parameters
+        ----------
+        mode : {"plain", "residual", "blend"}
+        boost : BoostClassifier
+        grown_on : Seen, optional
+            Images to grow the trees on, rounds, temperature and weight being chosen on the other folds.
+            Default: the other folds, for everything.
+
+        Returns
+        -------
+        CrossFitted
+        """
+        found = CrossFitted(np.empty(self.looks[0].log_proba.shape, np.float32))
+        fixed: FittedMode | None = None
+        if mode == "plain" and grown_on is not None:
+            fixed = fit_mode(mode, boost, grown_on, self.n_classes)  # nothing about it is chosen
+        for chosen, judged in self._parts:
+            others = self._together(chosen)
+            fitted = fixed or fit_mode(
+                mode,
+                boost,
+                others if grown_on is None else grown_on,
+                self.n_classes,
+                watched=None if grown_on is None else others,
+                seed=self.seed,
+            )
+            parts = [
+                fitted.predict_proba(look.features[judged], look.log_proba[judged]) for look in self.looks
+            ]
+            found.proba[judged] = np.mean(parts, axis=0, dtype=np.float32)
+            found.rounds.append(fitted.boost.n_estimators_)
+            found.temperatures.append(fitted.temperature)
+            found.weights.append(fitted.weight)
+        return found
+
+    def _together(self, rows: NDArray[np.intp]) -> Seen:
+        """Put all views of some images together."""
+        parts = [look.take(rows) for look in self.looks]
+        return Seen(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.log_proba for part in parts]),
+            np.concatenate([part.codes for part in parts]),
+            np.tile(rows, len(parts)),
+        )

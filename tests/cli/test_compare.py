@@ -1,0 +1,47 @@
+"""`cnnboost compare` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cnnboost.cli import app
+
+FEW = ["-s", "cnn.epochs=1", "-s", "compare.folds=2", "-s", "hybrid.boost={n_estimators=4, max_depth=2}"]
+
+
+def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner(env={"COLUMNS": "200"})
+    result = runner.invoke(app, ["compare", "--seeds", "1", *FEW])
+    assert result.exit_code == 0, result.output
+    for words in ("calibrated", "residual", "blend", "median p", "trees grown on train"):
+        assert words in result.stdout
+    assert result.stdout.count("the softmax") >= 3
+    document = json.loads((tmp_path / "reports/digits/compare.json").read_text())
+    assert len(document["runs"]) == 1
+    again = runner.invoke(app, ["compare", "--seeds", "1", "--json", *FEW])
+    found = json.loads(again.stdout)
+    assert found["runs"] == document["runs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--seeds", "0"], 2, ["--seeds"]),
+        (["-s", "compare.modes=['stacked']"], 2, ["plain", "residual", "blend"]),
+        (["-s", "hybrid.tta=five"], 2, ["ten-crop"]),
+        (["-s", "hybrid.boost={max_dept=3}"], 2, ["max_dept", "max_depth"]),
+        (["-s", "hybrid.views=5"], 2, ["augment"]),
+        (["-s", "compare.folds=1"], 2, ["folds"]),
+        (["--split", "tset"], 1, ["tset", "validation"]),
+    ],
+)
+def test_mistakes_are_named_and_have_a_status(arguments, status, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", "-s", "cnn.epochs=1", *arguments])
+    assert result.exit_code == status, result.output
+    assert all(word in result.output for word in words), result.output
+    assert "Traceback" not in result.output

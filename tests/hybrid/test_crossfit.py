@@ -1,0 +1,93 @@
+"""Cross-fitting: no image decides anything about its own score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from cnnboost.boost import BoostClassifier
+from cnnboost.errors import DataError, ParameterError
+from cnnboost.hybrid.crossfit import CrossFit
+from cnnboost.hybrid.modes import fit_mode
+from tests.hybrid.test_modes import K, boost, problem
+
+
+def crossfit(seen, folds=3, seed=0, images=None, looks=None):
+    images = seen.features if images is None else images
+    return CrossFit(looks or [seen], images, K, folds=folds, seed=seed)
+
+
+@pytest.mark.parametrize("mode", ["plain", "residual", "blend"])
+@pytest.mark.parametrize("grown", [True, False])
+def test_labels_of_an_image_do_not_reach_its_own_score(mode, grown):
+    """Turn the labels of one fold: its own probabilities stay, those of the others change."""
+    seen, others = problem(240), problem(300, 1)
+    fit = crossfit(seen)
+    judged = fit._parts[0][1]
+    turned = seen.codes.copy()
+    turned[judged] = (turned[judged] + 1) % K
+    other = crossfit(seen._replace(codes=turned))
+    other._parts = fit._parts
+    one, two = (f.head(mode, boost(n_estimators=8), others if grown else None) for f in (fit, other))
+    np.testing.assert_array_equal(one.proba[judged], two.proba[judged])
+    if not (grown and mode == "plain"):
+        assert not np.array_equal(one.proba, two.proba)
+    for name in ("softmax",):
+        a, b = (getattr(f, name)()[1].proba[judged] for f in (fit, other))
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_calibrated_softmax_is_better_and_calls_the_same():
+    seen = problem(900)
+    as_it_is, calibrated = crossfit(seen).softmax()
+    assert (as_it_is.proba.argmax(axis=1) == calibrated.proba.argmax(axis=1)).all()
+    assert log_loss(seen.codes, calibrated.proba) < log_loss(seen.codes, as_it_is.proba)
+    assert len(calibrated.temperatures) == 3
+    np.testing.assert_allclose(as_it_is.proba, np.exp(seen.log_proba), atol=1e-5)
+
+
+def test_plain_trees_are_grown_once(monkeypatch):
+    grown = []
+    original = BoostClassifier.fit
+    monkeypatch.setattr(
+        BoostClassifier, "fit", lambda self, *a, **k: grown.append(1) or original(self, *a, **k)
+    )
+    seen, train = problem(200), problem(300, 1)
+    found = crossfit(seen).head("plain", boost(), train)
+    assert len(grown) == 1
+    alone = fit_mode("plain", boost(), train, K)
+    np.testing.assert_array_equal(found.proba, alone.predict_proba(seen.features, seen.log_proba))
+
+
+def test_probabilities_are_means_over_views():
+    seen = problem(200)
+    noise = np.random.default_rng(0).normal(scale=0.3, size=seen.features.shape).astype(np.float32)
+    other = seen._replace(features=seen.features + noise)
+    train = problem(300, 1)
+    both = crossfit(seen, looks=[seen, other]).head("plain", boost(), train)
+    parts = [crossfit(one, images=seen.features).head("plain", boost(), train).proba for one in (seen, other)]
+    np.testing.assert_allclose(both.proba, np.mean(parts, axis=0), atol=1e-6)
+
+
+def test_equal_images_stay_on_one_side():
+    seen = problem(150)
+    twice = seen.take(np.tile(np.arange(150), 2))
+    fit = crossfit(twice)
+    for chosen, judged in fit._parts:
+        assert not set(chosen % 150) & set(judged % 150)
+
+
+def test_a_residual_betters_the_calibrated_softmax_of_a_weak_network():
+    seen, train = problem(900), problem(900, 1)
+    fit = crossfit(seen)
+    found = fit.head("residual", boost(), train)
+    assert log_loss(seen.codes, found.proba) < 0.97 * log_loss(seen.codes, fit.softmax()[1].proba)
+    assert len(found.rounds) == len(found.temperatures) == len(found.weights) == 3
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ParameterError, match="folds=1 divides nothing"):
+        crossfit(problem(60), folds=1)
+    with pytest.raises(DataError, match="60 folds need 60"):
+        crossfit(problem(60), folds=60)
