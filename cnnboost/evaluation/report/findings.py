@@ -37,8 +37,9 @@ class Findings:
     ----------
     metrics : dict
         What `metrics.json` holds.
-    audit, latency, repeats, overfit : dict or None
-        What `audit.json`, `latency.json`, `repeats.json` and `overfit.json` hold, where there are any.
+    audit, latency, repeats, overfit, compared : dict or None
+        What `audit.json`, `latency.json`, `repeats.json`, `overfit.json` and `compare.json` hold, where there
+        are any.
     figures : mapping of str to bytes
         By file name.
     notes : str
@@ -62,6 +63,7 @@ class Findings:
     overfit: Mapping[str, Any] | None = None
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     others: Sequence[OtherImages] = ()
+    compared: Mapping[str, Any] | None = None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from cnnboost.evaluation.published import beside_published
 from cnnboost.evaluation.report.figures import known_figures
 from cnnboost.evaluation.report.findings import Findings
 from cnnboost.evaluation.report.latency import latency_section
+from cnnboost.evaluation.report.modes import FIGURE, modes_section
 from cnnboost.evaluation.report.other_images import other_images
 from cnnboost.evaluation.report.overfit import overfit_section
 from cnnboost.evaluation.report.repeats import repeats_section
@@ -37,7 +38,8 @@ def report_page(findings: Findings) -> str:
     metrics = findings.metrics
     beside = beside_published(metrics)
     published = [row for row in beside if row.published is not None]
-    figures = known_figures(findings.figures, metrics, elsewhere=drawn_by_searches(findings))
+    elsewhere = {*drawn_by_searches(findings), *([FIGURE] if findings.compared else [])}
+    figures = known_figures(findings.figures, metrics, elsewhere=elsewhere)
     of_scores = scored(metrics, beside)
     moved = thresholds(metrics, [row["name"] for row in of_scores["scored"]])
     of_thresholds = figures.pop("Thresholds", []) if moved else []
@@ -64,6 +66,7 @@ def report_page(findings: Findings) -> str:
         overfit=overfit_section(findings.overfit),
         searches=searches(findings),
         repeats=repeats_section(findings.repeats),
+        modes=modes_section(findings.compared, findings.figures),
         figures=figures,
         latency=latency_section(findings.latency, of_latency),
         pictures=[

@@ -71,6 +71,7 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
         latency=read_optional(folder / "latency.json", command("bench", job)),
         repeats=read_optional(folder / "repeats.json", f"cnnboost run {job.recipe.name} --repeats K"),
         overfit=read_optional(folder / "overfit.json", f"{command('train', job)} --overfit N"),
+        compared=read_optional(folder / "compare.json", command("compare", job)),
         searches=read_searches(job),
         others=read_others(job, pictures),
         figures=read_figures(folder / "figures", pictures),
@@ -83,7 +84,8 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
     except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"{folder}: its .json files are not what this version writes ({said(error)}); run {evaluate} "
-            "again, and what wrote the others (inspect, bench, tune, train --overfit) where they are there"
+            "again, and what wrote the others (inspect, bench, compare, tune, train --overfit) where they are "
+            "there"
         ) from error
     path = write_bytes(folder / "index.html", page.encode())
     return Reported(
