@@ -85,6 +85,32 @@ def _written(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
 
 
+def modes_table(compared: dict[str, Any]) -> str:
+    lines = [
+        "| classifier | accuracy % | difference, points | over the seeds | median p | log-loss | change |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    runs = compared["runs"]
+    for title, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
+        accuracy, log_loss = (
+            sum(run[key]["scores"][name]["value"] for run in runs) / len(runs)
+            for name in ("accuracy", "log_loss")
+        )
+        lines.append(f"| {title} | {percent(accuracy)} | - | - | - | {log_loss:.4f} | - |")
+    for mode, row in compared["summary"].items():
+        cells = [
+            mode,
+            percent(row["accuracy"]),
+            f"{100 * row['difference']:+.2f}",
+            f"{100 * row['lowest_difference']:+.2f} to {100 * row['highest_difference']:+.2f}",
+            f"{row['median_p_value']:.2g}",
+            f"{row['log_loss']:.4f}",
+            f"{row['log_loss_difference']:+.4f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def bench_table(bench: dict[str, Any]) -> str:
     lines = ["| what is compared | ratio | goal | | figures |", "|---|---|---|---|---|"]
     known = {"what", "value", "goal", "met"}
@@ -159,7 +185,10 @@ def fill(text: str) -> str:
         for folder in (ROOT / "reports" / metrics["recipe"] for metrics in reports)
         for path in (*sorted(folder.glob("search.json")), *sorted(folder.glob("study-*.json")))
     ]
+    compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     blocks = {
+        "oslo modes: table": modes_table(compared),
+        "oslo modes: verdict": "\n".join(f"- {row['verdict']}" for row in compared["summary"].values()),
         "systems: table": systems_table([m for m in reports if "-smoke" not in m["recipe"]]),
         "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",

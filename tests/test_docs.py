@@ -60,6 +60,11 @@ def test_the_python_of_the_quickstart_works(capsys):
     assert float(shown["CNN + XGBoost"]) > 0.8
 
 
+def test_the_hybrid_of_the_readme_works(capsys):
+    exec(compile(block("hybrid"), "README.md", "exec"), {})
+    assert float(capsys.readouterr().out) > 0.8
+
+
 def test_the_figures_of_the_readme_are_those_of_the_reports():
     assert readme.fill(TEXT) == TEXT, "run `make readme`"
 

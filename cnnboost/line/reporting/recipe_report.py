@@ -84,8 +84,8 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
     except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"{folder}: its .json files are not what this version writes ({said(error)}); run {evaluate} "
-            "again, and what wrote the others (inspect, bench, compare, tune, train --overfit) where they are "
-            "there"
+            "again, and what wrote the others (inspect, bench, compare, tune, train --overfit) where they "
+            "are there"
         ) from error
     path = write_bytes(folder / "index.html", page.encode())
     return Reported(
