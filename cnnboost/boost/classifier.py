@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,28 +9,24 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from cnnboost.boost import headfile
-from cnnboost.boost.device import resolve_device
+from cnnboost.boost.headfile import SavedHead
 from cnnboost.boost.holdout import hold_out
 from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
-from cnnboost.boost.margins import check_margin, log_loss_of, matching_margin
+from cnnboost.boost.margins import check_margin, matching_margin
 from cnnboost.boost.params import (
     BoostParameters,
     check_parameters,
-    check_with_xgboost,
-    count_threads,
     draw_seed,
-    xgboost_parameters,
 )
 from cnnboost.boost.rows import Rows, refuse_non_finite
-from cnnboost.boost.trees import Trees, grow_trees, starting_scores
+from cnnboost.boost.trees import boost_rows
 from cnnboost.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
-    from xgboost import Booster, DMatrix
+    from xgboost import Booster
 
 
-class BoostClassifier(ClassifierMixin, BoostParameters):
+class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
     """XGBoost `multi:softprob` on features: the head of a hybrid.
 
     The objective is `multi:softprob` also for two classes, the trees are histogram trees, and labels may be
@@ -218,7 +212,15 @@ class BoostClassifier(ClassifierMixin, BoostParameters):
         if watched is None and self.early_stopping_rounds is not None:
             train, held = hold_out(rows.X, rows.codes, fraction=self.validation_fraction, seed=seed)
             rows, watched = rows.take(train), rows.take(held)
-        self._boost(rows, watched, classes, seed)
+        trees = boost_rows(self.get_params(deep=False), rows, watched, len(classes), seed)
+        self.classes_ = classes
+        self.seed_ = seed
+        self.needs_margin_ = rows.margin is not None
+        self.booster_ = trees.booster
+        self.device_ = trees.device
+        self.best_iteration_ = trees.best_iteration
+        self.n_estimators_ = trees.best_iteration + 1
+        self.evals_result_ = trees.history
         return self
 
     def predict_proba(self, X: Any, base_margin: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -279,56 +281,6 @@ class BoostClassifier(ClassifierMixin, BoostParameters):
         total = gains.sum()
         return gains / total if total else gains
 
-    def save(self, path: str | Path, *, details: Mapping[str, Any] | None = None) -> Path:
-        """Write the head to `<name>.ubj`, and what else it needs to `<name>.json` beside it.
-
-        Parameters
-        ----------
-        path : path-like
-            The `.ubj` file to write; the ending may be left out.
-        details : mapping, optional
-            Further facts for the `.json`: what the features were made from, say. `load` gives them back as
-            `details_`.
-
-        Returns
-        -------
-        Path
-            The `.ubj` file.
-
-        Raises
-        ------
-        StoreError
-            If the files cannot be written, or a label or parameter has no place in JSON.
-        """
-        check_is_fitted(self, "booster_")
-        return headfile.write_head(self, Path(path), details or {})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a head that `save` wrote.
-
-        The `.ubj` is compared with the checksum in its `.json` before XGBoost sees any of it; nothing is
-        unpickled.
-
-        Parameters
-        ----------
-        path : path-like
-            The `.ubj` file; the ending may be left out.
-
-        Returns
-        -------
-        BoostClassifier
-            Fitted; it gives the same probabilities as the one that was saved.
-
-        Raises
-        ------
-        StoreError
-            If a file is missing, altered, truncated, foreign, or of a newer format.
-        """
-        head = cls()
-        headfile.read_head(head, Path(path))
-        return head
-
     def _validated(self, X: Any, *y: Any, name: str = "X", reset: bool = False) -> Any:
         """Check features (and labels, if there are any) as scikit-learn does; float32 is not copied."""
         # What becomes infinite in float32 is named below, so NumPy's warning would say it twice.
@@ -351,39 +303,3 @@ class BoostClassifier(ClassifierMixin, BoostParameters):
         given = margins[0] if margins else None
         margin = matching_margin(given, len(X), classes, "base_margin of validation_data", has_margin)
         return Rows(X, encode_labels(read_labels(y), classes, "validation_data"), None, margin)
-
-    def _boost(self, rows: Rows, watched: Rows | None, classes: NDArray[Any], seed: int) -> None:
-        """Quantise, train and keep the result."""
-        n_threads = count_threads(self.n_jobs)
-        params = xgboost_parameters(
-            self.get_params(deep=False),
-            n_classes=len(classes),
-            seed=seed,
-            device=resolve_device(self.device),
-            n_threads=n_threads,
-        )
-        check_with_xgboost(params, self.xgb_params or {}, rows.X.shape[1])
-        scores = None if rows.margin is not None else starting_scores(rows, len(classes))
-        if scores is not None:
-            params.setdefault("base_score", scores)
-        dtrain = rows.matrix(max_bin=self.max_bin, n_threads=n_threads)
-        dvalid = None
-        if watched is not None:
-            dvalid = watched.matrix(max_bin=self.max_bin, n_threads=n_threads, ref=dtrain)
-        to_beat = None if watched is None or watched.margin is None else log_loss_of(watched)
-        trees = self._train(params, dtrain, dvalid, to_beat)
-        self.classes_ = classes
-        self.seed_ = seed
-        self.needs_margin_ = rows.margin is not None
-        self.booster_ = trees.booster
-        self.device_ = trees.device
-        self.best_iteration_ = trees.best_iteration
-        self.n_estimators_ = trees.best_iteration + 1
-        self.evals_result_ = trees.history
-
-    def _train(
-        self, params: dict[str, Any], dtrain: DMatrix, dvalid: DMatrix | None, to_beat: float | None
-    ) -> Trees:
-        """Grow the trees: the one place where XGBoost trains."""
-        rounds, patience = self.n_estimators, self.early_stopping_rounds
-        return grow_trees(params, dtrain, dvalid, rounds=rounds, patience=patience, to_beat=to_beat)

@@ -7,10 +7,11 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
+from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost.params import count_threads
 from cnnboost.errors import StoreError
@@ -54,6 +55,60 @@ class HeadFacts(BaseModel):
     #: Newer than the format: heads written before have no margins.
     needs_margin: bool = False
     facts_sha256: str
+
+
+class SavedHead:
+    """Lets a head write itself to files, and come back from them."""
+
+    def save(self, path: str | Path, *, details: Mapping[str, Any] | None = None) -> Path:
+        """Write the head to `<name>.ubj`, and what else it needs to `<name>.json` beside it.
+
+        Parameters
+        ----------
+        path : path-like
+            The `.ubj` file to write; the ending may be left out.
+        details : mapping, optional
+            Further facts for the `.json`: what the features were made from, say. `load` gives them back as
+            `details_`.
+
+        Returns
+        -------
+        Path
+            The `.ubj` file.
+
+        Raises
+        ------
+        StoreError
+            If the files cannot be written, or a label or parameter has no place in JSON.
+        """
+        check_is_fitted(self, "booster_")
+        return write_head(cast("BoostClassifier", self), Path(path), details or {})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a head that `save` wrote.
+
+        The `.ubj` is compared with the checksum in its `.json` before XGBoost sees any of it; nothing is
+        unpickled.
+
+        Parameters
+        ----------
+        path : path-like
+            The `.ubj` file; the ending may be left out.
+
+        Returns
+        -------
+        BoostClassifier
+            Fitted; it gives the same probabilities as the one that was saved.
+
+        Raises
+        ------
+        StoreError
+            If a file is missing, altered, truncated, foreign, or of a newer format.
+        """
+        head = cls()
+        read_head(cast("BoostClassifier", head), Path(path))
+        return head
 
 
 def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) -> Path:

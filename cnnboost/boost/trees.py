@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cnnboost.boost.device import used_device
+from cnnboost.boost.device import resolve_device, used_device
+from cnnboost.boost.margins import log_loss_of
+from cnnboost.boost.params import check_with_xgboost, count_threads, xgboost_parameters
 from cnnboost.errors import DeviceError, TrainingError
 
 if TYPE_CHECKING:
@@ -51,6 +54,60 @@ def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
         return None
     scores: list[float] = np.log(np.maximum(totals / totals.sum(), ABSENT_PROBABILITY)).tolist()
     return scores
+
+
+def boost_rows(
+    parameters: Mapping[str, Any], rows: Rows, watched: Rows | None, n_classes: int, seed: int
+) -> Trees:
+    """Quantise rows and grow trees on them.
+
+    Parameters
+    ----------
+    parameters : mapping
+        What `BoostClassifier.get_params` returns, checked.
+    rows, watched : Rows
+        To train on, and to watch if there are any.
+    n_classes, seed : int
+        The number of classes, and XGBoost's seed.
+
+    Returns
+    -------
+    Trees
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is unknown to XGBoost or has an impossible value.
+    DeviceError
+        If a GPU was demanded and training cannot run there.
+    TrainingError
+        If XGBoost gave up.
+    """
+    n_threads = count_threads(parameters["n_jobs"])
+    params = xgboost_parameters(
+        parameters,
+        n_classes=n_classes,
+        seed=seed,
+        device=resolve_device(parameters["device"]),
+        n_threads=n_threads,
+    )
+    check_with_xgboost(params, parameters["xgb_params"] or {}, rows.X.shape[1])
+    scores = None if rows.margin is not None else starting_scores(rows, n_classes)
+    if scores is not None:
+        params.setdefault("base_score", scores)
+    dtrain = rows.matrix(max_bin=parameters["max_bin"], n_threads=n_threads)
+    dvalid, to_beat = None, None
+    if watched is not None:
+        dvalid = watched.matrix(max_bin=parameters["max_bin"], n_threads=n_threads, ref=dtrain)
+        to_beat = None if watched.margin is None else log_loss_of(watched)
+    return grow_trees(
+        params,
+        dtrain,
+        dvalid,
+        rounds=parameters["n_estimators"],
+        patience=parameters["early_stopping_rounds"],
+        to_beat=to_beat,
+    )
 
 
 def grow_trees(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from cnnboost.hybrid.modes import FittedMode, Seen, check_folds, fit_mode
+from cnnboost.hybrid.rows import groups_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class CrossFit:
     ) -> None:
         self.looks, self.n_classes, self.seed = list(looks), n_classes, seed
         codes = self.looks[0].codes
-        _, groups = np.unique(images.reshape(len(images), -1), axis=0, return_inverse=True)
-        groups = groups.reshape(-1)
+        groups = groups_of(images)
         check_folds(codes, groups, folds)
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         self._parts = list(splitter.split(codes, codes, groups))

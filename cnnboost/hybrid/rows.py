@@ -117,6 +117,26 @@ def held_part(
     return rest, held
 
 
+def groups_of(X: np.ndarray) -> NDArray[np.intp]:
+    """Number images so that equal ones share a number, and a side of every split.
+
+    Parameters
+    ----------
+    X : ndarray, (n, ...)
+
+    Returns
+    -------
+    ndarray of int, (n,)
+
+    Examples
+    --------
+    >>> groups_of(np.array([[7, 8], [1, 2], [7, 8]]))
+    array([1, 0, 1])
+    """
+    _, groups = np.unique(X.reshape(len(X), -1), axis=0, return_inverse=True)
+    return groups.reshape(-1)
+
+
 def fold_parts(
     X: np.ndarray, codes: NDArray[np.intp], folds: int, seed: int, classes: NDArray[Any]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -140,8 +160,7 @@ def fold_parts(
     DataError
         If the rarest class has fewer distinct images than there are folds.
     """
-    _, groups = np.unique(X.reshape(len(X), -1), axis=0, return_inverse=True)
-    groups = groups.reshape(-1)
+    groups = groups_of(X)
     distinct = np.array([len(np.unique(groups[codes == code])) for code in np.unique(codes)])
     if distinct.min() < folds:
         rarest = classes[np.unique(codes)[distinct.argmin()]]

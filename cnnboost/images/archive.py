@@ -112,6 +112,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
+    # NotImplementedError is zipfile's word for archives of a kind that it does not read.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
         raise DataError(
             f"{path}: is not a readable zip archive ({error}); download or pack it again"
