@@ -4,50 +4,89 @@ Keras' optimisers keep the averages (`use_ema`) and write them over the model at
 here is for the moments before: validation and the best epoch should see the averages, the next step must not.
 Keras' own `SwapEMAWeights` swaps by adding and subtracting, which changes the last bits of the weights that
 training goes on with.
+
+The running statistics of batch normalisation belong to the weights of the last steps and not to their
+average, which they can serve so badly that it recognises nothing. So they are measured anew for the average,
+on training images, as Izmailov et al. do (2018, "Averaging Weights Leads to Wider Optima and Better
+Generalization").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 
-def adopt_averages(model: Any) -> None:
+def adopt_averages(model: Any, batches: Iterable[np.ndarray] = ()) -> None:
     """Give a model its averaged weights; before the first step there are none, and nothing happens.
 
     Parameters
     ----------
     model : keras.Model
         Compiled with an optimiser that averages.
+    batches : iterable of ndarray
+        Training images, to measure the statistics of batch normalisation on.
     """
     optimizer = model.optimizer
     if optimizer.built and int(optimizer.iterations):
         optimizer.finalize_variable_values(model.trainable_variables)
         # On JAX the model would share memory with the averages, and lose both when it gives its own away.
-        _assign(model, _values(model))
+        _assign(model.trainable_variables, _values(model.trainable_variables))
+        measure_statistics(model, batches)
+
+
+def measure_statistics(model: Any, batches: Iterable[np.ndarray]) -> None:
+    """Set the statistics of batch normalisation to their means over some batches.
+
+    Parameters
+    ----------
+    model : keras.Model
+    batches : iterable of ndarray
+        Images as the model takes them; not looked at if nothing in the model is normalised by batches.
+    """
+    normal = _normalisations(model)
+    if not normal:
+        return
+    momenta = [layer.momentum for layer in normal]
+    try:
+        for k, x in enumerate(batches):
+            for layer in normal:
+                layer.momentum = k / (k + 1)
+            model(x, training=True)
+    finally:
+        for layer, momentum in zip(normal, momenta, strict=True):
+            layer.momentum = momentum
 
 
 @contextmanager
-def averaged(model: Any) -> Iterator[None]:
+def averaged(model: Any, batches: Iterable[np.ndarray] = ()) -> Iterator[None]:
     """Give a model its averaged weights for a while, and then exactly those that it had.
 
     Parameters
     ----------
     model : keras.Model
+    batches : iterable of ndarray
+        As for `adopt_averages`.
     """
-    raw = _values(model)
-    adopt_averages(model)
+    variables = [*model.trainable_variables, *_statistics(model)]
+    raw = _values(variables)
+    adopt_averages(model, batches)
     try:
         yield
     finally:
-        _assign(model, raw)
+        _assign(variables, raw)
 
 
-def averaged_validation() -> Any:
+def averaged_validation(batches: Callable[[int], Iterable[np.ndarray]]) -> Any:
     """Build the callback that has validation score the averaged weights.
+
+    Parameters
+    ----------
+    batches : callable
+        Training images of an epoch, which it is given, for `adopt_averages`.
 
     Returns
     -------
@@ -56,8 +95,11 @@ def averaged_validation() -> Any:
     import keras
 
     class AveragedValidation(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
         def on_test_begin(self, logs: Any = None) -> None:
-            self.swap = averaged(self.model)
+            self.swap = averaged(self.model, batches(self.epoch))
             self.swap.__enter__()
 
         def on_test_end(self, logs: Any = None) -> None:
@@ -66,12 +108,27 @@ def averaged_validation() -> Any:
     return AveragedValidation()
 
 
-def _values(model: Any) -> list[np.ndarray]:
+def _normalisations(model: Any) -> list[Any]:
+    """Return the layers that normalise by batches, and train; Keras' frozen ones keep their statistics."""
     import keras
 
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
 
 
-def _assign(model: Any, values: list[np.ndarray]) -> None:
-    for variable, value in zip(model.trainable_variables, values, strict=True):
+def _statistics(model: Any) -> list[Any]:
+    return [v for layer in _normalisations(model) for v in (layer.moving_mean, layer.moving_variance)]
+
+
+def _values(variables: list[Any]) -> list[np.ndarray]:
+    import keras
+
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

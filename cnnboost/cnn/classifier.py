@@ -14,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from cnnboost.cnn import model_file
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images
+from cnnboost.cnn.keeper import seeded
 from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
 from cnnboost.cnn.network import network
 from cnnboost.cnn.outputs import probabilities
 from cnnboost.cnn.parameters import CNNParameters
-from cnnboost.cnn.training import seeded, train
+from cnnboost.cnn.training import train
 from cnnboost.errors import ModelError
 
 
@@ -81,7 +82,16 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         Blend pairs of images and their targets with shares from Beta(mixup, mixup) (Zhang et al., 2018).
     ema : float, optional
         Keep averages of the weights with this momentum, e.g. 0.999; they are what validation scores and what
-        the model has in the end.
+        the model has in the end. The statistics of batch normalisation are measured for them anew.
+    progressive_resizing : sequence of (int, float), default=()
+        Pairs of an image height in pixels and its share of the epochs, e.g. `[(32, 0.5), (40, 0.25)]`: the
+        first epochs see (and validation scores) smaller images, the rest full ones. For networks whose
+        weights do not depend on the size of the images, such as "vgg".
+    precision : {"float32", "bfloat16"}, default="float32"
+        What training computes in. "bfloat16" is mixed precision: weights, normalisation and the output stay
+        float32, and so does the model that is kept; faster where the processor has instructions for it.
+    steps_per_execution : int, default=1
+        Steps that run between two returns to Python; more pays where a step takes a millisecond.
     class_weight : "balanced" or dict, optional
         Weight of each class in the loss; "balanced" is inverse to its frequency.
     validation_fraction : float, default=0

@@ -1,4 +1,4 @@
-"""The images of a training, batch by batch: in order, balanced, augmented, mixed.
+"""The images of a training, batch by batch: in order, balanced, augmented, mixed, made smaller.
 
 A batch is a function of its number and the seed alone. So it does not matter which thread makes it, how many
 are made ahead, or whether the training was killed and continued in between.
@@ -16,6 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.cnn.resizing import shrink, stages
 from cnnboost.images.augment import ORDER, Augmentation, uniforms
 
 _AHEAD = 2
@@ -61,6 +62,7 @@ class Feed:
         self._classes = _by_class(codes) if options.balance else [np.arange(len(codes))]
         self._length = len(self._classes) * max(map(len, self._classes))
         self.steps = -(-self._length // self._size)
+        self._stages = stages(options, (X.shape[1], X.shape[2]))
         self._order = lru_cache(maxsize=2)(self._ordered)
 
     def epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,9 +104,41 @@ class Feed:
             x = self._augment.apply(x, self._seed, epoch, rows + copies * len(self._X))
         if self._mixup:
             x, y, w = self._mixed(x, y, w, number)
+        x = shrink(x, self.size(epoch))
         if self._pixels != "raw":
             x = scale_pixels(x.astype(np.float32), self._pixels)
         return (x, y) if w is None else (x, y, w)
+
+    def size(self, epoch: int) -> tuple[int, int]:
+        """Return height and width of the images of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        tuple of int
+        """
+        return next((stage.size for stage in self._stages if epoch < stage.stop), self._stages[-1].size)
+
+    def images(self, epoch: int, count: int) -> Iterator[np.ndarray]:
+        """Yield the images of an epoch's first batches.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        count : int
+            Batches, if there are so many.
+
+        Yields
+        ------
+        ndarray, (batch, height, width, channels)
+        """
+        for place in range(min(count, self.steps)):
+            yield self.batch(epoch * self.steps + place)[0]
 
     @contextmanager
     def dataset(self, first: int = 0) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
@@ -13,9 +13,17 @@ from cnnboost.images.augment import Augmentation
 
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 LOSSES = ("crossentropy", "focal")
+PRECISIONS = ("float32", "bfloat16")
 
 #: Whole numbers and their lowest value; None is allowed where the default is None.
-_WHOLE = {"epochs": 0, "batch_size": 1, "early_stopping": 0, "reduce_lr": 0, "step_epochs": 1}
+_WHOLE = {
+    "epochs": 0,
+    "batch_size": 1,
+    "early_stopping": 0,
+    "reduce_lr": 0,
+    "step_epochs": 1,
+    "steps_per_execution": 1,
+}
 #: Other numbers: lowest and highest value, and whether the lowest belongs to them; the highest never does.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {
     "learning_rate": (0, math.inf, False),
@@ -71,6 +79,9 @@ class TrainingOptions:
     balance : bool
     mixup : float
     ema : float or None
+    progressive_resizing : sequence of (int, float)
+    precision : {"float32", "bfloat16"}
+    steps_per_execution : int
     seed : int
         Of the order of images, of augmentation and of dropout.
 
@@ -104,6 +115,9 @@ class TrainingOptions:
     balance: bool = False
     mixup: float = 0.0
     ema: float | None = None
+    progressive_resizing: Sequence[tuple[int, float]] = ()
+    precision: str = "float32"
+    steps_per_execution: int = 1
     seed: int = 0
 
     @classmethod
@@ -136,6 +150,8 @@ class TrainingOptions:
                 raise ParameterError(f"{name}={getattr(self, name)!r} must be true or false")
         _check_name("schedule", self.schedule, SCHEDULES)
         _check_name("loss", self.loss, LOSSES)
+        _check_name("precision", self.precision, PRECISIONS)
+        self._check_sizes()
         self._check_rates()
         self._check_monitor()
         if self.augment is not None:
@@ -149,6 +165,7 @@ class TrainingOptions:
             or self.balance
             or self.mixup
             or self.ema
+            or self.progressive_resizing
             or self.schedule != "constant"
             or self.decay
         )
@@ -156,14 +173,14 @@ class TrainingOptions:
     @property
     def planned(self) -> bool:
         """Whether the number of epochs decides what happens in each of them."""
-        return self.schedule in ("cosine", "one-cycle")
+        return self.schedule in ("cosine", "one-cycle") or bool(self.progressive_resizing)
 
     def _check_rates(self) -> None:
         if self.schedule == "step" and self.step_epochs is None:
             raise ParameterError("schedule='step' needs step_epochs, the number of epochs between two steps")
         if self.schedule != "step" and self.step_epochs is not None:
             raise ParameterError(f"step_epochs={self.step_epochs} belongs to schedule='step'")
-        if not self.planned and self.warmup is not None:
+        if self.schedule not in ("cosine", "one-cycle") and self.warmup is not None:
             raise ParameterError(f"warmup={self.warmup} belongs to schedule='cosine' or 'one-cycle'")
         if self.decay and self.schedule != "constant":
             raise ParameterError(
@@ -174,6 +191,27 @@ class TrainingOptions:
             raise ParameterError(
                 f"reduce_lr={self.reduce_lr} and {other} both set the learning rate; choose one"
             )
+
+    def _check_sizes(self) -> None:
+        asked = self.progressive_resizing
+        try:
+            stages = tuple((size, share) for size, share in asked or ())
+        except (TypeError, ValueError) as error:
+            raise ParameterError(
+                f"progressive_resizing={asked!r} must be pairs of an image size in pixels and its share of "
+                "the epochs, e.g. [[32, 0.5], [40, 0.25]]"
+            ) from error
+        for size, share in stages:
+            _check_whole("progressive_resizing: size", size, 1)
+            _check_number("progressive_resizing: share", share, 0, 1, False)
+        sizes = [size for size, _ in stages]
+        if sizes != sorted(set(sizes)):
+            raise ParameterError(f"progressive_resizing={asked!r}: the sizes must grow")
+        if sum(share for _, share in stages) > 1:
+            raise ParameterError(
+                f"progressive_resizing={asked!r}: the shares of the epochs come to more than 1"
+            )
+        object.__setattr__(self, "progressive_resizing", stages)
 
     def _check_monitor(self) -> None:
         if self.monitor is not None:

@@ -46,6 +46,9 @@ class CNNParameters(BaseEstimator):
         balance: bool = False,
         mixup: float = 0.0,
         ema: float | None = None,
+        progressive_resizing: Sequence[tuple[int, float]] = (),
+        precision: str = "float32",
+        steps_per_execution: int = 1,
         class_weight: Any = None,
         validation_fraction: float = 0.0,
         classes: Sequence[Any] | None = None,
@@ -81,6 +84,9 @@ class CNNParameters(BaseEstimator):
         self.balance = balance
         self.mixup = mixup
         self.ema = ema
+        self.progressive_resizing = progressive_resizing
+        self.precision = precision
+        self.steps_per_execution = steps_per_execution
         self.class_weight = class_weight
         self.validation_fraction = validation_fraction
         self.classes = classes

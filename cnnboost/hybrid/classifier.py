@@ -202,6 +202,53 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         )
         return self
 
+    @classmethod
+    def from_parts(
+        cls,
+        networks: Sequence[CNNClassifier],
+        layer: str | Sequence[str],
+        head: FittedMode,
+        *,
+        tta: str = "none",
+        norm: bool = False,
+    ) -> Self:
+        """Put a trained CNN and a fitted head together.
+
+        Parameters
+        ----------
+        networks : sequence of CNNClassifier
+            Trained; features are those of the first.
+        layer : str or sequence of str
+            Where the head's features come from. An empty sequence: they are the log-probabilities.
+        head : FittedMode
+        tta : {"none", "flip", "shifts", "ten-crop"}, default="none"
+        norm : bool, default=False
+            Whether the head was fitted with the norm of the features.
+
+        Returns
+        -------
+        HybridClassifier
+            Fitted.
+
+        Raises
+        ------
+        ParameterError
+            If the head was fitted on features of another width, or knows another number of classes.
+        """
+        hybrid = cls(list(networks), layer, mode=head.mode, tta=check_tta(tta), norm=norm)
+        hybrid.networks_, hybrid.classes_, hybrid.head_ = list(networks), networks[0].classes_, head
+        hybrid.n_features_ = hybrid._eyes().width
+        if head.boost.n_features_in_ != hybrid.n_features_:
+            raise ParameterError(
+                f"the head was fitted on {head.boost.n_features_in_} features, and {layer!r} gives "
+                f"{hybrid.n_features_}: it belongs to other layers, or norm={norm} is wrong"
+            )
+        if len(head.boost.classes_) != len(hybrid.classes_):
+            raise ParameterError(
+                f"the head knows {len(head.boost.classes_)} classes, the CNN {len(hybrid.classes_)}"
+            )
+        return hybrid
+
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities, the mean over the views of `tta`.
 

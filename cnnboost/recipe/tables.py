@@ -89,6 +89,9 @@ class Cnn(Table):
     balance: bool = False
     mixup: Annotated[float, Field(ge=0)] = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    progressive_resizing: tuple[tuple[Whole, Fraction], ...] = ()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    steps_per_execution: Whole = 1
     class_weight: Literal["balanced"] | dict[str, float] | None = None
     validation_fraction: Fraction = 0.1
     seed: int = 0
