@@ -14,12 +14,14 @@ from cnnboost.cli.options import (
     DataOption,
     JsonOption,
     ModelsOption,
+    ModeOption,
     OnBad,
     OnBadOption,
     QuietOption,
     RecipeOption,
     ReportsOption,
     SetOption,
+    TtaOption,
 )
 from cnnboost.cli.tables import new_table, written
 
@@ -51,8 +53,13 @@ def bench(
         typer.Option("--threads", min=1, help="Of every library.", show_default="each library's own choice"),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")
+        list[str] | None,
+        typer.Option(
+            "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
+        ),
     ] = None,
+    mode: ModeOption = None,
+    tta: TtaOption = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +80,9 @@ def bench(
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
     from cnnboost.line.benchmark import bench as measure
 
-    found = measure(job, layer, split=split, batches=batch or None, repeats=repeats, threads=threads)
+    found = measure(
+        job, layer, mode=mode, tta=tta, split=split, batches=batch or None, repeats=repeats, threads=threads
+    )
     document = {**found.document, "written": [str(p) for p in (found.path, found.table, found.figure)]}
     console.emit(document, as_json, lambda out: show_latency(out, document))
 
@@ -99,7 +108,8 @@ def show_latency(out: Console, document: dict[str, Any]) -> None:
     title = document["title"] or document["recipe"]
     used = ", ".join(f"{name} {n}" for name, n in document["threads"]["used"].items())
     out.print(
-        f"{title}\nlatency at {document['layer']}, {document['images']:,} images of {document['split']}\n"
+        f"{title}\nlatency at {document['layer']}{_how(document)}, "
+        f"{document['images']:,} images of {document['split']}\n"
         f"threads: {used}",
         markup=False,
     )
@@ -151,3 +161,8 @@ def _thousands(value: float) -> str:
 
 def _percent(value: float) -> str:
     return "100%" if value == 1 else f"{value:.2%}"
+
+
+def _how(document: dict[str, Any]) -> str:
+    views = "" if document["tta"] == "none" else f", views: {document['tta']}"
+    return ("" if document["mode"] == "plain" else f", {document['mode']}") + views

@@ -16,6 +16,7 @@ from cnnboost.cli.options import (
     JsonOption,
     ModelOption,
     ModelsOption,
+    ModeOption,
     OnBad,
     OnBadOption,
     PixelsOption,
@@ -23,6 +24,7 @@ from cnnboost.cli.options import (
     RecipeOption,
     ReportsOption,
     SetOption,
+    TtaOption,
 )
 
 _MODELS, _REPORTS = Path("models"), Path("reports")
@@ -183,12 +185,14 @@ def extract(
 @console.guarded
 def fit_boost(
     layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")
+        list[str] | None,
+        typer.Option(
+            "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
+        ),
     ] = None,
+    mode: ModeOption = None,
+    tta: TtaOption = None,
     device: DeviceOption = None,
-    mode: Annotated[
-        str, typer.Option("--mode", help="plain: XGBoost on the features of the train split.")
-    ] = "plain",
     model: ModelOption = None,
     pixels: PixelsOption = None,
     recipe: RecipeOption = None,
@@ -201,14 +205,18 @@ def fit_boost(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Fit the boosted head at one layer; trains and extracts first if need be."""
+    """Fit the boosted head; trains and extracts first if need be.
+
+    In residual and blend, rounds and temperature are chosen on images that the CNN was not trained on: the
+    validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1).
+    """
     job = make_job(
         recipe, overrides, quiet, on_bad, pixels,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
     from cnnboost import line
 
-    head = line.fit_boost(job, layer, mode=mode, device=device)
+    head = line.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head
     document = {
         "recipe": job.recipe.name,
         "layer": head.layer,
@@ -220,6 +228,9 @@ def fit_boost(
         "rows": head.details["rows"],
         "width": head.details["width"],
         "fit_seconds": head.details["fit_seconds"],
+        "temperature": head.details.get("temperature"),
+        "weight": head.details.get("weight"),
+        "chosen_on": head.details.get("chosen_on"),
         "classes": [str(name) for name in head.boost.classes_],
     }
     console.emit(document, as_json, lambda out: tables.show_head(out, document))

@@ -22,6 +22,7 @@ from cnnboost.cli.options import (
     RecipeOption,
     ReportsOption,
     SetOption,
+    TtaOption,
 )
 
 _MODELS, _REPORTS = Path("models"), Path("reports")
@@ -34,6 +35,15 @@ def evaluate(
         list[str] | None,
         typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
     ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mode",
+            help="Also score a hybrid in this mode: residual, blend; repeatable.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    tta: TtaOption = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -64,7 +74,7 @@ def evaluate(
     )
     from cnnboost import line
 
-    _show_scores(line.evaluate_source(job, layer, split=split, device=device), as_json)
+    _show_scores(line.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device), as_json)
 
 
 @app.command()

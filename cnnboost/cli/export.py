@@ -17,6 +17,7 @@ from cnnboost.cli.options import (
     JsonOption,
     ModelOption,
     ModelsOption,
+    ModeOption,
     OnBad,
     OnBadOption,
     PixelsOption,
@@ -24,6 +25,7 @@ from cnnboost.cli.options import (
     RecipeOption,
     ReportsOption,
     SetOption,
+    TtaOption,
 )
 
 
@@ -31,11 +33,13 @@ from cnnboost.cli.options import (
 @console.guarded
 def export(
     layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="Layer.", show_default="the recipe's")
+        list[str] | None,
+        typer.Option(
+            "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
+        ),
     ] = None,
-    mode: Annotated[
-        str, typer.Option("--mode", help="plain: XGBoost on the features of the train split.")
-    ] = "plain",
+    mode: ModeOption = None,
+    tta: TtaOption = None,
     device: DeviceOption = None,
     out: Annotated[
         Path | None,
@@ -60,7 +64,7 @@ def export(
     )  # fmt: skip
     from cnnboost import line
 
-    exported = line.export(job, layer, mode=mode, device=device, out=out)
+    exported = line.export(job, layer, mode=mode, tta=tta, device=device, out=out)
     bundle = exported.bundle
     document = {
         "bundle": str(bundle.folder),
@@ -104,8 +108,12 @@ def show_bundle(out: Console, document: dict[str, Any]) -> None:
     scores = manifest["scores"]
     compared = manifest["parity"]["hybrid"][0]["images"]
     out.print(
-        f"accuracy on {scores['split']}, {scores['images']:,} images; "
+        f"accuracy on {scores['split']}, {scores['images']:,} images{_chosen(scores)}; "
         f"graphs compared with Keras and XGBoost on {compared:,} images",
         style="dim",
     )
     tables.written(out, document["written"])
+
+
+def _chosen(scores: dict[str, Any]) -> str:
+    return " (of the hybrid cross-fitted: they chose its rounds too)" if scores.get("cross_fitted") else ""

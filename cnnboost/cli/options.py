@@ -63,3 +63,19 @@ PixelsOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's")
 ]
+ModeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        help="plain: trees alone; residual: trees from the softmax on; blend: both mixed.",
+        show_default="the recipe's",
+    ),
+]
+TtaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tta",
+        help="Views whose mean is predicted: none, flip, shifts, ten-crop.",
+        show_default="the recipe's in residual and blend",
+    ),
+]

@@ -56,8 +56,8 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     numbers[1] = f"{confidence:.0%} interval"
     table = new_table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
     known = {None: published["cnn"], **published["layers"]} if published else {}
-    rows = [(None, "CNN softmax", document["cnn"])]
-    rows += [(row["layer"], f"XGBoost {row['layer']}", row) for row in document["heads"]]
+    rows: list[tuple[str | None, str, Any]] = [(None, "CNN softmax", document["cnn"])]
+    rows += [(_head_key(row), _head_title(row), row) for row in document["heads"]]
     for layer, title, row in rows:
         scores = row["scores"]
         low, high = scores["accuracy"]["interval"]
@@ -178,8 +178,8 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     table = new_table("head", "score", *numbers, numbers=numbers)
     published = document["published"]
     known = {None: published["cnn"], **published["layers"]} if published else {}
-    rows = [(None, "CNN softmax", document["cnn"])]
-    rows += [(row["layer"], f"XGBoost {row['layer']}", row) for row in document["heads"]]
+    rows: list[tuple[str | None, str, Any]] = [(None, "CNN softmax", document["cnn"])]
+    rows += [(_head_key(row), _head_title(row), row) for row in document["heads"]]
     for layer, title, row in rows:
         cells = _statistics(row["accuracy"])
         if published:
@@ -258,3 +258,12 @@ def show_head(out: Console, document: dict[str, Any]) -> None:
         f"on {document['device']}{', up to date' if document['cached'] else ''}"
     )
     written(out, [document["path"]])
+
+
+def _head_key(row: dict[str, Any]) -> str:
+    # As in `cnnboost.evaluation.published`, which a table need not import.
+    return str(row["layer"]) if row["mode"] == "plain" else f"{row['layer']}-{row['mode']}"
+
+
+def _head_title(row: dict[str, Any]) -> str:
+    return f"XGBoost {row['layer']}" + ("" if row["mode"] == "plain" else f", {row['mode']}")

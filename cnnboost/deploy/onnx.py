@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -13,12 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
-from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise
+from cnnboost.deploy.graph import cnn_graph, hybrid_graph, layers_of, serialise, trunk_graph
 from cnnboost.deploy.parity import check_parity
 from cnnboost.errors import DataError, ModelError
 from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes
+from cnnboost.hybrid import HybridClassifier
+
+if TYPE_CHECKING:
+    import onnx
 
 FORMAT = 1
 
@@ -28,9 +32,9 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
 
     Parameters
     ----------
-    estimator : CNNClassifier or Pipeline
-        A fitted `CNNClassifier`, or a fitted pipeline of `CNNFeatures` and `BoostClassifier` and nothing
-        between them.
+    estimator : CNNClassifier, HybridClassifier or Pipeline
+        Fitted; a pipeline is one of `CNNFeatures` and `BoostClassifier` and nothing between them. A
+        `HybridClassifier` keeps its mode, its networks and its test-time views.
     path : path-like
         The `.onnx` file; written whole or not at all.
     images : ndarray of shape (n, height, width, channels), uint8
@@ -47,8 +51,10 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
     DataError
         If the images are not uint8 or there are none.
     ModelError
-        If the estimator is neither of the two, cannot be expressed in ONNX, or the graph differs from it; the
+        If the estimator is none of these, cannot be expressed in ONNX, or the graph differs from it; the
         message says by how much.
+    ParameterError
+        If the hybrid's test-time views leave nothing of images of this size.
 
     Examples
     --------
@@ -62,6 +68,13 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
     >>> import tempfile
     >>> export_onnx(hybrid, tempfile.mkdtemp() + "/hybrid.onnx", X).name
     'hybrid.onnx'
+
+    Trees that start from the CNN's own probabilities, and the mean over each image and its mirror image:
+
+    >>> from cnnboost import HybridClassifier
+    >>> better = HybridClassifier(cnn, mode="residual", tta="flip").fit(X, y[:300])
+    >>> export_onnx(better, tempfile.mkdtemp() + "/better.onnx", X).name
+    'better.onnx'
     """
     while isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
@@ -74,34 +87,49 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
             f"images to compare on must be uint8 (n, height, width, channels), got {images.dtype} "
             f"{images.shape}"
         )
-    if isinstance(estimator, CNNClassifier):
-        kind = "cnn"
-        facts: dict[str, Any] = {"layer": None, "mode": None, "rounds": None, "pixels": estimator.pixels_}
-        graph = cnn_graph(
-            estimator.model_, pixels=estimator.pixels_, kind=estimator.output_kind_, shape=images.shape[1:]
-        )
-    else:
-        features, boost = _steps(estimator)
-        kind = "hybrid"
-        facts = {
-            "layer": features.layer,
-            "mode": "plain",
-            "rounds": boost.n_estimators_,
-            "pixels": features.pixels_,
-        }
-        graph = hybrid_graph(
-            Cut(features.model_).trunk([features.layer]),
-            boost.booster_,
-            pixels=features.pixels_,
-            shape=images.shape[1:],
-            n_classes=len(boost.classes_),
-        )
+    graph, facts = _graph(estimator, images.shape[1:])
     shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
-    facts |= {"format": FORMAT, "kind": kind, "recipe": None, "input": shape, "native": {}}
+    facts |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
     content = serialise(graph, {**facts, "classes": estimator.classes_.tolist()})
     path = Path(path)
     check_parity(content, images, estimator.predict_proba(images), name=str(path))
     return write_bytes(path, content)
+
+
+def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the graph of an estimator, and what sets it apart from others."""
+    if isinstance(estimator, CNNClassifier):
+        facts: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None}
+        pixels = estimator.pixels_
+        graph = cnn_graph(estimator.model_, pixels=pixels, kind=estimator.output_kind_, shape=shape)
+    elif isinstance(estimator, HybridClassifier):
+        head, layers = estimator.head_, layers_of(estimator)
+        facts = {
+            "kind": "hybrid",
+            "layer": "+".join(layers) or "output",
+            "layers": layers,
+            "mode": head.mode,
+            "rounds": head.boost.n_estimators_,
+            "tta": estimator.tta,
+            "networks": len(estimator.networks_),
+            "temperature": float(head.temperature),
+            "weight": float(head.weight),
+            "norm": bool(estimator.norm and layers),
+        }
+        pixels = estimator.networks_[0].pixels_
+        graph = hybrid_graph(estimator, shape)
+    else:
+        features, boost = _steps(estimator)
+        facts = {"kind": "hybrid", "layer": features.layer, "mode": "plain", "rounds": boost.n_estimators_}
+        pixels = features.pixels_
+        graph = trunk_graph(
+            Cut(features.model_).trunk([features.layer]),
+            boost.booster_,
+            pixels=pixels,
+            shape=shape,
+            n_classes=len(boost.classes_),
+        )
+    return graph, {**facts, "pixels": pixels}
 
 
 def _steps(estimator: Any) -> tuple[CNNFeatures, BoostClassifier]:
@@ -110,6 +138,6 @@ def _steps(estimator: Any) -> tuple[CNNFeatures, BoostClassifier]:
     if len(steps) != 2 or not isinstance(steps[0], CNNFeatures) or not isinstance(steps[1], BoostClassifier):
         raise ModelError(
             f"{type(estimator).__name__} is neither a CNNClassifier nor a pipeline of CNNFeatures and "
-            "BoostClassifier; others cannot be exported"
+            "BoostClassifier nor a HybridClassifier; others cannot be exported"
         )
     return steps[0], steps[1]

@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
 
 
-def simplify(model: onnx.ModelProto) -> None:
+def simplify(model: onnx.ModelProto, pixels: str | None = None) -> None:
     """Simplify a graph in place.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Its first operation casts the image to float32.
+    pixels : str, optional
+        The value that holds the images as float32, before any scaling. Default: what the first operation
+        gives.
     """
-    fold_scaling(model)
+    fold_scaling(model, pixels)
     fix_shapes(model)
     drop_unused(model)
 
 
-def fold_scaling(model: onnx.ModelProto) -> None:
-    """Move the scaling of the pixels into the weights of the first convolution.
+def fold_scaling(model: onnx.ModelProto, pixels: str | None = None) -> None:
+    """Move the scaling of the pixels into the weights of the first convolution of each network.
 
     `conv(a x + b)` is `conv'(x)` with weights `a w` and the bias raised by `b sum(w)`; with zero padding only
     if `b` is 0. Where anything else stands between image and convolution, the graph stays as it is.
@@ -39,42 +41,47 @@ def fold_scaling(model: onnx.ModelProto) -> None:
     Parameters
     ----------
     model : onnx.ModelProto
+    pixels : str, optional
+        As in `simplify`.
     """
+    start = pixels or model.graph.node[0].output[0]
+    for node in [node for node in model.graph.node if start in node.input]:
+        _fold(model.graph, start, node)
+
+
+def _fold(graph: onnx.GraphProto, here: str, node: onnx.NodeProto) -> None:
+    """Walk from the pixels along one of their users to a convolution, and fold what scales on the way."""
     from onnx import numpy_helper
 
-    graph = model.graph
     constants = {i.name: i for i in graph.initializer}
     users: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
+    for user in graph.node:
+        for name in user.input:
+            users.setdefault(name, []).append(user)
     outputs = {value.name for value in graph.output}
     scale, shift = 1.0, 0.0
     scaling = []
-    here = graph.node[0].output[0]
-    while True:
+    while node.op_type != "Conv":
+        other = [name for name in node.input if name != here]
+        if node.op_type in _MOVES and node.input[0] == here:
+            pass
+        elif node.op_type in ("Mul", "Add", "Sub", "Div") and len(other) == 1 and other[0] in constants:
+            value = numpy_helper.to_array(constants[other[0]])
+            if value.size != 1 or (node.op_type in ("Sub", "Div") and node.input[0] != here):
+                return
+            factor = float(value.reshape(()))
+            if node.op_type in ("Mul", "Div"):
+                factor = factor if node.op_type == "Mul" else 1 / factor
+                scale, shift = scale * factor, shift * factor
+            else:
+                shift += factor if node.op_type == "Add" else -factor
+            scaling.append(node)
+        else:
+            return
+        here = node.output[0]
         if here in outputs or len(users.get(here, [])) != 1:
             return
         node = users[here][0]
-        if node.op_type == "Conv":
-            break
-        other = [name for name in node.input if name != here]
-        if node.op_type in _MOVES and node.input[0] == here:
-            here = node.output[0]
-            continue
-        if node.op_type not in ("Mul", "Add", "Sub", "Div") or len(other) != 1 or other[0] not in constants:
-            return
-        value = numpy_helper.to_array(constants[other[0]])
-        if value.size != 1 or (node.op_type in ("Sub", "Div") and node.input[0] != here):
-            return
-        factor = float(value.reshape(()))
-        if node.op_type in ("Mul", "Div"):
-            factor = factor if node.op_type == "Mul" else 1 / factor
-            scale, shift = scale * factor, shift * factor
-        else:
-            shift += factor if node.op_type == "Add" else -factor
-        scaling.append(node)
-        here = node.output[0]
     if not scaling or node.input[0] != here or node.input[1] not in constants:
         return
     if shift and _pads(node):

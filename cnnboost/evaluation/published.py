@@ -73,7 +73,7 @@ def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
     known = metrics.get("published") or {}
     rows = [_beside("CNN softmax", known.get("cnn"), metrics["cnn"]["scores"]["accuracy"])]
     for head in metrics["heads"]:
-        published = (known.get("layers") or {}).get(head["layer"])
+        published = (known.get("layers") or {}).get(head_key(head))
         row = _beside(head_name(head), published, head["scores"]["accuracy"])
         rows.append(row._replace(verdict=head["against_cnn"]["verdict"]))
     positive = (metrics["cnn"].get("thresholds") or {}).get("positive", "")
@@ -125,6 +125,22 @@ def head_name(head: Mapping[str, Any]) -> str:
     """
     mode = "" if head["mode"] == "plain" else f", {head['mode']}"
     return f"XGBoost at {head['layer']}{mode}"
+
+
+def head_key(head: Mapping[str, Any]) -> str:
+    """Return the name of a head that no other of the same scores has: its layer, and its mode if it has one.
+
+    Parameters
+    ----------
+    head : mapping
+        One of the `heads` of `metrics.json`.
+
+    Returns
+    -------
+    str
+    """
+    layer = str(head["layer"])
+    return layer if head["mode"] == "plain" else f"{layer}-{head['mode']}"
 
 
 class Entry(NamedTuple):

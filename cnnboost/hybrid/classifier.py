@@ -237,7 +237,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         """
         hybrid = cls(list(networks), layer, mode=head.mode, tta=check_tta(tta), norm=norm)
         hybrid.networks_, hybrid.classes_, hybrid.head_ = list(networks), networks[0].classes_, head
-        hybrid.n_features_ = hybrid._eyes().width
+        hybrid.n_features_ = hybrid.looks_.width
         if head.boost.n_features_in_ != hybrid.n_features_:
             raise ParameterError(
                 f"the head was fitted on {head.boost.n_features_in_} features, and {layer!r} gives "
@@ -300,7 +300,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     def _mean(self, X: Any, judge: Any) -> NDArray[np.float32]:
         X = check_images(X, self.image_shape)
         total = np.zeros((len(X), len(self.classes_)), np.float32)
-        for rows, features, log_proba in self._eyes().views(X, self.tta):
+        for rows, features, log_proba in self.looks_.views(X, self.tta):
             total[rows] += judge(features, log_proba)
         return total / np.float32(TTA[self.tta])
 
@@ -340,7 +340,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
         )
 
-    def _eyes(self) -> Looks:
+    @property
+    def looks_(self) -> Looks:
+        """What looks at images for the head; made at first use and never pickled."""
         looks: Looks | None = self.__dict__.get("_looks")
         if looks is None:
             layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)

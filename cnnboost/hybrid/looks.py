@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,15 @@ class Looks:
     norm : bool
         One more column: the Euclidean norm of the features at the layers. It tells how much the network
         found in an image.
+
+    Attributes
+    ----------
+    trunk : keras.Model
+        The first network, from images to the outputs of the layers and its own.
+    run : callable
+        What is asked for these: the traced trunk, unless another is put in its place.
+    width : int
+        Columns of the features.
     """
 
     def __init__(self, networks: Sequence[CNNClassifier], layers: Sequence[str], norm: bool) -> None:
@@ -41,7 +50,8 @@ class Looks:
         cut = Cut(first.model_)
         self.width = sum(cut.find(name).width for name in layers) if layers else len(first.classes_)
         self.width += bool(norm and layers)
-        self._trunk = Inference(cut.trunk([*layers, cut.layers[-1].name]), first.pixels_)
+        self.trunk = cut.trunk([*layers, cut.layers[-1].name])
+        self.run: Callable[[np.ndarray], Sequence[np.ndarray]] = Inference(self.trunk, first.pixels_)
 
     def __call__(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Look at images.
@@ -61,7 +71,7 @@ class Looks:
         FeatureError
             If a feature is NaN or infinite.
         """
-        *found, scores = self._trunk(X)
+        *found, scores = self.run(X)
         logs = [log_probabilities(probabilities(scores, self.networks[0].output_kind_))]
         logs += [log_probabilities(network.predict_proba(X)) for network in self.networks[1:]]
         log_proba: np.ndarray = np.stack(logs).mean(axis=0, dtype=np.float32)

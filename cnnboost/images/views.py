@@ -81,6 +81,37 @@ def views(X: np.ndarray, tta: str) -> Iterator[np.ndarray]:
             yield look[:, :, ::-1]
 
 
+def mean_over_views(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
+    """Give the mean of what a function says of the test-time views of images.
+
+    Parameters
+    ----------
+    judge : callable
+        From images to one row each, such as `CNNClassifier.predict_proba`.
+    X : ndarray, (n, height, width, channels)
+    tta : {"none", "flip", "shifts", "ten-crop"}
+
+    Returns
+    -------
+    ndarray, (n, ...)
+
+    Examples
+    --------
+    >>> X = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
+    >>> mean_over_views(lambda x: x[:, 0, 0], X, "flip").tolist()
+    [[0.5]]
+    """
+    looks = iter(views(X, tta))
+    total = np.asarray(judge(next(looks)))
+    if tta == "none":
+        return total
+    total = total.astype(np.result_type(total, np.float32))
+    for view in looks:
+        total += judge(view)
+    mean: np.ndarray = total / total.dtype.type(TTA[tta])
+    return mean
+
+
 def margin_of(size: int) -> int:
     """Return by how many pixels images of some height or width are shifted or cropped, at least 1."""
     return max(1, round(size * MARGIN))

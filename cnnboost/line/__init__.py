@@ -5,6 +5,7 @@ from cnnboost.line.comparison import Compared, compare_modes
 from cnnboost.line.evaluation import Evaluated, evaluate
 from cnnboost.line.export import Exported, export
 from cnnboost.line.extraction import Extracted, extract, layers_of
+from cnnboost.line.hybrids import Hybrid, fit_hybrid
 from cnnboost.line.inspection import Inspected, inspect
 from cnnboost.line.job import Job
 from cnnboost.line.other_images import OtherImages, find_other_images
@@ -20,6 +21,7 @@ __all__ = [
     "Exported",
     "Extracted",
     "Head",
+    "Hybrid",
     "Inspected",
     "Job",
     "OtherImages",
@@ -34,6 +36,7 @@ __all__ = [
     "extract",
     "find_other_images",
     "fit_boost",
+    "fit_hybrid",
     "inspect",
     "layers_of",
     "overfit",

@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.model_file import read_model
 from cnnboost.deploy.bundle import Bundle
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.latency_plot import plot_latency
-from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes, write_json
 from cnnboost.images import Split
+from cnnboost.line.bench_source import features_of, operations_of, source_of
 from cnnboost.line.export import export
-from cnnboost.line.extraction import extract
 from cnnboost.line.job import Job
 from cnnboost.line.provenance import machine, versions
 from cnnboost.timing import goals, limits, paths, rows, start
@@ -55,8 +53,10 @@ class Benched:
 
 def bench(
     job: Job,
-    layer: str | None = None,
+    layers: str | Sequence[str] | None = None,
     *,
+    mode: str | None = None,
+    tta: str | None = None,
     split: str | None = None,
     batches: Sequence[int | str] | None = None,
     repeats: int | None = None,
@@ -71,8 +71,10 @@ def bench(
     Parameters
     ----------
     job : Job
-    layer : str, optional
-        Where the CNN is cut. Default: the recipe's.
+    layers : str or sequence of str, optional
+        Where the CNN is cut. Default: the recipe's for this mode.
+    mode, tta : str, optional
+        As for `export`.
     split : str, optional
         Its images are predicted. Default: the one that is scored.
     batches : sequence of int or "all", optional
@@ -101,9 +103,13 @@ def bench(
     asked = check_batches(facts.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
     sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
-    layer = layer or job.recipe.cut.layer
-    bundle = export(job, layer).bundle
-    features = extract(job.needs(), [layer], [scored.name])[scored.name].stored[layer].X
+    bundle = export(job, layers, mode=mode, tta=tta).bundle
+    if bundle.manifest["networks"] > 1:
+        raise ParameterError(
+            f"{bundle.folder} is a hybrid of {bundle.manifest['networks']} networks, and latency is measured "
+            "of hybrids of one; --set hybrid.networks=1 makes one"
+        )
+    features = features_of(job, bundle, scored)
     turns_of_all = len(sizes) * len(paths.PATHS) + len({sizes[0], sizes[-1]}) * len(paths.PRODUCTS)
     starts_of_each = min(STARTS, repeats)
     with (
@@ -111,7 +117,7 @@ def bench(
         job.progress("time", "turn") as report,
     ):
         done = _Count(report, turns_of_all * repeats + 4 * starts_of_each)
-        source = _source(bundle, Path(folder), scored, np.asarray(features), threads)
+        source = source_of(bundle, Path(folder), scored, features, threads)
         neighbours = Neighbours()
         with Crew(paths.PATHS, source) as crew:
             timings, products = _take_turns(crew, sizes, repeats, facts.seconds, done)
@@ -129,14 +135,15 @@ def bench(
             others,
         )
     rates = limits.product_rates({path: products[path] for path in paths.PRODUCTS})
-    operations = _operations(bundle, scored)
+    operations = operations_of(bundle, scored)
     measured = rows.latency_rows(timings, probabilities, scored.y, operations, max(rates.values()))
     document = {
         "format": FORMAT,
         "recipe": job.recipe.name,
         "title": job.recipe.title,
-        "layer": layer,
+        "layer": bundle.manifest["layer"],
         "mode": bundle.manifest["mode"],
+        "tta": bundle.manifest["tta"],
         "rounds": bundle.manifest["rounds"],
         "split": scored.name,
         "images": len(scored),
@@ -244,26 +251,6 @@ class _Count:
         self._report(self._done, self._total)
 
 
-def _source(
-    bundle: Bundle, folder: Path, split: Split, features: np.ndarray, threads: int | None
-) -> paths.Source:
-    """Write images and features to where every process reads them."""
-    np.save(folder / "images.npy", split.X, allow_pickle=False)
-    np.save(folder / "features.npy", features, allow_pickle=False)
-    members = {name: str(path.resolve()) for name, path in bundle.members.items()}
-    return paths.Source(
-        cnn=members["cnn.keras"],
-        head=members["head.ubj"],
-        cnn_onnx=members["cnn.onnx"],
-        hybrid_onnx=members["hybrid.onnx"],
-        layer=bundle.manifest["layer"],
-        pixels=bundle.manifest["pixels"],
-        images=str(folder / "images.npy"),
-        features=str(folder / "features.npy"),
-        threads=threads,
-    )
-
-
 def _take_turns(
     crew: Crew, sizes: Sequence[int], repeats: int, seconds: float, done: Callable[[], None]
 ) -> tuple[dict[int, dict[str, Timing]], dict[str, Timing]]:
@@ -303,17 +290,6 @@ def _starts(bundle: Bundle, folder: Path, split: Split, source: paths.Source) ->
         "hybrid/onnx": start.first_prediction("hybrid/onnx", source),
         goals.PROGRAM: start.Start([sys.executable, *predict], "exit"),
         goals.TENSORFLOW: start.Start([sys.executable, "-c", "import tensorflow"], "exit"),
-    }
-
-
-def _operations(bundle: Bundle, split: Split) -> dict[str, limits.Operations]:
-    cnn = read_model(bundle.members["cnn.keras"])
-    height, width, channels = split.shape[1:]
-    shape = (height, width, channels)
-    trunk = Cut(cnn).trunk([bundle.manifest["layer"]])
-    return {
-        "cnn": limits.count_operations(cnn, shape),
-        "hybrid": limits.count_operations(trunk, shape),
     }
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.boost import BoostClassifier, resolve_device
-from cnnboost.errors import RecipeError, StoreError
+from cnnboost.errors import StoreError
+from cnnboost.hybrid.modes import FittedMode
 from cnnboost.line.extraction import Extracted, extract
 from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.trained_on import head_digest
 
 log = logging.getLogger("cnnboost")
-
-MODES = ("plain",)
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class Head:
     path : Path
         The `.ubj` file.
     details : dict
-        `made_from`, `layer`, `mode`, `rows`, `width`, `fit_seconds`.
+        `made_from`, `layer`, `mode`, `rows`, `width`, `fit_seconds`; in other modes than `plain` also
+        `layers`, `temperature`, `weight`, `tta`, `norm`, `chosen_on`, `grown_on`.
     cached : bool
         Whether it was there already.
     """
@@ -43,24 +43,35 @@ class Head:
     details: dict[str, Any]
     cached: bool
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features stand side by side; none where they are the log-probabilities."""
+        return tuple(self.details.get("layers", (self.layer,)))
+
+    @property
+    def fitted(self) -> FittedMode:
+        """The trees with what their mode needs besides."""
+        facts = self.details
+        return FittedMode(self.mode, self.boost, facts.get("temperature", 1.0), facts.get("weight", 0.0))
+
 
 def fit_boost(
     job: Job,
     layer: str | None = None,
     *,
-    mode: str = "plain",
     device: str | None = None,
     features: Extracted | None = None,
 ) -> Head:
-    """Bring the head at one layer up to date; the CNN and the features it needs too.
+    """Bring the plain head at one layer up to date; the CNN and the features it needs too.
+
+    `plain`: XGBoost on the features of the train split, as `[boost]` says. For other modes see
+    `cnnboost.line.hybrids`.
 
     Parameters
     ----------
     job : Job
     layer : str, optional
         Default: the recipe's.
-    mode : {"plain"}
-        `plain`: XGBoost on the features of the train split.
     device : {"auto", "cpu", "cuda", "cuda:N"}, optional
         Default: the recipe's.
     features : Extracted, optional
@@ -75,9 +86,7 @@ def fit_boost(
     CnnboostError
         If images, layer or device are at fault.
     """
-    layer = layer or job.recipe.cut.layer
-    if mode not in MODES:
-        raise RecipeError(f"mode={mode!r}: there is no such mode; there are: {', '.join(MODES)}")
+    layer, mode = layer or job.recipe.cut.layer, "plain"
     wanted = device or job.recipe.boost.device
     resolved = resolve_device(wanted)
     found = features or extract(job.needs(), [layer], ["train"])["train"]
@@ -85,7 +94,7 @@ def fit_boost(
     made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
     path = job.models_dir / "heads" / f"{layer.replace('/', '.')}-{mode}.ubj"
     if not job.force and path.is_file():
-        head = _there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
+        head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
         if head:
             return head
     log.info("fit %s on %d x %d features, %s", layer, *stored.X.shape, resolved)
@@ -128,8 +137,22 @@ def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
     )
 
 
-def _there(path: Path, layer: str, mode: str, made_from: str, device: str | None) -> Head | None:
-    """Return the head on disk if it is the one that is wanted."""
+def head_there(path: Path, layer: str, mode: str, made_from: str, device: str | None) -> Head | None:
+    """Return the head on disk if it is the one that is wanted.
+
+    Parameters
+    ----------
+    path : Path
+    layer, mode : str
+    made_from : str
+        Digest of all that it should come from.
+    device : str or None
+        Where it should have been fitted, if that was asked for.
+
+    Returns
+    -------
+    Head or None
+    """
     try:
         boost = BoostClassifier.load(path)
     except StoreError as error:

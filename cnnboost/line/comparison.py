@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
 from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.mode_plot import plot_modes
@@ -22,10 +21,10 @@ from cnnboost.hybrid.looks import Looks
 from cnnboost.hybrid.modes import Seen
 from cnnboost.images import Split
 from cnnboost.images.views import views
-from cnnboost.line.boosting import estimator
+from cnnboost.line.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.line.job import Job
 from cnnboost.line.provenance import machine, versions
-from cnnboost.line.repeats import run_of
+from cnnboost.line.runs import run_of
 from cnnboost.line.training import train
 
 log = logging.getLogger("cnnboost")
@@ -92,12 +91,12 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "title": job.recipe.title,
         "split": scored.name,
         "n": len(scored),
-        "layers": list(_layers(job)),
+        "layers": list(hybrid_layers(job)),
         "hybrid": job.recipe.hybrid.model_dump(mode="json"),
         "compare": facts.model_dump(mode="json"),
         "confidence": job.recipe.evaluate.confidence,
         "chosen_on": f"the other {facts.folds - 1} of {facts.folds} folds of {scored.name}",
-        "grown_on": "train" if facts.fit_on == "train" else f"the other folds of {scored.name}",
+        "grown_on": "train" if _on_train(job) else f"the other folds of {scored.name}",
         "runs": runs,
         "summary": summarise(runs, facts.modes, job.recipe.evaluate.confidence),
         "data_digest": job.images.digest,
@@ -160,12 +159,12 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     """Compare with one seed: the folds', the trees', the views'."""
     recipe = job.recipe
     facts = recipe.compare
-    eyes = Looks([cnn], _layers(job), recipe.hybrid.norm)
+    eyes = Looks([cnn], hybrid_layers(job), recipe.hybrid.norm)
     images = np.asarray(scored.X)
     looks = [Seen(*eyes.all(view), scored.y) for view in views(images, recipe.hybrid.tta)]
     fit = CrossFit(looks, images, len(scored.classes), folds=facts.folds, seed=seed)
     grown_on = None
-    if facts.fit_on == "train":
+    if _on_train(job):
         part = job.images.train
         grown_on = eyes.seen(part.X, part.y, recipe.hybrid.views, recipe.hybrid.augment, seed)
     options: dict[str, Any] = {
@@ -186,7 +185,7 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     calibrated_row = judged(calibrated)
     modes = {}
     for mode in facts.modes:
-        found = fit.head(mode, _boost(job, mode, seed), grown_on)
+        found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
         row = judged(found)
         row["against_softmax"] = compare(
             scored.y, softmax.proba, found.proba, names=("the softmax", mode), **options
@@ -209,18 +208,5 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     }
 
 
-def _layers(job: Job) -> tuple[str, ...]:
-    return job.recipe.hybrid.layers or (job.recipe.cut.layer,)
-
-
-def _boost(job: Job, mode: str, seed: int) -> BoostClassifier:
-    """Make the trees of one mode: those of `[boost]`, changed by `[hybrid]` in all but `plain`."""
-    table = job.recipe.boost
-    if mode != "plain":
-        table = type(table).model_validate({**table.model_dump(), **job.recipe.hybrid.boost})
-    boost = estimator(replace(job, recipe=job.recipe.model_copy(update={"boost": table})))
-    if isinstance(boost.class_weight, Mapping):
-        # The modes number the classes.
-        numbers = {name: i for i, name in enumerate(job.images.classes)}
-        boost.set_params(class_weight={numbers[name]: of for name, of in boost.class_weight.items()})
-    return boost.set_params(random_state=seed)
+def _on_train(job: Job) -> bool:
+    return job.recipe.hybrid.fit_on == "train"

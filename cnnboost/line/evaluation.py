@@ -12,9 +12,14 @@ import numpy as np
 
 from cnnboost.errors import RecipeError
 from cnnboost.files import write_json
+from cnnboost.hybrid import HybridClassifier
+from cnnboost.hybrid.modes import check_mode
+from cnnboost.images.views import check_tta, mean_over_views
 from cnnboost.line.boosting import fit_boost
 from cnnboost.line.extraction import extract
 from cnnboost.line.figures import draw_scores
+from cnnboost.line.hybrid_scores import scored_proba
+from cnnboost.line.hybrids import fit_hybrid
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
 from cnnboost.line.provenance import machine, versions
@@ -47,6 +52,8 @@ def evaluate(
     job: Job,
     layers: Sequence[str] | None = None,
     *,
+    modes: Sequence[str] | None = None,
+    tta: str | None = None,
     split: str | None = None,
     device: str | None = None,
 ) -> Evaluated:
@@ -56,7 +63,12 @@ def evaluate(
     ----------
     job : Job
     layers : sequence of str, optional
-        Default: those of the recipe.
+        Of plain heads. Default: those of the recipe.
+    modes : sequence of str, optional
+        A hybrid in each of these is scored too. Default: the recipe's `hybrid.mode`.
+    tta : {"none", "flip", "shifts", "ten-crop"}, optional
+        Views over which all predictions are averaged. Default: the recipe's, where it has a hybrid in
+        another mode than `plain`; else none.
     split : str, optional
         Default: the recipe's, else test where there is one, else validation.
     device : str, optional
@@ -71,7 +83,7 @@ def evaluate(
     CnnboostError
         If anything on the way is at fault.
     """
-    found = _score(job, layers, split=split, device=device)
+    found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
     path = write_json(job.reports_dir / "metrics.json", found.metrics)
     figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
     return Evaluated(found.metrics, path, figures)
@@ -81,6 +93,8 @@ def scores_of(
     job: Job,
     layers: Sequence[str] | None = None,
     *,
+    modes: Sequence[str] | None = None,
+    tta: str | None = None,
     split: str | None = None,
     device: str | None = None,
 ) -> tuple[dict[str, Any], Trained]:
@@ -88,7 +102,7 @@ def scores_of(
 
     Parameters
     ----------
-    job, layers, split, device
+    job, layers, modes, tta, split, device
         As for `evaluate`.
 
     Returns
@@ -103,7 +117,7 @@ def scores_of(
     CnnboostError
         If anything on the way is at fault.
     """
-    found = _score(job, layers, split=split, device=device)
+    found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
     return found.metrics, found.trained
 
 
@@ -117,22 +131,40 @@ class _Scored:
     proba: dict[str, np.ndarray]
 
 
-def _score(job: Job, layers: Sequence[str] | None, *, split: str | None, device: str | None) -> _Scored:
+def _score(
+    job: Job,
+    layers: Sequence[str] | None,
+    *,
+    modes: Sequence[str] | None,
+    tta: str | None,
+    split: str | None,
+    device: str | None,
+) -> _Scored:
+    facts = job.recipe.hybrid
+    wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (facts.mode,)) if mode != "plain"]
+    seen_as = check_tta(tta or (facts.tta if wanted else "none"))
     needs = job.needs()
     scored = job.images[split or job.scored_split]
     _check_published(job, scored.classes)
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
     trained = train(needs)
-    softmax = trained.cnn.predict_proba(scored.X)
-    splits = list(dict.fromkeys(["train", scored.name]))
+    softmax = mean_over_views(trained.cnn.predict_proba, scored.X, seen_as)
+    splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
     judge = Judge(job, scored, softmax)
     of_cnn = judge.cnn(job, trained, _train_accuracy(job, trained))
-    rows = [
-        judge.head(head, head.boost.predict_proba(features[scored.name].stored[head.layer].X))
-        for head in heads
-    ]
+    rows = []
+    for head in heads:
+        if seen_as == "none":
+            proba = head.boost.predict_proba(features[scored.name].stored[head.layer].X)
+        else:
+            hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
+            proba = hybrid.predict_proba(scored.X)
+        rows.append(judge.head(head, proba))
+    for mode in wanted:
+        found = fit_hybrid(needs, mode=mode, tta=seen_as, device=device)
+        rows.append(judge.head(found.head, *scored_proba(needs, found, scored)))
     published = job.recipe.evaluate.published
     metrics = {
         "format": FORMAT,
@@ -142,6 +174,7 @@ def _score(job: Job, layers: Sequence[str] | None, *, split: str | None, device:
         "images": {name: len(job.images[name]) for name in job.images.split_names},
         "images_left_out": len(job.images.bad),
         "data_digest": job.images.digest,
+        "tta": seen_as,
         "classes": list(scored.classes),
         "cnn": of_cnn,
         "heads": rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ import numpy as np
 
 from cnnboost.cnn.model_file import write_model
 from cnnboost.deploy.bundle import Bundle, finish, is_bundle, read_bundle, write_bundle
-from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise
+from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
 from cnnboost.deploy.parity import IMAGES, Parity, check_parity
 from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.evaluation.scores import score
 from cnnboost.features.cut import Cut
 from cnnboost.files import digest_of, file_digest
-from cnnboost.line.boosting import Head, fit_boost
-from cnnboost.line.extraction import extract
+from cnnboost.images.views import mean_over_views
+from cnnboost.line.hybrid_scores import image_proba, scored_proba
+from cnnboost.line.hybrids import Hybrid, fit_hybrid
 from cnnboost.line.job import Job, alone
 from cnnboost.line.provenance import versions
-from cnnboost.line.training import Trained, train
 from cnnboost.recipe import HYBRID_TABLES
 
 log = logging.getLogger("cnnboost")
@@ -47,9 +48,10 @@ class Exported:
 
 def export(
     job: Job,
-    layer: str | None = None,
+    layers: str | Sequence[str] | None = None,
     *,
-    mode: str = "plain",
+    mode: str | None = None,
+    tta: str | None = None,
     device: str | None = None,
     out: Path | None = None,
 ) -> Exported:
@@ -58,10 +60,12 @@ def export(
     Parameters
     ----------
     job : Job
-    layer : str, optional
+    layers : str or sequence of str, optional
+        Default: those of the recipe for this mode.
+    mode : {"plain", "residual", "blend"}, optional
         Default: the recipe's.
-    mode : {"plain"}
-        As in `fit_boost`.
+    tta : {"none", "flip", "shifts", "ten-crop"}, optional
+        Views over which both graphs average. Default: in `plain` none, else the recipe's.
     device : str, optional
         For a head that is not fitted yet.
     out : Path, optional
@@ -89,17 +93,16 @@ def export(
             "recipe's own CNN"
         )
     needs = job.needs()
-    trained = train(needs)
-    layer = layer or job.recipe.cut.layer
-    features = extract(needs, [layer], ["train"], trained=trained)["train"]
-    head = fit_boost(needs, layer, mode=mode, device=device, features=features)
+    hybrid = fit_hybrid(needs, layers, mode=mode, tta=tta, device=device)
+    trained, head = hybrid.trained, hybrid.head
     folder = out or job.models_dir
     made_from = digest_of(
         {
             "format": FORMAT,
-            "cnn": file_digest(trained.path),
+            "cnn": [file_digest(network.path) for network in hybrid.networks.trained],
             "head": head.details["made_from"],
             "trees": file_digest(head.path),
+            "tta": hybrid.tta,
             "pixels": trained.pixels,
             "recipe": job.recipe.digest(*HYBRID_TABLES),
         }
@@ -109,7 +112,7 @@ def export(
         there = None if job.force else _there(folder, made_from)
         if there:
             return Exported(there, True)
-        return Exported(_export(needs, trained, head, folder, made_from), False)
+        return Exported(_export(needs, hybrid, folder, made_from), False)
 
 
 def _there(folder: Path, made_from: str) -> Bundle | None:
@@ -127,10 +130,11 @@ def _there(folder: Path, made_from: str) -> Bundle | None:
     return bundle
 
 
-def _export(job: Job, trained: Trained, head: Head, folder: Path, made_from: str) -> Bundle:
+def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str) -> Bundle:
+    trained, head, scored = hybrid.trained, hybrid.head, job.images[job.scored_split]
     shape = tuple(int(size) for size in job.images.X.shape[1:])
     classes = [str(name) for name in head.boost.classes_]
-    native = _native(trained, head)
+    native = _native(hybrid)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "recipe": job.recipe.name,
@@ -138,25 +142,25 @@ def _export(job: Job, trained: Trained, head: Head, folder: Path, made_from: str
         "layer": head.layer,
         "mode": head.mode,
         "rounds": head.boost.n_estimators_,
+        "tta": hybrid.tta,
+        "networks": len(hybrid.networks.trained),
         "pixels": trained.pixels,
         "input": dict(zip(("height", "width", "channels"), shape, strict=True)),
         "native": {name: hashlib.sha256(native[name]).hexdigest() for name in ("cnn.keras", "head.ubj")},
     }
-    scored = extract(job, [head.layer], [job.scored_split], trained=trained)[job.scored_split]
-    hybrid = head.boost.predict_proba(scored.stored[head.layer].X)
-    cnn = _softmax(trained, scored.split.X)
-    trunk = Cut(trained.model).trunk([head.layer])
-    graphs, references = {}, {"hybrid": hybrid}
+    if head.mode != "plain":
+        facts |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
     log.info("export %s, %s, to %s", head.layer, head.mode, folder)
-    graphs["hybrid"] = hybrid_graph(
-        trunk, head.boost.booster_, pixels=trained.pixels, shape=shape, n_classes=len(classes)
-    )
+    proba, cross_fitted = scored_proba(job, hybrid, scored)
+    references = {"hybrid": proba}
+    cnn = _softmax(hybrid, scored.X)
+    graphs = {"hybrid": _graph(hybrid, shape, len(classes))}
     if cnn is not None:
         references["cnn"] = cnn
         graphs["cnn"] = cnn_graph(
-            trained.model, pixels=trained.pixels, kind=trained.cnn.output_kind_, shape=shape
+            trained.model, pixels=trained.pixels, kind=trained.cnn.output_kind_, shape=shape, tta=hybrid.tta
         )
-    images, rows = _compared(job, trained, head, references)
+    images, rows = _compared(job, hybrid, list(graphs))
     parity: dict[str, list[Parity]] = {}
     members: dict[str, bytes | Path] = dict(native)
     with job.progress("compare graphs", "graph") as report:
@@ -167,40 +171,61 @@ def _export(job: Job, trained: Trained, head: Head, folder: Path, made_from: str
             members[f"{kind}.onnx"] = content
         report(len(graphs), len(graphs))
     scores = {
-        kind: _scores(scored.split, probabilities, scored.split.classes)
-        for kind, probabilities in references.items()
+        kind: _scores(scored, probabilities, scored.classes) for kind, probabilities in references.items()
     }
     manifest = {
         **{key: value for key, value in facts.items() if key not in ("format", "native")},
         "title": job.recipe.title,
         "made_from": made_from,
         "recipe_digest": job.recipe.digest(*HYBRID_TABLES),
-        "scores": {"split": scored.split.name, "images": len(scored.split), **scores},
+        "scores": {
+            "split": scored.name,
+            "images": len(scored),
+            "chosen_on": head.details.get("chosen_on"),
+            "cross_fitted": cross_fitted,
+            **scores,
+        },
         "parity": {kind: [p.to_dict() for p in found] for kind, found in parity.items()},
         "versions": versions(),
     }
     return write_bundle(folder, manifest, members)
 
 
-def _native(trained: Trained, head: Head) -> dict[str, bytes]:
+def _graph(hybrid: Hybrid, shape: tuple[int, ...], n_classes: int) -> Any:
+    trained, head = hybrid.trained, hybrid.head
+    if head.mode == "plain" and hybrid.tta == "none":
+        # Needs no probabilities of the network, and so takes networks that have none.
+        trunk = Cut(trained.model).trunk([head.layer])
+        return trunk_graph(
+            trunk, head.boost.booster_, pixels=trained.pixels, shape=shape, n_classes=n_classes
+        )
+    return hybrid_graph(hybrid.classifier, shape)
+
+
+def _native(hybrid: Hybrid) -> dict[str, bytes]:
     """Return the content of the files that the graphs are made from."""
+    content = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = trained.path
-        if path.suffix != ".keras":
-            path = write_model(trained.model, folder / "cnn.keras")
-        head.boost.save(folder / "head.ubj", details=head.details)
+        for number, trained in enumerate(hybrid.networks.trained, 1):
+            member = "cnn.keras" if number == 1 else f"cnn-{number}.keras"
+            path = trained.path
+            if path.suffix != ".keras":
+                path = write_model(trained.model, folder / member)
+            content[member] = path.read_bytes()
+        hybrid.head.boost.save(folder / "head.ubj", details=hybrid.head.details)
         return {
-            "cnn.keras": path.read_bytes(),
+            **content,
             "head.ubj": (folder / "head.ubj").read_bytes(),
             "head.json": (folder / "head.json").read_bytes(),
         }
 
 
-def _softmax(trained: Trained, X: np.ndarray) -> np.ndarray | None:
+def _softmax(hybrid: Hybrid, X: np.ndarray) -> np.ndarray | None:
     """Return the CNN's own probabilities; None where it has none to give."""
+    trained = hybrid.trained
     try:
-        return trained.cnn.predict_proba(X)
+        return mean_over_views(trained.cnn.predict_proba, X, hybrid.tta)
     except ModelError as error:
         if trained.facts:  # our own CNN always gives some
             raise
@@ -208,24 +233,19 @@ def _softmax(trained: Trained, X: np.ndarray) -> np.ndarray | None:
         return None
 
 
-def _compared(
-    job: Job, trained: Trained, head: Head, references: dict[str, np.ndarray]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _compared(job: Job, hybrid: Hybrid, kinds: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Choose images to compare graphs on: of the scored split; of train too where these are few."""
     scored = job.images[job.scored_split]
     rows = np.linspace(0, len(scored) - 1, min(IMAGES, len(scored))).astype(int)
     images = scored.X[rows]
-    chosen = {kind: values[rows] for kind, values in references.items()}
     missing = min(IMAGES - len(rows), len(job.images.train))
     if missing > 0:
-        more = job.images.train.X[:missing]
-        images = np.concatenate([images, more])
-        stored = extract(job, [head.layer], ["train"], trained=trained)["train"].stored[head.layer].X
-        added = {"hybrid": head.boost.predict_proba(np.asarray(stored[:missing]))}
-        if "cnn" in chosen:
-            added["cnn"] = trained.cnn.predict_proba(more)
-        chosen = {kind: np.concatenate([values, added[kind]]) for kind, values in chosen.items()}
-    return np.ascontiguousarray(images), chosen
+        images = np.concatenate([images, job.images.train.X[:missing]])
+    images = np.ascontiguousarray(images)
+    found = {"hybrid": image_proba(hybrid, images)}
+    if "cnn" in kinds:
+        found["cnn"] = mean_over_views(hybrid.trained.cnn.predict_proba, images, hybrid.tta)
+    return images, found
 
 
 def _scores(split: Any, probabilities: np.ndarray, classes: Any) -> dict[str, float]:

@@ -13,6 +13,7 @@ from cnnboost.evaluation.curve_plots import plot_precision_recall, plot_roc, plo
 from cnnboost.evaluation.curves import precision_recall, roc
 from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.plots import plot_history
+from cnnboost.evaluation.published import head_key, head_name
 from cnnboost.line.job import Job
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def draw_scores(
     labels : array of shape (n,), int
         Of the rows that were scored.
     proba : mapping of str to array of shape (n, n_classes)
-        Probabilities by layer of the head; the CNN's under the empty name.
+        Probabilities by key of the head (`head_key`); the CNN's under the empty name.
 
     Returns
     -------
@@ -78,15 +79,15 @@ def _figures(
     if history:
         yield "history", plot_history(history)
     named = [("cnn", "CNN softmax", metrics["cnn"]["scores"])]
-    named += [(row["layer"], _title(row), row["scores"]) for row in metrics["heads"]]
+    named += [(head_key(row), head_name(row), row["scores"]) for row in metrics["heads"]]
     for name, title, scores in named:
         title = f"{title}, {split} ({scores['accuracy']['value']:.1%})"
         yield f"confusion-{name.replace('/', '.')}", plot_confusion(scores["confusion"], classes, title=title)
-    heads = {row["layer"]: row for row in metrics["heads"]}
+    heads = {head_key(row): row for row in metrics["heads"]}
     beside, said = {"CNN softmax": metrics["cnn"]}, {"CNN softmax": proba[""]}
     if heads:
         layer = job.recipe.cut.layer if job.recipe.cut.layer in heads else next(iter(heads))
-        title = _title(heads[layer])
+        title = head_name(heads[layer])
         beside[title], said[title] = heads[layer], proba[layer]
     yield (
         "class-accuracy",
@@ -137,7 +138,3 @@ def _figures(
                 title=f"Scores over the threshold, {split}",
             ),
         )
-
-
-def _title(head: Mapping[str, Any]) -> str:
-    return f"XGBoost at {head['layer']}"

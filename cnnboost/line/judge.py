@@ -9,6 +9,7 @@ import numpy as np
 
 from cnnboost.evaluation.collapse import find_collapse
 from cnnboost.evaluation.curves import area_under_roc
+from cnnboost.evaluation.published import head_key, head_name
 from cnnboost.evaluation.scores import compare, score
 from cnnboost.evaluation.thresholds import thresholds
 from cnnboost.images import Split
@@ -51,7 +52,7 @@ class Judge:
             "seed": facts.seed,
         }
         self.proba = {"": softmax}
-        """Probabilities by layer of the head; the CNN's under the empty name."""
+        """Probabilities by key of the head; the CNN's under the empty name."""
 
     def cnn(self, job: Job, trained: Trained, train_accuracy: float | None) -> dict[str, Any]:
         """Describe and score the CNN.
@@ -76,20 +77,22 @@ class Judge:
             **self._scored("CNN", self._softmax, CNN_REMEDY),
         }
 
-    def head(self, head: Head, proba: np.ndarray) -> dict[str, Any]:
+    def head(self, head: Head, proba: np.ndarray, cross_fitted: bool = False) -> dict[str, Any]:
         """Describe and score a head, beside the CNN.
 
         Parameters
         ----------
         head : Head
         proba : ndarray of shape (n, n_classes)
+        cross_fitted : bool, default=False
+            Whether rounds and temperature were chosen on other folds of these rows for each of them.
 
         Returns
         -------
         dict
         """
-        rows, title = self._rows, f"XGBoost at {head.layer}"
-        self.proba[head.layer] = proba
+        rows, title = self._rows, head_name({"layer": head.layer, "mode": head.mode})
+        self.proba[head_key({"layer": head.layer, "mode": head.mode})] = proba
         against = compare(rows.y, self._softmax, proba, names=("CNN", title), **self._options).to_dict()
         if len(rows) == 1:
             against["difference_interval"] = None
@@ -100,6 +103,7 @@ class Judge:
             "rounds": head.boost.n_estimators_,
             "device": head.boost.device_,
             "fit_seconds": head.details["fit_seconds"],
+            "cross_fitted": cross_fitted,
             **self._scored(title, proba, HEAD_REMEDY),
             "against_cnn": against,
         }

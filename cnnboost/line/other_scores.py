@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnboost.boost import resolve_device
 from cnnboost.cnn.inference import CHUNKS, Inference
-from cnnboost.errors import FeatureError
+from cnnboost.errors import FeatureError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import read_json, write_json
 from cnnboost.images import Split
@@ -34,6 +34,8 @@ def evaluate_source(
     job: Job,
     layers: Sequence[str] | None = None,
     *,
+    modes: Sequence[str] | None = None,
+    tta: str | None = None,
     split: str | None = None,
     device: str | None = None,
 ) -> Evaluated:
@@ -44,6 +46,8 @@ def evaluate_source(
     job : Job
     layers : sequence of str, optional
         Default: those of the recipe; of other images, as many of them as have a head.
+    modes, tta
+        As for `evaluate`; on other images there are plain heads alone, and each image is seen once.
     split : str, optional
         Default: that of `evaluate`; of other images, all together.
     device : str, optional
@@ -60,7 +64,12 @@ def evaluate_source(
     """
     other = find_other_images(job)
     if other is None:
-        return evaluate(job, layers, split=split, device=device)
+        return evaluate(job, layers, modes=modes, tta=tta, split=split, device=device)
+    if [mode for mode in modes or () if mode != "plain"] or tta not in (None, "none"):
+        raise ParameterError(
+            "--mode and --tta: images that the CNN was not trained on are scored by plain heads and as they "
+            "are; leave both out, or export the hybrid and give 'cnnboost predict' the images"
+        )
     if device is not None:
         resolve_device(device)
     return evaluate_other(job, other, layers, split=split)

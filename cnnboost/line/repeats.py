@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import ParameterError
+from cnnboost.evaluation.published import head_key
 from cnnboost.files import write_json
 from cnnboost.line.evaluation import scores_of
 from cnnboost.line.job import Job
+from cnnboost.line.runs import run_of
 
 log = logging.getLogger("cnnboost")
 
@@ -34,15 +36,6 @@ class Repeated:
 
     summary: dict[str, Any]
     path: Path
-
-
-@dataclass(frozen=True)
-class _Run(Job):
-    """One of the runs: its CNN, features and heads go to a folder of its seed."""
-
-    @property
-    def models_dir(self) -> Path:
-        return self.models / self.recipe.name / "repeats" / str(self.recipe.cnn.seed)
 
 
 def repeat(
@@ -139,32 +132,8 @@ def summarise(metrics: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[s
     }
 
 
-def run_of(job: Job, number: int) -> Job:
-    """Return the job of one of several runs: seeds of `[cnn]` and `[boost]` so much higher, files apart.
-
-    Parameters
-    ----------
-    job : Job
-    number : int
-
-    Returns
-    -------
-    Job
-    """
-    recipe = job.recipe
-    tables = {
-        name: getattr(recipe, name).model_copy(update={"seed": getattr(recipe, name).seed + number})
-        for name in ("cnn", "boost")
-    }
-    facts = {field.name: getattr(job, field.name) for field in fields(Job)}
-    run = _Run(**{**facts, "recipe": recipe.model_copy(update=tables)})
-    # Decoded once for all runs; no seed that changes here has a part in it.
-    run.__dict__["images"] = job.images
-    return run
-
-
 def _rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [("CNN", metrics["cnn"]), *((row["layer"], row) for row in metrics["heads"])]
+    return [("CNN", metrics["cnn"]), *((head_key(row), row) for row in metrics["heads"])]
 
 
 def _one(metrics: dict[str, Any], seed: int) -> dict[str, Any]:

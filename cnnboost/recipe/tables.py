@@ -61,6 +61,8 @@ class Cnn(Table):
         The architecture's own options.
     augment : table or false
         Fields of `cnnboost.images.augment.Augmentation`; false: none.
+    teacher : str
+        File that `cnnboost teach` wrote; a path from the working directory.
     """
 
     architecture: str = "digits"
@@ -92,6 +94,9 @@ class Cnn(Table):
     progressive_resizing: tuple[tuple[Whole, Fraction], ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
     steps_per_execution: Whole = 1
+    teacher: str | None = None
+    teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.7
+    teacher_temperature: Annotated[float, Field(gt=0)] = 3.0
     class_weight: Literal["balanced"] | dict[str, float] | None = None
     validation_fraction: Fraction = 0.1
     seed: int = 0
@@ -206,16 +211,30 @@ class Evaluate(Table):
 
 
 class Hybrid(Table):
-    """`[hybrid]`: what a head sees besides its layer, and how it is boosted in other modes than `plain`.
+    """`[hybrid]`: the modes `residual` and `blend`, in which trees are to better the CNN's own softmax.
+
+    `plain` is what `[boost]` says at one layer, whatever stands here; `compare` takes the images, views and
+    features from here for all modes.
 
     Attributes
     ----------
+    mode : {"plain", "residual", "blend"}
+        What `fit-boost`, `export` and `bench` take where none is named.
     layers : list of str
         Layers that stand side by side. Empty: the layer of `[cut]`.
     views : int
-        Views of each training image that the trees are grown on: itself, its mirror image, changed ones.
+        Views of each image that the trees are grown on: itself, its mirror image, changed ones.
     augment : table or None
         How views differ; needed for more than 2.
+    fit_on : {"train", "held-out"}
+        Grow the trees on the images that the CNN was trained on, rounds and temperature being chosen on
+        others; or on those others (for a CNN that knows its training images by heart).
+    holdout : float
+        Share of train that the CNN is not trained on, for these others. 0: they are the validation split.
+    folds : int
+        CNNs, each trained without one fold of train; the trees are grown on what each says of its fold.
+    networks : int
+        CNNs, trained with seeds one apart, whose log-probabilities are averaged.
     tta : {"none", "flip", "shifts", "ten-crop"}
         Views over which predictions are averaged.
     norm : bool
@@ -224,9 +243,14 @@ class Hybrid(Table):
         Keys of `[boost]` that differ in `residual` and `blend`; `n_estimators` is the most rounds there.
     """
 
+    mode: Literal["plain", "residual", "blend"] = "plain"
     layers: tuple[str, ...] = ()
     views: Whole = 1
     augment: dict[str, float] | None = None
+    fit_on: Literal["train", "held-out"] = "train"
+    holdout: Fraction = 0.0
+    folds: Annotated[int, Field(ge=0)] = 0
+    networks: Whole = 1
     tta: Literal["none", "flip", "shifts", "ten-crop"] = "none"
     norm: bool = False
     boost: dict[str, Any] = Field(default_factory=dict)
@@ -246,6 +270,18 @@ class Hybrid(Table):
     def _enough(self) -> Hybrid:
         if self.views > 2 and self.augment is None:
             raise ValueError("views above 2, the image and its mirror image, need augment")
+        if self.folds == 1:
+            raise ValueError("folds=1 leaves no image to train on; give 2 or more, or 0 for none")
+        several = [name for name in ("holdout", "folds") if getattr(self, name)]
+        if self.networks > 1:
+            several.append("networks")
+        if len(several) > 1:
+            raise ValueError(f"{' and '.join(several)} each say which CNNs there are; choose one")
+        if self.folds and (self.layers not in ((), ("output",)) or self.views > 1 or self.norm):
+            raise ValueError(
+                "folds grows trees on class probabilities alone: features of different networks share no "
+                "basis; leave layers, views and norm out"
+            )
         return self
 
 
@@ -261,8 +297,6 @@ class Compare(Table):
         CNNs trained, with seeds one apart; the comparisons take turns with them.
     folds : int
         Of the scored images: what is chosen for one is chosen on the others.
-    fit_on : {"train", "folds"}
-        Grow the trees on the images that the CNN was trained on, or on the other folds of the scored ones.
     seed : int
     """
 
@@ -270,7 +304,6 @@ class Compare(Table):
     seeds: Whole = 3
     networks: Whole = 1
     folds: Annotated[int, Field(ge=2)] = 5
-    fit_on: Literal["train", "folds"] = "train"
     seed: int = 0
 
 

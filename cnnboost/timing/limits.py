@@ -42,6 +42,19 @@ class Operations:
     flop: int
     uncounted: tuple[str, ...] = ()
 
+    def times(self, views: int) -> Operations:
+        """Return the arithmetic of so many ways through.
+
+        Parameters
+        ----------
+        views : int
+
+        Returns
+        -------
+        Operations
+        """
+        return Operations(self.flop * views, self.uncounted)
+
 
 def count_operations(model: Any, shape: tuple[int, int, int]) -> Operations:
     """Count the operations in convolutions, fully connected layers and the like.

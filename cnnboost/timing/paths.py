@@ -11,17 +11,22 @@
 | `hybrid/plain-onnx` | the same file in a bare `onnxruntime.InferenceSession` |
 | `head/dmatrix`, `head/inplace` | **head only**: the trees alone, on ready features |
 | `product/...` | no path: a float32 matrix product, whose rate is the limit |
+
+With test-time views, every path from images averages over them. For the modes `residual` and `blend` see
+`cnnboost.timing.modes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-Run = Callable[[np.ndarray], np.ndarray]
+from cnnboost.timing import modes
+from cnnboost.timing.source import Run, Source
+
 PREDICT, COMPILED, ONNX, PLAIN_ONNX = "predict", "compiled", "onnx", "plain-onnx"
 CNN = ("cnn/predict", "cnn/compiled", "cnn/onnx")
 HYBRID = ("hybrid/predict", "hybrid/compiled", "hybrid/onnx", "hybrid/plain-onnx")
@@ -36,34 +41,6 @@ PRODUCTS = {
 
 PLAIN_SLICE = 512
 """Images in one run of `hybrid/plain-onnx`: a loop needs some slice, or memory grows with the batch."""
-
-
-class Source(NamedTuple):
-    """Where a path finds what it needs.
-
-    Attributes
-    ----------
-    cnn, head : str
-        The `.keras` and the `.ubj` file.
-    cnn_onnx, hybrid_onnx : str
-        The exported graphs.
-    layer, pixels : str
-        Where the CNN is cut, and the pixels that it expects.
-    images, features : str
-        `.npy` files: uint8 `(n, height, width, channels)` and float32 `(n, d)`.
-    threads : int or None
-        Of each library; None: its own choice.
-    """
-
-    cnn: str
-    head: str
-    cnn_onnx: str
-    hybrid_onnx: str
-    layer: str
-    pixels: str
-    images: str
-    features: str
-    threads: int | None = None
 
 
 def family(path: str) -> str:
@@ -147,69 +124,27 @@ def open_path(path: str, source: Source) -> Run:
     if runtime == PLAIN_ONNX:
         return _plain_onnx(source)
     if name == "head":
-        return _head(source, in_place=runtime == "inplace")
+        return modes.open_head(source, in_place=runtime == "inplace")
     _limit_tensorflow(source.threads)
     if name == "cnn":
         return _cnn(source, compiled=runtime == COMPILED)
-    return _hybrid(source, compiled=runtime == COMPILED)
+    return modes.open_hybrid(source, compiled=runtime == COMPILED)
 
 
 def _cnn(source: Source, compiled: bool) -> Run:
     from cnnboost.cnn import CNNClassifier
+    from cnnboost.cnn.outputs import probabilities
+    from cnnboost.images.views import mean_over_views
 
     cnn = CNNClassifier.load(source.cnn, pixels=source.pixels)
-    if compiled:
-        return cnn.predict_proba
-    predict, kind = _predict(cnn.model_, source.pixels), cnn.output_kind_
-    if kind == "sigmoid":
-        return lambda X: np.concatenate([1 - (p := predict(X)), p], axis=1)
-    if kind == "logits":
-        from scipy.special import softmax
+    run: Run = cnn.predict_proba
+    if not compiled:
+        predict, kind = modes.keras_predict(cnn.model_, source.pixels), cnn.output_kind_
 
-        return lambda X: softmax(predict(X), axis=1)
-    return predict
+        def run(X: np.ndarray) -> np.ndarray:
+            return probabilities(predict(X)[0], kind)
 
-
-def _hybrid(source: Source, compiled: bool) -> Run:
-    from cnnboost.cnn.inference import Inference
-    from cnnboost.cnn.model_file import read_model
-    from cnnboost.features.cut import Cut
-
-    trunk = Cut(read_model(source.cnn)).trunk([source.layer])
-    head = _head(source, in_place=compiled)
-    if compiled:
-        inference = Inference(trunk, source.pixels)
-        return lambda X: head(inference(X)[0])
-    predict = _predict(trunk, source.pixels)
-    return lambda X: head(predict(X))
-
-
-def _head(source: Source, in_place: bool) -> Run:
-    from cnnboost.boost import BoostClassifier
-
-    head = BoostClassifier.load(source.head)
-    booster, threads = head.booster_, source.threads
-    if threads:
-        booster.set_param({"nthread": threads})
-    if in_place:
-        return head.predict_proba
-    import xgboost
-
-    return lambda F: booster.predict(xgboost.DMatrix(F, nthread=threads))
-
-
-def _predict(model: Any, pixels: str) -> Run:
-    """Return `Model.predict` as people call it, batches of 32 inside; pixels scaled if the model does not."""
-    from cnnboost.cnn.inputs import scale_pixels
-
-    def run(X: np.ndarray) -> np.ndarray:
-        x = X if pixels == "raw" else np.asarray(scale_pixels(X.astype(np.float32), pixels))
-        predicted = model.predict(x, verbose=0)
-        # A trunk of one output gives a list of one.
-        found: np.ndarray = predicted[0] if isinstance(predicted, list) else predicted
-        return found
-
-    return run
+    return run if source.tta == "none" else lambda X: mean_over_views(run, X, source.tta)
 
 
 def _plain_onnx(source: Source) -> Run:

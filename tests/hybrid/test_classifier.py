@@ -162,13 +162,13 @@ def test_the_norm_is_one_more_feature(digits, cnn):
     without, with_norm = (hybrid(cnn, norm=norm).fit(*digits[1]) for norm in (False, True))
     assert with_norm.n_features_ == without.n_features_ + 1
     features = CNNFeatures(FrozenEstimator(cnn)).fit(None or digits[1][0]).transform(digits[2][0])
-    found = with_norm._eyes()(digits[2][0])[0]
+    found = with_norm.looks_(digits[2][0])[0]
     np.testing.assert_allclose(found[:, -1], np.linalg.norm(features, axis=1), rtol=1e-5)
 
 
 def test_views_are_other_looks_at_the_same_images(digits, cnn):
     augment = {"shift": 0.1, "rotation": 10}
-    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1])._eyes()
+    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).looks_
     seen = eyes.seen(digits[1][0], np.zeros(600, int), 3, augment)
     assert seen.features.shape[0] == 1800
     assert (seen.groups == np.tile(np.arange(600), 3)).all()

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cnnboost.evaluation.page import FIGURE_ENDINGS, aspect, data_uri
-from cnnboost.evaluation.published import head_name
+from cnnboost.evaluation.published import head_key, head_name
 
 # These show images of the data set itself.
 SHOW_IMAGES = ("contact-sheet",)
@@ -72,7 +72,7 @@ def known_figures(
 def _table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """List group, stem and title of every figure that the commands draw for these scores."""
     classifiers = {"cnn": "the CNN"} | {
-        head["layer"].replace("/", "."): head_name(head) for head in metrics["heads"]
+        head_key(head).replace("/", "."): head_name(head) for head in metrics["heads"]
     }
     matrices = [
         (_MATRICES, f"confusion-{name}", f"Confusion matrix of {title}")

@@ -1,0 +1,133 @@
+"""A Keras model as a part of a graph: Keras exports it, the scaling of the pixels goes before it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnboost.cnn.inputs import check_fits
+from cnnboost.deploy.draft import OPSET, Draft
+from cnnboost.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+_SCALES = {"unit": (1 / 255, 0.0), "symmetric": (1 / 127.5, -1.0)}
+#: Of float32 in ONNX.
+FLOAT = 1
+
+
+def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: str = "cnn/") -> list[str]:
+    """Add a Keras model to a graph.
+
+    Parameters
+    ----------
+    draft : Draft
+    model : keras.Model
+        One input of images; one output or several.
+    images : str
+        The value with the images, float32 in [0, 255].
+    pixels : {"raw", "unit", "symmetric"}
+        The range of pixels that the model expects.
+    prefix : str, default="cnn/"
+        Of the names inside; each network of a graph has its own.
+
+    Returns
+    -------
+    list of str
+        The outputs of the model, in order.
+
+    Raises
+    ------
+    ModelError
+        If the model takes other images, or cannot be expressed in ONNX.
+    """
+    from onnx import compose
+
+    check_fits(np.empty((0, *draft.shape), np.uint8), tuple(model.input_shape[1:]))
+    network = compose.add_prefix(_exported(model, draft.shape), prefix)
+    # A Sequential that was exported keeps its batch axis under a generated name.
+    entry = network.graph.input[0].name
+    if pixels in _SCALES:
+        scale, shift = (draft.constant(value) for value in _SCALES[pixels])
+        draft.add("Add", [draft.add("Mul", [images, scale]), shift], entry)
+    else:
+        for node in network.graph.node:
+            node.input[:] = [images if name == entry else name for name in node.input]
+    draft.take_in(network.graph)
+    return [value.name for value in network.graph.output]
+
+
+def add_probabilities(draft: Draft, scores: str, kind: str) -> str:
+    """Turn what a network gives into class probabilities.
+
+    Parameters
+    ----------
+    draft : Draft
+    scores : str
+    kind : {"softmax", "logits", "sigmoid"}
+        Probabilities, scores, or the probability of the second of two classes.
+
+    Returns
+    -------
+    str
+    """
+    if kind == "sigmoid":
+        first = draft.add("Sub", [draft.constant([1.0]), scores])
+        return draft.add("Concat", [first, scores], axis=-1)
+    return draft.softmax(scores) if kind == "logits" else draft.add("Identity", [scores])
+
+
+def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
+    import keras
+    import onnx
+
+    signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        try:
+            with silence():
+                model.export(
+                    path, format="onnx", opset_version=OPSET, input_signature=signature, verbose=False
+                )
+        except Exception as error:
+            reason = str(error).strip().splitlines()
+            raise ModelError(
+                f"the network {model.name!r} cannot be expressed in ONNX: "
+                f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}"
+            ) from error
+        network = onnx.load(path, load_external_data=False)
+    lost = [value.name for value in network.graph.input[1:]]
+    if lost:
+        raise ModelError(
+            f"the network {model.name!r} keeps constants that Keras' export to ONNX leaves out: "
+            f"{', '.join(lost)}. Where a Normalization layer holds them, a Rescaling layer with scale and "
+            "offset says the same"
+        )
+    if len(network.functions):
+        raise ModelError(f"the network {model.name!r} needs functions of its own, which are not joined")
+    return network
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep the exporters' chatter from a user who asked for none of it."""
+    loggers = [logging.getLogger(name) for name in ("tf2onnx", "onnxmltools", "skl2onnx", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,282 @@
+"""features and log-probabilities -> head: the modes in which trees are to better the CNN's own softmax."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cnnboost.boost import BoostClassifier, resolve_device
+from cnnboost.errors import RecipeError
+from cnnboost.files import digest_of, file_digest
+from cnnboost.hybrid import HybridClassifier
+from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.modes import Seen, check_mode, fit_mode
+from cnnboost.images import Split
+from cnnboost.images.views import check_tta, views
+from cnnboost.line.boosting import Head, estimator, fit_boost, head_there
+from cnnboost.line.job import Job, alone, labelled_digest
+from cnnboost.line.networks import Networks, networks_of
+from cnnboost.line.training import Trained
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+FOLDS = 5
+"""Of the cross-fitting, where the images that are scored also choose."""
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """A head in some mode, with the networks it belongs to.
+
+    Attributes
+    ----------
+    head : Head
+    networks : Networks
+    tta : str
+        Views over which predictions are averaged.
+    """
+
+    head: Head
+    networks: Networks
+    tta: str
+
+    @property
+    def trained(self) -> Trained:
+        """The first of the CNNs: the one that is cut."""
+        return self.networks.trained[0]
+
+    @cached_property
+    def classifier(self) -> HybridClassifier:
+        """The same as a fitted estimator of images."""
+        return HybridClassifier.from_parts(
+            [trained.cnn for trained in self.networks.trained],
+            self.head.layers,
+            self.head.fitted,
+            tta=self.tta,
+            norm=bool(self.head.details.get("norm", False)),
+        )
+
+
+def fit_hybrid(
+    job: Job,
+    layers: str | Sequence[str] | None = None,
+    *,
+    mode: str | None = None,
+    tta: str | None = None,
+    device: str | None = None,
+) -> Hybrid:
+    """Bring a head in any mode up to date; the CNNs it needs too.
+
+    Parameters
+    ----------
+    job : Job
+    layers : str or sequence of str, optional
+        Default: those of the recipe for this mode.
+    mode : {"plain", "residual", "blend"}, optional
+        Default: the recipe's.
+    tta : str, optional
+        Views over which predictions are averaged. Default: in `plain` none, else the recipe's.
+    device : str, optional
+        Default: the recipe's.
+
+    Returns
+    -------
+    Hybrid
+
+    Raises
+    ------
+    ParameterError
+        If mode or views are unknown.
+    RecipeError
+        If `plain` is asked for several layers, or nothing is held out to choose on.
+    CnnboostError
+        If images, layer or device are at fault.
+    """
+    facts = job.recipe.hybrid
+    mode = check_mode(mode or facts.mode)
+    views_of = check_tta(tta or ("none" if mode == "plain" else facts.tta))
+    if isinstance(layers, str):
+        layers = (layers,)
+    if mode == "plain":
+        names = list(dict.fromkeys(layers or (job.recipe.cut.layer,)))
+        if len(names) > 1:
+            raise RecipeError(
+                f"plain trees are grown at one layer, not at {', '.join(names)}; --mode residual or --mode "
+                "blend takes several side by side"
+            )
+        head = fit_boost(job, names[0], device=device)
+        return Hybrid(head, networks_of(job.needs(), alone=True), views_of)
+    return _fit(job, tuple(layers or hybrid_layers(job)), mode, views_of, device)
+
+
+def hybrid_layers(job: Job) -> tuple[str, ...]:
+    """Return the layers of the recipe's hybrid.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    tuple of str
+        None where the trees are grown on log-probabilities.
+    """
+    facts = job.recipe.hybrid
+    return () if facts.folds else facts.layers or (job.recipe.cut.layer,)
+
+
+def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> BoostClassifier:
+    """Return the trees of one mode, unfitted: those of `[boost]`, changed by `[hybrid]` in all but `plain`.
+
+    Parameters
+    ----------
+    job : Job
+    mode : {"plain", "residual", "blend"}
+    seed : int
+    device : str, optional
+        In place of the recipe's.
+
+    Returns
+    -------
+    BoostClassifier
+        Of class numbers, as the modes count them.
+    """
+    boost = estimator(replace(job, recipe=job.recipe.model_copy(update={"boost": _table(job, mode)})))
+    if isinstance(boost.class_weight, Mapping):
+        numbers = {name: i for i, name in enumerate(job.images.classes)}
+        boost.set_params(class_weight={numbers[name]: of for name, of in boost.class_weight.items()})
+    if device:
+        boost.set_params(device=device)
+    return boost.set_params(random_state=seed)
+
+
+def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
+    facts = job.recipe.hybrid
+    networks = networks_of(job.needs())
+    if networks.unseen is None and networks.own is None:
+        raise RecipeError(
+            f"--mode {mode} is chosen on images that the CNN was not trained on, and there are none: give "
+            "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
+        )
+    wanted = device or _table(job, mode).device
+    resolved = resolve_device(wanted)
+    made_from = digest_of(
+        {
+            "format": FORMAT,
+            "mode": mode,
+            "layers": layers,
+            "tta": tta,
+            "networks": [file_digest(trained.path) for trained in networks.trained],
+            "images": [labelled_digest(part) for part in (networks.seen, networks.unseen) if part],
+            "hybrid": facts.model_dump(mode="json", exclude={"mode", "layers", "tta", "boost"}),
+            "boost": _table(job, mode).model_dump(mode="json", exclude={"device"}),
+            "seed": job.recipe.compare.seed,
+        }
+    )
+    name = "+".join(layers) or "output"
+    path = job.models_dir / "heads" / f"{name.replace('/', '.')}-{mode}.ubj"
+    with alone(path.with_suffix(".lock"), path):
+        there = None
+        if not job.force and path.is_file():
+            there = head_there(path, name, mode, made_from, resolved if wanted != "auto" else None)
+        head = there or _head(job, networks, layers, mode, tta, wanted, made_from, path)
+    return Hybrid(head, networks, tta)
+
+
+def _head(
+    job: Job,
+    networks: Networks,
+    layers: tuple[str, ...],
+    mode: str,
+    tta: str,
+    device: str,
+    made_from: str,
+    path: Any,
+) -> Head:
+    facts, seed = job.recipe.hybrid, job.recipe.compare.seed
+    eyes = eyes_of(networks, layers, facts.norm)
+    watched = None
+    if networks.own is not None:
+        seen, grown_on, chosen_on = networks.own, "train, by folds", "train, by folds"
+    else:
+        assert networks.unseen is not None
+        chosen_on = networks.unseen_name
+        on_train = facts.fit_on == "train"
+        part = networks.seen if on_train else networks.unseen
+        grown_on = "train" if on_train else chosen_on
+        seen = eyes.seen(part.X, part.y, facts.views, facts.augment, seed)
+        watched = _all_views(eyes, networks.unseen, tta) if on_train else None
+    log.info(
+        "fit %s at %s on %d x %d features", mode, " and ".join(layers) or "the output", *seen.features.shape
+    )
+    boost = hybrid_boost(job, mode, job.recipe.boost.seed, device)
+    with job.progress(f"fit {mode}", "round") as report:
+        started = time.perf_counter()
+        fitted = fit_mode(mode, boost, seen, len(job.images.classes), watched=watched, folds=FOLDS, seed=seed)
+        seconds = time.perf_counter() - started
+        report(fitted.boost.n_estimators_, fitted.boost.n_estimators_)
+    # The modes count classes; a file says what they are called.
+    named = fitted.boost.set_params(classes=list(job.images.classes))
+    named.classes_ = np.array(job.images.classes)
+    name = "+".join(layers) or "output"
+    details = {
+        "made_from": made_from,
+        "layer": name,
+        "layers": list(layers),
+        "mode": mode,
+        "rows": len(seen.codes),
+        "width": int(seen.features.shape[1]),
+        "fit_seconds": round(seconds, 3),
+        "temperature": fitted.temperature,
+        "weight": fitted.weight,
+        "tta": tta,
+        "norm": facts.norm,
+        "grown_on": grown_on,
+        "chosen_on": chosen_on,
+    }
+    named.save(path, details=details)
+    return Head(name, mode, named, path, details, False)
+
+
+def _table(job: Job, mode: str) -> Any:
+    table = job.recipe.boost
+    if mode == "plain":
+        return table
+    return type(table).model_validate({**table.model_dump(), **job.recipe.hybrid.boost})
+
+
+def eyes_of(networks: Networks, layers: Sequence[str], norm: bool) -> Looks:
+    """Return what looks at images for a head.
+
+    Parameters
+    ----------
+    networks : Networks
+    layers : sequence of str
+    norm : bool
+
+    Returns
+    -------
+    Looks
+    """
+    return Looks([trained.cnn for trained in networks.trained], list(layers), norm)
+
+
+def _all_views(eyes: Looks, split: Split, tta: str) -> Seen:
+    """Look at every view of images that a prediction will look at."""
+    images = np.asarray(split.X)
+    parts = [eyes.all(view) for view in views(images, tta)]
+    features, logs = zip(*parts, strict=True)
+    n = len(parts)
+    return Seen(
+        np.concatenate(features),
+        np.concatenate(logs),
+        np.tile(split.y, n),
+        np.tile(np.arange(len(images)), n),
+    )
