@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     bench,
+    card,
     commands,
     compare,
     evaluate,
     export,
     predict,
     report,
+    teach,
     tune,
 )
 from cnnboost.cli.app import app

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -188,8 +190,24 @@ def run_digest(model: Any, X: np.ndarray, codes: np.ndarray, parameters: Mapping
     str
         sha256, hexadecimal.
     """
-    digest = hashlib.sha256(model.to_json().encode())
+    digest = hashlib.sha256(_description(model).encode())
     for array in (X, codes):
         digest.update(np.ascontiguousarray(array).data)
     digest.update(repr(sorted(parameters.items(), key=lambda item: item[0])).encode())
     return digest.hexdigest()
+
+
+def _description(model: Any) -> str:
+    """Describe a network with the names that Keras gives in a process where it is the first.
+
+    Keras numbers layers without a name through the whole process, so that the same network, built twice in a
+    notebook, would be another run's.
+    """
+    names, count = {}, Counter[str]()
+    for layer in model._flatten_layers():
+        kind = re.sub(r"([a-z])([A-Z])|(?<=.)(?=[A-Z][a-z])", r"\1_\2", type(layer).__name__).lower()
+        if re.fullmatch(rf"{re.escape(kind)}(_\d+)?", layer.name):
+            names[f'"{layer.name}"'] = f'"{kind}_{count[kind]}"' if count[kind] else f'"{kind}"'
+            count[kind] += 1
+    text: str = model.to_json()
+    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text) if names else text

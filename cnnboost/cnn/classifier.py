@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn import model_file
-from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images
 from cnnboost.cnn.keeper import seeded
 from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
 from cnnboost.cnn.network import network
-from cnnboost.cnn.outputs import probabilities
 from cnnboost.cnn.parameters import CNNParameters
+from cnnboost.cnn.prediction import CNNPrediction
+from cnnboost.cnn.teacher import read_teacher
 from cnnboost.cnn.training import train
 from cnnboost.errors import ModelError
 
 
-class CNNClassifier(ClassifierMixin, CNNParameters):
+class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
     """A convolutional network as a scikit-learn classifier over images.
 
     Parameters
@@ -92,6 +90,15 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         float32, and so does the model that is kept; faster where the processor has instructions for it.
     steps_per_execution : int, default=1
         Steps that run between two returns to Python; more pays where a step takes a millisecond.
+    teacher : path, optional
+        Log-probabilities of the training images by a better network, or the mean of several: a file that
+        `cnnboost teach` or `cnnboost.cnn.teacher.write_teacher` wrote. Training also follows them (Hinton et
+        al., 2015); validation does not.
+    teacher_weight : float, default=0.7
+        Share of the loss that goes to the teacher, in [0, 1]; the rest is the usual one.
+    teacher_temperature : float, default=3.0
+        What both log-probabilities are divided by before they are compared. A high one brings out what the
+        teacher takes an image for besides its likeliest class.
     class_weight : "balanced" or dict, optional
         Weight of each class in the loss; "balanced" is inverse to its frequency.
     validation_fraction : float, default=0
@@ -103,6 +110,9 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
     pixels : {"raw", "unit", "symmetric"}, optional
         The range a model file expects: 0..255, 0..1 or -1..1. Default: "raw" where the model scales pixels
         itself, else "unit".
+    tta : {"none", "flip", "shifts", "ten-crop"}, default="none"
+        Test-time views of each image over which `predict_proba` averages, see `cnnboost.images.views`. A
+        hybrid has views of its own.
     callbacks : sequence of keras.callbacks.Callback, optional
         Run beside our own.
     checkpoint : path, optional
@@ -162,7 +172,7 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         Raises
         ------
         DataError
-            If images or labels cannot be used, or their numbers differ.
+            If images or labels cannot be used, or their numbers differ; if the teacher knows other images.
         ModelError
             If the architecture is unknown or does not fit the images.
         ParameterError
@@ -179,11 +189,13 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
             held_out = Xv, encode(validation_data[1], len(Xv), classes)[1]
             check_fits(Xv, X.shape[1:])
         weight = image_weights(classes, codes, self.class_weight, sample_weight)
+        taught = None if self.teacher is None else read_teacher(self.teacher, X, classes)
         if held_out is None and self.validation_fraction:
             kept, held = stratified_part(codes, self.validation_fraction, self.random_state)
             held_out = X[held], codes[held]
             X, codes = X[kept], codes[kept]
             weight = None if weight is None else weight[kept]
+            taught = None if taught is None else taught[kept]
         with seeded(self.random_state):
             model, pixels, kind = network(
                 self.model, X.shape[1:], len(classes), self.model_options, self.pixels
@@ -196,6 +208,7 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
             kind=kind,
             pixels=pixels,
             sample_weight=weight,
+            taught=taught,
             validation=held_out,
             callbacks=list(self.callbacks or ()),
             checkpoint=self._checkpoint(options, model, X, codes),
@@ -273,75 +286,6 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         estimator.history_ = {}
         estimator._adopt(model, names, model_file.resolve_pixels(model, pixels), kind)
         return estimator
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
-            Columns in the order of `classes_`.
-        """
-        check_is_fitted(self)
-        X = check_images(X, self.image_shape)
-        return probabilities(self.inference_(X)[0], self.output_kind_)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each image.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray, (n,)
-        """
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the trained model as a `.keras` file.
-
-        Parameters
-        ----------
-        path : path-like
-
-        Returns
-        -------
-        Path
-        """
-        check_is_fitted(self)
-        return model_file.write_model(self.model_, path)
-
-    @property
-    def inference_(self) -> Inference:
-        """The traced model; made at first use and never pickled."""
-        traced: Inference | None = self.__dict__.get("_inference")
-        if traced is None:
-            traced = self.__dict__["_inference"] = Inference(self.model_, self.pixels_)
-        return traced
-
-    def _adopt(self, model: Any, classes: np.ndarray, pixels: str, kind: str) -> None:
-        self.model_ = model
-        self.classes_ = classes
-        self.pixels_ = pixels
-        self.output_kind_ = kind
-        self.input_shape_ = tuple(model.input_shape[1:])
-        self.__dict__.pop("_inference", None)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("_inference", None)
-        return state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -117,13 +117,16 @@ def epoch_keeper(
         def finish(self) -> None:
             """Leave the model with the weights that the stopping rule chose."""
             last = checkpoint.state() if checkpoint and stopping else None
+            epoch = max(0, self.done - 1)
             if checkpoint and last and last["best"]:
                 checkpoint.restore(model, last["best"])
+                # The averages of an epoch are measured on its images, as they were when it was scored.
+                epoch = int(last["counters"][stoppers.index(stopping)]["best_epoch"])
             elif self.best_weights is not None:
                 model.set_weights(self.best_weights)
                 return
             if averages:
-                adopt_averages(model, batches(max(0, self.done - 1)))
+                adopt_averages(model, batches(epoch))
 
     return Keeper()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
+from cnnboost.cnn.distillation import distilled
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.errors import ParameterError
 
@@ -23,10 +25,14 @@ def one_hot(options: TrainingOptions, kind: str) -> bool:
     -------
     bool
     """
-    return kind != "sigmoid" and bool(options.loss == "focal" or options.label_smoothing or options.mixup)
+    return kind != "sigmoid" and bool(
+        options.loss == "focal" or options.label_smoothing or options.mixup or options.teacher is not None
+    )
 
 
-def targets(options: TrainingOptions, kind: str, codes: np.ndarray, width: int) -> np.ndarray:
+def targets(
+    options: TrainingOptions, kind: str, codes: np.ndarray, width: int, taught: np.ndarray | None = None
+) -> np.ndarray:
     """Bring labels into the form that the loss takes.
 
     Parameters
@@ -37,20 +43,36 @@ def targets(options: TrainingOptions, kind: str, codes: np.ndarray, width: int) 
         Column of the right class.
     width : int
         Columns of the model's output.
+    taught : ndarray, (n, width), optional
+        A teacher's log-probabilities of the images; none for images that are only scored.
 
     Returns
     -------
     ndarray
-        `codes`, or float32 (n, width).
+        `codes`; or float32 (n, width); or, where there is a teacher, float32 (n, 2 * width): labels and
+        softened probabilities, which are 0 for images without a teacher.
 
     Raises
     ------
     ParameterError
-        If the model has one output for two classes, and the options mix images.
+        If the model has one output for two classes, and the options mix images or name a teacher.
     """
     if kind == "sigmoid" and options.mixup:
         raise ParameterError(f"mixup={options.mixup} needs a model with one output for each class")
-    return np.eye(width, dtype=np.float32)[codes] if one_hot(options, kind) else codes
+    if kind == "sigmoid" and options.teacher is not None:
+        raise ParameterError(f"teacher={options.teacher!r} needs a model with one output for each class")
+    if not one_hot(options, kind):
+        return codes
+    labels = np.eye(width, dtype=np.float32)[codes]
+    if options.teacher is None:
+        return labels
+    return np.concatenate([labels, _softened(taught, labels, options.teacher_temperature)], axis=1)
+
+
+def _softened(taught: np.ndarray | None, labels: np.ndarray, temperature: float) -> np.ndarray:
+    if taught is None:
+        return np.zeros_like(labels)
+    return np.asarray(softmax(taught / np.float32(temperature), axis=1), dtype=np.float32)
 
 
 def loss_and_accuracy(options: TrainingOptions, kind: str) -> tuple[Any, Any]:
@@ -73,6 +95,11 @@ def loss_and_accuracy(options: TrainingOptions, kind: str) -> tuple[Any, Any]:
     ----------
     Lin et al., 2017, "Focal Loss for Dense Object Detection", ICCV.
     """
+    loss, accuracy = _of_labels(options, kind)
+    return (loss, accuracy) if options.teacher is None else distilled(loss, accuracy, options, kind)
+
+
+def _of_labels(options: TrainingOptions, kind: str) -> tuple[Any, Any]:
     import keras
 
     losses, metrics = keras.losses, keras.metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -38,6 +39,7 @@ _NUMBERS: dict[str, tuple[float, float, bool]] = {
     "label_smoothing": (0, 1, True),
     "mixup": (0, math.inf, True),
     "ema": (0, 1, False),
+    "teacher_temperature": (0, math.inf, False),
 }
 _OPTIONAL = frozenset(
     {
@@ -82,6 +84,8 @@ class TrainingOptions:
     progressive_resizing : sequence of (int, float)
     precision : {"float32", "bfloat16"}
     steps_per_execution : int
+    teacher : path-like or None
+    teacher_weight, teacher_temperature : float
     seed : int
         Of the order of images, of augmentation and of dropout.
 
@@ -118,6 +122,9 @@ class TrainingOptions:
     progressive_resizing: Sequence[tuple[int, float]] = ()
     precision: str = "float32"
     steps_per_execution: int = 1
+    teacher: str | os.PathLike[str] | None = None
+    teacher_weight: float = 0.7
+    teacher_temperature: float = 3.0
     seed: int = 0
 
     @classmethod
@@ -152,6 +159,7 @@ class TrainingOptions:
         _check_name("loss", self.loss, LOSSES)
         _check_name("precision", self.precision, PRECISIONS)
         self._check_sizes()
+        self._check_teacher()
         self._check_rates()
         self._check_monitor()
         if self.augment is not None:
@@ -212,6 +220,15 @@ class TrainingOptions:
                 f"progressive_resizing={asked!r}: the shares of the epochs come to more than 1"
             )
         object.__setattr__(self, "progressive_resizing", stages)
+
+    def _check_teacher(self) -> None:
+        if self.teacher is not None and not isinstance(self.teacher, str | os.PathLike):
+            raise ParameterError(
+                f"teacher={self.teacher!r} must be the path of a file that `cnnboost teach` wrote"
+            )
+        weight = self.teacher_weight
+        if not isinstance(weight, Real) or isinstance(weight, bool) or not 0 <= weight <= 1:
+            raise ParameterError(f"teacher_weight={weight!r} must be a number in [0, 1]")
 
     def _check_monitor(self) -> None:
         if self.monitor is not None:

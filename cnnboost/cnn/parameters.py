@@ -11,7 +11,9 @@ from sklearn.base import BaseEstimator
 
 from cnnboost.cnn.checkpoint import Checkpoint, run_digest
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.errors import ParameterError
+from cnnboost.images.views import check_tta
 
 
 class CNNParameters(BaseEstimator):
@@ -49,11 +51,15 @@ class CNNParameters(BaseEstimator):
         progressive_resizing: Sequence[tuple[int, float]] = (),
         precision: str = "float32",
         steps_per_execution: int = 1,
+        teacher: str | os.PathLike[str] | None = None,
+        teacher_weight: float = 0.7,
+        teacher_temperature: float = 3.0,
         class_weight: Any = None,
         validation_fraction: float = 0.0,
         classes: Sequence[Any] | None = None,
         image_shape: tuple[int, ...] | None = None,
         pixels: str | None = None,
+        tta: str = "none",
         callbacks: Sequence[Any] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         random_state: int = 0,
@@ -87,11 +93,15 @@ class CNNParameters(BaseEstimator):
         self.progressive_resizing = progressive_resizing
         self.precision = precision
         self.steps_per_execution = steps_per_execution
+        self.teacher = teacher
+        self.teacher_weight = teacher_weight
+        self.teacher_temperature = teacher_temperature
         self.class_weight = class_weight
         self.validation_fraction = validation_fraction
         self.classes = classes
         self.image_shape = image_shape
         self.pixels = pixels
+        self.tta = tta
         self.callbacks = callbacks
         self.checkpoint = checkpoint
         self.random_state = random_state
@@ -103,6 +113,7 @@ class CNNParameters(BaseEstimator):
             raise ParameterError(
                 f"balance=True and class_weight={self.class_weight!r} both even the classes out; choose one"
             )
+        check_tta(self.tta)
         return TrainingOptions.of(self.get_params(deep=False))
 
     def _checkpoint(
@@ -113,6 +124,10 @@ class CNNParameters(BaseEstimator):
             return None
         # More epochs of the same run continue it, unless they change its epochs so far; the network itself
         # says what `model` was.
-        apart = {"callbacks", "checkpoint", "model", *(() if options.planned else ("epochs",))}
+        apart = {"callbacks", "checkpoint", "model", "tta", *(() if options.planned else ("epochs",))}
+        if self.teacher is None:
+            apart |= {"teacher", "teacher_weight", "teacher_temperature"}
         parameters = {name: value for name, value in self.get_params().items() if name not in apart}
+        if self.teacher is not None:
+            parameters["teacher"] = teacher_digest(self.teacher)
         return Checkpoint(self.checkpoint, run_digest(model, X, codes, parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -19,6 +20,8 @@ from cnnboost.cnn.resizing import Stage, shrink, stages
 from cnnboost.cnn.twin import twin_of
 from cnnboost.errors import ParameterError
 
+log = logging.getLogger("cnnboost")
+
 _MEASURED = 32
 """Batches on which the statistics of averaged weights are measured."""
 
@@ -32,6 +35,7 @@ def train(
     kind: str = "softmax",
     pixels: str = "raw",
     sample_weight: np.ndarray | None = None,
+    taught: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     callbacks: Sequence[Any] = (),
     checkpoint: Checkpoint | None = None,
@@ -53,6 +57,8 @@ def train(
         The range that the model expects of pixels.
     sample_weight : ndarray, (n,), optional
         Weight of each image in the loss.
+    taught : ndarray, (n, n_classes), optional
+        A teacher's log-probabilities of the images; needed where the options name a teacher.
     validation : tuple of ndarray, optional
         Images and codes that are scored after each epoch and never trained on.
     callbacks : sequence of keras.callbacks.Callback
@@ -75,7 +81,7 @@ def train(
     """
     with seeded(options.seed):
         width = int(model.output_shape[-1])
-        y = losses.targets(options, kind, codes, width)
+        y = losses.targets(options, kind, codes, width, taught)
         feed = Feed(X, codes, y, options, sample_weight, pixels)
         trained = twin_of(model, options)
         loss, accuracy = losses.loss_and_accuracy(options, kind)
@@ -84,7 +90,7 @@ def train(
             loss=loss,
             weighted_metrics=[],
             metrics=[accuracy],
-            steps_per_execution=options.steps_per_execution,
+            steps_per_execution=_together(options, feed.steps),
         )
         stoppers = _watchers(options, validation is not None)
         keeper = epoch_keeper(
@@ -104,10 +110,30 @@ def train(
                     callbacks=watchers,
                     verbose=0,
                 )
+            if trained.stop_training:
+                break
         keeper.finish()
         if trained is not model:
             model.set_weights(trained.get_weights())
     return dict(keeper.record)
+
+
+def _together(options: TrainingOptions, steps: int) -> int:
+    """Return how many steps run between two returns to Python.
+
+    Keras runs so many even where the epoch has fewer left, if the batches have no end; the next epoch would
+    lack them.
+    """
+    wanted = options.steps_per_execution
+    if not options.own_order:
+        return wanted
+    fits = max(count for count in range(1, min(wanted, steps) + 1) if steps % count == 0)
+    if fits < wanted:
+        log.info(
+            "steps_per_execution=%d does not divide the %d steps of an epoch; %d run at a time",
+            wanted, steps, fits,
+        )  # fmt: skip
+    return fits
 
 
 def _images(

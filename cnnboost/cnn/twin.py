@@ -35,7 +35,7 @@ def twin_of(model: Any, options: TrainingOptions) -> Any:
 
     if not options.progressive_resizing and options.precision == "float32":
         return model
-    if type(model) is not keras.Sequential and not getattr(model, "_is_graph_network", True):
+    if not isinstance(model, keras.Sequential) and not hasattr(model, "input_shape"):
         raise ParameterError(
             f"progressive_resizing and precision need a network made of layers; {model.name!r} is a class of "
             "its own"

@@ -312,7 +312,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         log_proba = np.empty((len(X), len(classes)), np.float32)
         for rest, held in fold_parts(X, codes, self.folds, self.random_state, classes):
             networks.append(self._trained(cnn, X[rest], codes[rest], classes))
-            log_proba[held] = log_probabilities(networks[-1].predict_proba(X[held]))
+            log_proba[held] = log_probabilities(networks[-1].predict_view_proba(X[held]))
         self._looks = Looks(networks, [], norm=False)
         return networks, Seen(log_proba, log_proba, codes)
 

@@ -73,7 +73,7 @@ class Looks:
         """
         *found, scores = self.run(X)
         logs = [log_probabilities(probabilities(scores, self.networks[0].output_kind_))]
-        logs += [log_probabilities(network.predict_proba(X)) for network in self.networks[1:]]
+        logs += [log_probabilities(network.predict_view_proba(X)) for network in self.networks[1:]]
         log_proba: np.ndarray = np.stack(logs).mean(axis=0, dtype=np.float32)
         if not self.layers:
             return log_proba, log_proba

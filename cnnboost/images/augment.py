@@ -33,6 +33,7 @@ _LIMITS = {
     "shift": (1.0, "a share of height and width in [0, 1]"),
     "zoom": (0.9, "a share of the size in [0, 0.9]"),
     "shear": (80.0, "degrees in [0, 80]"),
+    "crop": (0.9, "a share of height and width in [0, 0.9]"),
     "brightness": (1.0, "a share of the range of pixels in [0, 1]"),
     "contrast": (1.0, "a share of the contrast in [0, 1]"),
     "erasing": (1.0, "a probability in [0, 1]"),
@@ -45,9 +46,9 @@ class Augmentation:
     """Random changes of images that leave their label as it is.
 
     Each field but the probabilities is the largest change: the change of an image is drawn evenly between its
-    negative and itself. What is not named does not happen. Flip, rotation, shift, zoom and shear are one
-    affine map per image and one bilinear resampling, around the centre of the image; pixels from outside are
-    those of the nearest edge.
+    negative and itself. What is not named does not happen. Flip, rotation, shift, zoom, shear and crop are
+    one affine map per image and one bilinear resampling, around the centre of the image; pixels from outside
+    are those of the nearest edge.
 
     Attributes
     ----------
@@ -61,6 +62,9 @@ class Augmentation:
         Share of the size: 0.1 draws scales between 0.9 and 1.1.
     shear : float
         Degrees by which vertical lines lean.
+    crop : float
+        Share of height and width that is cut away: 1/12 shows 44x44 of 48x48 pixels, from anywhere in the
+        image and stretched to its size. The other changes happen to that window.
     brightness : float
         Share of the range of pixels: 0.1 adds up to 25.5 grey levels.
     contrast : float
@@ -96,6 +100,7 @@ class Augmentation:
     shift: float = 0.0
     zoom: float = 0.0
     shear: float = 0.0
+    crop: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     erasing: float = 0.0
@@ -209,8 +214,9 @@ class Augmentation:
         numbers = np.arange(len(X)) if index is None else np.asarray(index)
         if numbers.shape != (len(X),):
             raise ParameterError(f"index has shape {numbers.shape}, there are {len(X)} images")
-        u = uniforms(kind, seed, epoch, numbers, 13)
-        bent = bool(self.rotation or self.shift or self.zoom or self.shear)
+        # What came later draws after the first 13, so that older recipes make the views that they made.
+        u = uniforms(kind, seed, epoch, numbers, 15 if self.crop else 13)
+        bent = bool(self.rotation or self.shift or self.zoom or self.shear or self.crop)
         maps = self._maps(u, X.shape[1], X.shape[2]) if bent else None
         out = np.empty_like(X)
         for rows in blocks(X.shape):
@@ -237,6 +243,10 @@ class Augmentation:
         maps[:, 1, 0], maps[:, 1, 1] = sin, lean * sin + cos
         maps[:, 0, 2] = self.shift * width * (2 * u[:, 3] - 1)
         maps[:, 1, 2] = self.shift * height * (2 * u[:, 2] - 1)
+        if self.crop:
+            maps *= 1 - self.crop
+            maps[:, 0, 2] += self.crop * width * (u[:, 14] - 0.5)
+            maps[:, 1, 2] += self.crop * height * (u[:, 13] - 0.5)
         return maps
 
     def _erase(self, X: np.ndarray, u: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
+from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
 from cnnboost.line.job import Job, alone, labelled_digest
@@ -153,7 +154,7 @@ def estimator(job: Job) -> CNNClassifier:
     """
     table = job.recipe.cnn
     choosing = table.early_stopping is not None or table.reduce_lr is not None
-    facts = table.model_dump()
+    facts = table.model_dump() | {"teacher": _teacher(job)}
     architecture, options, seed = (facts.pop(key) for key in ("architecture", "options", "seed"))
     if not choosing or _chooses_on_validation(job):
         facts["validation_fraction"] = 0.0
@@ -174,12 +175,24 @@ def _chooses_on_validation(job: Job) -> bool:
     return "validation" in job.images.split_names and job.scored_split != "validation"
 
 
+def _teacher(job: Job) -> str | None:
+    """The teacher's file, where there is one; it knows all training images, and not the first few of them."""
+    if job.recipe.cnn.teacher is not None and job.few is not None:
+        log.info("a few images are trained without the teacher %s", job.recipe.cnn.teacher)
+        return None
+    return job.recipe.cnn.teacher
+
+
 def _made_from(job: Job, images: ImageSet) -> str:
     choosing = job.recipe.cnn.early_stopping is not None or job.recipe.cnn.reduce_lr is not None
+    teacher = _teacher(job)
+    # What the teacher says counts, and not where its file lies.
+    apart = job.recipe.model_copy(update={"cnn": job.recipe.cnn.model_copy(update={"teacher": None})})
     return digest_of(
         {
+            **({} if teacher is None else {"teacher": teacher_digest(teacher)}),
             "format": FORMAT,
-            "cnn": job.recipe.digest("cnn"),
+            "cnn": apart.digest("cnn"),
             "train": labelled_digest(images.train),
             "chosen_on": labelled_digest(images.validation)
             if choosing and _chooses_on_validation(job)

@@ -135,3 +135,24 @@ def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
     assert f"continues after epoch {done['epochs']} of" in caplog.text
     assert cnn.history_["loss"][:-1] == done["history"]["loss"]
     assert np.isfinite(cnn.history_["loss"][-1])
+
+
+def test_a_network_without_names_is_the_same_run_when_it_is_built_again():
+    import keras
+
+    from cnnboost.cnn.checkpoint import run_digest
+
+    def build(width=4, name=None):
+        layers = keras.layers
+        stack = [keras.Input((8, 8, 1)), layers.Conv2D(width, 3, name=name), layers.ReLU()]
+        nested = keras.Sequential([*stack, layers.Conv2D(width, 3)])
+        x = image = keras.Input((8, 8, 1))
+        return keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(nested(x))))
+
+    def digest(model):
+        return run_digest(model, np.zeros(3), np.zeros(3), {})
+
+    first = digest(build())
+    assert digest(build()) == first
+    assert digest(build(width=5)) != first
+    assert digest(build(name="conv2d_of_mine")) != first

@@ -72,11 +72,15 @@ def undisturbed(toy_images):
 
 
 @pytest.mark.parametrize("case", list(CASES))
-def test_a_killed_training_ends_exactly_as_an_undisturbed_one(case, undisturbed, toy_images, tmp_path):
+def test_a_killed_training_ends_exactly_as_an_undisturbed_one(
+    case, undisturbed, toy_images, tmp_path, caplog
+):
     options = {**CASES[case], "checkpoint": tmp_path / "checkpoint"}
     with pytest.raises(Stop):
         CNNClassifier(small, callbacks=[stop_after(2)], **options).fit(*toy_images)
-    continued = CNNClassifier(small, **options).fit(*toy_images)
+    with caplog.at_level("INFO", "cnnboost"):
+        continued = CNNClassifier(small, **options).fit(*toy_images)
+    assert "continues after epoch 2" in caplog.text
     expected = undisturbed(case)
     for found, wanted in zip(continued.model_.get_weights(), expected.model_.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)

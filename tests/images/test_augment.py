@@ -15,6 +15,7 @@ EVERYTHING = {
     "shift": 0.2,
     "zoom": 0.2,
     "shear": 10.0,
+    "crop": 0.2,
     "brightness": 0.2,
     "contrast": 0.3,
     "erasing": 0.5,
@@ -163,6 +164,66 @@ def test_rotation_and_shear_lean_a_line_by_their_degrees():
         assert abs(lean.mean()) < 2
 
 
+def test_a_crop_shows_a_window_of_its_size_from_anywhere():
+    height, width = 48, 36
+    # Grey levels tell the place: first along the height, then along the width.
+    for axis, size in ((1, height), (2, width)):
+        ramp = np.arange(size, dtype=np.uint8) * (4 if axis == 1 else 7)
+        X = np.zeros((600, height, width, 1), np.uint8)
+        X[:] = ramp.reshape((1, size, 1, 1) if axis == 1 else (1, 1, size, 1))
+        out = Augmentation(crop=1 / 12).apply(X, 0).astype(float) / ramp[1]
+        seen = out.mean(axis=3 - axis)[..., 0]
+        # 1/12 is cut away: neighbours are 11/12 of a pixel apart.
+        inner = seen[:, 4:-4]
+        steps = (inner[:, -1] - inner[:, 0]) / (inner.shape[1] - 1)
+        np.testing.assert_allclose(steps, 11 / 12, atol=0.02)
+        middle = (inner[:, 0] + inner[:, -1]) / 2 - (size - 1) / 2
+        most = size / 24
+        assert np.abs(middle).max() < most + 0.2
+        np.testing.assert_allclose(np.histogram(middle, 5, (-most, most))[0] / 600, 0.2, atol=0.09)
+
+
+def test_a_crop_never_shows_what_is_outside():
+    X = images(200, 12, 12)
+    low, high = X.min(axis=(1, 2, 3)), X.max(axis=(1, 2, 3))
+    out = Augmentation(crop=0.5).apply(X, 0)
+    assert (out.min(axis=(1, 2, 3)) >= low).all()
+    assert (out.max(axis=(1, 2, 3)) <= high).all()
+    # Half the size: an edge that is repeated would stand in three rows and more.
+    assert not (out[:, 0] == out[:, 2]).all(axis=(1, 2)).any()
+
+
+def test_height_and_width_of_a_crop_are_drawn_apart():
+    u = uniforms(TRAINING, 0, 0, np.arange(500), 15)
+    maps = Augmentation(crop=0.25)._maps(u, 40, 40)
+    np.testing.assert_allclose(maps[:, :, :2], np.tile(np.eye(2) * 0.75, (500, 1, 1)))
+    assert abs(np.corrcoef(maps[:, 0, 2], maps[:, 1, 2])[0, 1]) < 0.15
+    assert 4.7 < np.abs(maps[:, :, 2]).max() < 5
+
+
+def test_the_other_changes_happen_to_the_window():
+    X = images(300, 20, 20)
+    both = Augmentation(crop=0.2, flip=0.4).apply(X, 0)
+    window = Augmentation(crop=0.2).apply(X, 0)
+    turned = (both == window[:, :, ::-1]).mean(axis=(1, 2, 3)) > 0.95
+    straight = (both == window).all(axis=(1, 2, 3))
+    assert (turned | straight).mean() == 1
+    np.testing.assert_array_equal(
+        turned, (Augmentation(flip=0.4).apply(X, 0) == X[:, :, ::-1]).all(axis=(1, 2, 3))
+    )
+
+
+def test_what_a_crop_draws_leaves_the_older_draws_alone():
+    X = images(50)
+    old = {name: value for name, value in EVERYTHING.items() if name != "crop"}
+    whole = Augmentation(**old).apply(X, 4, 2, np.arange(50) * 3)
+    # So small a window is the image: the same turns, shifts, tones and erasures come out.
+    barely = Augmentation(crop=1e-12, **old).apply(X, 4, 2, np.arange(50) * 3)
+    assert np.abs(barely.astype(int) - whole).mean() < 0.05
+    more, fewer = (uniforms(TRAINING, 4, 2, np.arange(50), count) for count in (15, 13))
+    np.testing.assert_array_equal(more[:, :13], fewer)
+
+
 def test_brightness_adds_and_contrast_spreads():
     X = images(400) // 4 + 96
     means = X.mean(axis=(1, 2, 3))
@@ -234,6 +295,7 @@ PINNED = [[0.024501919755027912, 0.6169349202144145], [0.9540389575919836, 0.262
         ({"shift": "much"}, "shift='much'"),
         ({"zoom": 1.0}, r"zoom=1\.0"),
         ({"shear": 90}, "shear=90"),
+        ({"crop": 1.0}, r"crop=1\.0 must be a share of height and width in \[0, 0\.9\]"),
         ({"contrast": float("nan")}, "contrast=nan"),
         ({"brightness": True}, "brightness=True"),
         ({"erasing_area": 0.0}, r"erasing_area=0\.0"),
