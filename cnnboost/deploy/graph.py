@@ -91,7 +91,8 @@ def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelPr
     LayerError
         If a layer is not there.
     """
-    layers, networks, n_classes = layers_of(hybrid), hybrid.networks_, len(hybrid.classes_)
+    looks, n_classes = hybrid.looks_, len(hybrid.classes_)
+    layers, networks = looks.layers, looks.networks
     sees_features, sees_softmax = uses(hybrid.head_)
     softmax_wanted = sees_softmax or not layers
     draft = Draft(shape)
@@ -103,7 +104,7 @@ def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelPr
     if softmax_wanted:
         log_proba = _log_probabilities(draft, networks, found.pop(), images)
     if sees_features:
-        features = _side_by_side(draft, found, hybrid.norm) if layers else log_proba
+        features = _side_by_side(draft, found, looks.norm) if layers else log_proba
     probabilities = add_head(draft, hybrid.head_, features, log_proba if sees_softmax else None)
     return _finished(draft, images, add_mean(draft, probabilities, hybrid.tta, n_classes), n_classes)
 
@@ -140,24 +141,6 @@ def trunk_graph(
     features = add_network(draft, trunk, images, pixels=pixels)[0]
     margins = add_trees(draft, booster, features, int(trunk.output_shape[-1]))
     return _finished(draft, images, draft.softmax(margins), n_classes)
-
-
-def layers_of(hybrid: HybridClassifier) -> list[str]:
-    """Return the layers whose features a hybrid's head looks at.
-
-    Parameters
-    ----------
-    hybrid : HybridClassifier
-
-    Returns
-    -------
-    list of str
-        Empty where the features are the log-probabilities of several networks, whose embeddings share no
-        basis.
-    """
-    if hybrid.folds:
-        return []
-    return [hybrid.layer] if isinstance(hybrid.layer, str) else list(hybrid.layer)
 
 
 def serialise(model: onnx.ModelProto, facts: Mapping[str, Any]) -> bytes:

@@ -132,9 +132,10 @@ def _tree_facts(booster: Booster, width: int) -> Mapping[str, Any]:
                 target_opset=_TREES_OPSET,
             )
     except Exception as error:
+        reason = str(error).split("Stack trace")[0].strip()
         raise ModelError(
-            f"the trees cannot be expressed in ONNX: {type(error).__name__}: {error}; fit them with trees of "
-            "one value a leaf"
+            f"the trees cannot be expressed in ONNX: {type(error).__name__}: {reason}; fit them with trees "
+            "of one value a leaf"
         ) from error
     lower_thresholds(trees)
     (classifier,) = trees.graph.node

@@ -98,13 +98,16 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
                 model.export(
                     path, format="onnx", opset_version=OPSET, input_signature=signature, verbose=False
                 )
+            network = onnx.load(path, load_external_data=False)
+            # An operation that has no counterpart is written down all the same.
+            onnx.checker.check_model(network)
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise ModelError(
                 f"the network {model.name!r} cannot be expressed in ONNX: "
-                f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}"
+                f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}; use layers that "
+                "Keras itself has"
             ) from error
-        network = onnx.load(path, load_external_data=False)
     lost = [value.name for value in network.graph.input[1:]]
     if lost:
         raise ModelError(

@@ -13,13 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
-from cnnboost.deploy.graph import cnn_graph, hybrid_graph, layers_of, serialise, trunk_graph
+from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
 from cnnboost.deploy.parity import check_parity
 from cnnboost.errors import DataError, ModelError
 from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes
 from cnnboost.hybrid import HybridClassifier
+from cnnboost.images.views import TTA
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +39,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
     path : path-like
         The `.onnx` file; written whole or not at all.
     images : ndarray of shape (n, height, width, channels), uint8
-        Images to compare on, in batches of 1, 7 and 256; a thousand say enough.
+        Images to compare on, in batches of 1, 7 and 256 (fewer where each is looked at in several views); a
+        thousand say enough.
 
     Returns
     -------
@@ -92,7 +94,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
     facts |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
     content = serialise(graph, {**facts, "classes": estimator.classes_.tolist()})
     path = Path(path)
-    check_parity(content, images, estimator.predict_proba(images), name=str(path))
+    views = TTA[facts.get("tta", "none")]
+    check_parity(content, images, estimator.predict_proba(images), name=str(path), views=views)
     return write_bytes(path, content)
 
 
@@ -101,9 +104,12 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
     if isinstance(estimator, CNNClassifier):
         facts: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None}
         pixels = estimator.pixels_
-        graph = cnn_graph(estimator.model_, pixels=pixels, kind=estimator.output_kind_, shape=shape)
+        facts["tta"] = estimator.tta
+        graph = cnn_graph(
+            estimator.model_, pixels=pixels, kind=estimator.output_kind_, shape=shape, tta=estimator.tta
+        )
     elif isinstance(estimator, HybridClassifier):
-        head, layers = estimator.head_, layers_of(estimator)
+        head, layers = estimator.head_, estimator.looks_.layers
         facts = {
             "kind": "hybrid",
             "layer": "+".join(layers) or "output",

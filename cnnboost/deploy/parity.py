@@ -56,6 +56,7 @@ def check_parity(
     *,
     name: str,
     batches: Sequence[int] = BATCHES,
+    views: int = 1,
 ) -> list[Parity]:
     """Run a graph in batches of several sizes and compare it with the reference.
 
@@ -75,6 +76,9 @@ def check_parity(
         Of the file, for messages.
     batches : sequence of int
         Batch sizes.
+    views : int, default=1
+        So many times the network looks at each image, all at once: a batch of 256 images in ten views takes
+        ten times the memory. Batches are smaller accordingly, but for those of 7 images and less.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def check_parity(
         graph cannot be run; the message says by how much it is off.
     """
     found = []
-    for batch in batches:
+    for batch in dict.fromkeys(min(size, max(size // views, 7)) for size in batches):
         labels, probabilities = _run(content, images, batch, name)
         if probabilities.shape != reference.shape or not np.isfinite(probabilities).all():
             raise ModelError(

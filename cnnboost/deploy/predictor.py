@@ -14,6 +14,7 @@ from cnnboost.deploy.bundle import Bundle, read_bundle
 from cnnboost.deploy.pixels import as_pixels, fits
 from cnnboost.deploy.seal import check_seal
 from cnnboost.deploy.session import ENGINE_ERRORS, KINDS, brief, open_session
+from cnnboost.deploy.shipped import shipped_bundle
 from cnnboost.errors import ModelError, ParameterError, StoreError
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.pool import n_threads
@@ -86,7 +87,7 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        source: str | os.PathLike[str] | Bundle,
+        source: str | os.PathLike[str] | Bundle | None = None,
         *,
         threads: int | None = None,
         graph: Literal["hybrid", "cnn"] = "hybrid",
@@ -95,8 +96,9 @@ class Predictor:
 
         Parameters
         ----------
-        source : path-like or Bundle
-            The folder of a bundle, one that was read already, or an ONNX file.
+        source : path-like or Bundle, optional
+            The folder of a bundle, one that was read already, or an ONNX file. Default: the bundle that
+            ships with the package, see `cnnboost.deploy.shipped`.
         threads : int, optional
             See `Predictor`.
         graph : {"hybrid", "cnn"}
@@ -114,6 +116,8 @@ class Predictor:
         if graph not in KINDS:
             raise ParameterError(f"graph={graph!r}: there is no such graph; there are: {', '.join(KINDS)}")
         _threads(threads)
+        if source is None:
+            source = shipped_bundle()
         read = source if isinstance(source, Bundle) else None
         path = read.folder if read else Path(source)  # type: ignore[arg-type]
         while True:

@@ -20,7 +20,7 @@ from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.evaluation.scores import score
 from cnnboost.features.cut import Cut
 from cnnboost.files import digest_of, file_digest
-from cnnboost.images.views import mean_over_views
+from cnnboost.images.views import TTA, mean_over_views
 from cnnboost.line.hybrid_scores import image_proba, scored_proba
 from cnnboost.line.hybrids import Hybrid, fit_hybrid
 from cnnboost.line.job import Job, alone
@@ -167,7 +167,9 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str) -> Bundle:
         for done, (kind, graph) in enumerate(graphs.items()):
             report(done, len(graphs))
             content = serialise(graph, {**facts, "kind": kind})
-            parity[kind] = check_parity(content, images, rows[kind], name=f"{kind}.onnx")
+            parity[kind] = check_parity(
+                content, images, rows[kind], name=f"{kind}.onnx", views=TTA[hybrid.tta]
+            )
             members[f"{kind}.onnx"] = content
         report(len(graphs), len(graphs))
     scores = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from cnnboost.deploy.draft import Draft
 from cnnboost.deploy.graph import serialise
 
 CLASSES = ["angry", "happy", "sad"]
@@ -63,3 +65,19 @@ def expected(X, k=3, seed=0):
     logits = X.reshape(len(X), -1).astype(np.float64) @ weights(X.shape[1:], k, seed)
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exp / exp.sum(axis=1, keepdims=True)
+
+
+def part_graph(inputs, width, build):
+    """A part of a graph by itself: float inputs of so many columns, and what `build(draft)` adds."""
+    draft = Draft((1, 1, 1))
+    draft.finish(build(draft), width)
+    model = draft.model()
+    del model.graph.input[:]
+    for name, columns in inputs.items():
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", columns]))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def run_part(model, **values):
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(["probabilities"], values)[0]

@@ -12,7 +12,7 @@ import pytest
 
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.cnn.inference import Inference
-from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise
+from cnnboost.deploy.graph import cnn_graph, serialise, trunk_graph
 from cnnboost.deploy.seal import check_seal
 from cnnboost.errors import ModelError
 from cnnboost.features.cut import Cut
@@ -47,7 +47,7 @@ def test_every_layer(toy_cnn, toy_images, layer):
     X, y = toy_images
     trunk = Cut(toy_cnn.model_).trunk([layer])
     boost, reference = head(trunk, "raw", X, y)
-    graph = hybrid_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
+    graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
     same(graph, X, reference)
 
 
@@ -58,7 +58,7 @@ def test_an_early_stopped_head_keeps_its_rounds(toy_cnn, toy_images):
         trunk, "raw", X, y, n_estimators=60, learning_rate=1.0, early_stopping_rounds=2, max_depth=3
     )
     assert boost.n_estimators_ < 60
-    graph = hybrid_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
+    graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
     trees = next(node for node in graph.graph.node if node.op_type == "TreeEnsembleRegressor")
     ids = next(a.ints for a in trees.attribute if a.name == "nodes_treeids")
     assert len(set(ids)) == 10 * boost.n_estimators_
@@ -70,7 +70,7 @@ def test_a_class_without_rows_and_two_classes(toy_cnn, toy_images):
     trunk = Cut(toy_cnn.model_).trunk(["fc1"])
     for rows, classes in ((y < 9, range(10)), (y < 2, range(2))):
         boost, reference = head(trunk, "raw", X[rows], y[rows], classes=list(classes))
-        graph = hybrid_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=len(classes))
+        graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=len(classes))
         same(graph, X[rows], reference, batches=(1, 100))
 
 
@@ -100,7 +100,7 @@ def test_foreign_pixels(toy_images, pixels, padding):
     same(graph, X, cnn.predict_proba(X))
     trunk = Cut(model).trunk(["fc1"])
     boost, reference = head(trunk, pixels, X, y)
-    graph = hybrid_graph(trunk, boost.booster_, pixels=pixels, shape=(8, 8, 1), n_classes=10)
+    graph = trunk_graph(trunk, boost.booster_, pixels=pixels, shape=(8, 8, 1), n_classes=10)
     same(graph, X, reference, jumps=0.01)
 
 
@@ -120,7 +120,7 @@ def test_colours_and_nested_models(toy_images):
     model = foreign(channels=3, nested=True)
     trunk = Cut(model).trunk(["fc1"])
     boost, reference = head(trunk, "unit", X, toy_images[1])
-    graph = hybrid_graph(trunk, boost.booster_, pixels="unit", shape=(8, 8, 3), n_classes=10)
+    graph = trunk_graph(trunk, boost.booster_, pixels="unit", shape=(8, 8, 3), n_classes=10)
     same(graph, X, reference, jumps=0.01)
 
 
@@ -173,5 +173,5 @@ def test_features_of_the_estimators_are_those_of_the_graph(toy_cnn, toy_images):
     features = CNNFeatures(toy_cnn, layer="fc1").fit(X)
     boost = BoostClassifier(n_estimators=3, n_jobs=1).fit(features.transform(X), y)
     trunk = Cut(toy_cnn.model_).trunk(["fc1"])
-    graph = hybrid_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
+    graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
     same(graph, X, boost.predict_proba(features.transform(X)))

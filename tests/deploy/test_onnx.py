@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures, Predictor
+from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures, HybridClassifier, Predictor
 from cnnboost.deploy.onnx import export_onnx
 from cnnboost.errors import DataError, ModelError, StoreError
 
@@ -62,10 +62,54 @@ def test_a_cnn(toy_cnn, toy_images, tmp_path):
     np.testing.assert_array_equal(toy_cnn.classes_[labels], toy_cnn.predict(toy_images[0]))
 
 
+@pytest.mark.parametrize("tta", ["flip", "ten-crop"])
+def test_a_cnn_keeps_its_views(toy_cnn, toy_images, tmp_path, tta):
+    cnn = CNNClassifier.from_model(toy_cnn.model_, classes=toy_cnn.classes_, pixels=toy_cnn.pixels_)
+    X = toy_images[0][:64]
+    path = export_onnx(cnn.set_params(tta=tta), tmp_path / "cnn.onnx", X)
+    assert facts(path)["tta"] == tta
+    found = Predictor.load(path).predict_proba(X)
+    np.testing.assert_allclose(found, cnn.predict_proba(X), atol=2e-6)
+    assert np.abs(found - toy_cnn.predict_proba(X)).max() > 1e-3
+
+
+def test_a_hybrid_keeps_its_mode_and_views(toy_cnn, toy_images, tmp_path):
+    X = toy_images[0]
+    boost = BoostClassifier(n_estimators=3, max_depth=2, n_jobs=1)
+    better = HybridClassifier(
+        toy_cnn, ["flatten", "fc1"], mode="blend", boost=boost, tta="flip", norm=True
+    ).fit(*toy_images)
+    predictor = Predictor.load(export_onnx(better, tmp_path / "better.onnx", X))
+    np.testing.assert_array_equal(predictor.predict(X), better.predict(X))
+    assert np.median(np.abs(predictor.predict_proba(X) - better.predict_proba(X))) < 1e-6
+    assert facts(tmp_path / "better.onnx") == {
+        "format": 1,
+        "kind": "hybrid",
+        "recipe": None,
+        "classes": list(range(10)),
+        "layer": "flatten+fc1",
+        "layers": ["flatten", "fc1"],
+        "mode": "blend",
+        "rounds": better.head_.boost.n_estimators_,
+        "tta": "flip",
+        "networks": 1,
+        "temperature": better.head_.temperature,
+        "weight": better.head_.weight,
+        "norm": True,
+        "pixels": "raw",
+        "input": {"height": 8, "width": 8, "channels": 1},
+        "native": {},
+    }
+
+
 @pytest.mark.parametrize(
     "estimator",
-    [CNNClassifier("digits"), make_pipeline(CNNFeatures("cnn.keras"), BoostClassifier())],
-    ids=["cnn", "hybrid"],
+    [
+        CNNClassifier("digits"),
+        HybridClassifier("cnn.keras"),
+        make_pipeline(CNNFeatures("cnn.keras"), BoostClassifier()),
+    ],
+    ids=["cnn", "hybrid", "pipeline"],
 )
 def test_what_is_not_fitted_is_refused(estimator, toy_images, tmp_path):
     with pytest.raises(NotFittedError):

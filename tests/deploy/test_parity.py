@@ -58,3 +58,11 @@ def test_another_number_of_classes_is_refused(content, toy_cnn, toy_images):
 def test_a_graph_that_does_not_run_is_refused(toy_images):
     with pytest.raises(ModelError, match=r"cannot run cnn\.onnx"):
         check_parity(b"no graph", toy_images[0], np.zeros((600, 10)), name="cnn.onnx")
+
+
+def test_many_views_are_compared_in_smaller_batches(content, toy_cnn, toy_images):
+    X = toy_images[0]
+    reference = toy_cnn.predict_proba(X)
+    for views, batches in ((2, [1, 7, 128]), (10, [1, 7, 25]), (100, [1, 7])):
+        found = check_parity(content, X, reference, name="cnn.onnx", views=views)
+        assert [parity.batch for parity in found] == batches

@@ -112,6 +112,23 @@ def test_pixels_that_are_used_twice_stay(tmp_path):
     np.testing.assert_array_equal(run(model), before)
 
 
+def test_each_network_has_its_scaling_folded():
+    nodes = [
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Identity", ["nchw"], ["pixels"]),
+        helper.make_node("Mul", ["pixels", "by"], ["first"]),
+        helper.make_node("Add", ["pixels", "by"], ["second"]),
+        helper.make_node("Conv", ["first", "w"], ["a"], name="one"),
+        helper.make_node("Conv", ["second", "w"], ["b"], name="two"),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    model = graph(nodes, {"by": np.float32(0.5), "w": WEIGHTS}, "y", ["n", 4, 4, 4])
+    before = run(model)
+    simplify(model, "pixels")
+    assert operations(model) == ["Cast", "Transpose", "Identity", "Conv", "Conv", "Add"]
+    np.testing.assert_allclose(run(model), before, rtol=1e-5, atol=1e-3)
+
+
 def test_scaling_by_channel_stays():
     nodes = [
         helper.make_node("Mul", ["float", "by"], ["scaled"]),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cnnboost import BoostClassifier
-from cnnboost.deploy.graph import _trees
+from cnnboost.deploy.head_graph import add_trees
 from cnnboost.deploy.thresholds import lower
+from tests.deploy.small_graph import part_graph, run_part
 
 SIZES = hnp.arrays(
     np.float32, st.integers(1, 30), elements=st.floats(-100, 100, width=32, allow_subnormal=False)
@@ -28,10 +28,6 @@ def test_thresholds_move_down_by_little_and_never_past_zero(thresholds, n_featur
     assert (thresholds - lowered <= 4e-6 * np.abs(thresholds).max()).all()
 
 
-def run(graph, X):
-    return onnxruntime.InferenceSession(graph.SerializeToString()).run(["probabilities"], {"features": X})[0]
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
 def test_training_rows_stay_on_their_side(scale):
     rng = np.random.default_rng(0)
@@ -40,8 +36,10 @@ def test_training_rows_stay_on_their_side(scale):
     boost = BoostClassifier(n_estimators=10, n_jobs=1).fit(X, y)
     noisy = X * rng.uniform(1 - 3e-7, 1 + 3e-7, X.shape).astype(np.float32)
     reference = boost.predict_proba(X)
-    graph = _trees(boost.booster_, 6)
-    assert np.abs(run(graph, X) - reference).max() < 1e-6
-    assert np.abs(run(graph, noisy) - reference).max() < 1e-6
+    graph = part_graph(
+        {"features": 6}, 3, lambda draft: draft.softmax(add_trees(draft, boost.booster_, "features", 6))
+    )
+    assert np.abs(run_part(graph, features=X) - reference).max() < 1e-6
+    assert np.abs(run_part(graph, features=noisy) - reference).max() < 1e-6
     # XGBoost itself sends some of them elsewhere: that is what the lowering is for.
     assert np.abs(boost.predict_proba(noisy) - reference).max() > 1e-3

@@ -1,0 +1,106 @@
+"""A head in a graph gives what the fitted head gives, in every mode."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnboost import BoostClassifier
+from cnnboost.deploy.head_graph import add_head, uses
+from cnnboost.errors import ModelError, ParameterError
+from cnnboost.hybrid.modes import FittedMode
+from tests.deploy.small_graph import part_graph, run_part
+
+WIDTH = 5
+
+
+def problem(k, n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, WIDTH)).astype(np.float32)
+    codes = (X[:, :k] + rng.gumbel(size=(n, k))).argmax(axis=1)
+    log_proba = np.log(rng.dirichlet(np.ones(k), n)).astype(np.float32)
+    # Classes are rare or frequent, so that XGBoost's own starting point is far from zero.
+    return X[codes < k], log_proba, codes
+
+
+def fitted(mode, k=3, rounds=6, temperature=1.7, weight=0.4):
+    X, log_proba, codes = problem(k)
+    codes = np.where(np.arange(len(codes)) % 3 > 0, 0, codes)
+    head = BoostClassifier(n_estimators=rounds, max_depth=2, classes=list(range(k)), n_jobs=1)
+    margin = log_proba / np.float32(temperature) if mode == "residual" else None
+    return FittedMode(
+        mode, head.fit(X, codes, base_margin=margin), temperature, weight if mode == "blend" else 0.0
+    )
+
+
+def graph_of(head, k=3):
+    def build(draft):
+        features, log_proba = (
+            name if wanted else None
+            for name, wanted in zip(("features", "log_proba"), uses(head), strict=True)
+        )
+        return add_head(draft, head, features, log_proba)
+
+    return part_graph({"features": WIDTH, "log_proba": k}, k, build)
+
+
+def operations(model):
+    return [node.op_type for node in model.graph.node]
+
+
+def same(head, k=3, seed=1):
+    X, log_proba, _ = problem(k, 200, seed)
+    found = run_part(graph_of(head, k), features=X, log_proba=log_proba)
+    np.testing.assert_allclose(found, head.predict_proba(X, log_proba), atol=2e-6)
+
+
+@pytest.mark.parametrize("mode", ["plain", "residual", "blend"])
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_every_mode(mode, k):
+    same(fitted(mode, k), k)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(["residual", "blend"]), st.floats(0.05, 20), st.floats(0, 1), st.integers(0, 99))
+def test_every_temperature_and_weight(mode, temperature, weight, seed):
+    same(fitted(mode, rounds=2, temperature=temperature, weight=weight), seed=seed)
+
+
+def test_no_round_is_the_calibrated_softmax():
+    head = fitted("residual", rounds=0)
+    assert head.boost.n_estimators_ == 0
+    assert uses(head) == (False, True)
+    assert operations(graph_of(head)) == ["Div", "Softmax", "ArgMax"]
+    same(head)
+
+
+def test_what_weighs_nothing_is_left_out():
+    for weight, wanted in ((0.0, (True, False)), (1.0, (False, True)), (0.5, (True, True))):
+        head = fitted("blend", weight=weight)
+        assert uses(head) == wanted
+        assert ("TreeEnsembleRegressor" in operations(graph_of(head))) == wanted[0]
+        same(head)
+
+
+def test_base_scores_count_in_plain_trees_alone():
+    for mode, wanted in (("plain", True), ("blend", True), ("residual", False)):
+        (trees,) = [n for n in graph_of(fitted(mode)).graph.node if n.op_type == "TreeEnsembleRegressor"]
+        assert any(fact.name == "base_values" for fact in trees.attribute) == wanted
+
+
+def test_trees_of_another_mode_are_refused():
+    for trees, mode in (("plain", "residual"), ("residual", "plain"), ("residual", "blend")):
+        head = FittedMode(mode, fitted(trees).boost, 1.0, 0.5)
+        with pytest.raises(ParameterError, match=rf"mode='{mode}' does not go .* fit the head again"):
+            graph_of(head)
+
+
+def test_trees_that_onnx_cannot_express_are_refused():
+    X, _, codes = problem(3)
+    boost = BoostClassifier(n_estimators=2, n_jobs=1, xgb_params={"multi_strategy": "multi_output_tree"}).fit(
+        X, codes
+    )
+    with pytest.raises(ModelError, match=r"cannot be expressed in ONNX: .* one value a leaf"):
+        graph_of(FittedMode("plain", boost))
