@@ -6,10 +6,10 @@ FER2013 ?= ../shared/data/fer2013.zip
 BUNDLE ?= models/oslo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel readme lock bench-line bench-runtimes clean
+.PHONY: help demo test lint format wheel readme lock bench-line bench-runtimes bench-peers clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cnnboost needs Python >= 3.11; set PYTHON=")'
@@ -42,6 +42,11 @@ bench-line: $(VENV)/.installed ## measure speed and memory of the line against p
 
 bench-runtimes: $(VENV)/.installed ## compare ways to run an exported hybrid; BUNDLE=folder FER2013=path
 	$(BIN)/python tests/bench_runtimes.py --bundle $(BUNDLE) --data $(FER2013) --json reports/oslo/runtimes.json
+
+bench-peers: $(VENV)/.installed ## compare the shipped bundle with the package fer; FER_PYTHON=its interpreter FER2013=path
+	@test -n "$(FER_PYTHON)" || { echo "name the interpreter of an environment with fer: FER_PYTHON=path"; exit 2; }
+	$(BIN)/python tests/bench_peers.py --bundle models/fer2013 --fer-python $(FER_PYTHON) --data $(FER2013) \
+	  --json reports/fer2013/peers.json
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README
 	$(BIN)/python -m tests.readme

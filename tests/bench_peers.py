@@ -1,0 +1,405 @@
+"""An exported bundle against the installable package `fer`: the same images, the same machine, one run.
+
+Not a test. `fer` brings its own network, a mini-Xception for faces of 64x64 pixels, and its own
+preprocessing; it is no dependency of ours, so it runs in an environment of its own whose interpreter
+`--fer-python` names. Both sides judge the validation split of a recipe, PublicTest for FER-2013, and take
+turns at being timed, on the same cores. An image is a whole face there, so `fer` gets it with the rectangle
+of the whole image, and looks for no faces itself.
+
+An environment for it: `pip install --no-deps fer==25.10.3 requests` and what they import:
+opencv-python-headless, tensorflow, pillow, and a setuptools below 81 for its `pkg_resources`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+WORKER = Path(__file__).with_name("bench_peers_fer.py")
+SPLIT = "validation"
+OURS = "predictor"
+OURS_SINGLE = "predictor-one-thread"
+BATCHES = ("all", "one")
+BUNDLE_FACTS = ("recipe", "title", "layer", "layers", "mode", "tta", "norm", "rounds", "input", "classes",
+                "made_from")  # fmt: skip
+#: What each class may be called by either side, beside the name that `fer` gives it.
+OTHER_NAMES = {"anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy",
+               "sadness": "sad", "surprised": "surprise"}  # fmt: skip
+NOTES = (
+    "Which images fer's network was trained and chosen on is its authors' affair; PublicTest may have served "
+    "for its choice, and so may it have for the bundle's: it is the validation split, on which epochs, "
+    "temperature and rounds may be chosen.",
+    "fer crops the face's rectangle, widened by `offsets` on each side, out of the image padded with the mean"
+    " grey of its two lowest rows, resizes the crop to 64x64 (bilinear) and scales it to [-1, 1]. The "
+    "rectangle is the whole image. With fer's default of 10 pixels, 48x48 images get a border; without any, "
+    "they are resized as they are. Both are scored; ours is compared with the most accurate of all.",
+    "fer's answers are rounded to hundredths; its scores are of the probabilities before that. "
+    "`rounded_same` is the share of images for which the rounded answer names the same class.",
+    "fer's TFLite network runs on one thread whatever the machine has, as the package sets it up; its Keras "
+    "network runs on as many as ours. Turning grey images into what `cv2.imread` gives is not timed.",
+    "Seconds to get ready: from the start of a fresh interpreter until its first image is judged, files in "
+    "the system's cache.",
+)
+
+
+class Worker:
+    """The other side's process: one JSON document a line in both directions."""
+
+    def __init__(self, python: Path, images: Path, threads: int, errors: Path) -> None:
+        self.errors = errors
+        command = [str(python), str(WORKER), "serve", str(images), str(threads)]
+        with errors.open("wb") as sink:
+            try:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, text=True,
+                    env=worker_environment(threads),
+                )  # fmt: skip
+            except OSError as error:
+                raise SystemExit(f"{python} cannot be started: {error.strerror or error}") from error
+        self.facts = self._answer()
+
+    def ask(self, **document: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(document) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            raise SystemExit(f"the process that runs fer has ended:\n{last_lines(self.errors)}")
+        return json.loads(line)
+
+
+def last_lines(path: Path, count: int = 5) -> str:
+    return "\n".join(path.read_text(errors="replace").strip().splitlines()[-count:])
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    # The other environment needs our clock, and for that this package, but none of what it depends on.
+    there = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(ROOT), there] if there else [str(ROOT)])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def mapped(theirs: list[str], ours: tuple[str, ...]) -> list[int]:
+    """Return the place among their classes of each of ours; names decide, not places."""
+
+    def known(name: str) -> str:
+        return OTHER_NAMES.get(name.lower(), name.lower())
+
+    places = {known(name): i for i, name in enumerate(theirs)}
+    missing = [name for name in ours if known(name) not in places]
+    if missing or len(theirs) != len(ours):
+        raise SystemExit(f"fer knows the classes {', '.join(theirs)} and the bundle {', '.join(ours)}")
+    return [places[known(name)] for name in ours]
+
+
+def ready_ours(bundle: str, image: str, threads: str) -> None:
+    """Get ready as a program would that uses the bundle, and judge one image."""
+    from cnnboost.deploy.predictor import Predictor
+
+    Predictor.load(bundle, threads=int(threads)).predict_proba(np.load(image))
+    print("ready", flush=True)
+
+
+def seconds_until_ready(command: list[str], threads: int, errors: Path) -> float:
+    """Start a fresh process and wait for its first line."""
+    started = time.perf_counter()
+    with errors.open("wb") as sink:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=sink, text=True, env=worker_environment(threads)
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        took = time.perf_counter() - started
+        process.stdout.read()
+        if process.wait() or not line:
+            raise SystemExit(f"{command[0]} did not get ready:\n{last_lines(errors)}")
+    return took
+
+
+def measure(
+    worker: Worker, predictors: dict[str, Any], X: np.ndarray, rounds: int, seconds: float
+) -> dict[str, dict[str, Any]]:
+    """Time every way of both sides, in turn; return a `Timing` of seconds an image for each and batch."""
+    from cnnboost.timing.clock import MOST_CALLS, Block, Timing, rest, time_calls, turns
+
+    names = [*predictors, *worker.facts["ways"]]
+    blocks: dict[str, dict[str, list[Block]]] = {name: {batch: [] for batch in BATCHES} for name in names}
+    for batch in BATCHES:
+        for name in turns(names, rounds):
+            if name in predictors:
+                run = predictors[name].predict_proba
+
+                def call(i: int, run: Any = run, batch: str = batch) -> Any:
+                    return run(X if batch == "all" else X[i % len(X) : i % len(X) + 1])
+
+                found, images = time_calls(call, seconds).seconds, len(X) if batch == "all" else 1
+                rest()
+            else:
+                done = worker.ask(do="time", way=name, batch=batch, seconds=seconds, most=MOST_CALLS)
+                found, images = done["seconds"], done["images"]
+            blocks[name][batch].append(Block([took / images for took in found], 0.0))
+    return {name: {batch: Timing(tuple(found)) for batch, found in of.items()} for name, of in blocks.items()}
+
+
+def times_of(timings: dict[str, Any]) -> dict[str, Any]:
+    every, one = timings["all"], timings["one"]
+    return {
+        "images_per_second": round(1 / every.quantile(50), 1),
+        "images_per_second_of_rounds": [round(1 / statistics.median(b.seconds), 1) for b in every.rounds],
+        "ms_one_image": round(1e3 * one.quantile(50), 4),
+        "ms_one_image_p95": round(1e3 * one.quantile(95), 4),
+        "spread": {"all": round(every.spread, 3), "one": round(one.spread, 3)},
+    }
+
+
+def size_of(bundle: Any) -> dict[str, Any]:
+    """Count what a bundle holds."""
+    import onnx
+
+    from cnnboost.cnn.model_file import read_model
+
+    graph = onnx.load(bundle.members["hybrid.onnx"]).graph
+    tree_nodes = sum(
+        len(attribute.ints)
+        for node in graph.node
+        if node.op_type.startswith("TreeEnsemble")
+        for attribute in node.attribute
+        if attribute.name == "nodes_nodeids"
+    )
+    return {
+        "parameters": sum(
+            int(read_model(path).count_params())
+            for path in bundle.members.values()
+            if path.suffix == ".keras"
+        ),
+        "tree_nodes": tree_nodes,
+        "bytes": {name: path.stat().st_size for name, path in sorted(bundle.members.items())},
+    }
+
+
+def goals_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Set what was measured beside what was to be reached."""
+    points = 100 * document["comparison"]["difference"]
+    faster = document["ratios"]["images_per_second"]
+    calibration = document["ours"][OURS]["scores"]["calibration_error"]["value"]
+    most_accurate, fastest = document["most_accurate_peer"], document["fastest_peer"]
+    return [
+        {
+            "what": f"accuracy, points above fer's most accurate way ({most_accurate})",
+            "value": round(points, 2), "goal": ">= 4", "met": points >= 4,
+        },
+        {
+            "what": f"images per second / those of fer's fastest way ({fastest})",
+            "value": round(faster, 3), "goal": "> 1", "met": faster > 1,
+        },
+        {
+            "what": "calibration error of the bundle",
+            "value": round(calibration, 4), "goal": "< 0.03", "met": calibration < 0.03,
+        },
+    ]  # fmt: skip
+
+
+def show(document: dict[str, Any]) -> None:
+    print(
+        f"{document['images']} images of {document['split']} ({document['recipe']}), {document['threads']} "
+        f"threads, {document['machine']['model']}\n"
+    )
+    head = f"{'way':<22} {'accuracy':>8} {'interval':>15} {'macro F1':>8} {'log-loss':>8} {'ECE':>6}"
+    print(f"{head} {'images/s':>9} {'ms, one':>8}")
+    for side in ("ours", "peer"):
+        for name, row in document[side].items():
+            scores, times = row["scores"], row["times"]
+            low, high = scores["accuracy"]["interval"]
+            print(
+                f"{name:<22} {scores['accuracy']['value']:>8.2%} {f'{low:.2%}-{high:.2%}':>15} "
+                f"{scores['macro_f1']['value']:>8.4f} {scores['log_loss']['value']:>8.4f} "
+                f"{scores['calibration_error']['value']:>6.4f} {times['images_per_second']:>9.0f} "
+                f"{times['ms_one_image']:>8.3f}"
+            )
+    print()
+    for name in ("ours", "peer"):
+        size, ready = document["size"][name], document["seconds_until_ready"][name]
+        files = ", ".join(f"{file} {count / 1e6:.2f} MB" for file, count in size["bytes"].items())
+        trees = f" and {size['tree_nodes']:,} tree nodes" if "tree_nodes" in size else ""
+        print(f"{name}: ready in {ready['median']:.2f} s; {size['parameters']:,} parameters{trees}; {files}")
+    for ways in document["ways"].values():
+        for name, what in ways.items():
+            print(f"  {name}: {what}")
+    print(f"\n{document['comparison']['verdict']}\n")
+    for row in document["goals"]:
+        print(
+            f"{row['what']:<72} {row['value']:>9.3f}  {row['goal']:<7} {'met' if row['met'] else 'NOT MET'}"
+        )
+    print()
+    for note in document["notes"]:
+        print(f"- {note}")
+
+
+def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure everything; return the document."""
+    from cnnboost.deploy.bundle import read_bundle
+    from cnnboost.deploy.predictor import Predictor
+    from cnnboost.evaluation.scores import compare, score
+    from cnnboost.line import Job
+    from cnnboost.line.provenance import machine, versions
+    from cnnboost.recipe import load_recipe
+    from cnnboost.timing.clock import ratio
+
+    threads = arguments.threads
+    bundle = read_bundle(arguments.bundle)
+    predictors = {
+        name: Predictor.load(bundle, threads=count) for name, count in ((OURS, threads), (OURS_SINGLE, 1))
+    }
+    scored = Job(recipe=load_recipe(arguments.recipe), data=arguments.data).images[SPLIT]
+    X = np.ascontiguousarray(scored.X)
+    if X.shape[-1] != 1:
+        raise SystemExit(
+            f"images of {X.shape[-1]} channels: fer sees grey ones; take a recipe with channels=1"
+        )
+    classes = tuple(str(name) for name in predictors[OURS].classes_)
+    order = mapped(list(classes), scored.classes)
+    images, first = folder / "images.npy", folder / "first.npy"
+    np.save(images, X)
+    np.save(first, X[:1])
+    worker = Worker(arguments.fer_python, images, threads, folder / "errors.txt")
+    theirs = mapped(worker.facts["classes"], scored.classes)
+
+    def scores(proba: np.ndarray) -> dict[str, Any]:
+        return score(scored.y, proba, scored.classes).to_dict()
+
+    ours_proba = predictors[OURS].predict_proba(X)[:, order]
+    peer: dict[str, Any] = {}
+    probabilities = {}
+    for name in worker.facts["ways"]:
+        to = folder / f"{name}.npy"
+        said = worker.ask(do="judge", way=name, to=str(to))
+        probabilities[name] = np.load(to)[:, theirs]
+        peer[name] = {"scores": scores(probabilities[name]), **said}
+    timings = measure(worker, predictors, X, arguments.rounds, arguments.seconds)
+    worker.close()
+    for name, row in peer.items():
+        row["times"] = times_of(timings[name])
+    single = predictors[OURS_SINGLE].predict_proba(X)[:, order]
+    ours = {
+        OURS: {"scores": scores(ours_proba), "times": times_of(timings[OURS])},
+        OURS_SINGLE: {"scores": scores(single), "times": times_of(timings[OURS_SINGLE])},
+    }
+    starts: dict[str, list[float]] = {"ours": [], "peer": []}
+    commands = {
+        "ours": [sys.executable, __file__, "--ready", str(arguments.bundle), str(first), str(threads)],
+        "peer": [str(arguments.fer_python), str(WORKER), "start", str(first), str(threads)],
+    }
+    for number in range(arguments.rounds + 1):
+        for side, command in commands.items():
+            took = seconds_until_ready(command, threads, folder / "errors.txt")
+            if number:  # the first one reads the files from the disk
+                starts[side].append(took)
+    best = max(peer, key=lambda name: peer[name]["scores"]["accuracy"]["value"])
+    fastest = max(peer, key=lambda name: peer[name]["times"]["images_per_second"])
+    quickest = min(peer, key=lambda name: peer[name]["times"]["ms_one_image"])
+    ready = {
+        side: {"median": round(statistics.median(took), 3), "rounds": [round(t, 3) for t in took]}
+        for side, took in starts.items()
+    }
+    document = {
+        "format": 1,
+        "recipe": arguments.recipe,
+        "split": scored.name,
+        "images": len(X),
+        "threads": threads,
+        "rounds": arguments.rounds,
+        "bundle": {key: value for key, value in bundle.manifest.items() if key in BUNDLE_FACTS},
+        "ways": {
+            "ours": {
+                OURS: f"cnnboost.deploy.predictor.Predictor on hybrid.onnx, {threads} threads",
+                OURS_SINGLE: "the same on one thread",
+            },
+            "peer": worker.facts["ways"],
+        },
+        "ours": ours,
+        "peer": peer,
+        "most_accurate_peer": best,
+        "fastest_peer": fastest,
+        "quickest_peer_for_one_image": quickest,
+        "comparison": compare(
+            scored.y, probabilities[best], ours_proba, names=(f"fer ({best})", "the bundle")
+        ).to_dict(),
+        "ratios": {
+            "images_per_second": ratio(timings[fastest]["all"], timings[OURS]["all"]),
+            "images_per_second_one_thread": ratio(timings[fastest]["all"], timings[OURS_SINGLE]["all"]),
+            "ms_one_image": ratio(timings[quickest]["one"], timings[OURS]["one"]),
+            "seconds_until_ready": ready["peer"]["median"] / ready["ours"]["median"],
+        },
+        "seconds_until_ready": ready,
+        "size": {
+            "ours": size_of(bundle),
+            "peer": {key: worker.facts[key] for key in ("parameters", "input", "bytes")},
+        },
+        "notes": list(NOTES),
+        "machine": machine(),
+        "versions": {"ours": versions(), "peer": worker.facts["versions"]},
+    }
+    return document | {"goals": goals_of(document)}
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True, help="a folder that 'cnnboost export' wrote")
+    parser.add_argument("--fer-python", type=Path, required=True, help="a Python that has fer installed")
+    parser.add_argument("--recipe", default="fer2013", help="says how the images are read and split")
+    parser.add_argument("--data", required=True, help="the images of the recipe")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
+    parser.add_argument("--json", type=Path, help="also write everything to this file")
+    arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= arguments.threads <= len(cores):
+        parser.error(f"--threads {arguments.threads}: this process may use {len(cores)} cores")
+    if arguments.rounds < 1:
+        parser.error(f"--rounds {arguments.rounds}: at least 1")
+    # Both sides, and all processes that they start, have as many cores as threads.
+    os.sched_setaffinity(0, cores[: arguments.threads])
+
+    from cnnboost.errors import CnnboostError
+    from cnnboost.files import write_json
+
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            document = run(arguments, Path(name))
+        except CnnboostError as error:
+            raise SystemExit(str(error)) from error
+    show(document)
+    if arguments.json:
+        write_json(arguments.json, document)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--ready"]:
+        ready_ours(*sys.argv[2:])
+    else:
+        main()
