@@ -1,4 +1,8 @@
-"""`cnnboost predict`: images, folders, archives and lists to classes, without TensorFlow."""
+"""`cnnboost predict`: images, folders, archives and lists to classes, without TensorFlow.
+
+Which bundle predicts: the one that `--model` names; else that of the recipe that `--recipe` names; else the
+one that came with the package.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,6 @@ from cnnboost.cli.options import (
     JsonOption,
     ModelsOption,
     QuietOption,
-    RecipeOption,
     ReportsOption,
     SetOption,
 )
@@ -50,13 +53,22 @@ class Graph(StrEnum):
 @app.command()
 @console.guarded
 def predict(
+    ctx: typer.Context,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Images, folders, .zip archives; - for a list on stdin."),
+        typer.Argument(
+            metavar="PATH",
+            help="Images (cropped faces, for the bundle that ships), folders, .zip archives; - for a list on "
+            "stdin.",
+        ),
     ],
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="A bundle or one of its .onnx files.", show_default="the recipe's"),
+        typer.Option(
+            "--model",
+            help="A bundle or one of its .onnx files.",
+            show_default="that of --recipe, else the one that ships",
+        ),
     ] = None,
     csv_path: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Write all probabilities; - is stdout.")
@@ -67,7 +79,16 @@ def predict(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
     ] = None,
-    recipe: RecipeOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="A recipe file, or the name of a packaged one, whose bundle predicts; where there is none, "
+            "it is made first.",
+            show_default="none",
+        ),
+    ] = None,
     data: DataOption = None,
     models: ModelsOption = Path("models"),
     reports: ReportsOption = Path("reports"),
@@ -75,11 +96,22 @@ def predict(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Predict the class of images; a bad one is named, the rest goes on, and the exit status is 1."""
+    """Predict the class of images; a bad one is named, the rest goes on, and the exit status is 1.
+
+    Without --model and --recipe, the bundle that ships predicts the emotion of faces. An image is taken as a
+    whole, in colour or grey and of any size: give it faces that were cut out, since nothing here finds faces
+    in a photograph, and an image without one gets an answer too.
+    """
     if as_json and csv_path == _STDOUT:
         raise ParameterError("--json and --csv - both want stdout; give --csv a file")
     console.notes(quiet)
-    source = model or _bundle(recipe, overrides, quiet, data=data, models=models, reports=reports)
+    source: Path | Bundle
+    if model is not None:
+        source = model
+    elif recipe is not None:
+        source = _bundle(recipe, overrides, quiet, data=data, models=models, reports=reports)
+    else:
+        source = _shipped(ctx, graph)
     try:
         failed = _predict(source, graph, threads, paths, csv_path, as_json, quiet)
     except KeyboardInterrupt:
@@ -93,7 +125,24 @@ def predict(
         raise typer.Exit(console.FAILED)
 
 
-def _bundle(recipe: str | None, overrides: list[str] | None, quiet: bool, **facts: Any) -> Bundle:
+def _shipped(ctx: typer.Context, graph: Graph | None) -> Bundle:
+    """Return the bundle that ships, and say which it is."""
+    from cnnboost.deploy.shipped import describe, shipped_bundle
+
+    for parameter in ("overrides", "data", "models", "reports"):
+        source = ctx.get_parameter_source(parameter)
+        if source is not None and source.name != "DEFAULT":
+            option = "--set" if parameter == "overrides" else f"--{parameter}"
+            raise ParameterError(
+                f"{option} is about the bundle of a recipe: name the recipe with --recipe, or leave {option} "
+                "out for the bundle that ships"
+            )
+    bundle = shipped_bundle()
+    log.info("%s", describe(bundle, graph.value if graph else "hybrid"))
+    return bundle
+
+
+def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **facts: Any) -> Bundle:
     """Return the recipe's bundle; it is exported first where there is none, or one of another recipe."""
     from cnnboost.deploy.bundle import is_bundle, read_bundle
     from cnnboost.recipe import HYBRID_TABLES, load_recipe

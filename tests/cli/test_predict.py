@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
+from cnnboost.deploy import shipped
 from cnnboost.deploy.bundle import read_bundle, write_bundle
 from tests.deploy.small_graph import CLASSES, expected, facts_of, small_file
 
@@ -190,21 +192,110 @@ class TestInputs:
         assert "hybrid.onnx is not the file" in result.stderr
         assert result.stdout == ""
 
+    def test_a_photograph_is_brought_to_the_input(self, folder):
+        """Colour, transparency, 16 bits, EXIF orientation, any size: the same pixels, the same answer."""
+        grey = image(0)
+        colour = Image.fromarray(grey).convert("RGB")
+        colour.convert("RGBA").save("alpha.png")
+        Image.fromarray(grey.astype(np.uint16) * 257).save("deep.png")
+        turned = Image.Exif()
+        turned[0x0112] = 6  # to be turned a quarter clockwise
+        colour.transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=turned)
+        Image.new("RGB", (640, 480), (90, 90, 90)).save("photo.jpg", quality=95)
+        Image.new("L", (8, 8), 90).save("small.png")
+        names = ["alpha.png", "deep.png", "turned.png", "photo.jpg", "small.png"]
+        rows = json.loads(run(*names, "--json").stdout)["rows"]
+        found = [list(row["probabilities"].values()) for row in rows]
+        np.testing.assert_allclose(found[:3], [probabilities(0)] * 3, atol=1e-5)
+        np.testing.assert_allclose(found[3], found[4], atol=1e-6)
+
+
+class TestShipped:
+    """Neither model nor recipe is named."""
+
+    @pytest.fixture
+    def models(self, folder, monkeypatch):
+        """The folders that may hold the bundle that ships: the first is empty."""
+        places = (folder / "package", folder / "models")
+        monkeypatch.setattr(shipped, "_places", lambda: places)
+        return places
+
+    @pytest.fixture
+    def ships(self, folder, models):
+        scores = {"split": "validation", "images": 300, "hybrid": {"accuracy": 0.7}, "cnn": {"accuracy": 0.6}}
+        (folder / "toy").rename(folder / "moved")
+        members = {name: (folder / "moved" / name).read_bytes() for name in ("hybrid.onnx", "cnn.onnx")}
+        facts = {**FACTS, "versions": {}, "title": "Faces", "scores": scores}
+        return write_bundle(models[1] / shipped.NAME, facts, members).folder
+
+    def test_it_predicts_and_says_which_it_is(self, ships):
+        result = run("faces/0.png", "--json", model=None)
+        found = json.loads(result.stdout)
+        assert found["model"]["path"] == str(ships / "hybrid.onnx")
+        values = list(found["rows"][0]["probabilities"].values())
+        np.testing.assert_allclose(values, probabilities(0), atol=1e-5)
+        assert "Faces; accuracy 70.0% on 300 images of validation" in result.stderr
+        assert str(ships) in result.stderr
+        assert run("faces/0.png", "-q", model=None).stderr == ""
+
+    def test_the_cnn_alone(self, ships):
+        result = run("faces/0.png", "--json", "--graph", "cnn", model=None)
+        values = list(json.loads(result.stdout)["rows"][0]["probabilities"].values())
+        np.testing.assert_allclose(values, probabilities(0, seed=1), atol=1e-5)
+        assert "accuracy 60.0%" in result.stderr
+
+    def test_a_model_that_is_named_wins(self, ships, folder):
+        write_bundle(folder / "toy", {**FACTS, "versions": {}}, {"hybrid.onnx": small_file(seed=7)})
+        result = run("faces/0.png", "--json")
+        values = list(json.loads(result.stdout)["rows"][0]["probabilities"].values())
+        np.testing.assert_allclose(values, probabilities(0, seed=7), atol=1e-5)
+        assert "Faces" not in result.stderr
+
+    def test_without_one_the_remedies_are_named(self, models):
+        result = run("faces/0.png", model=None, status=1)
+        assert all(word in result.stderr for word in ("no bundle came with", "--model", "--recipe"))
+        assert result.stdout == ""
+
+    def test_a_damaged_one_is_refused(self, ships):
+        (ships / "hybrid.onnx").write_bytes(small_file(seed=5))
+        assert "install cnnboost anew" in run("faces/0.png", model=None, status=1).stderr
+
+    @pytest.mark.parametrize(
+        "option",
+        [["--set", "cnn.epochs=1"], ["--data", "digits"], ["--models", "models"], ["--reports", "r"]],
+    )
+    def test_options_of_a_recipe_need_one(self, ships, option):
+        result = run("faces/0.png", *option, model=None, status=2)
+        assert option[0] in result.stderr
+        assert "--recipe" in result.stderr
+
+    def test_help_says_that_nothing_finds_faces(self):
+        text = " ".join(CliRunner().invoke(app, ["predict", "--help"]).output.split())
+        assert "nothing here finds faces" in text
+
 
 class TestFreshProcess:
-    def test_nothing_slow_is_imported(self, folder):
+    @pytest.mark.parametrize("model", [["--model", "toy"], []])
+    def test_nothing_slow_is_imported(self, folder, model):
+        (folder / "models").mkdir()
+        shutil.copytree("toy", folder / "models" / shipped.NAME)
         code = """
 import sys
 from cnnboost.cli import app
+from pathlib import Path
+from cnnboost.deploy import shipped
+shipped._places = lambda: [Path("models")]
 try:
-    app(["predict", "faces/0.png", "--model", "toy"])
+    app(["predict", "faces/0.png", *sys.argv[1:]])
 finally:
     heavy = {"tensorflow", "keras", "xgboost", "sklearn", "scipy", "pandas", "matplotlib", "onnx", "joblib",
              "cnnboost.line"}
     print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stderr.splitlines() == ["1 image", "[]"]
+        command = [sys.executable, "-c", code, *model]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        which = [] if model else [f"toy ({Path('models', shipped.NAME)})"]
+        assert done.stderr.splitlines() == [*which, "1 image", "[]"]
 
     def test_ctrl_c_leaves_nothing(self, folder):
         process = subprocess.Popen(

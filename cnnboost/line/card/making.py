@@ -1,0 +1,142 @@
+"""How a bundle was made, as a card shows it: images, network, training, trees, files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnnboost.deploy.shipped import NAME
+from cnnboost.evaluation.page import percent
+from cnnboost.evaluation.run_facts import audit_rows, count_table, leaves
+from cnnboost.files import read_json
+from cnnboost.line.card.documents import Documents
+from cnnboost.line.card.tables import table
+from cnnboost.recipe import Recipe
+
+_STATED = ("data", "cnn", "cut", "boost", "hybrid")
+
+
+def making_facts(recipe: Recipe, documents: Documents) -> dict[str, Any]:
+    """Give what a card says about how a bundle was made.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    documents : Documents
+
+    Returns
+    -------
+    dict
+    """
+    manifest, history = documents.manifest, documents.history
+    size = manifest["input"]
+    members = manifest["members"]
+    return {
+        "name": recipe.name,
+        "title": recipe.title or recipe.name,
+        "shipped": recipe.name == NAME,
+        "classes": manifest["classes"],
+        "layer": manifest["layer"],
+        "mode": manifest["mode"],
+        "rounds": manifest["rounds"],
+        "size": f"{size['width']} x {size['height']} pixels, {'grey' if size['channels'] == 1 else 'RGB'}",
+        "shape": f"(n, {size['height']}, {size['width']}, {size['channels']})",
+        "views": manifest.get("tta", "none"),
+        "networks": manifest.get("networks", 1),
+        "images": _trained_on(documents),
+        "grown_on": _grown_on(documents),
+        "choice": _choice(recipe, manifest),
+        "counts": _counts(documents.audit),
+        "audit": _audit(documents.audit),
+        "made": _made(recipe, history, manifest),
+        "keys": table(["key", "value"], _keys(recipe, manifest["mode"]), words=2),
+        "members": table(["file", "bytes"], [[name, f"{of['bytes']:,}"] for name, of in members.items()]),
+        "megabytes": f"{sum(of['bytes'] for of in members.values()) / 1e6:.1f}",
+        "versions": ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
+    }
+
+
+def spent(seconds: float) -> str:
+    """Return a time in the unit that fits it.
+
+    Examples
+    --------
+    >>> spent(42.4), spent(956.9), spent(9000.0)
+    ('42 seconds', '16 minutes', '2.5 hours')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _trained_on(documents: Documents) -> str:
+    found = documents.history.get("trained_on", {}).get("train_images", documents.metrics["images"]["train"])
+    return f"{found:,}"
+
+
+def _grown_on(documents: Documents) -> str:
+    """Say which images the trees were grown on; only modes other than `plain` have a choice."""
+    head = read_json(documents.bundle.members["head.json"]) or {}
+    return str(head.get("details", {}).get("grown_on", "train"))
+
+
+def _choice(recipe: Recipe, manifest: Mapping[str, Any]) -> str:
+    """Say which images chose rounds, temperature and weight."""
+    if manifest["mode"] == "plain":
+        if recipe.boost.early_stopping_rounds is None:
+            return "The rounds of the trees stand in the recipe: no images chose them"
+        return "A part of train, on which no trees were grown, chose the rounds of the trees"
+    chosen_on = manifest["scores"].get("chosen_on") or "images that its manifest does not name"
+    weight = ", weight of the softmax" if manifest["mode"] == "blend" else ""
+    return f"Rounds of the trees, temperature{weight} were chosen on {chosen_on}"
+
+
+def _counts(audit: Mapping[str, Any] | None) -> str | None:
+    found = count_table(audit)
+    if not found["counts"]:
+        return None
+    names = found["count_classes"]
+    rows = []
+    for i, name in enumerate(names):
+        row = [name]
+        for _, of in found["counts"]:
+            row.append(f"{of[i]:,} ({percent(of[i] / (sum(of) or 1))})")
+        rows.append(row)
+    rows.append(["all", *(f"{sum(of):,}" for _, of in found["counts"])])
+    return table(["class", *(split for split, _ in found["counts"])], rows)
+
+
+def _audit(audit: Mapping[str, Any] | None) -> str | None:
+    """Write what the audit found of noise; where the images lie is nobody's business."""
+    rows = [list(row) for row in audit_rows(audit) if row[0] not in ("Source", "Images")]
+    return table(["what the audit found", "how many"], rows, words=2) if rows else None
+
+
+def _made(recipe: Recipe, history: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    machine = history["machine"]
+    epochs = len(history["history"]["loss"])
+    network = (
+        f"Network: `{recipe.cnn.architecture}`, {history['parameters']:,} parameters, trained for {epochs:,} "
+        f"epochs in {spent(history['fit_seconds'])} on a machine with {machine['cores']} CPU cores "
+        f"({machine['processor']}, {machine['system']}), seed {history['seed']}"
+    )
+    networks = manifest.get("networks", 1)
+    if networks > 1:
+        network += f"; {networks} of them, with seeds one apart, whose log-probabilities are averaged"
+    trees = (
+        f"Trees: XGBoost, {manifest['rounds']} rounds in mode `{manifest['mode']}` on the features of "
+        f"`{manifest['layer']}`"
+    )
+    if "temperature" in manifest:
+        trees += f"; the softmax they start from is divided by a temperature of {manifest['temperature']:.2f}"
+    if manifest["mode"] == "blend":
+        trees += f" and weighs {manifest['weight']:.2f}"
+    return [network, trees]
+
+
+def _keys(recipe: Recipe, mode: str) -> list[list[str]]:
+    """List what the recipe states of the tables that the bundle follows from."""
+    facts = recipe.model_dump(mode="json", exclude_unset=True)
+    tables = [name for name in _STATED if name in facts and (name != "hybrid" or mode != "plain")]
+    ordered = {name: facts[name] for name in tables}
+    return [[f"`{key}`", f"`{value}`"] for key, value in leaves(ordered)]

@@ -1,0 +1,89 @@
+"""The card itself: a template, filled with facts and words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnboost.deploy.bundle import Bundle
+from cnnboost.errors import DataError, StoreError
+from cnnboost.files import write_bytes
+from cnnboost.line.card.documents import read_documents
+from cnnboost.line.card.making import making_facts
+from cnnboost.line.card.scores import score_facts
+from cnnboost.line.card.words import Words
+from cnnboost.line.job import Job
+from cnnboost.line.reporting.documents import command, said
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card and where it was written.
+
+    Attributes
+    ----------
+    path : Path
+    text : str
+        Markdown.
+    bundle : Bundle
+        What it is about.
+    """
+
+    path: Path
+    text: str
+    bundle: Bundle
+
+
+def write_card(job: Job, words: Words) -> Card:
+    """Write the model card of a recipe's bundle beside it, from files that commands made.
+
+    Parameters
+    ----------
+    job : Job
+        Its bundle was exported and its scores are there; images are not read. A comparison of modes and an
+        audit are shown where there are some.
+    words : Words
+        What the files cannot know; see `read_words`.
+
+    Returns
+    -------
+    Card
+
+    Raises
+    ------
+    StoreError
+        If a document is missing, damaged or about another model, or the folder cannot be written.
+    """
+    documents = read_documents(job)
+    try:
+        facts = {**making_facts(job.recipe, documents), **score_facts(documents)}
+    except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(
+            f"the .json files in {job.models_dir} and {job.reports_dir} are not what this version writes "
+            f"({said(error)}); run {command('export', job)}, {command('evaluate', job)} and, where they are "
+            "there, compare and inspect again"
+        ) from error
+    text = _template().render(words=asdict(words), **facts)
+    return Card(write_bytes(job.models_dir / FILE, text.encode()), text, documents.bundle)
+
+
+@cache
+def _template() -> Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cnnboost.line.card"),
+        autoescape=False,  # Markdown, from our own files
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("card.md.j2")
