@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn.classifier import CNNClassifier
@@ -17,15 +16,16 @@ from cnnboost.errors import ParameterError
 from cnnboost.hybrid.looks import Looks
 from cnnboost.hybrid.modes import FittedMode, Seen, check_mode, fit_mode
 from cnnboost.hybrid.networks import given_networks, is_trained
+from cnnboost.hybrid.prediction import HybridPrediction
 from cnnboost.hybrid.rows import check_plan, fold_parts, held_part
-from cnnboost.hybrid.temperature import log_probabilities, tempered
-from cnnboost.images.views import TTA, check_tta
+from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.images.views import check_tta
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class HybridClassifier(ClassifierMixin, BaseEstimator):
+class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
     """A CNN whose softmax is replaced, or bettered, by boosted trees on its features.
 
     Parameters
@@ -249,61 +249,6 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             )
         return hybrid
 
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Return class probabilities, the mean over the views of `tta`.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
-            Columns in the order of `classes_`.
-        """
-        check_is_fitted(self)
-        return self._mean(X, self.head_.predict_proba)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each image.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray, (n,)
-        """
-        best = self.predict_proba(X).argmax(axis=1)
-        return np.take(self.classes_, best)
-
-    def predict_softmax(self, X: Any) -> NDArray[np.float32]:
-        """Return what the CNN alone says of the same views, at the temperature of the head.
-
-        It is what the hybrid has to better.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
-        """
-        check_is_fitted(self)
-        return self._mean(X, lambda _, log_proba: tempered(log_proba, self.head_.temperature))
-
-    def _mean(self, X: Any, judge: Any) -> NDArray[np.float32]:
-        X = check_images(X, self.image_shape)
-        total = np.zeros((len(X), len(self.classes_)), np.float32)
-        for rows, features, log_proba in self.looks_.views(X, self.tta):
-            total[rows] += judge(features, log_proba)
-        return total / np.float32(TTA[self.tta])
-
     def _folded(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
     ) -> tuple[list[CNNClassifier], Seen]:
@@ -339,23 +284,6 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             colsample_bytree=0.3,
             random_state=self.random_state,
         )
-
-    @property
-    def looks_(self) -> Looks:
-        """What looks at images for the head; made at first use and never pickled."""
-        looks: Looks | None = self.__dict__.get("_looks")
-        if looks is None:
-            layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
-            looks = self._looks = Looks(self.networks_, [] if self.folds else layers, self.norm)
-        return looks
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "head_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("_looks", None)
-        return state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
