@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
-from cnnboost.deploy.parity import check_parity
+from cnnboost.deploy.int8 import IMAGES as MEASURED
+from cnnboost.deploy.int8 import int8_graph
+from cnnboost.deploy.parity import EXACT, INT8, check_parity
 from cnnboost.errors import DataError, ModelError
 from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray) -> Path:
+def export_onnx(
+    estimator: Any, path: str | os.PathLike[str], images: np.ndarray, *, int8: bool = False
+) -> Path:
     """Write a fitted CNN or hybrid as one ONNX graph, if that graph agrees with it on some images.
 
     Parameters
@@ -41,6 +45,9 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
     images : ndarray of shape (n, height, width, channels), uint8
         Images to compare on, in batches of 1, 7 and 256 (fewer where each is looked at in several views); a
         thousand say enough.
+    int8 : bool, default=False
+        Count the convolutions in 8-bit integers: faster, and only the labels of most images need agree. The
+        ranges of activations are measured on the images, so give some that nothing is scored on.
 
     Returns
     -------
@@ -92,10 +99,15 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], images: np.ndarray
     graph, facts = _graph(estimator, images.shape[1:])
     shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
     facts |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
-    content = serialise(graph, {**facts, "classes": estimator.classes_.tolist()})
     path = Path(path)
+    if int8:
+        graph, facts["int8"] = int8_graph(graph, images[:MEASURED], str(path)), True
+    content = serialise(graph, {**facts, "classes": estimator.classes_.tolist()})
     views = TTA[facts.get("tta", "none")]
-    check_parity(content, images, estimator.predict_proba(images), name=str(path), views=views)
+    check_parity(
+        content, images, estimator.predict_proba(images),
+        name=str(path), views=views, limits=INT8 if int8 else EXACT,
+    )  # fmt: skip
     return write_bytes(path, content)
 
 

@@ -13,7 +13,7 @@ from cnnboost.deploy.bulk import Bulk, Run
 from cnnboost.deploy.bundle import Bundle, read_bundle
 from cnnboost.deploy.pixels import as_pixels, fits
 from cnnboost.deploy.seal import check_seal
-from cnnboost.deploy.session import ENGINE_ERRORS, KINDS, brief, open_session
+from cnnboost.deploy.session import ENGINE_ERRORS, GRAPHS, brief, open_session
 from cnnboost.deploy.shipped import shipped_bundle
 from cnnboost.errors import ModelError, ParameterError, StoreError
 from cnnboost.images.decode import InputSpec
@@ -35,7 +35,7 @@ class Predictor:
     Parameters
     ----------
     model : bytes
-        Content of a `hybrid.onnx` or `cnn.onnx` that `cnnboost export` made.
+        Content of a `hybrid.onnx`, `cnn.onnx` or `int8.onnx` that `cnnboost export` made.
     threads : int, optional
         Threads for one batch; None is one for each core that this process may use. Where many threads or
         processes predict at the same time, 1 is best.
@@ -49,6 +49,8 @@ class Predictor:
     input : InputSpec
         Height, width and channels of the images.
     kind : {"hybrid", "cnn"}
+    int8 : bool
+        Whether its convolutions count in 8-bit integers.
     layer, mode : str
         Where the CNN is cut, and how its head was fitted.
     details : dict
@@ -77,6 +79,7 @@ class Predictor:
         self.classes_ = np.array(self.details["classes"])
         self.input = InputSpec(**self.details["input"])
         self.kind: str = self.details["kind"]
+        self.int8: bool = self.details.get("int8", False)
         self.layer: str = self.details["layer"]
         self.mode: str = self.details["mode"]
         self._shape = tuple(self.input)
@@ -90,7 +93,7 @@ class Predictor:
         source: str | os.PathLike[str] | Bundle | None = None,
         *,
         threads: int | None = None,
-        graph: Literal["hybrid", "cnn"] = "hybrid",
+        graph: Literal["hybrid", "cnn", "int8"] = "hybrid",
     ) -> Predictor:
         """Read a bundle or one of its ONNX files; checksums are compared before anything is parsed.
 
@@ -101,8 +104,9 @@ class Predictor:
             ships with the package, see `cnnboost.deploy.shipped`.
         threads : int, optional
             See `Predictor`.
-        graph : {"hybrid", "cnn"}
-            Which graph of the bundle; a file says itself what it is.
+        graph : {"hybrid", "cnn", "int8"}
+            Which graph of the bundle: the hybrid, its CNN alone, or the hybrid in 8-bit integers, which is
+            faster and differs a little. A file says itself what it is.
 
         Returns
         -------
@@ -113,8 +117,8 @@ class Predictor:
         StoreError, ModelError, ParameterError
             As `Predictor`, and for a bundle that is not whole; see `cnnboost.deploy.bundle.read_bundle`.
         """
-        if graph not in KINDS:
-            raise ParameterError(f"graph={graph!r}: there is no such graph; there are: {', '.join(KINDS)}")
+        if graph not in GRAPHS:
+            raise ParameterError(f"graph={graph!r}: there is no such graph; there are: {', '.join(GRAPHS)}")
         _threads(threads)
         if source is None:
             source = shipped_bundle()
@@ -123,7 +127,7 @@ class Predictor:
         while True:
             member = path
             if path.is_dir():
-                member = _member(read or read_bundle(path), f"{graph}.onnx")
+                member = _member(read or read_bundle(path), graph)
                 read = None
             try:
                 return cls(_content(member), threads=threads, place=str(member))
@@ -196,7 +200,8 @@ class Predictor:
         return _restore, (self._model, self._asked, self.place)
 
     def __repr__(self) -> str:
-        return f"<Predictor {self.place}: {self.input}, {self.kind}, {len(self.classes_)} classes>"
+        kind = f"{self.kind} in int8" if self.int8 else self.kind
+        return f"<Predictor {self.place}: {self.input}, {kind}, {len(self.classes_)} classes>"
 
     def _open_single(self) -> Run:
         """Open the graph once more, for slices that run on one thread each."""
@@ -230,11 +235,12 @@ def _threads(threads: int | None) -> int:
     return n_threads(threads)
 
 
-def _member(bundle: Bundle, name: str) -> Path:
+def _member(bundle: Bundle, graph: str) -> Path:
+    name = f"{graph}.onnx"
     if name not in bundle.members:
         raise StoreError(
             f"{bundle.folder} holds a bundle without {name}, only {', '.join(sorted(bundle.members))}; "
-            "export it again ('cnnboost export')"
+            f"export it again ('cnnboost export{' --int8' if graph == 'int8' else ''}')"
         )
     return bundle.members[name]
 

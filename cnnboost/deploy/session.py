@@ -14,6 +14,8 @@ from cnnboost.images.decode import InputSpec
 
 FORMAT = 1
 KINDS = ("hybrid", "cnn")
+#: The graphs of a bundle, each in a file of its name; `int8` is the hybrid in 8-bit integers.
+GRAPHS = (*KINDS, "int8")
 ENGINE_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     *(value for value in vars(_state).values() if isinstance(value, type) and issubclass(value, Exception)),
@@ -110,6 +112,7 @@ def _details(session: onnxruntime.InferenceSession, place: str) -> dict[str, Any
         # A CNN that was exported by itself is not cut.
         "layer": isinstance(facts.get("layer"), str | None),
         "mode": isinstance(facts.get("mode"), str | None),
+        "int8": isinstance(facts.get("int8", False), bool),
     }
     for key, good in sound.items():
         if not good:

@@ -60,7 +60,7 @@ def describe(bundle: Bundle, graph: str = "hybrid") -> str:
     Parameters
     ----------
     bundle : Bundle
-    graph : {"hybrid", "cnn"}
+    graph : {"hybrid", "cnn", "int8"}
         Whose scores.
 
     Returns

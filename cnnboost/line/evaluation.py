@@ -24,7 +24,7 @@ from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.training import Trained, train
-from cnnboost.recipe.tables import POSITIVE_SCORES
+from cnnboost.recipe.outcomes import POSITIVE_SCORES
 
 log = logging.getLogger("cnnboost")
 

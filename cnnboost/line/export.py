@@ -15,17 +15,21 @@ import numpy as np
 from cnnboost.cnn.model_file import write_model
 from cnnboost.deploy.bundle import Bundle, finish, is_bundle, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
-from cnnboost.deploy.parity import IMAGES, Parity, check_parity
+from cnnboost.deploy.int8 import IMAGES as MEASURED
+from cnnboost.deploy.int8 import int8_graph
+from cnnboost.deploy.parity import EXACT, IMAGES, INT8, Parity, check_parity
+from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.evaluation.scores import score
 from cnnboost.features.cut import Cut
 from cnnboost.files import digest_of, file_digest
+from cnnboost.images import Split
 from cnnboost.images.views import TTA, mean_over_views
 from cnnboost.line.hybrid_scores import image_proba, scored_proba
 from cnnboost.line.hybrids import Hybrid, fit_hybrid
 from cnnboost.line.job import Job, alone
 from cnnboost.line.provenance import versions
-from cnnboost.recipe import HYBRID_TABLES
+from cnnboost.recipe import BUNDLE_TABLES
 
 log = logging.getLogger("cnnboost")
 
@@ -52,6 +56,7 @@ def export(
     *,
     mode: str | None = None,
     tta: str | None = None,
+    int8: bool | None = None,
     device: str | None = None,
     out: Path | None = None,
 ) -> Exported:
@@ -66,6 +71,8 @@ def export(
         Default: the recipe's.
     tta : {"none", "flip", "shifts", "ten-crop"}, optional
         Views over which both graphs average. Default: in `plain` none, else the recipe's.
+    int8 : bool, optional
+        Also a graph whose convolutions count in 8-bit integers. Default: as the recipe says.
     device : str, optional
         For a head that is not fitted yet.
     out : Path, optional
@@ -96,6 +103,7 @@ def export(
     hybrid = fit_hybrid(needs, layers, mode=mode, tta=tta, device=device)
     trained, head = hybrid.trained, hybrid.head
     folder = out or job.models_dir
+    int8 = job.recipe.export.int8 if int8 is None else int8
     made_from = digest_of(
         {
             "format": FORMAT,
@@ -103,8 +111,9 @@ def export(
             "head": head.details["made_from"],
             "trees": file_digest(head.path),
             "tta": hybrid.tta,
+            "int8": int8,
             "pixels": trained.pixels,
-            "recipe": job.recipe.digest(*HYBRID_TABLES),
+            "recipe": job.recipe.digest(*BUNDLE_TABLES),
         }
     )
     with alone(job.models_dir / "export.lock", folder / "manifest.json"):
@@ -112,7 +121,7 @@ def export(
         there = None if job.force else _there(folder, made_from)
         if there:
             return Exported(there, True)
-        return Exported(_export(needs, hybrid, folder, made_from), False)
+        return Exported(_export(needs, hybrid, folder, made_from, int8), False)
 
 
 def _there(folder: Path, made_from: str) -> Bundle | None:
@@ -130,7 +139,7 @@ def _there(folder: Path, made_from: str) -> Bundle | None:
     return bundle
 
 
-def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str) -> Bundle:
+def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) -> Bundle:
     trained, head, scored = hybrid.trained, hybrid.head, job.images[job.scored_split]
     shape = tuple(int(size) for size in job.images.X.shape[1:])
     classes = [str(name) for name in head.boost.classes_]
@@ -161,25 +170,33 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str) -> Bundle:
             trained.model, pixels=trained.pixels, kind=trained.cnn.output_kind_, shape=shape, tta=hybrid.tta
         )
     images, rows = _compared(job, hybrid, list(graphs))
+    if int8:
+        measured = np.linspace(0, len(job.images.train) - 1, min(MEASURED, len(job.images.train))).astype(int)
+        graphs["int8"] = int8_graph(graphs["hybrid"], job.images.train.X[measured], "the hybrid")
+        rows["int8"] = rows["hybrid"]
     parity: dict[str, list[Parity]] = {}
-    members: dict[str, bytes | Path] = dict(native)
+    contents: dict[str, bytes] = {}
     with job.progress("compare graphs", "graph") as report:
-        for done, (kind, graph) in enumerate(graphs.items()):
+        for done, (name, graph) in enumerate(graphs.items()):
             report(done, len(graphs))
-            content = serialise(graph, {**facts, "kind": kind})
-            parity[kind] = check_parity(
-                content, images, rows[kind], name=f"{kind}.onnx", views=TTA[hybrid.tta]
-            )
-            members[f"{kind}.onnx"] = content
+            kind = {"kind": "hybrid", "int8": True} if name == "int8" else {"kind": name}
+            content = serialise(graph, {**facts, **kind})
+            parity[name] = check_parity(
+                content, images, rows[name],
+                name=f"{name}.onnx", views=TTA[hybrid.tta], limits=INT8 if name == "int8" else EXACT,
+            )  # fmt: skip
+            contents[f"{name}.onnx"] = content
         report(len(graphs), len(graphs))
     scores = {
-        kind: _scores(scored, probabilities, scored.classes) for kind, probabilities in references.items()
+        name: _scores(scored, probabilities, scored.classes) for name, probabilities in references.items()
     }
+    if int8:
+        scores["int8"] = _int8_scores(scored, contents)
     manifest = {
         **{key: value for key, value in facts.items() if key not in ("format", "native")},
         "title": job.recipe.title,
         "made_from": made_from,
-        "recipe_digest": job.recipe.digest(*HYBRID_TABLES),
+        "recipe_digest": job.recipe.digest(*BUNDLE_TABLES),
         "scores": {
             "split": scored.name,
             "images": len(scored),
@@ -190,7 +207,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str) -> Bundle:
         "parity": {kind: [p.to_dict() for p in found] for kind, found in parity.items()},
         "versions": versions(),
     }
-    return write_bundle(folder, manifest, members)
+    return write_bundle(folder, manifest, {**native, **contents})
 
 
 def _graph(hybrid: Hybrid, shape: tuple[int, ...], n_classes: int) -> Any:
@@ -248,6 +265,15 @@ def _compared(job: Job, hybrid: Hybrid, kinds: list[str]) -> tuple[np.ndarray, d
     if "cnn" in kinds:
         found["cnn"] = mean_over_views(hybrid.trained.cnn.predict_proba, images, hybrid.tta)
     return images, found
+
+
+def _int8_scores(split: Split, contents: dict[str, bytes]) -> dict[str, Any]:
+    """Score the graph in 8-bit integers, and the exact one with the very same head beside it."""
+    exact, int8 = (
+        _scores(split, Predictor(contents[f"{name}.onnx"]).predict_proba(split.X), split.classes)
+        for name in ("hybrid", "int8")
+    )
+    return {**int8, "exact": exact}
 
 
 def _scores(split: Any, probabilities: np.ndarray, classes: Any) -> dict[str, float]:

@@ -11,11 +11,12 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import Field, ValidationError
 
 from cnnboost.errors import RecipeError
+from cnnboost.recipe.outcomes import Bench, Compare, Evaluate, Export
 from cnnboost.recipe.space import Search, StudyName
-from cnnboost.recipe.tables import Bench, Boost, Cnn, Compare, CutTable, Data, Evaluate, Hybrid, Table
+from cnnboost.recipe.tables import Boost, Cnn, CutTable, Data, Hybrid, Table
 
-#: The tables that a hybrid follows from.
-HYBRID_TABLES = ("data", "cnn", "cut", "boost")
+#: The tables that a bundle follows from.
+BUNDLE_TABLES = ("data", "cnn", "cut", "boost", "hybrid", "export")
 
 
 class Recipe(Table):
@@ -27,7 +28,7 @@ class Recipe(Table):
         Of the folders under `models/` and `reports/`; the name of the file unless it states another.
     title : str
         One line for tables and pages.
-    data, cnn, cut, boost, hybrid, compare, evaluate, bench, search : table
+    data, cnn, cut, boost, hybrid, compare, evaluate, export, bench, search : table
     studies : table of str to table
         Further searches by name, each with the keys of `[search]`.
 
@@ -47,6 +48,7 @@ class Recipe(Table):
     hybrid: Hybrid = Hybrid()
     compare: Compare = Compare()
     evaluate: Evaluate = Evaluate()
+    export: Export = Export()
     bench: Bench = Bench()
     search: Search = Search()
     studies: dict[StudyName, Search] = Field(default_factory=dict)

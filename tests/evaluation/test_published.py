@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnnboost.evaluation.published import Entry, beside_published, overview_page
-from cnnboost.recipe.tables import PUBLISHED_SCORES
+from cnnboost.recipe.outcomes import PUBLISHED_SCORES
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from cnnboost import line
 from cnnboost.errors import RecipeError
 from cnnboost.evaluation.class_plots import plot_class_accuracy as class_accuracy
 from cnnboost.evaluation.published import beside_published
-from cnnboost.recipe.tables import Published
+from cnnboost.recipe.outcomes import Published
 
 
 @pytest.fixture

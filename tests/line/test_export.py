@@ -15,11 +15,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cnnboost import BoostClassifier, line
+from cnnboost import BoostClassifier, Predictor, line
 from cnnboost.cnn.model_file import read_model
 from cnnboost.deploy.bundle import read_bundle
 from cnnboost.errors import ModelError, RecipeError, StoreError
-from cnnboost.recipe import HYBRID_TABLES
+from cnnboost.recipe import BUNDLE_TABLES
 
 MEMBERS = {"cnn.keras", "head.ubj", "head.json", "hybrid.onnx", "cnn.onnx"}
 
@@ -38,7 +38,7 @@ def test_a_bundle_says_what_it_is(job):
     assert manifest["classes"] == [str(i) for i in range(10)]
     assert manifest["input"] == {"height": 8, "width": 8, "channels": 1}
     assert manifest["pixels"] == "raw"
-    assert manifest["recipe_digest"] == job.recipe.digest(*HYBRID_TABLES)
+    assert manifest["recipe_digest"] == job.recipe.digest(*BUNDLE_TABLES)
     assert set(manifest["versions"]) >= {"keras", "xgboost", "onnx", "onnxruntime"}
     for kind in ("cnn", "hybrid"):
         assert [found["batch"] for found in manifest["parity"][kind]] == [1, 7, 256]
@@ -48,6 +48,29 @@ def test_a_bundle_says_what_it_is(job):
     for kind, found in (("cnn", metrics["cnn"]), ("hybrid", metrics["heads"][0])):
         for name, value in manifest["scores"][kind].items():
             assert value == pytest.approx(found["scores"][name]["value"])
+
+
+def test_a_graph_in_integers_comes_along_where_it_is_asked_for(job, change):
+    exact = line.export(job).bundle
+    asked = line.export(job, int8=True)
+    assert not asked.cached
+    manifest, members = asked.bundle.manifest, asked.bundle.members
+    assert set(members) == MEMBERS | {"int8.onnx"}
+    assert members["hybrid.onnx"].read_bytes() == exact.members["hybrid.onnx"].read_bytes()
+    assert all(found["agreement"] >= 0.95 for found in manifest["parity"]["int8"])
+    X, y = job.images.validation.X, job.images.validation.y
+    for scores, graph in (
+        (manifest["scores"]["int8"], "int8"),
+        (manifest["scores"]["int8"]["exact"], "hybrid"),
+    ):
+        found = Predictor.load(asked.bundle, graph=graph).predict_proba(X)
+        assert scores["accuracy"] == pytest.approx((found.argmax(axis=1) == y).mean())
+    assert line.export(job, int8=True).cached
+    by_recipe = change(job, export={"int8": True})
+    assert "int8.onnx" in line.export(by_recipe).bundle.members
+    assert set(line.export(by_recipe, int8=False).bundle.members) == MEMBERS
+    with pytest.raises(StoreError, match=r"without int8\.onnx.*cnnboost export --int8"):
+        Predictor.load(job.models_dir, graph="int8")
 
 
 def test_graphs_head_and_cnn_are_one_model(job):

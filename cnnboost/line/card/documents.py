@@ -10,7 +10,7 @@ from cnnboost.deploy.bundle import Bundle, read_bundle
 from cnnboost.errors import StoreError
 from cnnboost.line.job import Job
 from cnnboost.line.reporting.documents import command, read_metrics, read_optional
-from cnnboost.recipe import HYBRID_TABLES
+from cnnboost.recipe import BUNDLE_TABLES
 
 log = logging.getLogger("cnnboost")
 
@@ -129,7 +129,7 @@ def _check(job: Job, documents: Documents) -> None:
                 f"{folder / name}.json has scores on other images than those that came with the training "
                 f"images of the CNN; run {command(make, job)} again"
             )
-    if manifest.get("recipe_digest") != job.recipe.digest(*HYBRID_TABLES):
+    if manifest.get("recipe_digest") != job.recipe.digest(*BUNDLE_TABLES):
         log.warning(
             "recipe %r was changed since its bundle was exported; %s brings it up to date",
             job.recipe.name, command("export", job),

@@ -1,0 +1,134 @@
+"""The tables of a recipe that state what is done with what was made: scores, comparison, export, latency."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from cnnboost.recipe.tables import Table, Whole
+
+POSITIVE_SCORES = ("precision", "recall", "f1", "best_f1", "average_precision", "auc")
+"""Scores of the positive one of two classes; `best_f1` is at the threshold where F1 is highest."""
+PUBLISHED_SCORES = ("macro_f1", "average_class_accuracy", *POSITIVE_SCORES)
+"""What `scores` of `[evaluate.published]` may name."""
+
+
+class Published(Table):
+    """`[evaluate.published]`: scores that others printed for the same system.
+
+    Attributes
+    ----------
+    source : str
+        Who printed them, and on which images.
+    cnn : float
+        Accuracy of the CNN alone, in [0, 1].
+    layers : table
+        Accuracy of the hybrid at each layer, in [0, 1].
+    scores : table
+        Other scores of the CNN alone, in [0, 1], by a name of `PUBLISHED_SCORES`.
+    """
+
+    source: str
+    cnn: Annotated[float, Field(ge=0, le=1)] | None = None
+    layers: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+    @field_validator("scores")
+    @classmethod
+    def _known(cls, scores: dict[str, float]) -> dict[str, float]:
+        for name in scores:
+            if name == "accuracy":
+                raise ValueError("the accuracy of the CNN stands in `cnn`, that of hybrids in `layers`")
+            if name not in PUBLISHED_SCORES:
+                raise ValueError(f"{name!r} is no score; there are {', '.join(PUBLISHED_SCORES)}")
+        return scores
+
+
+class Evaluate(Table):
+    """`[evaluate]`: what is scored.
+
+    Attributes
+    ----------
+    split : {"test", "validation"} or None
+        None: test where there is one, else validation.
+    confidence : float
+        Of the intervals, in (0, 1).
+    resamples : int
+        Of the bootstrap.
+    seed : int
+        Of the bootstrap.
+    published : table
+    """
+
+    split: Literal["test", "validation"] | None = None
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    seed: int = 0
+    published: Published | None = None
+
+
+class Compare(Table):
+    """`[compare]`: how CNN and hybrid are compared in every mode.
+
+    Attributes
+    ----------
+    modes : list of {"plain", "residual", "blend"}
+    seeds : int
+        Of folds, trees and views; that of `[compare]` and the next ones.
+    networks : int
+        CNNs trained, with seeds one apart; the comparisons take turns with them.
+    folds : int
+        Of the scored images: what is chosen for one is chosen on the others.
+    seed : int
+    """
+
+    modes: tuple[Literal["plain", "residual", "blend"], ...] = ("plain", "residual", "blend")
+    seeds: Whole = 3
+    networks: Whole = 1
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+
+
+class Export(Table):
+    """`[export]`: what goes into the bundle beside the exact graphs.
+
+    Attributes
+    ----------
+    int8 : bool
+        Also a graph whose convolutions count in 8-bit integers.
+    """
+
+    int8: bool = False
+
+
+class Bench(Table):
+    """`[bench]`: how latency is measured.
+
+    Attributes
+    ----------
+    batches : list of int or "all"
+        Images in a call; `all` is every image of the scored split in one call.
+    repeats : int
+        Rounds in which the paths take turns; each is timed at least so often.
+    seconds : float
+        For all rounds of one path at one batch size; quick paths are called more often within it.
+    threads : int or None
+        Of every library. None: each chooses its own.
+    """
+
+    batches: tuple[int | Literal["all"], ...] = (1, 8, 64, 512, "all")
+    repeats: Whole = 5
+    seconds: Annotated[float, Field(gt=0)] = 0.5
+    threads: Whole | None = None
+
+    @field_validator("batches", mode="before")
+    @classmethod
+    def _sizes(cls, batches: Any) -> Any:
+        # Said here once: of a union, every member would complain in turn.
+        if not isinstance(batches, (list, tuple)) or not batches:
+            raise ValueError('give a list of batch sizes, e.g. [1, 64, "all"]')
+        for size in batches:
+            if size != "all" and (type(size) is not int or size < 1):
+                raise ValueError(f"{size!r} is no batch size; give numbers of images from 1, or 'all'")
+        return batches

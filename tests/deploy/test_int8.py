@@ -1,0 +1,93 @@
+"""A graph in 8-bit integers says nearly the same as the exact one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from sklearn.pipeline import make_pipeline
+
+from cnnboost import BoostClassifier, CNNFeatures, HybridClassifier, Predictor
+from cnnboost.deploy.graph import cnn_graph
+from cnnboost.deploy.int8 import int8_graph
+from cnnboost.deploy.onnx import export_onnx
+from cnnboost.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def graph(toy_cnn):
+    return cnn_graph(toy_cnn.model_, pixels=toy_cnn.pixels_, kind=toy_cnn.output_kind_, shape=(8, 8, 1))
+
+
+def run(model, X):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"image": X})[0]
+
+
+def test_convolutions_become_integers_and_answers_stay(graph, toy_cnn, toy_images):
+    X, y = toy_images
+    before = graph.SerializeToString()
+    found = int8_graph(graph, X[:100])
+    assert graph.SerializeToString() == before
+    types = {tensor.name: tensor.data_type for tensor in found.graph.initializer}
+    feeds = {node.output[0]: node.input[0] for node in found.graph.node if node.op_type == "DequantizeLinear"}
+    weights = [feeds[node.input[1]] for node in found.graph.node if node.op_type == "Conv"]
+    assert weights
+    assert {types[name] for name in weights} == {onnx.TensorProto.INT8}
+    new = X[100:]
+    exact, proba = run(graph, new), run(found, new)
+    assert 0 < np.abs(proba - exact).max() < 0.2
+    assert (proba.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.97
+    assert abs((proba.argmax(axis=1) == y[100:]).mean() - toy_cnn.score(new, y[100:])) <= 0.02
+
+
+def test_the_same_images_give_the_same_graph(graph, toy_images):
+    X = toy_images[0][:80]
+    assert int8_graph(graph, X).SerializeToString() == int8_graph(graph, X).SerializeToString()
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_a_hybrid_keeps_its_trees_and_views(toy_cnn, toy_images, tmp_path, tta):
+    X, y = toy_images
+    trees = BoostClassifier(n_estimators=5, max_depth=2, n_jobs=1)
+    hybrid = HybridClassifier(toy_cnn, mode="residual", tta=tta, boost=trees).fit(X[:300], y[:300])
+    path = export_onnx(hybrid, tmp_path / "fast.onnx", X, int8=True)
+    predictor = Predictor.load(path)
+    assert predictor.int8
+    assert predictor.kind == "hybrid"
+    assert "hybrid in int8" in repr(predictor)
+    assert (predictor.predict(X) == hybrid.predict(X)).mean() >= 0.95
+    exact = Predictor.load(export_onnx(hybrid, tmp_path / "exact.onnx", X))
+    assert not exact.int8
+    assert path.stat().st_size < (tmp_path / "exact.onnx").stat().st_size
+
+
+def test_what_differs_too_much_is_not_written(toy_cnn, toy_images, tmp_path):
+    X, y = toy_images
+    line = make_pipeline(CNNFeatures(toy_cnn, layer="fc1"), BoostClassifier(n_estimators=2, n_jobs=1))
+    line.fit(X, y)
+    # On black images no activation has a range, so that whatever comes later is cut off.
+    black = np.concatenate([np.zeros_like(X[:512]), np.zeros_like(X[:88]), X])
+    with pytest.raises(ModelError, match=r"the labels of [\d.]+% of 1200 images agree \(95.0% is wanted\)"):
+        export_onnx(line, tmp_path / "fast.onnx", black, int8=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_without_convolutions_is_refused(graph, toy_images):
+    bare = onnx.ModelProto()
+    bare.CopyFrom(graph)
+    kept = [node for node in bare.graph.node if node.op_type != "Conv"]
+    del bare.graph.node[:]
+    bare.graph.node.extend(kept)
+    with pytest.raises(ModelError, match="the network has no convolution"):
+        int8_graph(bare, toy_images[0], "the network")
+
+
+def test_what_a_file_says_of_integers_is_checked(toy_cnn, toy_images, tmp_path):
+    path = export_onnx(toy_cnn, tmp_path / "cnn.onnx", toy_images[0], int8=True)
+    facts = json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["cnnboost"])
+    assert facts["int8"] is True
+    assert facts["kind"] == "cnn"
