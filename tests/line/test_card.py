@@ -90,7 +90,7 @@ def residual(finished, tmp_path_factory):
     hybrid = finished.recipe.hybrid.model_copy(update={"mode": "residual", "tta": "flip"})
     recipe = finished.recipe.model_copy(update={"hybrid": hybrid})
     job = replace(finished, recipe=recipe, models=root / "models", reports=root / "reports")
-    line.export(job)
+    line.export(job, int8=True)
     line.evaluate(job)
     return job
 
@@ -205,6 +205,14 @@ class TestResidual:
         assert "scored by cross-fitting" in card
         assert "mean over views of the image (`flip`)" in card
         assert "\n\n\n" not in card
+
+    def test_the_graph_in_integers_is_set_beside_the_exact_one(self, residual, words_file, card):
+        found = write_card(residual, read_words(words_file)).text
+        scores = json.loads((residual.models_dir / "manifest.json").read_text())["scores"]["int8"]
+        (text,) = [part for part in found.split("\n\n") if part.startswith("`--graph int8`")]
+        assert f"right on {percent(scores['accuracy'])}" in text
+        assert f"trees on {percent(scores['exact']['accuracy'])}" in text.replace("\n", " ")
+        assert "int8" not in card
 
     def test_scores_over_other_views_are_refused(self, residual, words_file, tmp_path):
         shutil.copytree(residual.reports, tmp_path / "reports")

@@ -46,6 +46,7 @@ def score_facts(documents: Documents) -> dict[str, Any]:
         "rarest": _rarest(scores),
         "cross_fitted": bool(head.get("cross_fitted")),
         "compared": _compared(documents.compared),
+        "int8": _int8(documents.manifest),
     }
 
 
@@ -95,6 +96,14 @@ def _scored(documents: Documents, head: Mapping[str, Any]) -> str:
             for name, of in rows
         ],
     )
+
+
+def _int8(manifest: Mapping[str, Any]) -> dict[str, str] | None:
+    """Set the accuracy of the graph in integers beside that of the exact one with the same trees."""
+    found = manifest["scores"].get("int8")
+    if found is None:
+        return None
+    return {"accuracy": percent(found["accuracy"]), "exact": percent(found["exact"]["accuracy"])}
 
 
 def _per_class(scores: Mapping[str, Any]) -> str:
