@@ -170,6 +170,41 @@ def runtimes_table(runtimes: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+WAYS = {
+    "hybrid": "cnnboost, `hybrid.onnx`",
+    "hybrid-one-thread": "the same on one thread",
+    "int8": "cnnboost, `int8.onnx`",
+    "int8-one-thread": "the same on one thread",
+    "api-tflite": "`fer`, image by image (TFLite), no border",
+    "api-tflite-widened": "`fer`, image by image, all defaults",
+    "api-keras": "`fer`, image by image (Keras), no border",
+    "keras-batches": "`fer`'s Keras network in batches of 256",
+}
+
+
+def peers_table(peers: dict[str, Any]) -> str:
+    lines = [
+        "| classifier | accuracy % | 95 % interval | macro F1 | log-loss | calibration error | images/s "
+        "| 1 image, ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for way, row in (peers["ours"] | peers["peer"]).items():
+        scores, times = row["scores"], row["times"]
+        low, high = scores["accuracy"]["interval"]
+        cells = [
+            WAYS[way],
+            percent(scores["accuracy"]["value"]),
+            f"{100 * low:.1f} to {100 * high:.1f}",
+            f"{scores['macro_f1']['value']:.3f}",
+            f"{scores['log_loss']['value']:.3f}",
+            f"{scores['calibration_error']['value']:.3f}",
+            f"{times['images_per_second']:,.0f}",
+            f"{times['ms_one_image']:#.3g}".rstrip("."),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def fill(text: str) -> str:
     """Return the README with its figures renewed."""
     metrics = json.loads((ROOT / "reports/oslo/metrics.json").read_text())
@@ -186,9 +221,15 @@ def fill(text: str) -> str:
         for path in (*sorted(folder.glob("search.json")), *sorted(folder.glob("study-*.json")))
     ]
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
+    shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
+    peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
     blocks = {
         "oslo modes: table": modes_table(compared),
         "oslo modes: verdict": "\n".join(f"- {row['verdict']}" for row in compared["summary"].values()),
+        "fer2013 modes: table": modes_table(shipped),
+        "fer2013 modes: verdict": "\n".join(f"- {row['verdict']}" for row in shipped["summary"].values()),
+        "fer2013 peers: table": peers_table(peers),
+        "fer2013 peers: goals": goals_table(peers),
         "systems: table": systems_table([m for m in reports if "-smoke" not in m["recipe"]]),
         "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",

@@ -212,7 +212,7 @@ class TestResidual:
         (text,) = [part for part in found.split("\n\n") if part.startswith("`--graph int8`")]
         assert f"right on {percent(scores['accuracy'])}" in text
         assert f"trees on {percent(scores['exact']['accuracy'])}" in text.replace("\n", " ")
-        assert "int8" not in card
+        assert "--graph int8" not in card
 
     def test_scores_over_other_views_are_refused(self, residual, words_file, tmp_path):
         shutil.copytree(residual.reports, tmp_path / "reports")
