@@ -77,45 +77,12 @@ def unsimplified(bundle: Any) -> bytes:
     shape = tuple(facts["input"][name] for name in ("height", "width", "channels"))
     simplify, graph.simplify = graph.simplify, lambda model: None
     try:
-        model = graph.hybrid_graph(
+        model = graph.trunk_graph(
             trunk, head.booster_, pixels=facts["pixels"], shape=shape, n_classes=len(facts["classes"])
         )
     finally:
         graph.simplify = simplify
     return model.SerializeToString()
-
-
-def static_int8(trunk: Any, folder: Path, calibration: np.ndarray) -> Any:
-    """Quantise a trunk with ONNX Runtime's own static quantisation (QDQ, one scale for each channel)."""
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = iter(calibration)
-
-        def get_next(self) -> Any:
-            image = next(self.left, None)
-            return None if image is None else {"image": image[None]}
-
-    # The quantiser looks at the version of the standard operators and takes any other for an error.
-    plain = onnx.ModelProto()
-    plain.CopyFrom(trunk)
-    del plain.opset_import[:]
-    plain.opset_import.append(onnx.helper.make_opsetid("", 18))
-    onnx.save(plain, folder / "trunk.onnx")
-    quant_pre_process(
-        folder / "trunk.onnx", folder / "prepared.onnx", skip_symbolic_shape=True, skip_optimization=True
-    )
-    quantize_static(
-        folder / "prepared.onnx",
-        folder / "int8.onnx",
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-    )
-    return onnx.load(folder / "int8.onnx")
 
 
 def openvino_ways(trunk: Path, trees: Run, calibration: np.ndarray, threads: int) -> dict[str, Run]:
@@ -192,6 +159,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from cnnboost.deploy.bundle import read_bundle
+    from cnnboost.deploy.graph import serialise
+    from cnnboost.deploy.int8 import int8_graph
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.files import write_json
     from cnnboost.line import Job
@@ -217,6 +186,7 @@ def main() -> None:
     notes: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        import onnx
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -238,10 +208,12 @@ def main() -> None:
         def after(features: np.ndarray) -> np.ndarray:
             return trees_session.run(["probabilities"], {cut: features})[0]
 
-        quantised = session(static_int8(trunk, folder, calibration), threads)
-        ways["ONNX Runtime int8 (static), trees float"] = lambda X: after(
-            quantised.run(None, {"image": X})[0]
-        )
+        onnx.save(trunk, folder / "trunk.onnx")
+        integers = int8_graph(onnx.load(graph), calibration)
+        del integers.metadata_props[:]  # facts and checksum of the exact graph
+        content = serialise(integers, predictor.details | {"int8": True})
+        name = "in int8, as 'export --int8' makes it, Predictor"
+        ways[name] = Predictor(content, threads=threads).predict_proba
         try:
             ways |= openvino_ways(folder / "trunk.onnx", after, calibration, threads)
         except ImportError as error:
