@@ -120,14 +120,8 @@ def show_bundle(out: Console, document: dict[str, Any]) -> None:
         f"graphs compared with Keras and XGBoost on {compared:,} images",
         style="dim",
     )
-    if "int8" in scores:
-        out.print(
-            f"int8.onnx was scored as it is; hybrid.onnx, with the same trees: "
-            f"{scores['int8']['exact']['accuracy']:.2%}",
-            style="dim",
-        )
     tables.written(out, document["written"])
 
 
 def _chosen(scores: dict[str, Any]) -> str:
-    return " (of the hybrid cross-fitted: they chose its rounds too)" if scores.get("cross_fitted") else ""
+    return " (of the hybrid cross-fitted: they had a say in its trees)" if scores.get("cross_fitted") else ""

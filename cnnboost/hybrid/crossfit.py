@@ -30,12 +30,15 @@ class CrossFitted:
         By fold.
     temperatures, weights : list of float
         By fold.
+    heads : list of (ndarray of int, FittedMode)
+        By fold: the images that it judged, and the head that judged them.
     """
 
     proba: NDArray[np.float32]
     rounds: list[int] = field(default_factory=list)
     temperatures: list[float] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    heads: list[tuple[NDArray[np.intp], FittedMode]] = field(default_factory=list)
 
 
 class CrossFit:
@@ -123,6 +126,7 @@ class CrossFit:
             found.rounds.append(fitted.boost.n_estimators_)
             found.temperatures.append(fitted.temperature)
             found.weights.append(fitted.weight)
+            found.heads.append((judged, fitted))
         return found
 
     def _together(self, rows: NDArray[np.intp]) -> Seen:

@@ -18,7 +18,7 @@ from cnnboost.images.views import check_tta, mean_over_views
 from cnnboost.line.boosting import fit_boost
 from cnnboost.line.extraction import extract
 from cnnboost.line.figures import draw_scores
-from cnnboost.line.hybrid_scores import scored_proba
+from cnnboost.line.hybrid_scores import judged
 from cnnboost.line.hybrids import fit_hybrid
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
@@ -164,7 +164,8 @@ def _score(
         rows.append(judge.head(head, proba))
     for mode in wanted:
         found = fit_hybrid(needs, mode=mode, tta=seen_as, device=device)
-        rows.append(judge.head(found.head, *scored_proba(needs, found, scored)))
+        said = judged(needs, found, scored)
+        rows.append(judge.head(found.head, said.proba, said.cross_fitted))
     published = job.recipe.evaluate.published
     metrics = {
         "format": FORMAT,

@@ -15,18 +15,16 @@ import numpy as np
 from cnnboost.cnn.model_file import write_model
 from cnnboost.deploy.bundle import Bundle, finish, is_bundle, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
-from cnnboost.deploy.int8 import IMAGES as MEASURED
 from cnnboost.deploy.int8 import int8_graph
 from cnnboost.deploy.parity import EXACT, IMAGES, INT8, Parity, check_parity
-from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.evaluation.scores import score
 from cnnboost.features.cut import Cut
 from cnnboost.files import digest_of, file_digest
-from cnnboost.images import Split
 from cnnboost.images.views import TTA, mean_over_views
-from cnnboost.line.hybrid_scores import image_proba, scored_proba
+from cnnboost.line.hybrid_scores import image_proba, judged
 from cnnboost.line.hybrids import Hybrid, fit_hybrid
+from cnnboost.line.int8_scores import int8_proba, measured_on
 from cnnboost.line.job import Job, alone
 from cnnboost.line.provenance import versions
 from cnnboost.recipe import BUNDLE_TABLES
@@ -160,8 +158,8 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
     if head.mode != "plain":
         facts |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
     log.info("export %s, %s, to %s", head.layer, head.mode, folder)
-    proba, cross_fitted = scored_proba(job, hybrid, scored)
-    references = {"hybrid": proba}
+    exact = judged(job, hybrid, scored)
+    references = {"hybrid": exact.proba}
     cnn = _softmax(hybrid, scored.X)
     graphs = {"hybrid": _graph(hybrid, shape, len(classes))}
     if cnn is not None:
@@ -171,8 +169,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
         )
     images, rows = _compared(job, hybrid, list(graphs))
     if int8:
-        measured = np.linspace(0, len(job.images.train) - 1, min(MEASURED, len(job.images.train))).astype(int)
-        graphs["int8"] = int8_graph(graphs["hybrid"], job.images.train.X[measured], "the hybrid")
+        graphs["int8"] = int8_graph(graphs["hybrid"], measured_on(job.images.train), "the hybrid")
         rows["int8"] = rows["hybrid"]
     parity: dict[str, list[Parity]] = {}
     contents: dict[str, bytes] = {}
@@ -187,11 +184,11 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
             )  # fmt: skip
             contents[f"{name}.onnx"] = content
         report(len(graphs), len(graphs))
+    if int8:
+        references["int8"] = int8_proba(contents["int8.onnx"], hybrid, exact, job.images.train, scored.X)
     scores = {
         name: _scores(scored, probabilities, scored.classes) for name, probabilities in references.items()
     }
-    if int8:
-        scores["int8"] = _int8_scores(scored, contents)
     manifest = {
         **{key: value for key, value in facts.items() if key not in ("format", "native")},
         "title": job.recipe.title,
@@ -201,7 +198,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
             "split": scored.name,
             "images": len(scored),
             "chosen_on": head.details.get("chosen_on"),
-            "cross_fitted": cross_fitted,
+            "cross_fitted": exact.cross_fitted,
             **scores,
         },
         "parity": {kind: [p.to_dict() for p in found] for kind, found in parity.items()},
@@ -265,15 +262,6 @@ def _compared(job: Job, hybrid: Hybrid, kinds: list[str]) -> tuple[np.ndarray, d
     if "cnn" in kinds:
         found["cnn"] = mean_over_views(hybrid.trained.cnn.predict_proba, images, hybrid.tta)
     return images, found
-
-
-def _int8_scores(split: Split, contents: dict[str, bytes]) -> dict[str, Any]:
-    """Score the graph in 8-bit integers, and the exact one with the very same head beside it."""
-    exact, int8 = (
-        _scores(split, Predictor(contents[f"{name}.onnx"]).predict_proba(split.X), split.classes)
-        for name in ("hybrid", "int8")
-    )
-    return {**int8, "exact": exact}
 
 
 def _scores(split: Any, probabilities: np.ndarray, classes: Any) -> dict[str, float]:

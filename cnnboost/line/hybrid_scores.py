@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +17,11 @@ from cnnboost.images import Split
 from cnnboost.images.views import views
 from cnnboost.line.hybrids import FOLDS, Hybrid, eyes_of, hybrid_boost
 from cnnboost.line.job import Job
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cnnboost.hybrid.modes import FittedMode
 
 log = logging.getLogger("cnnboost")
 
@@ -42,8 +50,29 @@ def image_proba(hybrid: Hybrid, X: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def scored_proba(job: Job, hybrid: Hybrid, split: Split) -> tuple[np.ndarray, bool]:
-    """Give the probabilities to score a hybrid by: no image decides anything about its own.
+@dataclass(frozen=True)
+class Judged:
+    """What a hybrid is scored by on some images.
+
+    Attributes
+    ----------
+    proba : ndarray of float32, (n, n_classes)
+    heads : list of (ndarray of int, FittedMode)
+        Where the images chose temperature, rounds or weight, or grew the trees: for each fifth of them its
+        rows, and the head made of the others that judged it. Empty: the hybrid's own head judged them all.
+    """
+
+    proba: np.ndarray
+    heads: Sequence[tuple[NDArray[np.intp], FittedMode]] = ()
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether others than the hybrid's own head judged."""
+        return bool(self.heads)
+
+
+def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
+    """Judge images so that none decides anything about its own score.
 
     Parameters
     ----------
@@ -53,13 +82,10 @@ def scored_proba(job: Job, hybrid: Hybrid, split: Split) -> tuple[np.ndarray, bo
 
     Returns
     -------
-    proba : ndarray of float32, (n, n_classes)
-    cross_fitted : bool
-        True where temperature, rounds or weight were chosen on these images: then they are chosen anew for
-        each fifth of them, on the others.
+    Judged
     """
     if hybrid.head.details.get("chosen_on") != split.name:
-        return image_proba(hybrid, split.X), False
+        return Judged(image_proba(hybrid, split.X))
     facts, seed = job.recipe.hybrid, job.recipe.compare.seed
     log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
     eyes = eyes_of(hybrid.networks, hybrid.head.layers, facts.norm)
@@ -71,4 +97,5 @@ def scored_proba(job: Job, hybrid: Hybrid, split: Split) -> tuple[np.ndarray, bo
         part = hybrid.networks.seen
         grown_on = eyes.seen(part.X, part.y, facts.views, facts.augment, seed)
     boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed)
-    return fit.head(hybrid.head.mode, boost, grown_on).proba, True
+    found = fit.head(hybrid.head.mode, boost, grown_on)
+    return Judged(found.proba, found.heads)

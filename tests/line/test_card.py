@@ -208,10 +208,10 @@ class TestResidual:
 
     def test_the_graph_in_integers_is_set_beside_the_exact_one(self, residual, words_file, card):
         found = write_card(residual, read_words(words_file)).text
-        scores = json.loads((residual.models_dir / "manifest.json").read_text())["scores"]["int8"]
+        scores = json.loads((residual.models_dir / "manifest.json").read_text())["scores"]
         (text,) = [part for part in found.split("\n\n") if part.startswith("`--graph int8`")]
-        assert f"right on {percent(scores['accuracy'])}" in text
-        assert f"trees on {percent(scores['exact']['accuracy'])}" in text.replace("\n", " ")
+        assert f"right on {percent(scores['int8']['accuracy'])}" in text
+        assert f"graph on {percent(scores['hybrid']['accuracy'])}" in text
         assert "--graph int8" not in card
 
     def test_scores_over_other_views_are_refused(self, residual, words_file, tmp_path):

@@ -15,7 +15,7 @@ from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
 from cnnboost.hybrid.modes import Seen
 from cnnboost.hybrid.temperature import fit_temperature
-from cnnboost.line.hybrid_scores import image_proba, scored_proba
+from cnnboost.line.hybrid_scores import image_proba, judged
 from cnnboost.line.networks import networks_of
 
 TREES = {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3, "subsample": 1.0}
@@ -80,12 +80,14 @@ def test_several_layers_stand_side_by_side(hybrid_job):
 def test_images_that_choose_do_not_score_themselves(hybrid_job):
     found = line.fit_hybrid(hybrid_job)
     validation, train = hybrid_job.images.validation, hybrid_job.images.train
-    crossed, cross_fitted = scored_proba(hybrid_job, found, validation)
-    assert cross_fitted
+    crossed = judged(hybrid_job, found, validation)
+    assert crossed.cross_fitted
     direct = found.classifier.predict_proba(validation.X)
-    assert crossed.shape == direct.shape
-    assert np.abs(crossed - direct).max() > 1e-4  # temperatures of five parts, not of all
-    assert not scored_proba(hybrid_job, found, train)[1]
+    assert crossed.proba.shape == direct.shape
+    assert np.abs(crossed.proba - direct).max() > 1e-4  # temperatures of five parts, not of all
+    rows = np.concatenate([rows for rows, _ in crossed.heads])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(len(validation)))
+    assert not judged(hybrid_job, found, train).cross_fitted
 
 
 def test_a_part_of_train_is_held_out(hybrid_job, change):
@@ -100,7 +102,7 @@ def test_a_part_of_train_is_held_out(hybrid_job, change):
     assert found.head.details["chosen_on"] == found.head.details["grown_on"] == "train, held out"
     assert found.head.details["rows"] == 2 * len(networks.unseen)
     # Nothing about it was chosen on the images that are scored.
-    assert not scored_proba(job, found, images.validation)[1]
+    assert not judged(job, found, images.validation).cross_fitted
 
 
 def test_folds_ask_each_network_about_images_it_has_not_seen(hybrid_job, change):

@@ -40,7 +40,7 @@ def modes_section(compared: Mapping[str, Any] | None, figures: Mapping[str, byte
         views = {"none": "the image itself"}.get(compared["hybrid"]["tta"], compared["hybrid"]["tta"])
         networks = compared["compare"]["networks"]
         text = (
-            f"{compared['n']:,} images of {compared['split']}, {len(runs)} seed{"s" * (len(runs) > 1)}, "
+            f"{compared['n']:,} images of {compared['split']}, {len(runs)} seed{'s' * (len(runs) > 1)}, "
             f"{networks} trained {'network' if networks == 1 else 'networks'}; layers "
             f"{', '.join(compared['layers'])}; views at test time: {views}. Trees grown on "
             f"{compared['grown_on']}. Temperature, rounds and weight of each image's head were chosen on "

@@ -99,11 +99,12 @@ def _scored(documents: Documents, head: Mapping[str, Any]) -> str:
 
 
 def _int8(manifest: Mapping[str, Any]) -> dict[str, str] | None:
-    """Set the accuracy of the graph in integers beside that of the exact one with the same trees."""
-    found = manifest["scores"].get("int8")
-    if found is None:
+    """Set the graph in integers beside the exact one; both were scored in the same way."""
+    scores = manifest["scores"]
+    if "int8" not in scores:
         return None
-    return {"accuracy": percent(found["accuracy"]), "exact": percent(found["exact"]["accuracy"])}
+    names = (("accuracy", "int8"), ("exact", "hybrid"))
+    return {name: percent(scores[graph]["accuracy"]) for name, graph in names}
 
 
 def _per_class(scores: Mapping[str, Any]) -> str:
