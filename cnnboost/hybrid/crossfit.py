@@ -51,6 +51,9 @@ class CrossFit:
     images : ndarray of shape (n, ...)
         The images themselves: equal ones stay on one side.
     n_classes, folds, seed : int
+    grown : Seen, optional
+        The same images in the views that trees are grown on where they are grown on the other folds; its
+        groups are their rows. Default: `looks`.
 
     Raises
     ------
@@ -61,9 +64,17 @@ class CrossFit:
     """
 
     def __init__(
-        self, looks: Sequence[Seen], images: np.ndarray, n_classes: int, *, folds: int, seed: int
+        self,
+        looks: Sequence[Seen],
+        images: np.ndarray,
+        n_classes: int,
+        *,
+        folds: int,
+        seed: int,
+        grown: Seen | None = None,
     ) -> None:
         self.looks, self.n_classes, self.seed = list(looks), n_classes, seed
+        self._grown = grown
         codes = self.looks[0].codes
         groups = groups_of(images)
         check_folds(codes, groups, folds)
@@ -110,13 +121,12 @@ class CrossFit:
         if mode == "plain" and grown_on is not None:
             fixed = fit_mode(mode, boost, grown_on, self.n_classes)  # nothing about it is chosen
         for chosen, judged in self._parts:
-            others = self._together(chosen)
             fitted = fixed or fit_mode(
                 mode,
                 boost,
-                others if grown_on is None else grown_on,
+                self._own(chosen) if grown_on is None else grown_on,
                 self.n_classes,
-                watched=None if grown_on is None else others,
+                watched=None if grown_on is None else self._together(chosen),
                 seed=self.seed,
             )
             parts = [
@@ -128,6 +138,13 @@ class CrossFit:
             found.weights.append(fitted.weight)
             found.heads.append((judged, fitted))
         return found
+
+    def _own(self, rows: NDArray[np.intp]) -> Seen:
+        """Take what trees are grown on of some images."""
+        grown = self._grown
+        if grown is None or grown.groups is None:
+            return self._together(rows)
+        return grown.take(np.flatnonzero(np.isin(grown.groups, rows)))
 
     def _together(self, rows: NDArray[np.intp]) -> Seen:
         """Put all views of some images together."""

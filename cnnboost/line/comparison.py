@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cnnboost.errors import ParameterError
 from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.mode_plot import plot_modes
 from cnnboost.evaluation.scores import compare, score
 from cnnboost.files import write_json
-from cnnboost.hybrid.crossfit import CrossFit, CrossFitted
+from cnnboost.hybrid.crossfit import CrossFitted
 from cnnboost.hybrid.looks import Looks
-from cnnboost.hybrid.modes import Seen
 from cnnboost.images import Split
-from cnnboost.images.views import views
+from cnnboost.line.hybrid_scores import cross_fit
 from cnnboost.line.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.line.job import Job
 from cnnboost.line.provenance import machine, versions
@@ -96,7 +93,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "compare": facts.model_dump(mode="json"),
         "confidence": job.recipe.evaluate.confidence,
         "chosen_on": f"the other {facts.folds - 1} of {facts.folds} folds of {scored.name}",
-        "grown_on": "train" if _on_train(job) else f"the other folds of {scored.name}",
+        "grown_on": "train" if job.recipe.hybrid.fit_on == "train" else f"the other folds of {scored.name}",
         "runs": runs,
         "summary": summarise(runs, facts.modes, job.recipe.evaluate.confidence),
         "data_digest": job.images.digest,
@@ -160,13 +157,9 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     recipe = job.recipe
     facts = recipe.compare
     eyes = Looks([cnn], hybrid_layers(job), recipe.hybrid.norm)
-    images = np.asarray(scored.X)
-    looks = [Seen(*eyes.all(view), scored.y) for view in views(images, recipe.hybrid.tta)]
-    fit = CrossFit(looks, images, len(scored.classes), folds=facts.folds, seed=seed)
-    grown_on = None
-    if _on_train(job):
-        part = job.images.train
-        grown_on = eyes.seen(part.X, part.y, recipe.hybrid.views, recipe.hybrid.augment, seed)
+    fit, grown_on = cross_fit(
+        job, eyes, scored, job.images.train, tta=recipe.hybrid.tta, folds=facts.folds, seed=seed
+    )
     options: dict[str, Any] = {
         "confidence": recipe.evaluate.confidence,
         "n_resamples": recipe.evaluate.resamples,
@@ -206,7 +199,3 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
         "calibrated": calibrated_row,
         "modes": modes,
     }
-
-
-def _on_train(job: Job) -> bool:
-    return job.recipe.hybrid.fit_on == "train"

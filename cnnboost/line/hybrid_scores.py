@@ -12,6 +12,7 @@ import numpy as np
 from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.features.cut import Cut
 from cnnboost.hybrid.crossfit import CrossFit
+from cnnboost.hybrid.looks import Looks
 from cnnboost.hybrid.modes import Seen
 from cnnboost.images import Split
 from cnnboost.images.views import views
@@ -89,13 +90,43 @@ def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
     facts, seed = job.recipe.hybrid, job.recipe.compare.seed
     log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
     eyes = eyes_of(hybrid.networks, hybrid.head.layers, facts.norm)
-    images = np.asarray(split.X)
-    looks = [Seen(*eyes.all(view), split.y) for view in views(images, hybrid.tta)]
-    fit = CrossFit(looks, images, len(split.classes), folds=FOLDS, seed=seed)
-    grown_on = None
-    if facts.fit_on == "train":
-        part = hybrid.networks.seen
-        grown_on = eyes.seen(part.X, part.y, facts.views, facts.augment, seed)
+    fit, grown_on = cross_fit(job, eyes, split, hybrid.networks.seen, tta=hybrid.tta, folds=FOLDS, seed=seed)
     boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed)
     found = fit.head(hybrid.head.mode, boost, grown_on)
     return Judged(found.proba, found.heads)
+
+
+def cross_fit(
+    job: Job, eyes: Looks, split: Split, train: Split, *, tta: str, folds: int, seed: int
+) -> tuple[CrossFit, Seen | None]:
+    """Look at images that heads are to be cross-fitted on, as `[hybrid]` says.
+
+    Parameters
+    ----------
+    job : Job
+    eyes : Looks
+    split : Split
+        To judge on.
+    train : Split
+        What the CNN was trained on.
+    tta : {"none", "flip", "shifts", "ten-crop"}
+        Views to judge.
+    folds, seed : int
+
+    Returns
+    -------
+    fit : CrossFit
+    grown_on : Seen or None
+        What the trees are grown on. None: the other folds.
+    """
+    facts = job.recipe.hybrid
+
+    def seen(part: Split) -> Seen:
+        return eyes.seen(np.asarray(part.X), part.y, facts.views, facts.augment, seed)
+
+    on_train = facts.fit_on == "train"
+    images = np.asarray(split.X)
+    looks = [Seen(*eyes.all(view), split.y) for view in views(images, tta)]
+    grown = None if on_train else seen(split)
+    fit = CrossFit(looks, images, len(split.classes), folds=folds, seed=seed, grown=grown)
+    return fit, seen(train) if on_train else None

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.modes import fit_mode
+from cnnboost.hybrid.modes import Seen, fit_mode
 from tests.hybrid.test_modes import K, boost, problem
 
 
@@ -91,3 +91,28 @@ def test_what_cannot_be_is_refused():
         crossfit(problem(60), folds=1)
     with pytest.raises(DataError, match="60 folds need 60"):
         crossfit(problem(60), folds=60)
+
+
+def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
+    """Views that are grown on count, and those of an image never reach its own score."""
+    seen = problem(240)
+    rows = np.arange(240)
+    rng = np.random.default_rng(0)
+    noisy = seen.features + rng.normal(scale=0.3, size=seen.features.shape).astype(np.float32)
+    views = [
+        np.concatenate([a, b]) for a, b in ((seen.features, noisy), (seen.log_proba,) * 2, (seen.codes,) * 2)
+    ]
+    grown = Seen(*views, np.tile(rows, 2))
+
+    def judge(grown):
+        fit = CrossFit([seen], seen.features, K, folds=3, seed=0, grown=grown)
+        return fit, fit.head("residual", boost(n_estimators=8)).proba
+
+    fit, proba = judge(grown)
+    assert not np.array_equal(proba, judge(None)[1])
+    judged = fit._parts[0][1]
+    turned = grown.codes.copy()
+    turned[np.isin(grown.groups, judged)] = 0
+    again = judge(grown._replace(codes=turned))[1]
+    np.testing.assert_array_equal(again[judged], proba[judged])
+    assert not np.array_equal(again, proba)
