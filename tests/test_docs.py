@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import cnnboost
+from cnnboost import Predictor
 from tests import readme
 from tests.conftest import ROOT
 
@@ -65,6 +68,24 @@ def test_the_hybrid_of_the_readme_works(capsys):
     assert float(capsys.readouterr().out) > 0.8
 
 
+def test_a_photograph_is_classified_as_the_readme_says(tmp_path):
+    """In a folder that holds nothing but a photograph: the bundle came with the package."""
+    shades = np.add.outer(np.arange(120), np.arange(100))
+    Image.fromarray(np.stack([shades, shades, 255 - shades], axis=2).astype(np.uint8)).save(
+        tmp_path / "face.jpg"
+    )
+    classes = set(Predictor.load().classes_)
+    (command,) = [shlex.split(line, comments=True) for line in block("photograph").splitlines()]
+    assert command[0] == "cnnboost"
+    done = subprocess.run([PROGRAM, *command[1:]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert any(name in done.stdout for name in classes)
+    python = [sys.executable, "-c", block("face")]
+    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in classes
+
+
 def test_the_figures_of_the_readme_are_those_of_the_reports():
     assert readme.fill(TEXT) == TEXT, "run `make readme`"
 
@@ -84,5 +105,5 @@ def test_examples_in_docstrings_run(name):
 
 def test_the_targets_of_the_makefile_are_listed():
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("demo", "test", "lint", "wheel", "bench-line"):
+    for target in ("demo", "test", "lint", "wheel", "bench-line", "bench-peers"):
         assert re.search(rf"^{target} ", shown, re.MULTILINE)

@@ -87,8 +87,8 @@ def _choice(recipe: Recipe, manifest: Mapping[str, Any]) -> str:
             return "The rounds of the trees stand in the recipe: no images chose them"
         return "A part of train, on which no trees were grown, chose the rounds of the trees"
     chosen_on = manifest["scores"].get("chosen_on") or "images that its manifest does not name"
-    weight = ", weight of the softmax" if manifest["mode"] == "blend" else ""
-    return f"Rounds of the trees, temperature{weight} were chosen on {chosen_on}"
+    weight = ", temperature and weight of the softmax" if manifest["mode"] == "blend" else " and temperature"
+    return f"Rounds of the trees{weight} were chosen on {chosen_on}"
 
 
 def _counts(audit: Mapping[str, Any] | None) -> str | None:
