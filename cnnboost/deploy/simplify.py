@@ -7,6 +7,7 @@ a large batch costs as much as a tenth of the whole CNN.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +36,9 @@ def simplify(model: onnx.ModelProto, pixels: str | None = None) -> None:
 def fold_scaling(model: onnx.ModelProto, pixels: str | None = None) -> None:
     """Move the scaling of the pixels into the weights of the first convolution of each network.
 
-    `conv(a x + b)` is `conv'(x)` with weights `a w` and the bias raised by `b sum(w)`; with zero padding only
-    if `b` is 0. Where anything else stands between image and convolution, the graph stays as it is.
+    `conv(a x + b)` is `conv'(x)` with weights `a w` and the bias raised by `b sum(w)`; what was padded with 0
+    is padded with `-b / a` first. Where anything else stands between image and convolution, the graph stays
+    as it is.
 
     Parameters
     ----------
@@ -84,7 +86,8 @@ def _fold(graph: onnx.GraphProto, here: str, node: onnx.NodeProto) -> None:
         node = users[here][0]
     if not scaling or node.input[0] != here or node.input[1] not in constants:
         return
-    if shift and _pads(node):
+    margins = _margins(node)
+    if shift and (margins is None or not scale):
         return
     weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
     has_bias = len(node.input) > 2 and node.input[2]
@@ -96,7 +99,9 @@ def _fold(graph: onnx.GraphProto, here: str, node: onnx.NodeProto) -> None:
     names = [f"{node.name}_scaled_weights", f"{node.name}_scaled_bias"]
     for name, values in zip(names, (scale * weights, bias), strict=True):
         graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
-    node.input[:] = [node.input[0], *names]
+    if shift and margins and any(margins):
+        here = _padded(graph, node, here, margins, -shift / scale)
+    node.input[:] = [here, *names]
     for skipped in scaling:
         source = next(name for name in skipped.input if name not in constants)
         _replace(graph, skipped.output[0], source)
@@ -154,13 +159,32 @@ def drop_unused(model: onnx.ModelProto) -> None:
     graph.initializer.extend(initializers)
 
 
-def _pads(node: Any) -> bool:
+def _margins(node: Any) -> list[int] | None:
+    """Return by how much a convolution pads: before each axis, then after each. None: it depends."""
+    margins: list[int] = []
     for attribute in node.attribute:
-        if attribute.name == "pads" and any(attribute.ints):
-            return True
+        if attribute.name == "pads":
+            margins = list(attribute.ints)
         if attribute.name == "auto_pad" and attribute.s not in (b"", b"NOTSET", b"VALID"):
-            return True
-    return False
+            return None
+    return margins
+
+
+def _padded(graph: Any, node: Any, here: str, margins: Sequence[int], value: float) -> str:
+    """Pad before a convolution, with another value than its own 0; return what holds the result."""
+    from onnx import helper, numpy_helper
+
+    half = len(margins) // 2
+    pads = np.array([0, 0, *margins[:half], 0, 0, *margins[half:]], np.int64)
+    names = [f"{node.name}_margins", f"{node.name}_padding", f"{node.name}_padded"]
+    graph.initializer.append(numpy_helper.from_array(pads, names[0]))
+    graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), names[1]))
+    pad = helper.make_node("Pad", [here, *names[:2]], names[2:], name=f"{node.name}_pad")
+    graph.node.insert(list(graph.node).index(node), pad)
+    kept = [attribute for attribute in node.attribute if attribute.name != "pads"]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    return names[2]
 
 
 def _replace(graph: Any, name: str, by: str) -> None:

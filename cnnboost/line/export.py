@@ -32,6 +32,8 @@ from cnnboost.recipe import BUNDLE_TABLES
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
+_GRAPHS = 2
+"""Number of the way in which graphs are made; a bundle with graphs of another is made anew."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def export(
     made_from = digest_of(
         {
             "format": FORMAT,
+            "graphs": _GRAPHS,
             "cnn": [file_digest(network.path) for network in hybrid.networks.trained],
             "head": head.details["made_from"],
             "trees": file_digest(head.path),

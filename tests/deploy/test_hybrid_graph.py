@@ -83,7 +83,7 @@ def test_whatever_is_on_the_images(fitted, tta):
         found = run.run(["probabilities"], {"image": X})[0]
         off = np.abs(found - hybrid.predict_proba(X)).max(axis=1)
         assert np.isfinite(found).all()
-        assert np.median(off) < 3e-6
+        assert np.median(off) < 1e-5  # of one image, it may be
 
     compare()
 

@@ -11,6 +11,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from cnnboost import BoostClassifier, CNNFeatures, HybridClassifier, Predictor
+from cnnboost.cnn.network import network
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.int8 import int8_graph
 from cnnboost.deploy.onnx import export_onnx
@@ -42,6 +43,23 @@ def test_convolutions_become_integers_and_answers_stay(graph, toy_cnn, toy_image
     assert 0 < np.abs(proba - exact).max() < 0.2
     assert (proba.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.97
     assert abs((proba.argmax(axis=1) == y[100:]).mean() - toy_cnn.score(new, y[100:])) <= 0.02
+
+
+def test_the_convolution_of_the_pixels_and_its_pooling_stay(toy_images):
+    options = {"filters": [8, 16], "convolutions": [1, 1], "dense": [8], "dropout": 0.0}
+    model, pixels, kind = network("vgg", (8, 8, 1), 10, options, None)
+    exact = cnn_graph(model, pixels=pixels, kind=kind, shape=(8, 8, 1), tta="flip")
+    X = toy_images[0]
+    found = int8_graph(exact, X[:100])
+    first, second = [node for node in found.graph.node if node.op_type == "Conv"]
+    types = {tensor.name: tensor.data_type for tensor in found.graph.initializer}
+    assert types[first.input[1]] == onnx.TensorProto.FLOAT
+    assert second.input[1] not in types  # made of integers
+    users = {name: node.op_type for node in found.graph.node for name in node.input}
+    (pool,) = [node for node in found.graph.node if node.input[0] == first.output[0]]
+    assert pool.op_type == "MaxPool"
+    assert users[pool.output[0]] == "Relu"
+    np.testing.assert_allclose(run(found, X), run(exact, X), atol=0.05)
 
 
 def test_the_same_images_give_the_same_graph(graph, toy_images):

@@ -72,12 +72,15 @@ def scaled(operation, value, *, pads=0, bias=True, reverse=False, second=None):
     value=st.floats(0.01, 255).map(np.float32),
     second=st.none() | st.floats(-2, 2).map(np.float32),
     bias=st.booleans(),
+    pads=st.sampled_from([0, 1]),
 )
-def test_scaling_moves_into_an_unpadded_convolution(operation, value, second, bias):
-    model = scaled(operation, value, second=second, bias=bias)
+def test_scaling_moves_into_a_convolution(operation, value, second, bias, pads):
+    model = scaled(operation, value, second=second, bias=bias, pads=pads)
     before = run(model)
     simplify(model)
-    assert operations(model) == ["Cast", "Transpose", "Conv"]
+    # Zero padding comes after the shift: 0 there is another grey than 0 in the image.
+    shifted = (second or 0) + {"Add": value, "Sub": -value}.get(operation, 0)
+    assert operations(model) == ["Cast", "Transpose", *(["Pad"] if shifted and pads else []), "Conv"]
     scale = np.abs(before).max()
     np.testing.assert_allclose(run(model), before, rtol=1e-5, atol=1e-5 * max(scale, 1))
 
@@ -86,8 +89,8 @@ def test_scaling_moves_into_an_unpadded_convolution(operation, value, second, bi
     ("model", "expected"),
     [
         (scaled("Mul", 1 / 255, pads=1), ["Cast", "Transpose", "Conv"]),
-        # Zero padding comes after the shift: 0 there is another grey than 0 in the image.
-        (scaled("Mul", 1 / 127.5, pads=1, second=-1), ["Cast", "Mul", "Add", "Transpose", "Conv"]),
+        (scaled("Mul", 1 / 127.5, pads=1, second=-1), ["Cast", "Transpose", "Pad", "Conv"]),
+        (scaled("Mul", 0.0, pads=1, second=-1), ["Cast", "Mul", "Add", "Transpose", "Conv"]),
         (scaled("Sub", 3.0, reverse=True), ["Cast", "Sub", "Transpose", "Conv"]),
     ],
 )

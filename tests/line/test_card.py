@@ -151,7 +151,7 @@ class TestNumbers:
         assert numbers(found["residual"][0]) == pytest.approx([100 * row["accuracy"]], abs=0.0051)
         assert numbers(found["residual"][1]) == pytest.approx([100 * row["difference"]], abs=0.051)
         assert f"- {row['verdict']}" in card
-        assert "1 seeds" in card
+        assert "1 seed, " in card
 
     def test_images_and_training(self, job, card):
         audit, history = document(job, "audit"), read_json(job.models_dir / "history.json")
