@@ -46,7 +46,7 @@ def test_the_document_is_what_was_written(document, folder):
     ]
     assert json.loads((folder / "reports/toy/latency.json").read_text()) == document
     assert set(document) == {
-        "format", "recipe", "title", "layer", "mode", "rounds", "split", "images", "shape", "repeats",
+        "format", "recipe", "title", "layer", "mode", "rounds", "tta", "split", "images", "shape", "repeats",
         "seconds", "threads", "goals", "goals_stated_for", "rows", "starts", "operations", "product",
         "machine", "cores_busy_for_others", "versions",
     }  # fmt: skip
