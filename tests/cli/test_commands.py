@@ -87,7 +87,7 @@ def test_extract_and_fit_boost(cnnboost, tmp_path):
     head = document(cnnboost("fit-boost", "--layer", "fc1", "--json"))
     assert set(head) == {
         "recipe", "layer", "mode", "path", "cached", "device", "rounds", "rows", "width", "fit_seconds",
-        "classes",
+        "classes", "chosen_on", "temperature", "weight",
     }  # fmt: skip
     assert (head["layer"], head["device"], head["rounds"], head["cached"]) == ("fc1", "cpu", 4, False)
     assert "up to date" in cnnboost("fit-boost").stdout

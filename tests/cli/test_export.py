@@ -43,7 +43,10 @@ def test_the_table(export):
 
 
 def test_mistakes(export, toy_file, tmp_path):
-    assert "there is no such mode" in export("--mode", "magic", status=2).stderr
+    assert (
+        "mode='magic' is unknown; there are plain, residual, blend"
+        in export("--mode", "magic", status=2).stderr
+    )
     assert "has no layer 'fc9'" in export("--layer", "fc9", status=2).stderr
     assert "say with --out" in export("--model", str(toy_file), status=2).stderr
     (tmp_path / "file").write_text("")
