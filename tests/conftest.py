@@ -144,7 +144,7 @@ def face_folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     for split, prefix, n in (
         ("train", "Training", 12),
-        ("test", "PublicTest", 6),
+        ("test", "PublicTest", 10),
         ("test", "PrivateTest", 6),
     ):
         for code, name in enumerate(("angry", "happy", "sad")):

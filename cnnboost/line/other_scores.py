@@ -191,6 +191,7 @@ def _metrics(
         "images": {rows.name: len(rows)},
         "images_left_out": len(other.images.bad),
         "data_digest": other.images.digest,
+        "tta": "none",
         "classes": list(rows.classes),
         "counted_as": other.counted_as,
         "cnn": of_cnn,

@@ -10,7 +10,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from cnnboost import BoostClassifier, CNNFeatures, line
-from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, RecipeError
+from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, ParameterError
 from cnnboost.line.extraction import export_plain
 from cnnboost.recipe import load_recipe
 
@@ -198,8 +198,8 @@ class TestBoosting:
         assert not line.fit_boost(change(job, cnn={"seed": 5, "epochs": 1})).cached
 
     def test_what_is_not_there(self, job):
-        with pytest.raises(RecipeError, match=r"'stacked'.*plain"):
-            line.fit_boost(job, mode="stacked")
+        with pytest.raises(ParameterError, match=r"'stacked'.*plain"):
+            line.fit_hybrid(job, mode="stacked")
         with pytest.raises(DeviceError, match="'tpu'"):
             line.fit_boost(job, device="tpu")
 
@@ -211,7 +211,7 @@ class TestEvaluation:
         assert metrics == json.loads(json.dumps(evaluated.metrics))
         assert set(metrics) == {
             "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
-            "cnn", "heads", "published", "recipe_facts", "machine", "versions",
+            "tta", "cnn", "heads", "published", "recipe_facts", "machine", "versions",
         }  # fmt: skip
         assert metrics["split"] == "validation"
         assert [row["layer"] for row in metrics["heads"]] == ["fc1", "fc2", "output"]
@@ -241,7 +241,7 @@ class TestEvaluation:
         faces = change(job, data={"source": None, "size": 48}, cut={"layers": ("fc1",)})
         metrics = line.evaluate(replace(faces, data=face_folder)).metrics
         assert metrics["split"] == "test"
-        assert metrics["images"] == {"train": 36, "validation": 18, "test": 18}
+        assert metrics["images"] == {"train": 36, "validation": 30, "test": 18}
         assert metrics["heads"][0]["scores"]["accuracy"]["value"] > 0.5
 
     def test_a_given_model_needs_the_same_number_of_classes(self, job, toy_file, change):

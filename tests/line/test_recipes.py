@@ -36,7 +36,10 @@ def test_smoke(name, face_folder, affectnet_folder, tmp_path):
     metrics = line.evaluate(line.smoke(job)).metrics
     assert metrics["recipe"] == f"{name}-smoke"
     assert metrics["cnn"]["epochs"] == 1
-    assert [head["layer"] for head in metrics["heads"]] == list(recipe.cut.layers)
+    heads = list(recipe.cut.layers)
+    if recipe.hybrid.mode != "plain":
+        heads.append("+".join(recipe.hybrid.layers))
+    assert [head["layer"] for head in metrics["heads"]] == heads
     assert "contempt" not in metrics["classes"]
     if recipe.data.binary:
         assert metrics["classes"] == ["not happy", "happy"]
