@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from cnnboost.errors import ParameterError
 from cnnboost.hybrid.modes import FittedMode, Seen, check_folds, fit_mode
 from cnnboost.hybrid.rows import groups_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
@@ -58,7 +59,7 @@ class CrossFit:
     Raises
     ------
     ParameterError
-        If there are fewer than 2 folds.
+        If there are fewer than 2 folds, or `grown` does not say which image a row shows.
     DataError
         If a class has fewer distinct images than there are folds.
     """
@@ -74,6 +75,8 @@ class CrossFit:
         grown: Seen | None = None,
     ) -> None:
         self.looks, self.n_classes, self.seed = list(looks), n_classes, seed
+        if grown is not None and grown.groups is None:
+            raise ParameterError("grown has no groups: say with them which of the images each row shows")
         self._grown = grown
         codes = self.looks[0].codes
         groups = groups_of(images)
@@ -142,8 +145,9 @@ class CrossFit:
     def _own(self, rows: NDArray[np.intp]) -> Seen:
         """Take what trees are grown on of some images."""
         grown = self._grown
-        if grown is None or grown.groups is None:
+        if grown is None:
             return self._together(rows)
+        assert grown.groups is not None  # checked at the start
         return grown.take(np.flatnonzero(np.isin(grown.groups, rows)))
 
     def _together(self, rows: NDArray[np.intp]) -> Seen:

@@ -108,6 +108,8 @@ def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
         fit = CrossFit([seen], seen.features, K, folds=3, seed=0, grown=grown)
         return fit, fit.head("residual", boost(n_estimators=8)).proba
 
+    with pytest.raises(ParameterError, match="grown has no groups"):
+        judge(grown._replace(groups=None))
     fit, proba = judge(grown)
     assert not np.array_equal(proba, judge(None)[1])
     judged = fit._parts[0][1]
