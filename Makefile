@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 FER2013 ?= ../shared/data/fer2013.zip
 BUNDLE ?= models/oslo
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format wheel readme lock bench-line bench-runtimes bench-peers clean
@@ -21,8 +22,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed ## train, cut, boost and score on handwritten digits, in under a minute
 	$(BIN)/cnnboost run digits
 
-test: $(VENV)/.installed ## run every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed ## run every test, one file at a time in each of WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed ## check format, lint, types and import direction; changes nothing
 	$(BIN)/ruff format --check .
