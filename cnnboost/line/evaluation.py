@@ -22,13 +22,10 @@ from cnnboost.line.hybrid_scores import judged
 from cnnboost.line.hybrids import fit_hybrid
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
-from cnnboost.line.provenance import machine, versions
 from cnnboost.line.training import Trained, train
 from cnnboost.recipe.outcomes import POSITIVE_SCORES
 
 log = logging.getLogger("cnnboost")
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ def _score(
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
     judge = Judge(job, scored, softmax)
-    of_cnn = judge.cnn(job, trained, _train_accuracy(job, trained))
+    of_cnn = judge.cnn(trained, _train_accuracy(job, trained))
     rows = []
     for head in heads:
         if seen_as == "none":
@@ -168,21 +165,9 @@ def _score(
         rows.append(judge.head(found.head, said.proba, said.cross_fitted))
     published = job.recipe.evaluate.published
     metrics = {
-        "format": FORMAT,
-        "recipe": job.recipe.name,
-        "title": job.recipe.title,
-        "split": scored.name,
+        **judge.document(job.images, of_cnn, rows, tta=seen_as),
         "images": {name: len(job.images[name]) for name in job.images.split_names},
-        "images_left_out": len(job.images.bad),
-        "data_digest": job.images.digest,
-        "tta": seen_as,
-        "classes": list(scored.classes),
-        "cnn": of_cnn,
-        "heads": rows,
         "published": published.model_dump() if published else None,
-        "recipe_facts": job.recipe.model_dump(mode="json"),
-        "machine": machine(),
-        "versions": versions(),
     }
     return _Scored(metrics, trained, scored.y, judge.proba)
 

@@ -12,12 +12,16 @@ from cnnboost.evaluation.curves import area_under_roc
 from cnnboost.evaluation.published import head_key, head_name
 from cnnboost.evaluation.scores import compare, score
 from cnnboost.evaluation.thresholds import thresholds
-from cnnboost.images import Split
+from cnnboost.images import ImageSet, Split
 from cnnboost.line.boosting import Head
 from cnnboost.line.job import Job
+from cnnboost.line.provenance import machine, versions
 from cnnboost.line.training import Trained
 
 log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+"""Of `metrics.json`."""
 
 CNN_REMEDY = (
     "its learning curves, cnn.learning_rate, cnn.epochs and cnn.class_weight; `cnnboost train --overfit 50` "
@@ -44,7 +48,7 @@ class Judge:
 
     def __init__(self, job: Job, rows: Split, softmax: np.ndarray) -> None:
         facts = job.recipe.evaluate
-        self._rows, self._softmax = rows, softmax
+        self._job, self._rows, self._softmax = job, rows, softmax
         self._positive = job.recipe.data.binary or rows.classes[-1]
         self._options: dict[str, Any] = {
             "confidence": facts.confidence,
@@ -54,12 +58,11 @@ class Judge:
         self.proba = {"": softmax}
         """Probabilities by key of the head; the CNN's under the empty name."""
 
-    def cnn(self, job: Job, trained: Trained, train_accuracy: float | None) -> dict[str, Any]:
+    def cnn(self, trained: Trained, train_accuracy: float | None) -> dict[str, Any]:
         """Describe and score the CNN.
 
         Parameters
         ----------
-        job : Job
         trained : Trained
         train_accuracy : float or None
             On the images that it was trained on, where they are at hand.
@@ -72,7 +75,7 @@ class Judge:
             "parameters": int(trained.model.count_params()),
             "fit_seconds": trained.facts.get("fit_seconds"),
             "epochs": len(trained.history.get("loss", [])),
-            "seed": job.recipe.cnn.seed,
+            "seed": self._job.recipe.cnn.seed,
             "train_accuracy": train_accuracy,
             **self._scored("CNN", self._softmax, CNN_REMEDY),
         }
@@ -106,6 +109,41 @@ class Judge:
             "cross_fitted": cross_fitted,
             **self._scored(title, proba, HEAD_REMEDY),
             "against_cnn": against,
+        }
+
+    def document(
+        self, images: ImageSet, cnn: dict[str, Any], heads: list[dict[str, Any]], *, tta: str
+    ) -> dict[str, Any]:
+        """Put together what `metrics.json` says of any rows.
+
+        Parameters
+        ----------
+        images : ImageSet
+            What the rows are of.
+        cnn : dict
+        heads : list of dict
+        tta : str
+            Views that the probabilities are means over.
+
+        Returns
+        -------
+        dict
+        """
+        recipe = self._job.recipe
+        return {
+            "format": FORMAT,
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "split": self._rows.name,
+            "images_left_out": len(images.bad),
+            "data_digest": images.digest,
+            "tta": tta,
+            "classes": list(self._rows.classes),
+            "cnn": cnn,
+            "heads": heads,
+            "recipe_facts": recipe.model_dump(mode="json"),
+            "machine": machine(),
+            "versions": versions(),
         }
 
     def _scored(self, title: str, proba: np.ndarray, remedy: str) -> dict[str, Any]:

@@ -23,11 +23,8 @@ from cnnboost.line.heads import heads_there
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
 from cnnboost.line.other_images import OtherImages, find_other_images, train_instead
-from cnnboost.line.provenance import machine, versions
 
 log = logging.getLogger("cnnboost")
-
-FORMAT = 1
 
 
 def evaluate_source(
@@ -175,32 +172,20 @@ def _metrics(
     probabilities: Sequence[np.ndarray],
 ) -> dict[str, Any]:
     judge = Judge(job, rows, softmax)
-    of_cnn = judge.cnn(job, other.trained, None)
+    of_cnn = judge.cnn(other.trained, None)
     of_heads = [judge.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
     return {
-        "format": FORMAT,
-        "recipe": job.recipe.name,
-        "title": job.recipe.title,
+        **judge.document(other.images, of_cnn, of_heads, tta="none"),
+        "images": {rows.name: len(rows)},
         "source_name": other.name,
         "trained_on": {
             "digest": other.trained_on.digest,
             "images": other.trained_on.images,
             "train_images": other.trained_on.train_images,
         },
-        "split": rows.name,
-        "images": {rows.name: len(rows)},
-        "images_left_out": len(other.images.bad),
-        "data_digest": other.images.digest,
-        "tta": "none",
-        "classes": list(rows.classes),
         "counted_as": other.counted_as,
-        "cnn": of_cnn,
-        "heads": of_heads,
         # What others printed is about the data set, not about these images.
         "published": None,
-        "recipe_facts": job.recipe.model_dump(mode="json"),
-        "machine": machine(),
-        "versions": versions(),
     }
 
 
