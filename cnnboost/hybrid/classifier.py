@@ -17,7 +17,7 @@ from cnnboost.hybrid.looks import Looks
 from cnnboost.hybrid.modes import FittedMode, Seen, check_mode, fit_mode
 from cnnboost.hybrid.networks import given_networks, is_trained
 from cnnboost.hybrid.prediction import HybridPrediction
-from cnnboost.hybrid.rows import check_plan, fold_parts, held_part
+from cnnboost.hybrid.rows import check_plan, fold_parts, groups_of, held_part
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.views import check_tta
 
@@ -54,7 +54,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
     holdout : float, default=0
         Share of the images, class by class and equal images together, that an unfitted CNN is not trained
         on. `fit_on` says what they are for.
-    fit_on : {"holdout", "train"}, default="holdout"
+    fit_on : {"held-out", "train"}, default="held-out"
         With `holdout`: fit the trees on the images held out (for a network that knows its training images by
         heart), or on those that it was trained on, choosing rounds and temperature on those held out (for a
         network that does not).
@@ -107,7 +107,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         views: int = 1,
         augment: Mapping[str, Any] | None = None,
         holdout: float = 0.0,
-        fit_on: str = "holdout",
+        fit_on: str = "held-out",
         folds: int = 0,
         tta: str = "none",
         norm: bool = False,
@@ -169,8 +169,8 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
         networks = given_networks(self.cnn, self.pixels, self.classes)
         check_plan(
-            self, layers, trained=is_trained(networks[0]), networks=len(networks),
-            validated=validation_data is not None,
+            self, layers, trained=is_trained(networks[0]), taught=networks[0].teacher is not None,
+            networks=len(networks), validated=validation_data is not None,
         )  # fmt: skip
         classes, codes = encode(y, len(X), networks[0].classes_ if is_trained(networks[0]) else self.classes)
         if self.folds:
@@ -233,7 +233,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ParameterError
-            If the head was fitted on features of another width, or knows another number of classes.
+            If the head was fitted on features of another width, or knows other classes.
         """
         hybrid = cls(list(networks), layer, mode=head.mode, tta=check_tta(tta), norm=norm)
         hybrid.networks_, hybrid.classes_, hybrid.head_ = list(networks), networks[0].classes_, head
@@ -247,6 +247,13 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             raise ParameterError(
                 f"the head knows {len(head.boost.classes_)} classes, the CNN {len(hybrid.classes_)}"
             )
+        named = [part.classes_.dtype.kind not in "iu" for part in (head.boost, hybrid)]
+        if all(named) and list(head.boost.classes_) != list(hybrid.classes_):
+            raise ParameterError(
+                f"the head knows the classes {', '.join(map(str, head.boost.classes_))}, the CNN "
+                f"{', '.join(map(str, hybrid.classes_))}: it belongs to another CNN, or they are in another "
+                "order"
+            )
         return hybrid
 
     def _folded(
@@ -259,7 +266,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             networks.append(self._trained(cnn, X[rest], codes[rest], classes))
             log_proba[held] = log_probabilities(networks[-1].predict_view_proba(X[held]))
         self._looks = Looks(networks, [], norm=False)
-        return networks, Seen(log_proba, log_proba, codes)
+        return networks, Seen(log_proba, log_proba, codes, groups_of(X))
 
     def _trained(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]

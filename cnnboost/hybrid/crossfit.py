@@ -54,7 +54,7 @@ class CrossFit:
     n_classes, folds, seed : int
     grown : Seen, optional
         The same images in the views that trees are grown on where they are grown on the other folds; its
-        groups are their rows. Default: `looks`.
+        groups are those that `groups_of` finds in the images. Default: `looks`.
 
     Raises
     ------
@@ -79,10 +79,10 @@ class CrossFit:
             raise ParameterError("grown has no groups: say with them which of the images each row shows")
         self._grown = grown
         codes = self.looks[0].codes
-        groups = groups_of(images)
-        check_folds(codes, groups, folds)
+        self._groups = groups_of(images)
+        check_folds(codes, self._groups, folds)
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        self._parts = list(splitter.split(codes, codes, groups))
+        self._parts = list(splitter.split(codes, codes, self._groups))
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
         """Judge the CNN: as it is, and at a temperature that is fitted on the other folds.
@@ -148,7 +148,7 @@ class CrossFit:
         if grown is None:
             return self._together(rows)
         assert grown.groups is not None  # checked at the start
-        return grown.take(np.flatnonzero(np.isin(grown.groups, rows)))
+        return grown.take(np.flatnonzero(np.isin(grown.groups, self._groups[rows])))
 
     def _together(self, rows: NDArray[np.intp]) -> Seen:
         """Put all views of some images together."""
@@ -157,5 +157,5 @@ class CrossFit:
             np.concatenate([part.features for part in parts]),
             np.concatenate([part.log_proba for part in parts]),
             np.concatenate([part.codes for part in parts]),
-            np.tile(rows, len(parts)),
+            np.tile(self._groups[rows], len(parts)),
         )

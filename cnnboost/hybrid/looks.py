@@ -14,6 +14,7 @@ from cnnboost.cnn.outputs import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
 from cnnboost.hybrid.modes import Seen
+from cnnboost.hybrid.rows import groups_of
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
 from cnnboost.images.views import views
@@ -130,7 +131,7 @@ class Looks:
         Returns
         -------
         Seen
-            Of `count * n` rows.
+            Of `count * n` rows; equal images are of one group.
         """
         how = None if augment is None else Augmentation.of(augment)
         features, logs = [], []
@@ -145,7 +146,7 @@ class Looks:
             np.concatenate(features),
             np.concatenate(logs),
             np.tile(codes, count),
-            np.tile(np.arange(len(X)), count),
+            np.tile(groups_of(X), count),
         )
 
     def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

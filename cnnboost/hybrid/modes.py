@@ -35,8 +35,8 @@ class Seen(NamedTuple):
     codes : ndarray of shape (n,), int
         Class numbers.
     groups : ndarray of shape (n,), int, or None
-        Number of the image; views of one image share it and stay on one side of every split. None: each row
-        is an image of its own.
+        Number of the image; views of one image, and images that are equal, share it and stay on one side of
+        every split. None: each row is an image of its own.
     """
 
     features: NDArray[np.float32]
@@ -58,7 +58,7 @@ class FittedMode:
     ----------
     mode : {"plain", "residual", "blend"}
     boost : BoostClassifier
-        Fitted; its classes are the numbers 0 to k-1.
+        Fitted on class numbers.
     temperature : float
         The network's log-probabilities are divided by it; 1 in `plain`, which does not use them.
     weight : float

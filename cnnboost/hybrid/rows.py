@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def check_plan(
-    hybrid: HybridClassifier, layers: Sequence[str], *, trained: bool, networks: int, validated: bool
+    hybrid: HybridClassifier,
+    layers: Sequence[str],
+    *,
+    trained: bool,
+    taught: bool,
+    networks: int,
+    validated: bool,
 ) -> None:
     """Refuse parameters that are impossible or contradict each other.
 
@@ -29,6 +35,8 @@ def check_plan(
     layers : sequence of str
     trained : bool
         Whether the network is trained already.
+    taught : bool
+        Whether it learns from a file of another network's log-probabilities.
     networks : int
         How many there are.
     validated : bool
@@ -54,8 +62,8 @@ def check_plan(
         Augmentation.of(hybrid.augment)
     if not isinstance(hybrid.holdout, Real) or not 0 <= hybrid.holdout < 1:
         raise ParameterError(f"holdout={hybrid.holdout!r} must be a share of the images in [0, 1)")
-    if hybrid.fit_on not in ("holdout", "train"):
-        raise ParameterError(f"fit_on={hybrid.fit_on!r} is unknown; there are holdout, train")
+    if hybrid.fit_on not in ("held-out", "train"):
+        raise ParameterError(f"fit_on={hybrid.fit_on!r} is unknown; there are held-out, train")
     if not isinstance(hybrid.folds, Integral) or hybrid.folds < 0 or hybrid.folds == 1:
         raise ParameterError(f"folds={hybrid.folds!r} must be 0 for none, or at least 2")
     if trained and (hybrid.holdout or hybrid.folds):
@@ -63,6 +71,13 @@ def check_plan(
         raise ParameterError(
             f"{name} is for a CNN that is not trained yet: which images this one has seen is not known; pass "
             f"images that it has not seen to fit, and leave {name} out"
+        )
+    if taught and not trained and (hybrid.holdout or hybrid.folds):
+        name = "holdout" if hybrid.holdout else "folds"
+        raise ParameterError(
+            f"{name} trains the CNN on a part of the images, and its teacher's log-probabilities are of all "
+            f"of them: train it first and give fit images that it has not seen, or leave {name} or the CNN's "
+            "teacher out"
         )
     if hybrid.folds:
         if hybrid.holdout or validated:

@@ -26,7 +26,7 @@ from cnnboost.line.training import Trained
 
 log = logging.getLogger("cnnboost")
 
-FORMAT = 1
+FORMAT = 2
 FOLDS = 5
 """Of the cross-fitting, where the images that are scored also choose."""
 
@@ -274,9 +274,4 @@ def _all_views(eyes: Looks, split: Split, tta: str) -> Seen:
     parts = [eyes.all(view) for view in views(images, tta)]
     features, logs = zip(*parts, strict=True)
     n = len(parts)
-    return Seen(
-        np.concatenate(features),
-        np.concatenate(logs),
-        np.tile(split.y, n),
-        np.tile(np.arange(len(images)), n),
-    )
+    return Seen(np.concatenate(features), np.concatenate(logs), np.tile(split.y, n))

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnboost.errors import RecipeError
 from cnnboost.hybrid.modes import Seen
-from cnnboost.hybrid.rows import fold_parts, held_part
+from cnnboost.hybrid.rows import fold_parts, groups_of, held_part
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import Split
 from cnnboost.line.job import Job
@@ -89,7 +89,7 @@ def networks_of(job: Job, *, alone: bool = False) -> Networks:
     for number, (rest, held) in enumerate(fold_parts(images, split.y, facts.folds, seed, names)):
         trained.append(train(_on(job, f"fold-{number}-of-{facts.folds}-{seed}", split.rows[rest])))
         log_proba[held] = log_probabilities(trained[-1].cnn.predict_proba(images[held]))
-    return Networks(trained, split, own=Seen(log_proba, log_proba, split.y))
+    return Networks(trained, split, own=Seen(log_proba, log_proba, split.y, groups_of(images)))
 
 
 def _on(job: Job, name: str, rows: Sequence[int] | np.ndarray) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,20 @@ def test_a_head_and_its_own_network_go_together(digits, cnn, head):
 def test_a_head_of_other_layers_is_refused(cnn, head, layer, options, error, complaint):
     with pytest.raises(error, match=re.escape(complaint)):
         HybridClassifier.from_parts([cnn], layer, head, **options)
+
+
+def test_a_head_of_classes_of_other_names_is_refused(digits, cnn, head):
+    y = digits[1]
+    boost = trees().set_params(classes=list(NAMES[::-1])).fit(np.zeros((700, 16), np.float32), y[:700])
+    with pytest.raises(ParameterError, match=r"the head knows the classes digit 9, .*another order"):
+        HybridClassifier.from_parts([cnn], "fc1", replace(head, boost=boost))
+
+
+def test_a_teacher_of_all_images_does_not_go_with_a_part_of_them(digits):
+    taught = untrained().set_params(teacher="teacher.npz")
+    for part in ({"holdout": 0.2}, {"folds": 2, "layer": "output"}):
+        with pytest.raises(ParameterError, match="its teacher's log-probabilities are of all of them"):
+            HybridClassifier(taught, **part).fit(*digits)
 
 
 def test_a_head_of_other_classes_is_refused(digits, head):

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import DataError, LayerError, ModelError, ParameterError
 from cnnboost.hybrid.classifier import HybridClassifier
+from cnnboost.hybrid.rows import groups_of
 from cnnboost.hybrid.temperature import log_probabilities, tempered
 from cnnboost.images.views import views
 
@@ -91,7 +92,7 @@ def test_images_to_choose_on_may_be_given(digits, cnn):
     assert loss(digits, found.predict_proba(X)) <= loss(digits, found.predict_softmax(X)) + 0.02
 
 
-@pytest.mark.parametrize("fit_on", ["holdout", "train"])
+@pytest.mark.parametrize("fit_on", ["held-out", "train"])
 def test_a_network_is_not_trained_on_what_is_held_out(digits, monkeypatch, fit_on):
     seen, fitted = [], []
     train, grow = CNNClassifier.fit, BoostClassifier.fit
@@ -171,7 +172,7 @@ def test_views_are_other_looks_at_the_same_images(digits, cnn):
     eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).looks_
     seen = eyes.seen(digits[1][0], np.zeros(600, int), 3, augment)
     assert seen.features.shape[0] == 1800
-    assert (seen.groups == np.tile(np.arange(600), 3)).all()
+    assert (seen.groups == np.tile(groups_of(digits[1][0]), 3)).all()
     first, second, third = np.split(seen.features, 3)
     assert not np.array_equal(first, second)
     assert not np.array_equal(second, third)
@@ -216,7 +217,7 @@ def test_equal_seeds_give_equal_hybrids(digits):
         ({"holdout": 0.1}, ParameterError, "holdout is for a CNN that is not trained yet"),
         ({"folds": 3, "layer": "output"}, ParameterError, "folds is for a CNN that is not trained yet"),
         ({"folds": 1}, ParameterError, "folds=1 must be 0 for none, or at least 2"),
-        ({"fit_on": "test"}, ParameterError, "there are holdout, train"),
+        ({"fit_on": "test"}, ParameterError, "there are held-out, train"),
         ({"boost": 3}, ParameterError, "boost=3 is no BoostClassifier"),
     ],
 )

@@ -10,6 +10,7 @@ from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.hybrid.crossfit import CrossFit
 from cnnboost.hybrid.modes import Seen, fit_mode
+from cnnboost.hybrid.rows import groups_of
 from tests.hybrid.test_modes import K, boost, problem
 
 
@@ -78,6 +79,19 @@ def test_equal_images_stay_on_one_side():
         assert not set(chosen % 150) & set(judged % 150)
 
 
+def test_copies_of_an_image_do_not_choose_the_rounds():
+    """Nothing can be learnt from random labels, however often an image stands among the others."""
+    rng = np.random.default_rng(0)
+    once = problem(120)._replace(log_proba=np.full((120, K), -np.log(K), np.float32))
+    once = once._replace(codes=rng.permutation(np.arange(120) % K))
+    copied = once.take(np.tile(np.arange(120), 4))
+    for grown in (None, copied._replace(groups=groups_of(copied.features))):
+        fit = CrossFit([copied], copied.features, K, folds=3, seed=0, grown=grown)
+        found = fit.head("residual", boost(n_estimators=30, min_child_weight=1))
+        assert max(found.rounds) < 10
+        assert log_loss(copied.codes, found.proba) < 1.1 * np.log(K)
+
+
 def test_a_residual_betters_the_calibrated_softmax_of_a_weak_network():
     seen, train = problem(900), problem(900, 1)
     fit = crossfit(seen)
@@ -96,13 +110,13 @@ def test_what_cannot_be_is_refused():
 def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
     """Views that are grown on count, and those of an image never reach its own score."""
     seen = problem(240)
-    rows = np.arange(240)
     rng = np.random.default_rng(0)
     noisy = seen.features + rng.normal(scale=0.3, size=seen.features.shape).astype(np.float32)
     views = [
         np.concatenate([a, b]) for a, b in ((seen.features, noisy), (seen.log_proba,) * 2, (seen.codes,) * 2)
     ]
-    grown = Seen(*views, np.tile(rows, 2))
+    groups = groups_of(seen.features)
+    grown = Seen(*views, np.tile(groups, 2))
 
     def judge(grown):
         fit = CrossFit([seen], seen.features, K, folds=3, seed=0, grown=grown)
@@ -114,7 +128,7 @@ def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
     assert not np.array_equal(proba, judge(None)[1])
     judged = fit._parts[0][1]
     turned = grown.codes.copy()
-    turned[np.isin(grown.groups, judged)] = 0
+    turned[np.isin(grown.groups, groups[judged])] = 0
     again = judge(grown._replace(codes=turned))[1]
     np.testing.assert_array_equal(again[judged], proba[judged])
     assert not np.array_equal(again, proba)
