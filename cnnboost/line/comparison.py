@@ -13,7 +13,7 @@ from cnnboost.errors import ParameterError
 from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.mode_plot import plot_modes
 from cnnboost.evaluation.scores import compare, score
-from cnnboost.files import write_json
+from cnnboost.files import file_digest, write_json
 from cnnboost.hybrid.crossfit import CrossFitted
 from cnnboost.hybrid.looks import Looks
 from cnnboost.images import Split
@@ -96,6 +96,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "grown_on": "train" if job.recipe.hybrid.fit_on == "train" else f"the other folds of {scored.name}",
         "runs": runs,
         "summary": summarise(runs, facts.modes, job.recipe.evaluate.confidence),
+        "networks": [file_digest(one.path) for one in trained],
         "data_digest": job.images.digest,
         "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),

@@ -51,7 +51,12 @@ def inspect(job: Job) -> Inspected:
         found = audit(images)
         report(len(images), len(images))
     # A report may be published: it names the source, not the folders it stands in.
-    facts = {"recipe": job.recipe.name, **found.to_dict(), "source": Path(images.source).name}
+    facts = {
+        "recipe": job.recipe.name,
+        "data_digest": images.digest,
+        **found.to_dict(),
+        "source": Path(images.source).name,
+    }
     path = write_json(job.reports_dir / "audit.json", facts)
     folder = job.reports_dir / "figures"
     distribution = save_figure(plot_class_distribution(found.counts), folder / "class-distribution.png")

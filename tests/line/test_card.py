@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,16 +16,22 @@ from typer.testing import CliRunner
 
 from cnnboost import line
 from cnnboost.cli import app
+from cnnboost.deploy.bundle import read_bundle, write_bundle
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.evaluation.page import percent
 from cnnboost.files import read_json, write_json
-from cnnboost.line.card import find_words, read_words, write_card
-from cnnboost.line.card.scores import OFTEN, common_mistakes
+from cnnboost.line.card import find_words, making, read_words, write_card
+from cnnboost.line.card.making import _keys
+from cnnboost.line.card.scores import OFTEN, _rarest, common_mistakes
 from cnnboost.line.card.tables import table
 from cnnboost.line.card.words import HEADINGS
 from cnnboost.recipe import load_recipe, packaged
 
 WORDS = "# For editors\n\n" + "\n".join(f"## {heading}\n\nOf {heading}.\n" for heading in HEADINGS.values())
+
+#: Of the recipe, so that all is made quickly.
+CHANGES = ["hybrid.boost.n_estimators=3", 'cut.layers=["fc1"]']
+SETS = [word for change in CHANGES for word in ("--set", change)]
 
 
 @pytest.fixture
@@ -39,8 +46,8 @@ def finished(recipe_file, trained_models, tmp_path_factory):
     """Return a job whose bundle, audit, scores and comparison are there; copy them, do not change them."""
     root = tmp_path_factory.mktemp("finished")
     shutil.copytree(trained_models, root / "models")
-    few = ["compare.seeds=1", "compare.folds=2", 'compare.modes=["residual"]', "hybrid.boost.n_estimators=3"]
-    recipe = load_recipe(recipe_file, [*few, 'cut.layers=["fc1"]'])
+    few = ["compare.seeds=1", "compare.folds=2", 'compare.modes=["residual"]']
+    recipe = load_recipe(recipe_file, [*few, *CHANGES])
     job = line.Job(recipe=recipe, models=root / "models", reports=root / "reports")
     line.inspect(job)
     line.export(job)
@@ -90,6 +97,7 @@ def residual(finished, tmp_path_factory):
     hybrid = finished.recipe.hybrid.model_copy(update={"mode": "residual", "tta": "flip"})
     recipe = finished.recipe.model_copy(update={"hybrid": hybrid})
     job = replace(finished, recipe=recipe, models=root / "models", reports=root / "reports")
+    (job.reports_dir / "compare.json").unlink()  # of other views
     line.export(job, int8=True)
     line.evaluate(job)
     return job
@@ -175,6 +183,37 @@ class TestNumbers:
         assert str(tmp_path) not in card
         assert str(Path.home()) not in card
 
+    def test_nor_any_that_a_recipe_names(self, job, change):
+        changed = change(
+            job, data={"source": "/home/somebody/faces"}, cnn={"teacher": "/home/somebody/t.npz"}
+        )
+        keys = dict(_keys(changed.recipe, "plain"))
+        assert keys["`cnn.teacher`"] == '`"t.npz"`'
+        assert keys["`data.size`"] == "`8`"
+        assert "somebody" not in str(keys)
+
+    def test_commands_name_the_folder_of_the_card(self, job, card):
+        assert "cnnboost predict image.jpg --model . " in card
+        assert "There `.` is the folder of this file" in card
+        assert "face" not in card
+        assert "models/toy" not in card
+
+    def test_those_of_the_bundle_that_ships_name_none(self, job, words_file, monkeypatch):
+        monkeypatch.setattr(making, "NAME", "toy")
+        monkeypatch.setattr(making, "shipped_bundle", lambda: read_bundle(job.models_dir))
+        card = write_card(job, read_words(words_file)).text
+        assert "cnnboost predict image.jpg " in card
+        assert "Predictor.load()" in card
+        assert "--model" not in card
+
+    def test_a_class_without_a_scored_image_is_named(self, job):
+        (head,) = [head for head in document(job, "metrics")["heads"] if head["layer"] == "fc1"]
+        scores = head["scores"]
+        scores["per_class"][3] |= {"support": 0, "recall": {"value": None, "interval": None}}
+        rarest = _rarest(scores)
+        assert rarest["name"] != "3"
+        assert numbers(rarest["count"])[0] > 0
+
     def test_without_audit_and_comparison(self, job, words_file):
         for name in ("audit", "compare"):
             (job.reports_dir / f"{name}.json").unlink()
@@ -184,7 +223,7 @@ class TestNumbers:
         assert "\n\n\n" not in card
 
     def test_python_in_it_runs(self, job, card, monkeypatch):
-        monkeypatch.chdir(job.models.parent)
+        monkeypatch.chdir(job.models_dir)
         (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
         names = {"images": job.images.validation.X[:3]}
         exec(code, names)
@@ -233,11 +272,25 @@ class TestDocuments:
                 ["history.json", "another CNN", "cnnboost export -r toy"],
             ),
             ("models/history", {"fit_seconds": -1.0}, ["metrics.json", "another training", "evaluate"]),
-            ("reports/metrics", {"heads": []}, ["no scores of the bundle's own head", "plain at fc1"]),
+            (
+                "reports/metrics",
+                {"heads": []},
+                ["no scores of the bundle's own head", "plain at fc1", "--layer fc1 --mode plain --tta none"],
+            ),
             ("reports/metrics", {"classes": ["a"]}, ["other classes"]),
             ("reports/metrics", {"data_digest": "0"}, ["metrics.json", "other images"]),
             ("reports/compare", {"data_digest": "0"}, ["compare.json", "other images", "compare -r toy"]),
             ("reports/compare", {"runs": None}, ["not what this version writes", "compare"]),
+            ("reports/compare", {"networks": ["0"]}, ["compare.json", "bundle's CNN", "compare -r toy"]),
+            ("reports/audit", {"data_digest": "0"}, ["audit.json", "other images", "inspect -r toy"]),
+            ("reports/metrics", {"split": "test"}, ["metrics.json has scores on test", "--split validation"]),
+            (
+                "reports/metrics",
+                {"images": {"train": 420, "validation": 9}},
+                ["9 images", "evaluate", "export"],
+            ),
+            ("reports/metrics", {"cnn": None}, ["not what this version writes"]),
+            ("models/history", {"trained_on": None}, ["not what this version writes", "export"]),
         ],
     )
     def test_those_of_another_model_are_refused(self, job, words_file, place, change, words):
@@ -257,6 +310,41 @@ class TestDocuments:
         with pytest.raises(StoreError, match="about different heads"):
             write_card(job, read_words(words_file))
 
+    @pytest.mark.parametrize("name", ["metrics", "compare"])
+    def test_those_without_what_they_are_known_by_are_refused(self, job, words_file, name):
+        facts = document(job, name)
+        del facts[{"metrics": "cnn", "compare": "networks"}[name]]
+        write_json(job.reports_dir / f"{name}.json", facts)
+        with pytest.raises(StoreError, match=r"no 'cnn'|compare -r toy again, or remove it"):
+            write_card(job, read_words(words_file))
+
+    def test_a_bundle_without_scores_is_refused(self, job, words_file):
+        bundle = read_bundle(job.models_dir)
+        facts = {key: value for key, value in bundle.manifest.items() if key not in ("scores", "members")}
+        write_bundle(job.models_dir, facts, bundle.members)
+        with pytest.raises(StoreError, match=r"no 'scores'.*export -r toy"):
+            write_card(job, read_words(words_file))
+
+    def test_trees_of_other_values_are_no_comparison(self, job, words_file):
+        compared = document(job, "compare")
+        compared["recipe_facts"]["boost"]["max_depth"] += 1
+        write_json(job.reports_dir / "compare.json", compared)
+        with pytest.raises(StoreError, match=r"trees of other values .*compare -r toy again"):
+            write_card(job, read_words(words_file))
+
+    @pytest.mark.parametrize("split", ["train", "validation"])
+    def test_an_audit_of_other_images_is_refused(self, job, words_file, split):
+        audit = document(job, "audit")
+        del audit["data_digest"]  # as earlier versions wrote it
+        write_json(job.reports_dir / "audit.json", audit)
+        write_card(job, read_words(words_file))
+        audit["counts"][split]["3"] += 1
+        if split == "validation":  # as many in all
+            audit["counts"][split]["4"] -= 1
+        write_json(job.reports_dir / "audit.json", audit)
+        with pytest.raises(StoreError, match=r"audit\.json counts other images .*inspect -r toy"):
+            write_card(job, read_words(words_file))
+
     @pytest.mark.parametrize("name", ["models/manifest", "models/history", "reports/metrics"])
     def test_missing_ones_are_named_with_what_makes_them(self, job, words_file, name):
         kind, name = name.split("/")
@@ -264,9 +352,24 @@ class TestDocuments:
         with pytest.raises(StoreError, match=rf"{name}.*export|{name}.*train|{name}.*evaluate|no scores"):
             write_card(job, read_words(words_file))
 
-    def test_a_changed_recipe_is_told(self, job, change, words_file, caplog):
-        write_card(change(job, boost={"max_depth": 5}), read_words(words_file))
-        assert "changed since its bundle was exported" in caplog.text
+    def test_a_changed_recipe_is_refused(self, job, change, words_file):
+        with pytest.raises(StoreError, match=r"other values than recipe 'toy' has now.*export -r toy.*--set"):
+            write_card(change(job, boost={"max_depth": 5}), read_words(words_file))
+
+    def test_the_command_that_is_named_makes_what_was_missing(self, job, recipe_file, words_file):
+        line.export(job, ["fc1", "fc2"], mode="residual", tta="flip")
+        with pytest.raises(StoreError, match="no scores of the bundle's own head") as error:
+            write_card(job, read_words(words_file))
+        command = shlex.split(str(error.value).split("run cnnboost ")[1])
+        assert command[-6:] == ["--mode", "residual", "--tta", "flip", "--split", "validation"]
+        command[command.index("toy")] = str(recipe_file)
+        folders = ["--models", str(job.models), "--reports", str(job.reports)]
+        assert CliRunner().invoke(app, [*command, *SETS, *folders]).exit_code == 0
+        with pytest.raises(StoreError, match="other layers") as error:
+            write_card(job, read_words(words_file))
+        assert """--set 'hybrid.layers=["fc1", "fc2"]' --set 'hybrid.tta="flip"'""" in str(error.value)
+        (job.reports_dir / "compare.json").unlink()
+        assert "(`residual` at `fc1+fc2`" in write_card(job, read_words(words_file)).text
 
 
 class TestCommand:
@@ -277,7 +380,7 @@ class TestCommand:
         def run(*arguments, status=0):
             shutil.copy(recipe_file, tmp_path / "toy.toml")
             command = ["card", "-r", str(tmp_path / "toy.toml"), "--models", str(job.models)]
-            result = CliRunner().invoke(app, [*command, "--reports", str(job.reports), *arguments])
+            result = CliRunner().invoke(app, [*command, "--reports", str(job.reports), *SETS, *arguments])
             assert result.exit_code == status, result.output
             assert "Traceback" not in result.output
             return result
@@ -292,6 +395,10 @@ class TestCommand:
         assert found["words"] == str(words_file)
         assert (job.models_dir / "README.md").read_text() == card
         assert line.export(job).cached  # it is no part of the bundle
+
+    def test_other_values_than_those_of_the_bundle_are_refused(self, run):
+        error = run("--set", "boost.max_depth=5", status=1).stderr
+        assert "was made with other values than recipe 'toy' has now" in error
 
     def test_what_a_user_lacks_is_named(self, run, job, words_file, tmp_path):
         assert "'## Biases'" in run("--words", str(tmp_path / "none.md"), status=2).stderr
@@ -310,7 +417,7 @@ finally:
 """
         run()
         command = ["card", "-r", str(words_file.with_name("toy.toml")), "--models", str(job.models)]
-        command = [sys.executable, "-c", code, *command, "--reports", str(job.reports), "-q"]
+        command = [sys.executable, "-c", code, *command, "--reports", str(job.reports), *SETS, "-q"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stderr.splitlines()[-1] == "[]"
 

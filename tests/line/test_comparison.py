@@ -10,6 +10,7 @@ import pytest
 
 from cnnboost import line
 from cnnboost.errors import LayerError, ParameterError
+from cnnboost.files import file_digest
 from cnnboost.line.comparison import summarise
 
 HYBRID = {"tta": "flip", "views": 2, "boost": {"n_estimators": 6, "max_depth": 2, "learning_rate": 0.3}}
@@ -27,6 +28,7 @@ def test_the_document(comparing):
     assert [path.name for path in found.figures] == ["compare.png"]
     assert [run["seed"] for run in document["runs"]] == [0, 1]
     assert set(document["summary"]) == {"plain", "residual", "blend"}
+    assert document["networks"] == [file_digest(comparing.models_dir / "cnn.keras")]
     assert document["n"] == len(comparing.images.validation)
     assert document["chosen_on"] == "the other 2 of 3 folds of validation"
     for run in document["runs"]:
@@ -50,10 +52,12 @@ def test_networks_take_turns(comparing, change):
     job = change(
         comparing, compare={"seeds": 3, "networks": 2, "folds": 2, "modes": ["plain"]}, cnn={"epochs": 1}
     )
-    runs = line.compare_modes(job).document["runs"]
+    document = line.compare_modes(job).document
+    runs = document["runs"]
     assert [run["network"] for run in runs] == [0, 1, 0]
     assert runs[0]["softmax"] == runs[2]["softmax"] != runs[1]["softmax"]
-    assert (job.models_dir / "repeats" / "1" / "cnn.keras").is_file()
+    paths = [job.models_dir / "cnn.keras", job.models_dir / "repeats" / "1" / "cnn.keras"]
+    assert document["networks"] == [file_digest(path) for path in paths]
 
 
 def test_trees_may_be_grown_on_the_other_folds(comparing, change):

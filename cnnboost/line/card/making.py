@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
-from cnnboost.deploy.shipped import NAME
+from cnnboost.deploy.bundle import Bundle
+from cnnboost.deploy.shipped import NAME, shipped_bundle
+from cnnboost.errors import StoreError
 from cnnboost.evaluation.page import percent
 from cnnboost.evaluation.run_facts import audit_rows, count_table, leaves
 from cnnboost.files import read_json
@@ -29,12 +32,14 @@ def making_facts(recipe: Recipe, documents: Documents) -> dict[str, Any]:
     dict
     """
     manifest, history = documents.manifest, documents.history
+    shipped = _ships(documents.bundle)
     size = manifest["input"]
     members = manifest["members"]
     return {
         "name": recipe.name,
         "title": recipe.title or recipe.name,
-        "shipped": recipe.name == NAME,
+        "shipped": shipped,
+        "model": "" if shipped else " --model .",
         "classes": manifest["classes"],
         "layer": manifest["layer"],
         "mode": manifest["mode"],
@@ -67,6 +72,16 @@ def spent(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _ships(bundle: Bundle) -> bool:
+    """Tell whether this very bundle is the one that is taken where none is named."""
+    if bundle.manifest["recipe"] != NAME:
+        return False
+    try:
+        return shipped_bundle().manifest == bundle.manifest
+    except StoreError:  # this copy of the package has none, or a damaged one
+        return False
 
 
 def _trained_on(documents: Documents) -> str:
@@ -135,8 +150,10 @@ def _made(recipe: Recipe, history: Mapping[str, Any], manifest: Mapping[str, Any
 
 
 def _keys(recipe: Recipe, mode: str) -> list[list[str]]:
-    """List what the recipe states of the tables that the bundle follows from."""
-    facts = recipe.model_dump(mode="json", exclude_unset=True)
+    """List what the recipe states of the tables that the bundle follows from, but no folder of anyone's."""
+    facts = recipe.model_dump(mode="json", exclude_unset=True, exclude={"data": {"source"}})
+    if recipe.cnn.teacher:
+        facts["cnn"]["teacher"] = PurePath(recipe.cnn.teacher).name
     tables = [name for name in _STATED if name in facts and (name != "hybrid" or mode != "plain")]
     ordered = {name: facts[name] for name in tables}
     return [[f"`{key}`", f"`{value}`"] for key, value in leaves(ordered)]

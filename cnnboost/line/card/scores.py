@@ -44,6 +44,7 @@ def score_facts(documents: Documents) -> dict[str, Any]:
         "often": f"{OFTEN:.0%}",
         "weakest": _weakest(scores),
         "rarest": _rarest(scores),
+        "unseen": [f"`{row['name']}`" for row in scores["per_class"] if not row["support"]],
         "cross_fitted": bool(head.get("cross_fitted")),
         "compared": _compared(documents.compared),
         "int8": _int8(documents.manifest),
@@ -136,7 +137,7 @@ def _weakest(scores: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rarest(scores: Mapping[str, Any]) -> dict[str, str]:
-    row = min(scores["per_class"], key=lambda row: row["support"])
+    row = min((row for row in scores["per_class"] if row["support"]), key=lambda row: row["support"])
     return {
         "name": row["name"],
         "share": percent(row["support"] / scores["n"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnboost.deploy.bundle import Bundle
-from cnnboost.errors import DataError, StoreError
+from cnnboost.errors import StoreError
 from cnnboost.files import write_bytes
 from cnnboost.line.card.documents import read_documents
 from cnnboost.line.card.making import making_facts
@@ -61,10 +61,10 @@ def write_card(job: Job, words: Words) -> Card:
     StoreError
         If a document is missing, damaged or about another model, or the folder cannot be written.
     """
-    documents = read_documents(job)
     try:
+        documents = read_documents(job)
         facts = {**making_facts(job.recipe, documents), **score_facts(documents)}
-    except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"the .json files in {job.models_dir} and {job.reports_dir} are not what this version writes "
             f"({said(error)}); run {command('export', job)}, {command('evaluate', job)} and, where they are "
