@@ -75,7 +75,7 @@ def unsimplified(bundle: Any) -> bytes:
     head = BoostClassifier.load(bundle.members["head.ubj"])
     trunk = Cut(read_model(bundle.members["cnn.keras"])).trunk([facts["layer"]])
     shape = tuple(facts["input"][name] for name in ("height", "width", "channels"))
-    simplify, graph.simplify = graph.simplify, lambda model: None
+    simplify, graph.simplify = graph.simplify, lambda model, images: None
     try:
         model = graph.trunk_graph(
             trunk, head.booster_, pixels=facts["pixels"], shape=shape, n_classes=len(facts["classes"])
@@ -168,6 +168,10 @@ def main() -> None:
     from cnnboost.recipe import load_recipe
 
     bundle = read_bundle(arguments.bundle)
+    if (bundle.manifest["mode"], bundle.manifest["tta"]) != ("plain", "none"):
+        raise SystemExit(
+            f"{bundle.folder}: its graph is cut behind the trunk, which takes a plain one without views"
+        )
     job = Job(recipe=load_recipe(arguments.recipe), data=arguments.data)
     scored = job.images[job.scored_split]
     X, y = np.ascontiguousarray(scored.X), scored.y
