@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from enum import StrEnum
 from itertools import chain
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cnnboost")
 
 _STDOUT = "-"
+_OF_A_RECIPE = ("overrides", "data", "models", "reports")
 _IN_MEMORY = 1 << 24
 _REPORTED = 64
 
@@ -113,6 +114,9 @@ def predict(
     console.notes(quiet)
     source: Path | Bundle
     if model is not None:
+        _refuse(
+            ctx, ("recipe", *_OF_A_RECIPE), "leave {option} out, or --model, which names the bundle already"
+        )
         source = model
     elif recipe is not None:
         source = _bundle(recipe, overrides, quiet, data=data, models=models, reports=reports)
@@ -131,18 +135,22 @@ def predict(
         raise typer.Exit(console.FAILED)
 
 
+def _refuse(ctx: typer.Context, names: Sequence[str], remedy: str) -> None:
+    """Refuse options that would have no effect."""
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            option = "--set" if name == "overrides" else f"--{name}"
+            raise ParameterError(f"{option} is about the bundle of a recipe: {remedy.format(option=option)}")
+
+
 def _shipped(ctx: typer.Context, graph: Graph | None) -> Bundle:
     """Return the bundle that ships, and say which it is."""
     from cnnboost.deploy.shipped import describe, shipped_bundle
 
-    for parameter in ("overrides", "data", "models", "reports"):
-        source = ctx.get_parameter_source(parameter)
-        if source is not None and source.name != "DEFAULT":
-            option = "--set" if parameter == "overrides" else f"--{parameter}"
-            raise ParameterError(
-                f"{option} is about the bundle of a recipe: name the recipe with --recipe, or leave {option} "
-                "out for the bundle that ships"
-            )
+    _refuse(
+        ctx, _OF_A_RECIPE, "name the recipe with --recipe, or leave {option} out for the bundle that ships"
+    )
     bundle = shipped_bundle()
     log.info("%s", describe(bundle, graph.value if graph else "hybrid"))
     return bundle
@@ -155,6 +163,8 @@ def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **facts: Any)
 
     read = load_recipe(recipe, overrides or ())
     folder = facts["models"] / read.name
+    if read.hybrid.holdout or read.hybrid.folds:  # as Job.bundle_dir, which would take seconds to import
+        folder /= "bundle"
     if is_bundle(folder):
         bundle = read_bundle(folder)
         if bundle.manifest.get("recipe_digest") == read.digest(*BUNDLE_TABLES):
@@ -222,6 +232,7 @@ def _predict(
         written = [csv_path] if csv_path not in (None, _STDOUT) else []
         if as_json:
             facts = {key: predictor.details[key] for key in ("kind", "recipe", "layer", "mode")}
+            facts["int8"] = predictor.int8
             before = {"model": {"path": predictor.place, **facts}, "classes": classes}
             show_json(sys.stdout, document, before, {"failed": failed, "written": written})
         elif written:

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cnnboost.evaluation.head_names import head_key, head_name
+
 
 def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     """Start a table.
@@ -57,7 +59,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     table = new_table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
     known = {None: published["cnn"], **published["layers"]} if published else {}
     rows: list[tuple[str | None, str, Any]] = [(None, "CNN softmax", document["cnn"])]
-    rows += [(_head_key(row), _head_title(row), row) for row in document["heads"]]
+    rows += [(head_key(row), head_name(row), row) for row in document["heads"]]
     for layer, title, row in rows:
         scores = row["scores"]
         low, high = scores["accuracy"]["interval"]
@@ -179,7 +181,7 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     published = document["published"]
     known = {None: published["cnn"], **published["layers"]} if published else {}
     rows: list[tuple[str | None, str, Any]] = [(None, "CNN softmax", document["cnn"])]
-    rows += [(_head_key(row), _head_title(row), row) for row in document["heads"]]
+    rows += [(head_key(row), head_name(row), row) for row in document["heads"]]
     for layer, title, row in rows:
         cells = _statistics(row["accuracy"])
         if published:
@@ -258,12 +260,3 @@ def show_head(out: Console, document: dict[str, Any]) -> None:
         f"on {document['device']}{', up to date' if document['cached'] else ''}"
     )
     written(out, [document["path"]])
-
-
-def _head_key(row: dict[str, Any]) -> str:
-    # As in `cnnboost.evaluation.published`, which a table need not import.
-    return str(row["layer"]) if row["mode"] == "plain" else f"{row['layer']}-{row['mode']}"
-
-
-def _head_title(row: dict[str, Any]) -> str:
-    return f"XGBoost {row['layer']}" + ("" if row["mode"] == "plain" else f", {row['mode']}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.page import paragraphs, render
 
 _SCORE_NAMES = {
@@ -109,38 +110,6 @@ def _beside(name: str, published: float | None, found: Mapping[str, Any]) -> Bes
     if interval is not None:
         place = _BELOW if published < interval[0] else _ABOVE if published > interval[1] else _INSIDE
     return Beside(name, published, own, interval, own - published, place, "")
-
-
-def head_name(head: Mapping[str, Any]) -> str:
-    """Return what tables call a head.
-
-    Parameters
-    ----------
-    head : mapping
-        One of the `heads` of `metrics.json`.
-
-    Returns
-    -------
-    str
-    """
-    mode = "" if head["mode"] == "plain" else f", {head['mode']}"
-    return f"XGBoost at {head['layer']}{mode}"
-
-
-def head_key(head: Mapping[str, Any]) -> str:
-    """Return the name of a head that no other of the same scores has: its layer, and its mode if it has one.
-
-    Parameters
-    ----------
-    head : mapping
-        One of the `heads` of `metrics.json`.
-
-    Returns
-    -------
-    str
-    """
-    layer = str(head["layer"])
-    return layer if head["mode"] == "plain" else f"{layer}-{head['mode']}"
 
 
 class Entry(NamedTuple):

@@ -12,8 +12,8 @@ from cnnboost.evaluation.class_plots import plot_class_accuracy, plot_confusion
 from cnnboost.evaluation.curve_plots import plot_precision_recall, plot_roc, plot_threshold_sweep
 from cnnboost.evaluation.curves import precision_recall, roc
 from cnnboost.evaluation.drawing import save_figure
+from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.plots import plot_history
-from cnnboost.evaluation.published import head_key, head_name
 from cnnboost.line.job import Job
 
 if TYPE_CHECKING:

@@ -41,7 +41,8 @@ def test_help_lists_the_arrows(cnnboost):
 def test_inspect(cnnboost):
     found = document(cnnboost("inspect", "--json"))
     assert set(found) == {
-        "recipe", "source", "n_images", "shape", "counts", "duplicates", "constant", "bad", "written"
+        "recipe", "data_digest", "source", "n_images", "shape", "counts", "duplicates", "constant", "bad",
+        "written",
     }  # fmt: skip
     assert "constant images: 0" in cnnboost("inspect").stdout
 
@@ -100,10 +101,10 @@ def test_evaluate_and_run(cnnboost):
     text = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["run", "digits", "--smoke", "-q"]).stdout
     for line in (
         "CNN softmax",
-        "XGBoost flatten",
-        "XGBoost fc1",
-        "XGBoost fc2",
-        "XGBoost output",
+        "XGBoost at flatten",
+        "XGBoost at fc1",
+        "XGBoost at fc2",
+        "XGBoost at output",
         "metrics.json",
     ):
         assert line in text
@@ -130,7 +131,7 @@ def test_run_repeats(cnnboost, tmp_path, recipe_file):
     assert (tmp_path / "models/toy-smoke/repeats/6/cnn.keras").is_file()
     again = cnnboost(*few, recipe=False)
     assert again.stderr.count("up to date") >= 4
-    for words in ("CNN softmax", "XGBoost fc1", "seeds 5, 6", "repeats.json"):
+    for words in ("CNN softmax", "XGBoost at fc1", "seeds 5, 6", "repeats.json"):
         assert words in again.stdout
     header = again.stdout.split("CNN softmax")[0].splitlines()[-1].split()
     assert header == ["head", "score", "max", "min", "std", "variance", "mean"]

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from cnnboost.cli import app
 from cnnboost.deploy import shipped
 from cnnboost.deploy.bundle import read_bundle, write_bundle
+from cnnboost.recipe import BUNDLE_TABLES
 from tests.deploy.small_graph import CLASSES, expected, facts_of, small_file
 
 FACTS = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
@@ -96,7 +97,8 @@ class TestOutputs:
         found = json.loads(result.stdout)
         assert list(found) == ["model", "classes", "rows", "failed", "written"]
         assert found["model"] == {
-            "path": "toy/hybrid.onnx", "kind": "hybrid", "recipe": "toy", "layer": "fc1", "mode": "plain"
+            "path": "toy/hybrid.onnx", "kind": "hybrid", "recipe": "toy", "layer": "fc1", "mode": "plain",
+            "int8": False,
         }  # fmt: skip
         assert found["classes"] == CLASSES
         assert (found["failed"], found["written"]) == (1, [])
@@ -143,6 +145,29 @@ class TestInputs:
             row = json.loads(run("faces/0.png", "--json", *arguments, model=model).stdout)["rows"][0]
             found = list(row["probabilities"].values())
             np.testing.assert_allclose(found, probabilities(0, seed=1), atol=1e-5)
+
+    def test_the_graph_in_integers_says_that_it_answered(self, folder):
+        content = small_file(seed=3, int8=True)
+        members = {"hybrid.onnx": small_file(), "int8.onnx": content}
+        write_bundle(folder / "both", {**FACTS, "versions": {}}, members)
+        for graph, is_int8 in (("int8", True), ("hybrid", False)):
+            found = json.loads(run("faces/0.png", "--json", "--graph", graph, model="both").stdout)
+            assert found["model"]["int8"] is is_int8
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            ["--recipe", "oslo"],
+            ["--set", "cnn.epochs=1"],
+            ["--data", "digits"],
+            ["--models", "models"],
+            ["--reports", "r"],
+        ],
+    )
+    def test_options_of_a_recipe_go_with_no_model(self, folder, option):
+        error = run("faces/0.png", *option, status=2).stderr
+        assert option[0] in error
+        assert "--model, which names the bundle already" in error
 
     def test_a_list_on_stdin(self, folder):
         text = run("-", "--csv", "-", input="faces/1.png\n\nnone.png\n", status=1).stdout
@@ -340,6 +365,14 @@ class TestRecipe:
         return lambda *arguments: run(
             "0.png", "1.png", "--json", "--recipe", str(recipe_file), *arguments, model=None
         )
+
+    def test_a_bundle_of_networks_of_a_part_is_found(self, toy, job, change, monkeypatch):
+        parts = change(job, hybrid={"holdout": 0.2})
+        facts = {**FACTS, "versions": {}, "recipe_digest": parts.recipe.digest(*BUNDLE_TABLES)}
+        write_bundle(parts.bundle_dir, facts, {"hybrid.onnx": small_file()})
+        monkeypatch.setitem(sys.modules, "cnnboost.line", None)  # importing it fails: nothing is exported
+        found = json.loads(toy("--set", "hybrid.holdout=0.2").stdout)
+        assert found["model"]["path"] == "models/toy/bundle/hybrid.onnx"
 
     def test_what_is_missing_is_exported_first_and_then_used(self, toy, job, monkeypatch):
         first = toy()

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.page import FIGURE_ENDINGS, aspect, data_uri
-from cnnboost.evaluation.published import head_key, head_name
 
 # These show images of the data set itself.
 SHOW_IMAGES = ("contact-sheet",)

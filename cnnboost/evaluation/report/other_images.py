@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnboost.evaluation.head_names import head_name
 from cnnboost.evaluation.page import percent
-from cnnboost.evaluation.published import head_name
 from cnnboost.evaluation.report.figures import Figure, known_figures
 from cnnboost.evaluation.report.findings import OtherImages, facts_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnnboost.evaluation.published import head_name
+from cnnboost.evaluation.head_names import head_name
 
 
 def repeats_section(repeats: Mapping[str, Any] | None) -> dict[str, Any] | None:

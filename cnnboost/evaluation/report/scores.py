@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnboost.evaluation.head_names import head_name
 from cnnboost.evaluation.page import percent, span
-from cnnboost.evaluation.published import Beside, head_name
+from cnnboost.evaluation.published import Beside
 
 
 def summary(metrics: Mapping[str, Any]) -> str:

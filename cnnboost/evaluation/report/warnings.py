@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cnnboost.evaluation.head_names import head_name
 from cnnboost.evaluation.page import percent
-from cnnboost.evaluation.published import head_name
 from cnnboost.evaluation.report.findings import Findings, facts_of
 
 _STALE = 0.005  # accuracies that differ by more are not of the same model
