@@ -1,13 +1,14 @@
 """Hybrid and head in every mode as Python runs them, for the table of latencies.
 
 `predict` is `keras.Model.predict` and a `DMatrix`, as people write it; `compiled` and `inplace` are what
-`HybridClassifier` and `BoostClassifier` do. In `residual` and `blend` the trunk gives the network's own
-probabilities along with the features, and what a head begins at has their logarithms in its last columns.
+`HybridClassifier` and `BoostClassifier` are made of. In `residual` and `blend` the trunk gives the network's
+own probabilities along with the features, and what a head begins at has their logarithms in its last columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from cnnboost.timing.source import Run, Source
 
 if TYPE_CHECKING:
     from cnnboost.hybrid.modes import FittedMode
-
-Judge = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def open_hybrid(source: Source, compiled: bool) -> Run:
@@ -34,16 +33,10 @@ def open_hybrid(source: Source, compiled: bool) -> Run:
     callable
         From images to probabilities `(n, k)`.
     """
-    if source.mode != "plain" or source.tta != "none":
-        return _of_views(source, compiled)
-    from cnnboost.cnn.inference import Inference
-    from cnnboost.cnn.model_file import read_model
-    from cnnboost.features.cut import Cut
+    from cnnboost.images.views import mean_over_views
 
-    trunk = Cut(read_model(source.cnn)).trunk([source.layer])
-    head = open_head(source, in_place=compiled)
-    run = Inference(trunk, source.pixels) if compiled else keras_predict(trunk, source.pixels)
-    return lambda X: head(run(X)[0])
+    of_one_view = (_at_trunk if source.mode == "plain" else _beside_softmax)(source, compiled)
+    return of_one_view if source.tta == "none" else lambda X: mean_over_views(of_one_view, X, source.tta)
 
 
 def open_head(source: Source, in_place: bool) -> Run:
@@ -60,11 +53,10 @@ def open_head(source: Source, in_place: bool) -> Run:
     callable
         From features, in other modes than `plain` with the log-probabilities beside them, to probabilities.
     """
-    judge = _judge(source, in_place)
-    if source.mode == "plain":
-        return lambda F: judge(F, F)
-    width = _mode(source).boost.n_features_in_
-    return lambda F: judge(F[:, :width], F[:, width:])
+    head = _head(source)
+    width = head.boost.n_features_in_
+    judge = head if in_place else _by_matrix(head, source.threads)
+    return lambda F: judge.predict_proba(F[:, :width], F[:, width:])
 
 
 def keras_predict(model: Any, pixels: str) -> Callable[[np.ndarray], list[np.ndarray]]:
@@ -90,50 +82,51 @@ def keras_predict(model: Any, pixels: str) -> Callable[[np.ndarray], list[np.nda
     return run
 
 
-def _of_views(source: Source, compiled: bool) -> Run:
+def _at_trunk(source: Source, compiled: bool) -> Run:
+    """Plain trees see features alone: what the network has behind them is not run."""
+    from cnnboost.cnn.inference import Inference
+    from cnnboost.cnn.model_file import read_model
+    from cnnboost.features.cut import Cut
+
+    trunk = Cut(read_model(source.cnn)).trunk([source.layer])
+    run = Inference(trunk, source.pixels) if compiled else keras_predict(trunk, source.pixels)
+    head = open_head(source, in_place=compiled)
+    return lambda X: head(run(X)[0])
+
+
+def _beside_softmax(source: Source, compiled: bool) -> Run:
+    """The other modes see the network's own probabilities too."""
     from cnnboost.cnn import CNNClassifier
-    from cnnboost.hybrid import HybridClassifier
-    from cnnboost.images.views import mean_over_views
+    from cnnboost.hybrid.looks import Looks
 
-    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels)
-    layers = (source.layer,) if source.mode == "plain" else source.layers
-    hybrid = HybridClassifier.from_parts([cnn], layers, _mode(source), tta=source.tta, norm=source.norm)
-    if compiled:
-        return hybrid.predict_proba
-    eyes, judge = hybrid.looks_, _judge(source, in_place=False)
-    eyes.run = keras_predict(eyes.trunk, source.pixels)
-    return lambda X: mean_over_views(lambda view: judge(*eyes(view)), X, source.tta)
+    eyes = Looks([CNNClassifier.load(source.cnn, pixels=source.pixels)], source.layers, source.norm)
+    head = _head(source)
+    if not compiled:
+        eyes.run, head = keras_predict(eyes.trunk, source.pixels), _by_matrix(head, source.threads)
+    return lambda X: head.predict_proba(*eyes(X))
 
 
-def _mode(source: Source) -> FittedMode:
+def _head(source: Source) -> FittedMode:
     from cnnboost.boost import BoostClassifier
     from cnnboost.hybrid.modes import FittedMode
 
-    head = BoostClassifier.load(source.head)
+    boost = BoostClassifier.load(source.head)
     if source.threads:
-        head.booster_.set_param({"nthread": source.threads})
-    return FittedMode(source.mode, head, source.temperature, source.weight)
+        boost.booster_.set_param({"nthread": source.threads})
+    return FittedMode(source.mode, boost, source.temperature, source.weight)
 
 
-def _judge(source: Source, in_place: bool) -> Judge:
-    """Return what gives probabilities for features and log-probabilities."""
-    head = _mode(source)
-    if in_place:
-        return head.predict_proba
+def _by_matrix(head: FittedMode, threads: int | None) -> FittedMode:
+    """Put `DMatrix` and `Booster.predict` in the place of a head's trees."""
     import xgboost
 
-    from cnnboost.hybrid.temperature import tempered
+    booster = head.boost.booster_
 
-    booster, threads = head.boost.booster_, source.threads
-    temperature, weight = np.float32(head.temperature), np.float32(head.weight)
+    class ByMatrix:
+        def predict_proba(self, X: np.ndarray, base_margin: np.ndarray | None = None) -> np.ndarray:
+            rows = xgboost.DMatrix(X, base_margin=base_margin, nthread=threads)
+            found: np.ndarray = booster.predict(rows)
+            return found
 
-    def judge(features: np.ndarray, log_proba: np.ndarray) -> np.ndarray:
-        if head.mode == "residual":
-            rows = xgboost.DMatrix(features, base_margin=log_proba / temperature, nthread=threads)
-            return booster.predict(rows)
-        trees: np.ndarray = booster.predict(xgboost.DMatrix(features, nthread=threads))
-        if head.mode == "plain":
-            return trees
-        return weight * tempered(log_proba, head.temperature) + (1 - weight) * trees
-
-    return judge
+    trees: Any = ByMatrix()
+    return replace(head, boost=trees)
