@@ -37,8 +37,13 @@ class Bundle:
     ----------
     folder : Path
     manifest : dict
-        `format`, `recipe`, `classes` (in order), `layer`, `mode`, `pixels`, `input` (`height`, `width`,
-        `channels`), `rounds`, `scores`, `parity`, `versions`, `made_from`, `members`.
+        `format`, `recipe`, `classes` (in order), `layer` (several joined by `+`), `mode`, `rounds`, `pixels`,
+        `input` (`height`, `width`, `channels`), `versions`, `members` (`bytes` and `sha256` by name). What
+        `export` makes has also `title`, `tta` (views that are averaged), `networks` (how many CNNs),
+        `made_from` and `recipe_digest` (digests of all that it follows from, and of the recipe's part in it),
+        `scores` (of each graph, with the `split` and the number of `images`), `parity` (of each graph with
+        what it was made from) and, in other modes than `plain`, `layers` (a list), `temperature`, `weight`
+        (of the softmax) and `norm` (whether that of the features is one more).
     members : dict of str to Path
         Where each member stands.
     """

@@ -131,6 +131,8 @@ def _tree_facts(booster: Booster, width: int) -> Mapping[str, Any]:
                 initial_types=[("features", FloatTensorType([None, width]))],
                 target_opset=_TREES_OPSET,
             )
+    except (OSError, MemoryError):  # a full disk says nothing about the trees
+        raise
     except Exception as error:
         reason = str(error).split("Stack trace")[0].strip()
         raise ModelError(

@@ -101,6 +101,8 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
             network = onnx.load(path, load_external_data=False)
             # An operation that has no counterpart is written down all the same.
             onnx.checker.check_model(network)
+        except (OSError, MemoryError):  # a full disk says nothing about the network
+            raise
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise ModelError(

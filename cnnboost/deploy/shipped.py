@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from cnnboost.deploy.bundle import Bundle, is_bundle, read_bundle
@@ -12,21 +11,17 @@ NAME = "fer2013"
 """Of the recipe whose bundle ships."""
 
 
-def shipped_bundle(models: Iterable[Path] | None = None) -> Bundle:
+def shipped_bundle() -> Bundle:
     """Read the bundle that came with the package: emotions of faces, trained on FER-2013.
 
     Its images are faces that were cut out beforehand: nothing here finds a face in a photograph. What it
     can, and what it must not be used for, stands in the `README.md` beside it.
 
-    Parameters
-    ----------
-    models : iterable of Path, optional
-        Folders that may hold the folder of the bundle, the first one that does counts. Default: `models`
-        in the installed package, then `models` of the repository that the package stands in.
-
     Returns
     -------
     Bundle
+        From `models` in the installed package, else from `models` of the repository that the package stands
+        in.
 
     Raises
     ------
@@ -39,7 +34,7 @@ def shipped_bundle(models: Iterable[Path] | None = None) -> Bundle:
     >>> from cnnboost.deploy.shipped import shipped_bundle
     >>> predictor = Predictor.load(shipped_bundle())  # doctest: +SKIP
     """
-    folders = [folder / NAME for folder in (_places() if models is None else models)]
+    folders = [folder / NAME for folder in _places()]
     for folder in folders:
         if is_bundle(folder):
             try:

@@ -18,22 +18,21 @@ if TYPE_CHECKING:
 _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
 
 
-def simplify(model: onnx.ModelProto, pixels: str | None = None) -> None:
+def simplify(model: onnx.ModelProto, pixels: str) -> None:
     """Simplify a graph in place.
 
     Parameters
     ----------
     model : onnx.ModelProto
-    pixels : str, optional
-        The value that holds the images as float32, before any scaling. Default: what the first operation
-        gives.
+    pixels : str
+        The value that holds the images as float32, before any scaling.
     """
     fold_scaling(model, pixels)
     fix_shapes(model)
     drop_unused(model)
 
 
-def fold_scaling(model: onnx.ModelProto, pixels: str | None = None) -> None:
+def fold_scaling(model: onnx.ModelProto, pixels: str) -> None:
     """Move the scaling of the pixels into the weights of the first convolution of each network.
 
     `conv(a x + b)` is `conv'(x)` with weights `a w` and the bias raised by `b sum(w)`; what was padded with 0
@@ -43,12 +42,11 @@ def fold_scaling(model: onnx.ModelProto, pixels: str | None = None) -> None:
     Parameters
     ----------
     model : onnx.ModelProto
-    pixels : str, optional
+    pixels : str
         As in `simplify`.
     """
-    start = pixels or model.graph.node[0].output[0]
-    for node in [node for node in model.graph.node if start in node.input]:
-        _fold(model.graph, start, node)
+    for node in [node for node in model.graph.node if pixels in node.input]:
+        _fold(model.graph, pixels, node)
 
 
 def _fold(graph: onnx.GraphProto, here: str, node: onnx.NodeProto) -> None:

@@ -104,6 +104,17 @@ def test_a_graph_without_convolutions_is_refused(graph, toy_images):
         int8_graph(bare, toy_images[0], "the network")
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_full_disk_is_not_blamed_on_the_graph(graph, toy_images, monkeypatch, error):
+    def full(*args, **options):
+        raise error
+
+    monkeypatch.setattr(onnx, "load", full)
+    with pytest.raises(type(error)) as raised:
+        int8_graph(graph, toy_images[0][:20])
+    assert raised.value is error
+
+
 def test_what_a_file_says_of_integers_is_checked(toy_cnn, toy_images, tmp_path):
     path = export_onnx(toy_cnn, tmp_path / "cnn.onnx", toy_images[0], int8=True)
     facts = json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["cnnboost"])

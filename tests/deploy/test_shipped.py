@@ -18,30 +18,41 @@ def put(models, seed=0, **facts):
     return write_bundle(models / NAME, {**FACTS, "versions": {}, **facts}, {"hybrid.onnx": content})
 
 
-def test_the_first_folder_that_holds_one_counts(tmp_path):
+@pytest.fixture
+def look_in(tmp_path, monkeypatch):
+    """Set the folders that are looked in, by name."""
+    return lambda *names: monkeypatch.setattr(
+        shipped, "_places", lambda: tuple(tmp_path / name for name in names)
+    )
+
+
+def test_the_first_folder_that_holds_one_counts(tmp_path, look_in):
     put(tmp_path / "second", seed=1)
     put(tmp_path / "third", seed=2)
     (tmp_path / "first" / NAME).mkdir(parents=True)  # a training that was never exported
-    found = shipped_bundle([tmp_path / name for name in ("none", "first", "second", "third")])
+    look_in("none", "first", "second", "third")
+    found = shipped_bundle()
     assert found.folder == tmp_path / "second" / NAME
     X = np.zeros((1, 8, 8, 1), np.uint8)
     wanted = Predictor.load(tmp_path / "second" / NAME / "hybrid.onnx").predict_proba(X)
     np.testing.assert_array_equal(Predictor.load(found).predict_proba(X), wanted)
 
 
-def test_without_one_the_error_names_places_and_remedies(tmp_path):
+def test_without_one_the_error_names_places_and_remedies(tmp_path, look_in):
+    look_in("a", "b")
     with pytest.raises(StoreError) as error:
-        shipped_bundle([tmp_path / "a", tmp_path / "b"])
+        shipped_bundle()
     for word in (str(tmp_path / "a" / NAME), str(tmp_path / "b" / NAME), "--model", "--recipe"):
         assert word in str(error.value)
 
 
-def test_a_damaged_one_is_refused_and_not_passed_over(tmp_path):
+def test_a_damaged_one_is_refused_and_not_passed_over(tmp_path, look_in):
     put(tmp_path / "first")
     put(tmp_path / "second")
     (tmp_path / "first" / NAME / "hybrid.onnx").write_bytes(b"")
+    look_in("first", "second")
     with pytest.raises(StoreError, match=r"ships.*damaged.*hybrid\.onnx.*install cnnboost anew"):
-        shipped_bundle([tmp_path / "first", tmp_path / "second"])
+        shipped_bundle()
 
 
 def test_it_is_looked_for_in_the_package_and_then_in_the_repository():

@@ -1,4 +1,4 @@
-"""Hybrids in every mode, over views: what the definition gives, and no more is run or loaded than it takes."""
+"""Hybrids in every mode and over views give what defines them, and no more is run or loaded than it takes."""
 
 import numpy as np
 import pytest
