@@ -38,21 +38,28 @@ class CNNPrediction:
         check_is_fitted(self)
         return mean_over_views(self.predict_view_proba, check_images(X, self.image_shape), self.tta)
 
-    def predict_view_proba(self, X: Any) -> np.ndarray:
+    def predict_view_proba(self, X: np.ndarray) -> np.ndarray:
         """Return class probabilities of images just as they are, whatever `tta` says.
+
+        Images are not checked here: views of images that were checked may be floats of few grey levels,
+        which look like pixels that were scaled.
 
         Parameters
         ----------
-        X : array-like
-            Images as in `fit`.
+        X : ndarray, (n, height, width, channels)
+            uint8 or float32 in [0, 255], as `cnnboost.cnn.inputs.check_images` returns them.
 
         Returns
         -------
         ndarray of float32, (n, n_classes)
             Columns in the order of `classes_`.
+
+        Raises
+        ------
+        ModelError
+            If the network takes images of another shape.
         """
         check_is_fitted(self)
-        X = check_images(X, self.image_shape)
         return probabilities(self.inference_(X)[0], self.output_kind_)
 
     def predict(self, X: Any) -> np.ndarray:

@@ -15,6 +15,9 @@ from cnnboost.errors import ParameterError
 #: Share of the height and width by which a view is shifted or cropped: 4 of 48 pixels.
 MARGIN = 1 / 12
 
+_CHUNK = 512
+"""Images whose views are there at a time: as many as a network is asked about at once."""
+
 #: Test-time views by name, with their number; each kind begins with the image itself, or its middle.
 TTA = {"none": 1, "flip": 2, "shifts": 10, "ten-crop": 10}
 
@@ -87,13 +90,20 @@ def mean_over_views(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tt
     Parameters
     ----------
     judge : callable
-        From images to one row each, such as `CNNClassifier.predict_proba`.
+        From images to one row each, such as `CNNClassifier.predict_view_proba`. Where there are views, it is
+        asked about at most 512 images at a time.
     X : ndarray, (n, height, width, channels)
+        May be memory-mapped: no more than the views of those few are held.
     tta : {"none", "flip", "shifts", "ten-crop"}
 
     Returns
     -------
     ndarray, (n, ...)
+
+    Raises
+    ------
+    ParameterError
+        If the kind is unknown, or the images are too small for it.
 
     Examples
     --------
@@ -101,10 +111,15 @@ def mean_over_views(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tt
     >>> mean_over_views(lambda x: x[:, 0, 0], X, "flip").tolist()
     [[0.5]]
     """
-    looks = iter(views(X, tta))
+    if check_tta(tta) == "none":
+        return np.asarray(judge(X))
+    parts = [_mean(judge, X[start : start + _CHUNK], tta) for start in range(0, max(1, len(X)), _CHUNK)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _mean(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
+    looks = views(X, tta)
     total = np.asarray(judge(next(looks)))
-    if tta == "none":
-        return total
     total = total.astype(np.result_type(total, np.float32))
     for view in looks:
         total += judge(view)
@@ -141,8 +156,12 @@ def _stretched(X: np.ndarray, size: int, axis: int) -> np.ndarray:
     low = np.floor(places).astype(np.intp)
     high = np.minimum(low + 1, X.shape[axis] - 1)
     share = (places - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(X.ndim)])
-    found: np.ndarray = np.take(X, low, axis) * (1 - share) + np.take(X, high, axis) * share
-    return found
+    one, other = np.take(X, low, axis), np.take(X, high, axis)
+    found = other - one
+    found *= share
+    found += one
+    # Rounded differences may lead past the further of two neighbours, and white past what a pixel can be.
+    return np.clip(found, np.minimum(one, other), np.maximum(one, other), out=found)
 
 
 _LOOKS: dict[str, Callable[[np.ndarray], Iterator[np.ndarray]]] = {

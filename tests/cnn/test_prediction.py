@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnnboost import CNNClassifier
+from cnnboost.cnn.architectures import build
 from cnnboost.errors import ParameterError
 from cnnboost.hybrid.looks import Looks
 from cnnboost.images.views import TTA, views
@@ -29,6 +30,16 @@ def test_probabilities_are_the_mean_over_the_views(seen, tta):
     np.testing.assert_array_equal(cnn.predict(X), cnn.classes_[found.argmax(axis=1)])
     assert np.abs(found - once).max() > 1e-3
     np.testing.assert_array_equal(cnn.predict_view_proba(X), once)
+
+
+@pytest.mark.parametrize("tta", sorted(TTA))
+@pytest.mark.parametrize("level", [0, 1, 255])
+def test_white_and_nearly_black_images_have_views_like_any_other(level, tta):
+    cnn = CNNClassifier.from_model(build("digits", (48, 48, 1), 3)).set_params(tta=tta)
+    X = np.full((2, 48, 48, 1), level, np.uint8)
+    X[0, 10:20, 10:20] = 0
+    found = cnn.predict_proba(X)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_an_unknown_kind_of_views_is_refused_before_training(toy_images):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnboost.errors import ParameterError
-from cnnboost.images.views import TTA, margin_of, views
+from cnnboost.images.views import TTA, margin_of, mean_over_views, views
 
 
 def batch(n=3, height=48, width=48, channels=1, seed=0):
@@ -81,6 +81,38 @@ def test_crops_are_those_of_pillow():
             part = Image.fromarray(image[top : top + 40, left : left + 40, 0].astype(np.float32))
             expected = np.asarray(part.resize((48, 48), Image.Resampling.BILINEAR))
             np.testing.assert_allclose(found[:, :, 0], expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [10, 48, 100])
+def test_crops_invent_no_grey_level(size):
+    for level in (1, 77, 255):
+        X = np.full((1, size, size, 1), level, np.uint8)
+        assert all((view == level).all() for view in views(X, "ten-crop"))
+    X = batch(20, size, size).astype(np.float32) / 3
+    for view in views(X, "ten-crop"):
+        assert (view.min(axis=(1, 2, 3)) >= X.min(axis=(1, 2, 3))).all()
+        assert (view.max(axis=(1, 2, 3)) <= X.max(axis=(1, 2, 3))).all()
+
+
+@pytest.mark.parametrize("tta", [name for name in TTA if name != "none"])
+def test_no_more_than_some_images_are_viewed_at_a_time(tta):
+    X, asked = batch(1100, 5, 5), []
+
+    def judge(view):
+        asked.append(len(view))
+        return view.reshape(len(view), -1).astype(np.float64)
+
+    found = mean_over_views(judge, X, tta)
+    assert asked == [512] * TTA[tta] * 2 + [76] * TTA[tta]
+    expected = np.mean([view.reshape(1100, -1).astype(float) for view in views(X, tta)], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_what_is_seen_as_it_is_is_asked_about_once():
+    X, asked = batch(1100, 2, 2), []
+    mean_over_views(lambda view: asked.append(view) or view, X, "none")
+    assert len(asked) == 1
+    assert asked[0] is X
 
 
 def test_what_cannot_be_is_refused():
