@@ -18,6 +18,7 @@ from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.resizing import shrink, stages
 from cnnboost.images.augment import ORDER, Augmentation, uniforms
+from cnnboost.images.pixels import whole_levels
 
 _AHEAD = 2
 """Batches that are made while the network works on one."""
@@ -45,6 +46,11 @@ class Feed:
     ----------
     steps : int
         Batches in an epoch.
+
+    Raises
+    ------
+    ParameterError
+        If the images are not larger than those of every stage of progressive resizing.
     """
 
     def __init__(
@@ -65,22 +71,6 @@ class Feed:
         self._stages = stages(options, (X.shape[1], X.shape[2]))
         self._order = lru_cache(maxsize=2)(self._ordered)
 
-    def epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which images an epoch shows, in order, and which copy of it each one is.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-
-        Returns
-        -------
-        rows, copies : ndarray of int, (length,)
-            Without balancing each image once, as copy 0. With it, every class as often as the largest: each
-            image of a class equally often, and the rest drawn anew in each epoch.
-        """
-        return self._order(epoch)
-
     def batch(self, number: int) -> tuple[np.ndarray, ...]:
         """Return a batch.
 
@@ -99,9 +89,8 @@ class Feed:
         x, y = self._X[rows], self._targets[rows]
         w = None if self._weight is None else self._weight[rows]
         if self._augment is not None:
-            x = x if x.dtype == np.uint8 else np.rint(x).astype(np.uint8)
             # The copies of an image in an epoch are numbered as further images, so that they differ.
-            x = self._augment.apply(x, self._seed, epoch, rows + copies * len(self._X))
+            x = self._augment.apply(whole_levels(x), self._seed, epoch, rows + copies * len(self._X))
         if self._mixup:
             x, y, w = self._mixed(x, y, w, number)
         x = shrink(x, self.size(epoch))
@@ -177,6 +166,11 @@ class Feed:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _ordered(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which images an epoch shows, in order, and which copy of it each one is.
+
+        Without balancing each image once, as copy 0. With it, every class as often as the largest: each image
+        of a class equally often, and the rest drawn anew in each epoch.
+        """
         largest = max(map(len, self._classes))
         rows, copies = [], []
         for of_class in self._classes:

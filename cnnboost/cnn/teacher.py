@@ -6,19 +6,40 @@ stands in it, so that a student can't be taught rows of other images.
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cnnboost.cnn.inputs import check_images
 from cnnboost.errors import DataError
 from cnnboost.files import file_digest, replacing
-from cnnboost.images.pixels import pixel_digest
+from cnnboost.images.pixels import pixel_digest, whole_levels
 
 FORMAT = 1
+_ABOVE_0 = 1e-6
+"""By how much rounding may take the logarithm of a probability of 1 above 0."""
+_FROM_1 = 0.01
+"""By how much probabilities may miss a sum of 1, as those with a floor or of 16 bits do."""
+_KINDS = {
+    "format": ("i", 0),
+    "log_probabilities": ("f", 2),
+    "classes": ("U", 1),
+    "images": ("U", 0),
+    "made_from": ("U", 0),
+}
+"""What stands in a file: kind of numpy's dtype, and dimensions."""
+_DAMAGED = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+)  # fmt: skip
+"""What zipfile and numpy raise where they are given something else than was written."""
 REMEDY = (
     "`cnnboost teach -r RECIPE --model FILE.keras` makes one for the training images of the student's recipe"
 )
@@ -29,7 +50,7 @@ def write_teacher(
     log_proba: np.ndarray,
     X: np.ndarray,
     classes: Sequence[Any] | np.ndarray,
-    made_from: str = "",
+    digest: str = "",
 ) -> Path:
     """Write a teacher's log-probabilities of some images.
 
@@ -39,12 +60,13 @@ def write_teacher(
         Ends in `.npz`.
     log_proba : ndarray, (n, n_classes)
         Natural logarithms of probabilities, finite.
-    X : ndarray, (n, height, width, channels)
+    X : array-like, (n, height, width) or (n, height, width, channels)
         The images as the student will be given them, in [0, 255].
     classes : sequence
         Their names, in the order of the columns.
-    made_from : str
-        Digest of what the log-probabilities come from, for whoever wants to know whether they are up to date.
+    digest : str
+        Of what the log-probabilities come from: what `made_from` returns, for whoever wants to know whether
+        they are up to date.
 
     Returns
     -------
@@ -53,8 +75,9 @@ def write_teacher(
     Raises
     ------
     DataError
-        If the name has another ending, there is not a row for each image and a column for each class, or a
-        value is not finite.
+        If the name has another ending, the images are none, there is not a row for each image and a column
+        for each class, or a row holds no logarithms of probabilities: a value that is not finite or above 0,
+        or probabilities that do not add up to 1.
     StoreError
         If the file cannot be written.
 
@@ -75,6 +98,7 @@ def write_teacher(
         raise DataError(
             f"{path}: the file of a teacher ends in .npz; name it {path.with_suffix('.npz').name}"
         )
+    X = check_images(X)
     wanted = (len(X), len(classes))
     if np.shape(log_proba) != wanted:
         raise DataError(
@@ -82,15 +106,15 @@ def write_teacher(
             "give a row for each image and a column for each class"
         )
     rows = np.asarray(log_proba, dtype=np.float32)
-    _check_finite(rows, "log-probabilities")
+    _check_rows(rows, "log-probabilities")
     with replacing(path) as temporary:
         np.savez(
             temporary,
             format=np.int64(FORMAT),
             log_probabilities=rows,
             classes=np.array([str(name) for name in classes], dtype=np.str_),
-            images=np.str_(images_digest(X)),
-            made_from=np.str_(made_from),
+            images=np.str_(_images_digest(X)),
+            made_from=np.str_(digest),
         )
     return path
 
@@ -130,7 +154,7 @@ def read_teacher(
         )
     if len(rows) != len(X):
         raise DataError(f"{path}: this teacher has seen {len(rows)} images, there are {len(X)}. {REMEDY}")
-    if facts["images"].item() != images_digest(X):
+    if facts["images"].item() != _images_digest(X):
         raise DataError(
             f"{path}: this teacher has seen other images than these {len(X)}, of another size, or in another "
             f"order. {REMEDY}"
@@ -177,44 +201,35 @@ def made_from(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def images_digest(X: np.ndarray) -> str:
-    """Hash images and their order; floats count as the whole grey levels next to them.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-        In [0, 255].
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
-    return pixel_digest(X if X.dtype == np.uint8 else np.rint(X).astype(np.uint8))
+def _images_digest(X: np.ndarray) -> str:
+    """Hash images and their order; floats count as the whole levels next to them."""
+    return pixel_digest(whole_levels(X))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     _check_there(path)
     try:
+        # All checksums first: numpy reads an array's description before it has seen that it is damaged.
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None
         with np.load(path, allow_pickle=False) as stored:
-            facts = {
-                name: stored[name]
-                for name in ("format", "log_probabilities", "classes", "images", "made_from")
-            }
-    # An .npy file opens as an array, which is no context; the others are what zipfile and numpy raise.
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            facts = {name: stored[name] for name in _KINDS}
+    except _DAMAGED as error:
         raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}") from error
-    if facts["format"].tolist() != FORMAT:
+    shapes = all((facts[name].dtype.kind, facts[name].ndim) == kind for name, kind in _KINDS.items())
+    if not (whole and shapes):
+        raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}")
+    if facts["format"].item() != FORMAT:
         raise DataError(
             f"{path}: a teacher's file of format {facts['format']}, this version reads {FORMAT}. {REMEDY}"
         )
     rows = facts["log_probabilities"]
-    if rows.ndim != 2 or rows.dtype != np.float32 or rows.shape[1:] != facts["classes"].shape:
+    if rows.dtype != np.float32 or rows.shape[1:] != facts["classes"].shape:
         raise DataError(
             f"{path}: damaged: {rows.dtype} log-probabilities of shape {rows.shape} for "
             f"{facts['classes'].size} classes. {REMEDY}"
         )
-    _check_finite(rows, str(path))
+    _check_rows(rows, str(path))
     return facts
 
 
@@ -223,11 +238,25 @@ def _check_there(path: Path) -> None:
         raise DataError(f"{path}: no such file, the log-probabilities of a teacher are wanted. {REMEDY}")
 
 
-def _check_finite(rows: np.ndarray, place: str) -> None:
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise DataError(
-            f"{place}: NaN or infinite in row {row} ({int((~finite).sum())} such rows in all); give "
-            "probabilities of 0 a floor before the logarithm, e.g. 1e-13"
-        )
+def _check_rows(rows: np.ndarray, place: str) -> None:
+    sums = np.exp(np.minimum(rows, 0), dtype=np.float64).sum(axis=1)
+    for good, what, remedy in (
+        (
+            np.isfinite(rows).all(axis=1),
+            "NaN or infinite",
+            "give probabilities of 0 a floor before the logarithm, e.g. 1e-13",
+        ),
+        (
+            (rows <= _ABOVE_0).all(axis=1),
+            "numbers above 0",
+            "log-probabilities are at most 0: give np.log of probabilities",
+        ),
+        (
+            np.abs(sums - 1) <= _FROM_1,
+            "probabilities that do not add up to 1",
+            "give np.log of the probabilities of all classes",
+        ),
+    ):
+        if not good.all():
+            row = int(np.argmin(good))
+            raise DataError(f"{place}: {what} in row {row} ({int((~good).sum())} such rows in all); {remedy}")

@@ -30,6 +30,29 @@ def pixel_digest(pixels: np.ndarray) -> str:
     return hasher.hexdigest()
 
 
+def whole_levels(pixels: np.ndarray) -> np.ndarray:
+    """Round pixels to the whole levels next to them.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        In [0, 255].
+
+    Returns
+    -------
+    ndarray of uint8
+        `pixels` itself where it is of that dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost.images.pixels import whole_levels
+    >>> whole_levels(np.array([0.4, 254.6])).tolist()
+    [0, 255]
+    """
+    return pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
+
+
 def shape_tag(shape: Sequence[int]) -> bytes:
     """Return what a pixel digest starts with, so that 2x8 and 4x4 pixels of the same bytes differ.
 

@@ -48,7 +48,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own():
 @settings(max_examples=50, deadline=None)
 def test_balancing_shows_every_class_as_often_as_the_largest(codes, epoch, seed):
     feed = feed_of(codes, balance=True, seed=seed)
-    rows, copies = feed.epoch(epoch)
+    rows, copies = feed._order(epoch)
     counts = np.bincount(codes)
     np.testing.assert_array_equal(np.bincount(np.array(codes)[rows])[counts > 0], counts.max())
     times = np.bincount(rows, minlength=len(codes))
@@ -65,7 +65,7 @@ def test_the_rest_of_a_class_is_drawn_anew_in_each_epoch():
     assert (
         len(
             {
-                tuple(np.flatnonzero(np.bincount(feed.epoch(e)[0][feed.epoch(e)[0] < 5]) == 2))
+                tuple(np.flatnonzero(np.bincount(feed._order(e)[0][feed._order(e)[0] < 5]) == 2))
                 for e in range(20)
             }
         )
@@ -76,7 +76,7 @@ def test_the_rest_of_a_class_is_drawn_anew_in_each_epoch():
 def test_copies_of_an_image_differ_and_the_first_is_that_of_an_unbalanced_epoch():
     X = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
     feed = feed_of([0, 1, 1, 1, 1, 1], X, balance=True, augment=AUGMENT, batch_size=100)
-    rows, copies = feed.epoch(2)
+    rows, copies = feed._order(2)
     x, _ = feed.batch(2)
     of_first = x[rows == 0]
     assert len(np.unique(of_first.reshape(5, -1), axis=0)) == 5
@@ -90,9 +90,9 @@ def test_augmentation_is_that_of_the_images_room_whatever_the_batch_size():
     expected = Augmentation(**AUGMENT).apply(X, seed=4, epoch=1)
     for size in (1, 7, 64):
         feed = feed_of(np.arange(30) % 2, X, augment=AUGMENT, batch_size=size, seed=4)
-        np.testing.assert_array_equal(shown(feed, 1), expected[feed.epoch(1)[0]])
+        np.testing.assert_array_equal(shown(feed, 1), expected[feed._order(1)[0]])
     floats = feed_of(np.arange(30) % 2, X.astype(np.float32) + 0.2, augment=AUGMENT, batch_size=7, seed=4)
-    np.testing.assert_array_equal(shown(floats, 1), expected[floats.epoch(1)[0]])
+    np.testing.assert_array_equal(shown(floats, 1), expected[floats._order(1)[0]])
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [("unit", 51 / 255), ("symmetric", 51 / 127.5 - 1)])
@@ -112,7 +112,7 @@ def test_mixup_blends_images_and_targets_alike():
     np.testing.assert_allclose(x[:, 0, 0, 0] / 200, y[:, 1], atol=1e-6)
     np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-6)
     assert ((y > 0.01) & (y < 0.99)).any()
-    np.testing.assert_array_equal(y.argmax(axis=1), codes[feed.epoch(0)[0]])
+    np.testing.assert_array_equal(y.argmax(axis=1), codes[feed._order(0)[0]])
     np.testing.assert_array_equal(feed.batch(0)[0], x)
     assert (feed.batch(1)[1] != y).any()
 

@@ -1,7 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
 
-from cnnboost.cnn.teacher import images_digest, made_from, read_teacher, teacher_digest, write_teacher
+from cnnboost.cnn.teacher import made_from, read_teacher, teacher_digest, write_teacher
 from cnnboost.errors import DataError, StoreError
 
 RNG = np.random.default_rng(0)
@@ -36,12 +38,13 @@ def test_the_same_facts_make_the_same_file(path, tmp_path):
     assert teacher_digest(write_teacher(other, changed, X, NAMES, "abc")) != teacher_digest(path)
 
 
-def test_images_are_known_by_content_size_and_order():
-    digest = images_digest(X)
-    assert images_digest(X.copy()) == digest
-    assert images_digest(X.astype(np.float64) + 0.2) == digest
-    for other in (X[::-1], X ^ 1, X.reshape(6, 2, 8, 1), X[:5]):
-        assert images_digest(np.ascontiguousarray(other)) != digest
+def test_images_need_no_axis_of_channels_and_floats_count_as_whole_levels(path, tmp_path):
+    for number, images in enumerate((X[..., 0], X.astype(np.float64), X.astype(np.float32) * 0.999)):
+        other = write_teacher(tmp_path / f"{number}.npz", LOGS, images, NAMES, "abc")
+        assert teacher_digest(other) == teacher_digest(path)
+    np.testing.assert_array_equal(read_teacher(path, X.astype(np.float32) * 0.999, NAMES), LOGS)
+    with pytest.raises(DataError, match="images must be"):
+        write_teacher(tmp_path / "t.npz", LOGS, X.reshape(6, -1), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,7 @@ def test_images_are_known_by_content_size_and_order():
         (X[:5], NAMES, "has seen 6 images, there are 5"),
         (X[::-1], NAMES, "other images than these 6, of another size, or in another order"),
         (X ^ 1, NAMES, "other images than these 6"),
+        (X.reshape(6, 2, 8, 1), NAMES, "other images than these 6"),
         (
             X,
             ["angry", "sad", "happy"],
@@ -81,6 +85,11 @@ def npz(path, **changed):
         (lambda path: np.savez(path, a=LOGS), "not the file of a teacher"),
         (lambda path: npz(path, classes=np.array([object()])), "damaged"),
         (lambda path: npz(path, format=np.int64(2)), "format 2, this version reads 1"),
+        (lambda path: npz(path, format=np.array([1, 1])), "damaged"),
+        (lambda path: npz(path, images=np.array(["a", "b"])), "damaged"),
+        (lambda path: npz(path, made_from=np.array(["a", "b"])), "damaged"),
+        (lambda path: npz(path, made_from=np.int64(3)), "damaged"),
+        (lambda path: npz(path, log_probabilities=np.exp(LOGS)), "numbers above 0 in row 0"),
         (lambda path: npz(path, log_probabilities=LOGS[:, :2]), r"shape \(6, 2\) for 3 classes"),
         (lambda path: npz(path, log_probabilities=LOGS.astype(np.float64)), "float64 log-probabilities"),
         (
@@ -93,6 +102,47 @@ def test_a_file_that_is_none_is_refused(path, spoil, words):
     spoil(path)
     with pytest.raises(DataError, match=words):
         read_teacher(path, X, NAMES)
+
+
+def test_a_flipped_bit_is_found_or_does_no_harm(path):
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    # Anywhere, and around each member's header: its flags and its method of compression among others.
+    headers = [i + k for i in range(len(whole)) if whole[i : i + 2] == b"PK" for k in range(4, 13)]
+    places = np.concatenate([headers, rng.integers(0, len(whole), 300)])
+    refused = 0
+    for place in places:
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << rng.integers(8)
+        path.write_bytes(spoilt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                np.testing.assert_array_equal(read_teacher(path, X, NAMES), LOGS)
+            except DataError:
+                refused += 1
+            assert made_from(path) in ("abc", None)
+    assert refused > len(places) / 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (np.exp(LOGS), r"numbers above 0 in row 0 \(6 such rows in all\); .* give np\.log of probabilities"),
+        (LOGS - 1, "probabilities that do not add up to 1 in row 0"),
+        (np.where(np.arange(6)[:, None] == 4, -9.0, LOGS), r"in row 4 \(1 such rows in all\)"),
+    ],
+    ids=["probabilities", "scores", "one row"],
+)
+def test_rows_that_are_no_logarithms_of_probabilities_are_refused(rows, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        write_teacher(tmp_path / "t.npz", rows, X, NAMES)
+    assert not any(tmp_path.iterdir())
+
+
+def test_rounding_and_floors_are_no_fault(tmp_path):
+    sure = np.log(np.maximum(np.eye(3)[np.arange(6) % 3], 1e-13))
+    for rows in (sure, sure + 5e-7, LOGS.astype(np.float16)):
+        write_teacher(tmp_path / "t.npz", rows, X, NAMES)
 
 
 def test_what_cannot_be_a_teacher_is_not_written(tmp_path):
