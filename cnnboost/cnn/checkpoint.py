@@ -173,7 +173,14 @@ def set_counters(callback: Any, counters: dict[str, Any]) -> None:
         setattr(callback, name, int(value) if whole else value)
 
 
-def run_digest(model: Any, X: np.ndarray, codes: np.ndarray, parameters: Mapping[str, Any]) -> str:
+def run_digest(
+    model: Any,
+    X: np.ndarray,
+    codes: np.ndarray,
+    parameters: Mapping[str, Any],
+    sample_weight: np.ndarray | None = None,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
+) -> str:
     """Hash everything that makes a training what it is.
 
     Parameters
@@ -184,6 +191,10 @@ def run_digest(model: Any, X: np.ndarray, codes: np.ndarray, parameters: Mapping
         Images and labels.
     parameters : mapping
         Of the training.
+    sample_weight : ndarray, optional
+        Of each image, where `fit` was given any.
+    validation : tuple of ndarray, optional
+        Images and codes, where `fit` was given any.
 
     Returns
     -------
@@ -194,6 +205,12 @@ def run_digest(model: Any, X: np.ndarray, codes: np.ndarray, parameters: Mapping
     for array in (X, codes):
         digest.update(np.ascontiguousarray(array).data)
     digest.update(repr(sorted(parameters.items(), key=lambda item: item[0])).encode())
+    # What was not given adds nothing, so that such runs are known by the digest that they always had.
+    given = [("sample_weight", sample_weight), *(("validation", array) for array in validation or ())]
+    for name, more in given:
+        if more is not None:
+            digest.update(f"{name} {more.dtype.str} {more.shape}".encode())
+            digest.update(np.ascontiguousarray(more).data)
     return digest.hexdigest()
 
 

@@ -11,11 +11,11 @@ from sklearn.base import ClassifierMixin
 
 from cnnboost.cnn import model_file
 from cnnboost.cnn.inputs import check_fits, check_images
-from cnnboost.cnn.keeper import seeded
 from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
 from cnnboost.cnn.network import network
 from cnnboost.cnn.parameters import CNNParameters
 from cnnboost.cnn.prediction import CNNPrediction
+from cnnboost.cnn.seeding import seeded
 from cnnboost.cnn.teacher import read_teacher
 from cnnboost.cnn.training import train
 from cnnboost.errors import ModelError
@@ -57,7 +57,8 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
         Share of all steps, in [0, 1). Default: 0 for "cosine", 0.3 for "one-cycle".
     early_stopping : int, optional
         Stop after so many epochs without a lower loss on the validation images (on the training images where
-        there are none), and keep the best epoch.
+        there are none), and keep the best epoch. With `progressive_resizing` only the epochs of full images
+        count: losses of images of different sizes can't be compared.
     reduce_lr : int, optional
         Multiply the learning rate by `reduce_lr_factor` after so many such epochs, down to
         `min_learning_rate`; with a constant schedule.
@@ -83,11 +84,12 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
         the model has in the end. The statistics of batch normalisation are measured for them anew.
     progressive_resizing : sequence of (int, float), default=()
         Pairs of an image height in pixels and its share of the epochs, e.g. `[(32, 0.5), (40, 0.25)]`: the
-        first epochs see (and validation scores) smaller images, the rest full ones. For networks whose
-        weights do not depend on the size of the images, such as "vgg".
+        first epochs see (and validation scores) smaller images, the rest, at least one, full ones. For
+        networks whose weights do not depend on the size of the images, such as "vgg".
     precision : {"float32", "bfloat16"}, default="float32"
-        What training computes in. "bfloat16" is mixed precision: weights, normalisation and the output stay
-        float32, and so does the model that is kept; faster where the processor has instructions for it.
+        What training computes in. "bfloat16" is mixed precision: weights, normalisation and everything from
+        the last layer with weights on stay float32, and so does the model that is kept; faster where the
+        processor has instructions for it.
     steps_per_execution : int, default=1
         Steps that run between two returns to Python; more pays where a step takes a millisecond.
     teacher : path, optional
@@ -114,7 +116,9 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
         Test-time views of each image over which `predict_proba` averages, see `cnnboost.images.views`. A
         hybrid has views of its own.
     callbacks : sequence of keras.callbacks.Callback, optional
-        Run beside our own.
+        Run beside our own. With `progressive_resizing`, training begins and ends for them at every size
+        (`CSVLogger` then needs `append=True`); with it or another `precision`, their `model` is the copy that
+        is trained, and `model_` gets its weights in the end.
     checkpoint : path, optional
         Folder for finished epochs. A training that was killed continues there when `fit` is called again
         with the same images and parameters. The folder stays when the training is done, so that nothing is
@@ -211,7 +215,14 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             taught=taught,
             validation=held_out,
             callbacks=list(self.callbacks or ()),
-            checkpoint=self._checkpoint(options, model, X, codes),
+            checkpoint=self._checkpoint(
+                options,
+                model,
+                X,
+                codes,
+                None if sample_weight is None else weight,
+                None if validation_data is None else held_out,
+            ),
         )
         self._adopt(model, classes, pixels, kind)
         return self

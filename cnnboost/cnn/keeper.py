@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,13 +13,11 @@ import numpy as np
 from cnnboost.cnn.averaging import adopt_averages, averaged, averaged_validation
 from cnnboost.cnn.checkpoint import Checkpoint, counters_of, set_counters
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.cnn.resizing import Stage
+from cnnboost.cnn.seeding import reseed
 from cnnboost.errors import TrainingError
-from cnnboost.images.augment import DROPOUT, uniforms
 
 log = logging.getLogger("cnnboost")
-
-_RANDOM = "seed_generator_state"
-"""How Keras names the variable from which a layer draws."""
 
 
 def epoch_keeper(
@@ -47,7 +44,8 @@ def epoch_keeper(
     -------
     keras.callbacks.Callback
         With `record` (the history), `done` (epochs finished), `stopped` (by a rule), `validation` (the
-        callback that has validation score averaged weights), `going_on` and `finish`.
+        callback that has validation score averaged weights), `counting` (the stoppers of a stage), `going_on`
+        and `finish`.
     """
     import keras
 
@@ -62,6 +60,7 @@ def epoch_keeper(
             self.validation = averaged_validation(batches)
             self.best_weights: Any = None
             self.raw: Any = None
+            self.judged = self.fresh = True
             state = checkpoint.state() if checkpoint else None
             self.done: int = state["epochs"] if state else 0
             self.record: dict[str, list[float]] = dict(state["history"]) if state else {}
@@ -77,16 +76,25 @@ def epoch_keeper(
         def stopped(self) -> bool:
             return any(counters.get("stopped_epoch") for counters in self.counters)
 
+        def counting(self, stage: Stage) -> list[Any]:
+            """Return the callbacks that count the epochs of a stage: small images stop nothing."""
+            return [watcher for watcher in stoppers if stage.full or watcher is not stopping]
+
         @contextmanager
-        def going_on(self) -> Iterator[None]:
-            """Let a `fit` leave the weights as its last step did; Keras puts the averages in their place."""
+        def going_on(self, stage: Stage) -> Iterator[None]:
+            """Let a `fit` leave the weights as its last step did; Keras puts the averages in their place.
+
+            Losses of images of different sizes are no better or worse than one another, so each stage counts
+            anew, and only an epoch of full images can be the best.
+            """
+            self.judged, self.fresh = stage.full, self.done <= stage.start
             yield
             if self.raw is not None:
                 model.set_weights(self.raw)
 
         def on_train_begin(self, logs: Any = None) -> None:
-            # The other callbacks have just reset their counters; a run that goes on gives them back.
-            for watcher, counters in zip(stoppers, self.counters, strict=False):
+            # The other callbacks have just reset their counters; a stage that goes on gives them back.
+            for watcher, counters in zip(stoppers, () if self.fresh else self.counters, strict=False):
                 set_counters(watcher, counters)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -107,7 +115,7 @@ def epoch_keeper(
             self.done, self.counters = epoch + 1, [counters_of(s) for s in stoppers]
             if averages:
                 self.raw = [np.array(w) for w in model.get_weights()]
-            best = stopping is not None and stopping.wait == 0
+            best = self.judged and stopping is not None and stopping.wait == 0
             if checkpoint:
                 checkpoint.save(model, self.done, self.record, self.counters, best)
             elif best:
@@ -129,38 +137,3 @@ def epoch_keeper(
                 adopt_averages(model, batches(epoch))
 
     return Keeper()
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed Keras, and give Python's and NumPy's global generators back as they were.
-
-    Parameters
-    ----------
-    seed : int
-    """
-    import keras
-
-    # Keras draws from these two, so they are what has to be given back.
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        keras.utils.set_random_seed(seed)
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-
-
-def reseed(model: Any, seed: int, epoch: int) -> None:
-    """Let what a model draws in an epoch (dropout) depend on the seed and the epoch alone.
-
-    Parameters
-    ----------
-    model : keras.Model
-    seed, epoch : int
-    """
-    weights = {id(variable) for variable in model.weights}
-    states = [v for v in model.non_trainable_variables if id(v) not in weights and v.name.endswith(_RANDOM)]
-    drawn = (uniforms(DROPOUT, seed, epoch, np.arange(len(states)), 2) * 2**31).astype(np.int64)
-    for state, numbers in zip(states, drawn, strict=True):
-        state.assign(numbers)

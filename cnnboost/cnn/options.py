@@ -212,13 +212,13 @@ class TrainingOptions:
         for size, share in stages:
             _check_whole("progressive_resizing: size", size, 1)
             _check_number("progressive_resizing: share", share, 0, 1, False)
-        sizes = [size for size, _ in stages]
-        if sizes != sorted(set(sizes)):
-            raise ParameterError(f"progressive_resizing={asked!r}: the sizes must grow")
-        if sum(share for _, share in stages) > 1:
-            raise ParameterError(
-                f"progressive_resizing={asked!r}: the shares of the epochs come to more than 1"
-            )
+        if stages:
+            from cnnboost.recipe.sizes import check_sizes
+
+            try:
+                check_sizes(stages)
+            except ValueError as error:
+                raise ParameterError(f"progressive_resizing={asked!r}: {error}") from None
         object.__setattr__(self, "progressive_resizing", stages)
 
     def _check_teacher(self) -> None:

@@ -117,9 +117,19 @@ class CNNParameters(BaseEstimator):
         return TrainingOptions.of(self.get_params(deep=False))
 
     def _checkpoint(
-        self, options: TrainingOptions, model: Any, X: np.ndarray, codes: np.ndarray
+        self,
+        options: TrainingOptions,
+        model: Any,
+        X: np.ndarray,
+        codes: np.ndarray,
+        sample_weight: np.ndarray | None,
+        validation: tuple[np.ndarray, np.ndarray] | None,
     ) -> Checkpoint | None:
-        """Return the checkpoint of exactly this run: its data, its network, its parameters."""
+        """Return the checkpoint of exactly this run: its data, its network, its parameters.
+
+        Weights and validation images are those that `fit` was given; what follows from the parameters need
+        not be told twice.
+        """
         if self.checkpoint is None:
             return None
         # More epochs of the same run continue it, unless they change its epochs so far; the network itself
@@ -130,4 +140,4 @@ class CNNParameters(BaseEstimator):
         parameters = {name: value for name, value in self.get_params().items() if name not in apart}
         if self.teacher is not None:
             parameters["teacher"] = teacher_digest(self.teacher)
-        return Checkpoint(self.checkpoint, run_digest(model, X, codes, parameters))
+        return Checkpoint(self.checkpoint, run_digest(model, X, codes, parameters, sample_weight, validation))

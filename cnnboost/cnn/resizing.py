@@ -25,11 +25,14 @@ class Stage:
         First epoch, from 0, and the one after the last.
     size : tuple of int
         Height and width, in pixels.
+    full : bool
+        Whether these are the images as they are.
     """
 
     start: int
     stop: int
     size: tuple[int, int]
+    full: bool
 
 
 def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
@@ -44,7 +47,8 @@ def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
     Returns
     -------
     list of Stage
-        The last one at the images' own size; a share that comes to no epoch is left out.
+        The last one at the images' own size, of one epoch or more; a share that comes to no epoch is left
+        out.
 
     Raises
     ------
@@ -72,13 +76,12 @@ def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
                 f"in height; these have {height}"
             )
         passed += share
-        stop = round(passed * options.epochs)
+        # However the shares round: what is asked about full images later should have seen some.
+        stop = min(round(passed * options.epochs), options.epochs - 1)
         if stop > start:
-            found.append(Stage(start, stop, (pixels, max(1, round(width * pixels / height)))))
+            found.append(Stage(start, stop, (pixels, max(1, round(width * pixels / height))), full=False))
             start = stop
-    if start < options.epochs or not found:
-        found.append(Stage(start, options.epochs, (height, width)))
-    return found
+    return [*found, Stage(start, options.epochs, (height, width), full=True)]
 
 
 def shrink(X: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -13,10 +13,11 @@ from cnnboost.cnn import losses
 from cnnboost.cnn.checkpoint import Checkpoint
 from cnnboost.cnn.feed import Feed
 from cnnboost.cnn.inputs import scale_pixels
-from cnnboost.cnn.keeper import epoch_keeper, seeded
+from cnnboost.cnn.keeper import epoch_keeper
 from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.resizing import Stage, shrink, stages
+from cnnboost.cnn.seeding import seeded
 from cnnboost.cnn.twin import twin_of
 from cnnboost.errors import ParameterError
 
@@ -58,11 +59,12 @@ def train(
     sample_weight : ndarray, (n,), optional
         Weight of each image in the loss.
     taught : ndarray, (n, n_classes), optional
-        A teacher's log-probabilities of the images; needed where the options name a teacher.
+        A teacher's log-probabilities of the images; given where the options name a teacher, and only there.
     validation : tuple of ndarray, optional
         Images and codes that are scored after each epoch and never trained on.
     callbacks : sequence of keras.callbacks.Callback
-        Run beside our own.
+        Run beside our own. Training begins and ends for them at every size of images, and where another
+        network is trained in its place, see `cnnboost.cnn.twin`, that one is their `model`.
     checkpoint : Checkpoint, optional
         Where finished epochs are kept; a killed run continues from there and logs that it does.
 
@@ -75,10 +77,21 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss is no longer finite.
+        If the loss is no longer finite, or the checkpoint cannot be read.
     ParameterError
-        If the optimiser is unknown.
+        If the optimiser is unknown or lacks what the options set; if there is a teacher without its
+        log-probabilities, or these without a teacher; if the network has one output for two classes, and the
+        options mix images or name a teacher; if the network cannot be trained with other sizes of images or
+        in another precision, or the images are not larger than those of every stage; if a rule watches
+        validation, and there is none.
+    StoreError
+        If the checkpoint cannot be written.
     """
+    if (options.teacher is None) != (taught is None):
+        raise ParameterError(
+            f"teacher={options.teacher!r}, and log-probabilities of a teacher are "
+            f"{'missing' if taught is None else 'given'}: `taught` belongs to `teacher`"
+        )
     with seeded(options.seed):
         width = int(model.output_shape[-1])
         y = losses.targets(options, kind, codes, width, taught)
@@ -92,22 +105,22 @@ def train(
             metrics=[accuracy],
             steps_per_execution=_together(options, feed.steps),
         )
-        stoppers = _watchers(options, validation is not None)
+        stoppers = _stoppers(options, validation is not None)
         keeper = epoch_keeper(
             trained, options, stoppers, checkpoint, lambda epoch: feed.images(epoch, _MEASURED)
         )
-        watchers = [*([keeper.validation] if options.ema is not None else []), *stoppers, keeper, *callbacks]
+        first = [keeper.validation] if options.ema is not None else []
         for stage in stages(options, (X.shape[1], X.shape[2])):
             if keeper.stopped or keeper.done >= stage.stop:
                 continue
-            with ExitStack() as stack, keeper.going_on():
+            with ExitStack() as stack, keeper.going_on(stage):
                 trained.fit(
                     **_images(stack, feed, X, y, options, sample_weight, pixels, keeper.done),
                     epochs=stage.stop,
                     initial_epoch=keeper.done,
                     validation_data=_scaled(validation, options, kind, width, pixels, stage),
                     validation_batch_size=max(256, options.batch_size),
-                    callbacks=watchers,
+                    callbacks=[*first, *keeper.counting(stage), keeper, *callbacks],
                     verbose=0,
                 )
             if trained.stop_training:
@@ -159,7 +172,7 @@ def _images(
     }
 
 
-def _watchers(options: TrainingOptions, validated: bool) -> list[Any]:
+def _stoppers(options: TrainingOptions, validated: bool) -> list[Any]:
     """Keras callbacks that stop the training or lower the learning rate."""
     import keras
 
@@ -168,11 +181,11 @@ def _watchers(options: TrainingOptions, validated: bool) -> list[Any]:
         raise ParameterError(
             f"monitor={monitor!r}: there are no validation images; it can be loss or accuracy"
         )
-    watchers: list[Any] = []
+    stoppers: list[Any] = []
     if options.early_stopping is not None:
-        watchers.append(keras.callbacks.EarlyStopping(monitor, patience=options.early_stopping))
+        stoppers.append(keras.callbacks.EarlyStopping(monitor, patience=options.early_stopping))
     if options.reduce_lr is not None:
-        watchers.append(
+        stoppers.append(
             keras.callbacks.ReduceLROnPlateau(
                 monitor,
                 factor=options.reduce_lr_factor,
@@ -180,7 +193,7 @@ def _watchers(options: TrainingOptions, validated: bool) -> list[Any]:
                 min_lr=options.min_learning_rate,
             )
         )
-    return watchers
+    return stoppers
 
 
 def _scaled(

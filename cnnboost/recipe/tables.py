@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cnnboost.recipe.sizes import check_sizes
+
 
 class Table(BaseModel):
     """A table of a recipe: frozen, and with no key that is not stated here."""
@@ -61,8 +63,8 @@ class Cnn(Table):
         The architecture's own options.
     augment : table or false
         Fields of `cnnboost.images.augment.Augmentation`; false: none.
-    teacher : str
-        File that `cnnboost teach` wrote; a path from the working directory.
+    teacher : str or false
+        File that `cnnboost teach` wrote; a path from the working directory. false: none.
     """
 
     architecture: str = "digits"
@@ -91,7 +93,7 @@ class Cnn(Table):
     balance: bool = False
     mixup: Annotated[float, Field(ge=0)] = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    progressive_resizing: tuple[tuple[Whole, Fraction], ...] = ()
+    progressive_resizing: tuple[tuple[Whole, Annotated[float, Field(gt=0, lt=1)]], ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
     steps_per_execution: Whole = 1
     teacher: str | None = None
@@ -101,11 +103,17 @@ class Cnn(Table):
     validation_fraction: Fraction = 0.1
     seed: int = 0
 
-    @field_validator("augment", mode="before")
+    @field_validator("augment", "teacher", mode="before")
     @classmethod
-    def _none(cls, augment: Any) -> Any:
-        # TOML has no null, and a search wants "no augmentation" among its choices.
-        return None if augment is False else augment
+    def _none(cls, given: Any) -> Any:
+        # TOML has no null, and a search wants "no augmentation" among its choices, or no teacher.
+        return None if given is False else given
+
+    @field_validator("progressive_resizing")
+    @classmethod
+    def _sizes(cls, stages: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        check_sizes(stages)
+        return stages
 
 
 class CutTable(Table):

@@ -100,6 +100,34 @@ def test_other_images_are_another_run(stopped, toy_images, caplog):
     assert "continues" not in caplog.text
 
 
+def test_other_weights_and_other_validation_images_are_another_run(toy_images, tmp_path, caplog):
+    X, y = toy_images
+    weighted, held = {"sample_weight": np.arange(500.0)}, {"validation_data": (X[:100], y[:100])}
+    cnn = CNNClassifier("digits", epochs=1, batch_size=500, checkpoint=tmp_path / "checkpoint")
+    for given, same in (({}, False), (weighted, False), (weighted, True), (held, False), (held, True)):
+        caplog.clear()
+        with caplog.at_level("INFO", "cnnboost"):
+            cnn.fit(X[100:], y[100:], **given)
+        assert ("continues" in caplog.text) == same
+
+
+def test_what_was_not_given_leaves_the_digest_as_it_was():
+    from cnnboost.cnn.architectures import build
+    from cnnboost.cnn.checkpoint import run_digest
+
+    run = build("digits", (8, 8, 1), 2), np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1])
+    plain = run_digest(*run, {"epochs": 2})
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    known = {
+        plain,
+        run_digest(*run, {"epochs": 2}, np.ones(3)),
+        run_digest(*run, {"epochs": 2}, None, (images, np.array([0, 1]))),
+        run_digest(*run, {"epochs": 2}, None, (images, np.array([1, 1]))),
+    }
+    assert len(known) == 4
+    assert run_digest(*run, {"epochs": 2}, None, None) == plain
+
+
 def test_a_damaged_checkpoint_is_named(stopped, toy_images):
     weights = next(stopped.glob("*.weights.h5"))
     weights.write_bytes(weights.read_bytes()[:100])

@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 from cnnboost import CNNClassifier
+from cnnboost.cnn.architectures import build
 from cnnboost.cnn.feed import Feed
 from cnnboost.cnn.losses import loss_and_accuracy, targets
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.teacher import write_teacher
+from cnnboost.cnn.training import train
 from cnnboost.errors import DataError, ParameterError
 
 RNG = np.random.default_rng(0)
@@ -86,6 +88,14 @@ def test_one_sigmoid_unit_is_refused():
         ParameterError, match=r"teacher='t\.npz' needs a model with one output for each class"
     ):
         targets(options(), "sigmoid", CODES % 2, 1)
+
+
+@pytest.mark.parametrize("teacher", ["t.npz", None])
+def test_a_teacher_without_words_or_words_without_a_teacher_are_refused(teacher):
+    given, taught = TrainingOptions(teacher=teacher), None if teacher else TAUGHT
+    model, X = build("digits", (8, 8, 1), 4), np.zeros((20, 8, 8, 1), np.uint8)
+    with pytest.raises(ParameterError, match=f"log-probabilities .* {'missing' if teacher else 'given'}"):
+        train(model, X, CODES, given, taught=taught)
 
 
 def test_mixing_blends_the_teacher_as_it_blends_the_labels():

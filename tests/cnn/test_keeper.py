@@ -100,31 +100,69 @@ def test_each_stage_is_trained_and_scored_at_its_size(toy_images):
     assert cnn.history_["val_loss"] == pytest.approx(scored, rel=1e-5)
 
 
+class Worse(keras.callbacks.Callback):
+    """Makes the model surer of one class in each epoch, so that the loss can only grow."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        bias = np.zeros(10, np.float32)
+        bias[0] = 10 * epoch
+        self.model.layers[-1].bias.assign(bias)
+
+
+WORSE = {
+    "epochs": 12,
+    "batch_size": 200,
+    "learning_rate": 1e-9,
+    "early_stopping": 2,
+    "reduce_lr": 2,
+    "min_learning_rate": 0,
+    # Three epochs each of 4 and 6 pixels, then the images as they are.
+    "progressive_resizing": [(4, 0.25), (6, 0.25)],
+    "validation_fraction": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def worse(toy_images):
+    return CNNClassifier(pooled, callbacks=[Worse()], **WORSE).fit(*toy_images)
+
+
 @pytest.mark.parametrize("folder", [True, False], ids=["checkpoint", "memory"])
-def test_patience_counts_across_stages(folder, toy_images, tmp_path):
-    class Worse(keras.callbacks.Callback):
-        """Makes the model surer of one class in each epoch, so that the loss can only grow."""
-
-        def on_epoch_begin(self, epoch, logs=None):
-            bias = np.zeros(10, np.float32)
-            bias[0] = 10 * epoch
-            self.model.layers[-1].bias.assign(bias)
-
-    cnn = CNNClassifier(
-        pooled,
-        epochs=8,
-        learning_rate=1e-9,
-        early_stopping=3,
-        progressive_resizing=[(4, 0.25), (6, 0.25)],
-        validation_fraction=0.3,
-        callbacks=[Worse()],
-        checkpoint=tmp_path / "checkpoint" if folder else None,
-    ).fit(*toy_images)
+def test_only_epochs_of_full_images_are_compared_and_kept(folder, worse, toy_images, tmp_path):
+    cnn = worse
+    if folder:
+        folder = tmp_path / "checkpoint"
+        cnn = CNNClassifier(pooled, callbacks=[Worse()], checkpoint=folder, **WORSE).fit(*toy_images)
     losses = cnn.history_["val_loss"]
     assert losses == sorted(losses)
-    # The best was the first; three more, over the border of a stage of two; then none, nor a further stage.
-    assert len(losses) == 4
-    assert np.abs(convert_to_numpy(cnn.model_.layers[-1].bias)).max() < 1
+    # The seventh is the first of full images; two more that are worse.
+    assert len(losses) == 9
+    assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(60, abs=1)
+    # Each stage has a best epoch of its own, and its rate falls after two worse ones.
+    halvings = np.rint(np.log2(1e-9 / np.array(cnn.history_["learning_rate"])))
+    assert halvings.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("epochs", [2, 8])
+def test_a_killed_training_counts_on_where_it_was(epochs, worse, toy_images, tmp_path):
+    options = {**WORSE, "checkpoint": tmp_path / "checkpoint"}
+    with pytest.raises(Stop):
+        CNNClassifier(pooled, callbacks=[Worse(), at_end_of(epochs, stop)], **options).fit(*toy_images)
+    continued = CNNClassifier(pooled, callbacks=[Worse()], **options).fit(*toy_images)
+    same_weights(continued, worse)
+    for name in ("val_loss", "learning_rate"):
+        assert continued.history_[name] == worse.history_[name]
+
+
+def test_a_training_that_a_callback_ends_early_keeps_its_last_epoch(toy_images, tmp_path):
+    class Enough(Worse):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 2
+
+    for folder in (None, tmp_path / "checkpoint"):
+        cnn = CNNClassifier(pooled, callbacks=[Enough()], checkpoint=folder, **WORSE).fit(*toy_images)
+        assert len(cnn.history_["loss"]) == 3
+        assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(20, abs=1)
 
 
 def test_a_callback_that_stops_the_training_stops_all_stages(toy_images):

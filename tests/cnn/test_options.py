@@ -47,7 +47,11 @@ from cnnboost.images.augment import Augmentation
             r"progressive_resizing: share=1\.0 must be a number in \(0, 1\)",
         ),
         ({"progressive_resizing": [(8, 0.2), (8, 0.2)]}, "the sizes must grow"),
-        ({"progressive_resizing": [(4, 0.6), (8, 0.5)]}, "the shares of the epochs come to more than 1"),
+        ({"progressive_resizing": [(4, 0.6), (8, 0.5)]}, r"the shares of the epochs come to 1\.1; they must"),
+        (
+            {"progressive_resizing": [(4, 0.7), (6, 0.2), (8, 0.1)]},
+            "the shares of the epochs come to 1; they",
+        ),
         ({"precision": "float16"}, "precision='float16' is unknown; there are: float32, bfloat16"),
         ({"steps_per_execution": 0}, "steps_per_execution=0 must be a whole number of at least 1"),
         ({"teacher": 3}, "teacher=3 must be the path of a file that `cnnboost teach` wrote"),

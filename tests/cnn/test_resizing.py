@@ -20,9 +20,12 @@ def test_the_stages_follow_one_another_and_end_with_the_training(epochs, shares)
     assert [stage.stop for stage in found[:-1]] == [stage.start for stage in found[1:]]
     assert sorted({stage.size for stage in found}) == [stage.size for stage in found]
     for stage in found:
-        # A share is kept to within one epoch, wherever rounding puts its ends.
+        # A share is kept to within one epoch, wherever rounding puts its ends, but for the last one of full
+        # images.
         share = dict(asked).get(stage.size[0], 1 - sum(shares))
-        assert abs(stage.stop - stage.start - share * epochs) <= 1 or stage is found[-1]
+        assert abs(stage.stop - stage.start - share * epochs) <= 1.5 or stage is found[-1]
+        assert stage.full == (stage is found[-1]) == (stage.size == (48, 36))
+    assert found[-1].stop > found[-1].start or not epochs
 
 
 def test_without_stages_there_is_one_of_the_images_own_size():
@@ -35,9 +38,21 @@ def test_the_width_keeps_its_proportion():
     assert first.size == (24, 16)
 
 
-def test_a_share_of_no_epoch_is_left_out():
-    found = stages(TrainingOptions(epochs=1, progressive_resizing=[(32, 0.45), (40, 0.3)]), (48, 48))
-    assert [(stage.start, stage.stop, stage.size) for stage in found] == [(0, 1, (40, 40))]
+@pytest.mark.parametrize(
+    ("epochs", "asked", "stops"),
+    [
+        (1, [(32, 0.45), (40, 0.3)], {48: 1}),
+        (2, [(32, 0.45), (40, 0.3)], {32: 1, 48: 2}),
+        (3, [(32, 0.45), (40, 0.54)], {32: 1, 40: 2, 48: 3}),
+        (3, [(32, 0.9), (40, 0.09)], {32: 2, 48: 3}),
+        (40, [(32, 0.99)], {32: 39, 48: 40}),
+        # As they were when the published network was trained.
+        (130, [(32, 0.45), (40, 0.3)], {32: 58, 40: 98, 48: 130}),
+    ],
+)
+def test_the_last_epoch_at_least_sees_the_images_as_they_are(epochs, asked, stops):
+    found = stages(TrainingOptions(epochs=epochs, progressive_resizing=asked), (48, 48))
+    assert {stage.size[0]: stage.stop for stage in found} == stops
 
 
 @pytest.mark.parametrize("size", [48, 64])
