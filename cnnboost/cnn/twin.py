@@ -2,11 +2,12 @@
 
 A twin has the same layers and weights; it takes images of any size (progressive resizing), or computes in
 bfloat16 while its weights stay float32 (mixed precision). The network that is kept is never changed but in
-its weights, so what is saved does not depend on how it was trained.
+its weights: it takes images of its own size and computes in float32, whatever trained it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from cnnboost.cnn.options import TrainingOptions
@@ -35,32 +36,80 @@ def twin_of(model: Any, options: TrainingOptions) -> Any:
 
     if not options.progressive_resizing and options.precision == "float32":
         return model
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "input_shape"):
-        raise ParameterError(
-            f"progressive_resizing and precision need a network made of layers; {model.name!r} is a class of "
-            "its own"
-        )
+    _check_layers(model, options)
     size = (None, None) if options.progressive_resizing else model.input_shape[1:3]
     image = keras.Input((*size, model.input_shape[-1]), name="image")
     policy = keras.dtype_policies.get(
         "mixed_bfloat16" if options.precision == "bfloat16" else options.precision
     )
-    last = model.layers[-1]
+    output = _output_layers(model)
 
     def copy(layer: Any) -> Any:
         config = layer.get_config()
         # Probabilities and their logarithms want the digits that bfloat16 has not.
-        if layer is not last and "dtype" in config:
+        if id(layer) not in output and "dtype" in config:
             config["dtype"] = policy
         return type(layer).from_config(config)
 
     try:
-        twin = keras.models.clone_model(model, input_tensors=image, clone_function=copy)
+        twin = keras.models.clone_model(model, input_tensors=image, clone_function=copy, recursive=True)
         twin.set_weights(model.get_weights())
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
+        hint = (
+            ". Images of changing size need a network that ends in global pooling, such as 'vgg'"
+            if options.progressive_resizing
+            else ""
+        )
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ParameterError(
-            f"the network {model.name!r} cannot be trained with progressive_resizing or another precision: "
-            f"{str(error).splitlines()[0]}. Images of changing size need a network that ends in global "
-            "pooling, such as 'vgg'"
+            f"the network {model.name!r} cannot be trained with {_asked(options)}: "
+            f"{lines[0] if lines else type(error).__name__}{hint}"
         ) from error
+    for layer in twin._flatten_layers():
+        # Beside its weights it holds what it computes with, and `set_weights` leaves that as it is.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
     return twin
+
+
+def _check_layers(model: Any, options: TrainingOptions) -> None:
+    """Refuse networks whose layers cannot be told one from another, or are of one size of images."""
+    import keras
+
+    nested = [layer for layer in _flat(model) if isinstance(layer, keras.Model)]
+    strange = [
+        one.name
+        for one in (model, *nested)
+        if not isinstance(one, keras.Sequential) and not hasattr(one, "input_shape")
+    ]
+    if strange:
+        raise ParameterError(
+            f"{_asked(options)} needs a network made of layers; {strange[0]!r} is a class of its own"
+        )
+    if nested and options.progressive_resizing:
+        raise ParameterError(
+            f"progressive_resizing needs a network without networks inside; {nested[0].name!r} takes images "
+            "of one size. Build the network from its layers"
+        )
+
+
+def _output_layers(model: Any) -> set[int]:
+    """Return the ids of the layers from the last one that has weights on."""
+    import keras
+
+    layers = [layer for layer in _flat(model) if not isinstance(layer, keras.Model)]
+    weighted = [place for place, layer in enumerate(layers) if layer.weights]
+    return {id(layer) for layer in layers[weighted[-1] if weighted else 0 :]}
+
+
+def _flat(model: Any) -> Iterator[Any]:
+    """Yield the layers of a network in their order, a network among them before its own."""
+    for layer in model.layers:
+        yield layer
+        yield from _flat(layer) if hasattr(layer, "layers") else ()
+
+
+def _asked(options: TrainingOptions) -> str:
+    asked = ["progressive_resizing"] if options.progressive_resizing else []
+    asked += [f"precision={options.precision!r}"] if options.precision != "float32" else []
+    return " and ".join(asked)

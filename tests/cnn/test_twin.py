@@ -33,6 +33,39 @@ class OfItsOwn(keras.Model):
         return self.dense(keras.ops.mean(x, axis=(1, 2)))
 
 
+def nested(input_shape=(8, 8, 1), n_classes=10):
+    layers, image = keras.layers, keras.Input(input_shape)
+    inside = keras.Sequential(
+        [keras.Input(input_shape), layers.Conv2D(4, 3), layers.Flatten()], name="inside"
+    )
+    head = keras.Sequential(
+        [keras.Input((144,)), layers.Dense(8, "relu"), layers.Dense(n_classes, name="last")]
+    )
+    return keras.Model(image, layers.Softmax()(head(inside(image))))
+
+
+class Silent(keras.layers.Layer):
+    """Says nothing about itself; Keras refuses to guess what made it where that is no plain value."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def call(self, x):
+        return self.change(x)
+
+
+def silent(input_shape=(8, 8, 1), n_classes=10):
+    layers = keras.layers
+    stack = [keras.Input(input_shape), Silent(lambda x: 2 * x), layers.GlobalAveragePooling2D()]
+    return keras.Sequential([*stack, layers.Dense(n_classes, "softmax")])
+
+
+def kinds(model):
+    """Return the layers by kind, those of networks inside among them."""
+    return {type(layer).__name__: layer for layer in model._flatten_layers()}
+
+
 def state(model):
     return [np.array(weights) for weights in model.get_weights()]
 
@@ -93,8 +126,68 @@ def test_weights_that_depend_on_the_size_are_refused_by_name():
 def test_a_model_that_is_no_graph_of_layers_is_refused():
     model = OfItsOwn()
     model(np.zeros((1, 8, 8, 1), np.float32))
-    with pytest.raises(ParameterError, match="is a class of its own"):
-        twin_of(model, TrainingOptions(precision="bfloat16"))
+    image = keras.Input((8, 8, 1))
+    for strange in (model, keras.Model(image, keras.layers.Softmax()(model(image)))):
+        with pytest.raises(ParameterError, match=r"precision='bfloat16' needs .* is a class of its own"):
+            twin_of(strange, TrainingOptions(precision="bfloat16"))
+
+
+def test_networks_inside_compute_in_bfloat16_too(toy_images):
+    model, X = nested(), toy_images[0][:20]
+    twin = twin_of(model, TrainingOptions(precision="bfloat16"))
+    inner = {layer.name: layer.compute_dtype for layer in twin._flatten_layers() if layer.weights}
+    assert inner.pop("last") == "float32"
+    assert kinds(twin)["Softmax"].compute_dtype == "float32"
+    assert kinds(twin)["Conv2D"].compute_dtype == "bfloat16"
+    assert list(inner.values()).count("bfloat16") == 2, "the convolution and the other dense layer"
+    np.testing.assert_allclose(twin(X), model(X), rtol=0.05, atol=0.02)
+    assert {layer.compute_dtype for layer in kinds(model).values()} == {"float32"}
+
+
+def test_networks_inside_are_of_one_size(toy_images):
+    with pytest.raises(ParameterError, match=r"without networks inside; 'inside' takes images of one size"):
+        CNNClassifier(nested, progressive_resizing=STAGES, epochs=2).fit(*toy_images)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"precision": "bfloat16"}, r"cannot be trained with precision='bfloat16': [^.]*Silent"),
+        (
+            {"progressive_resizing": STAGES, "precision": "bfloat16"},
+            "with progressive_resizing and precision='bfloat16': .* global pooling",
+        ),
+    ],
+    ids=["precision", "both"],
+)
+def test_a_layer_that_cannot_be_copied_is_named(options, words, toy_images):
+    with pytest.raises(ParameterError, match=words) as refused:
+        CNNClassifier(silent, epochs=2, **options).fit(*toy_images)
+    assert ("pooling" in str(refused.value)) == ("progressive_resizing" in options)
+
+
+def test_all_from_the_last_weights_on_stays_float32():
+    layers = keras.layers
+    stack = [keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(10)]
+    twin = twin_of(
+        keras.Sequential([*stack, layers.Activation("softmax")]), TrainingOptions(precision="bfloat16")
+    )
+    by_kind = kinds(twin)
+    assert by_kind["Conv2D"].compute_dtype == "bfloat16"
+    assert [by_kind[name].compute_dtype for name in ("Dense", "Activation")] == ["float32"] * 2
+
+
+@pytest.mark.parametrize("options", [{"progressive_resizing": STAGES}, {"precision": "bfloat16"}], ids=str)
+def test_what_a_layer_has_measured_goes_with_it(options, toy_images):
+    layers, X = keras.layers, toy_images[0][:50].astype(np.float32)
+    normal = layers.Normalization()
+    normal.adapt(X)
+    stack = [keras.Input((8, 8, 1)), normal, layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*stack, layers.Dense(10, "softmax")])
+    its = twin_of(model, TrainingOptions(**options)).layers[0]
+    np.testing.assert_allclose(
+        np.asarray(its(X), np.float32), np.asarray(normal(X)), atol=0.05 if "precision" in options else 1e-5
+    )
 
 
 @pytest.mark.parametrize("options", [{"progressive_resizing": STAGES}, {"precision": "bfloat16"}], ids=str)
