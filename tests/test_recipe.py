@@ -53,6 +53,34 @@ def test_a_recipe_is_frozen():
         load_recipe().cnn.epochs = 3
 
 
+def test_digests_stay_what_they_were():
+    known = {
+        "oslo": "ea1c3dfa15490ae04c154dc88cae28252d26f117dcd3b26275f27bd1d4f69778",
+        "fer2013": "8af46a7ac22cc575fd605bcf08481223b70b5de0eab1a6fbe87e845e6a714e05",
+    }
+    for name, digest in known.items():
+        recipe = load_recipe(name)
+        assert recipe.digest("cnn") == digest
+        # What the teacher says is known by the content of its file, and not by its place.
+        taught = [changed(recipe, {"cnn.teacher": place}) for place in ("a.npz", "b/c.npz")]
+        assert {one.digest("cnn") for one in taught} == {digest}
+        assert changed(taught[0], {"cnn.teacher_weight": 0.5}).digest("cnn") != digest
+
+
+@pytest.mark.parametrize(("key", "value"), [("holdout", 0.2), ("folds", 3)])
+def test_a_teacher_of_all_images_and_cnns_of_a_part_are_refused(key, value):
+    recipe = load_recipe("digits", [f"hybrid.{key}={value}"])
+    with pytest.raises(RecipeError) as caught:
+        changed(recipe, {"cnn.teacher": "teacher.npz"})
+    words = f"[cnn] teacher and [hybrid] {key} = {value} do not go together"
+    assert str(caught.value).startswith(words)
+    assert f"cnn.teacher = false, or hybrid.{key} = 0" in str(caught.value)
+    taught = load_recipe("digits", ["cnn.teacher=teacher.npz"])
+    assert changed(taught, {"cnn.teacher": False, f"hybrid.{key}": value}).cnn.teacher is None
+    with pytest.raises(RecipeError, match="do not go together"):
+        changed(taught, {f"hybrid.{key}": value})
+
+
 @given(st.integers(1, 1000), st.integers(1, 1000))
 def test_the_digest_is_that_of_the_facts(a, b):
     one, other = (Recipe(name="x", cnn={"epochs": epochs}) for epochs in (a, b))
@@ -74,6 +102,9 @@ def test_the_digest_is_that_of_the_facts(a, b):
         ("evaluate.published.scores.f1=40", ["f1 = 40", "less than or equal to 1"]),
         ("cnn.epochs=0", ["[cnn] epochs = 0", "greater than or equal to 1"]),
         ("cnn.learning_rate=-1", ["[cnn] learning_rate = -1"]),
+        ("cnn.progressive_resizing=[[32, 0]]", ["[cnn.progressive_resizing.0] 1 = 0", "greater than 0"]),
+        ("cnn.progressive_resizing=[[32, 0.5], [32, 0.2]]", ["progressive_resizing", "the sizes must grow"]),
+        ("cnn.progressive_resizing=[[32, 0.7], [40, 0.3]]", ["the shares of the epochs come to 1;"]),
         ("boost.subsample=1.5", ["[boost] subsample = 1.5"]),
         ("data.channels=2", ["[data] channels = 2", "1 or 3"]),
         ("cut.layers=[]", ["at least one layer"]),

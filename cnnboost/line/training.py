@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,11 @@ def _there(path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained |
     if file_digest(path) != facts["model_sha256"]:
         log.warning("%s was altered since it was trained; it is trained anew", path)
         return None
-    if TrainedOn.read(facts) is None:
-        # An earlier version wrote it; what it was made from is the same, so this is what it was trained on.
-        facts["trained_on"] = on.to_dict()
+    noted = TrainedOn.read(facts)
+    if noted is None or noted.cnn != on.cnn:
+        # An earlier version wrote it, which noted nothing, or where the teacher's file lay. What it was made
+        # from is the same, so this is what it was trained on.
+        facts["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
         write_json(record, facts)
     log.info("%s is up to date", path)
     return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
@@ -186,13 +188,11 @@ def _teacher(job: Job) -> str | None:
 def _made_from(job: Job, images: ImageSet) -> str:
     choosing = job.recipe.cnn.early_stopping is not None or job.recipe.cnn.reduce_lr is not None
     teacher = _teacher(job)
-    # What the teacher says counts, and not where its file lies.
-    apart = job.recipe.model_copy(update={"cnn": job.recipe.cnn.model_copy(update={"teacher": None})})
     return digest_of(
         {
             **({} if teacher is None else {"teacher": teacher_digest(teacher)}),
             "format": FORMAT,
-            "cnn": apart.digest("cnn"),
+            "cnn": job.recipe.digest("cnn"),
             "train": labelled_digest(images.train),
             "chosen_on": labelled_digest(images.validation)
             if choosing and _chooses_on_validation(job)

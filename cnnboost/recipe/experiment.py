@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cnnboost.errors import RecipeError
 from cnnboost.recipe.outcomes import Bench, Compare, Evaluate, Export
@@ -53,10 +53,25 @@ class Recipe(Table):
     search: Search = Search()
     studies: dict[StudyName, Search] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _teacher_has_seen_them(self) -> Recipe:
+        if self.cnn.teacher is None:
+            return self
+        for key in ("holdout", "folds"):
+            value = getattr(self.hybrid, key)
+            if value:
+                raise ValueError(
+                    f"[cnn] teacher and [hybrid] {key} = {value} do not go together: {key} trains CNNs on a "
+                    "part of train, and a teacher's file is of all its images. Take one of them out: "
+                    f"cnn.teacher = false, or hybrid.{key} = 0"
+                )
+        return self
+
     def digest(self, *tables: str) -> str:
         """Hash some tables: equal facts, equal digest, whatever the layout of the file.
 
-        What a recipe leaves at its default is no part of it, so that a new key changes no digest.
+        What a recipe leaves at its default is no part of it, so that a new key changes no digest. Nor is the
+        place of a teacher's file: what stands in it is what counts, and a recipe does not know that.
 
         Parameters
         ----------
@@ -67,7 +82,9 @@ class Recipe(Table):
         str
             sha256, hexadecimal.
         """
-        facts = self.model_dump(mode="json", include=set(tables), exclude_defaults=True)
+        facts = self.model_dump(
+            mode="json", include=set(tables), exclude={"cnn": {"teacher"}}, exclude_defaults=True
+        )
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -143,6 +160,8 @@ def _explain(error: Any) -> str:
         hint = f"; did you mean {near[0]!r}" if near else ""
         return f"{place}: unknown key{hint}. Known here: {', '.join(known)}"
     message = error["msg"].removeprefix("Value error, ")
+    if not where:  # what several tables say together; the whole recipe need not be repeated
+        return message
     return f"{place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
