@@ -45,10 +45,11 @@ _LIMITS = {
 class Augmentation:
     """Random changes of images that leave their label as it is.
 
-    Each field but the probabilities is the largest change: the change of an image is drawn evenly between its
-    negative and itself. What is not named does not happen. Flip, rotation, shift, zoom, shear and crop are
-    one affine map per image and one bilinear resampling, around the centre of the image; pixels from outside
-    are those of the nearest edge.
+    Rotation, shift, zoom, shear, brightness and contrast are the largest change: that of an image is drawn
+    evenly between its negative and itself. What is not named does not happen. Flip, rotation, shift, zoom,
+    shear and crop are one affine map per image and one bilinear resampling; an image is turned, scaled and
+    sheared around the middle of what the crop leaves of it. Pixels from outside are those of the nearest
+    edge.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class Augmentation:
     erasing : float
         Probability that a rectangle is painted over with the image's mean.
     erasing_area : float
-        Largest share of the image in that rectangle; the smallest is 0.02.
+        Largest share of the image in that rectangle; its share is drawn evenly from 0.02 on.
 
     Raises
     ------
