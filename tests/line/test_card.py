@@ -21,6 +21,7 @@ from cnnboost.errors import RecipeError, StoreError
 from cnnboost.evaluation.page import percent
 from cnnboost.files import read_json, write_json
 from cnnboost.line.card import find_words, making, read_words, write_card
+from cnnboost.line.card.agreement import _evaluate
 from cnnboost.line.card.making import _keys
 from cnnboost.line.card.scores import OFTEN, _rarest, common_mistakes
 from cnnboost.line.card.tables import table
@@ -275,7 +276,11 @@ class TestDocuments:
             (
                 "reports/metrics",
                 {"heads": []},
-                ["no scores of the bundle's own head", "plain at fc1", "--layer fc1 --mode plain --tta none"],
+                [
+                    "no scores of the bundle's own head",
+                    "plain at fc1",
+                    "evaluate -r toy --mode plain --tta none",
+                ],
             ),
             ("reports/metrics", {"classes": ["a"]}, ["other classes"]),
             ("reports/metrics", {"data_digest": "0"}, ["metrics.json", "other images"]),
@@ -356,11 +361,22 @@ class TestDocuments:
         with pytest.raises(StoreError, match=r"other values than recipe 'toy' has now.*export -r toy.*--set"):
             write_card(change(job, boost={"max_depth": 5}), read_words(words_file))
 
+    def test_a_layer_that_the_recipe_lacks_is_named(self, job):
+        manifest = read_bundle(job.models_dir).manifest | {"layer": "fc2"}
+        assert _evaluate(job, manifest).startswith("cnnboost evaluate -r toy --layer fc2 --mode plain")
+
+    def test_there_is_none_for_networks_of_a_part(self, job, change, words_file):
+        parts = change(job, hybrid={"mode": "residual", "holdout": 0.2})
+        line.export(parts)
+        with pytest.raises(StoreError, match=r"trained on parts of the images \(hybrid\.holdout"):
+            write_card(parts, read_words(words_file))
+
     def test_the_command_that_is_named_makes_what_was_missing(self, job, recipe_file, words_file):
         line.export(job, ["fc1", "fc2"], mode="residual", tta="flip")
         with pytest.raises(StoreError, match="no scores of the bundle's own head") as error:
             write_card(job, read_words(words_file))
         command = shlex.split(str(error.value).split("run cnnboost ")[1])
+        assert command[-10:-6] == ["--layer", "fc1", "--layer", "fc2"]
         assert command[-6:] == ["--mode", "residual", "--tta", "flip", "--split", "validation"]
         command[command.index("toy")] = str(recipe_file)
         folders = ["--models", str(job.models), "--reports", str(job.reports)]

@@ -46,11 +46,15 @@ def _check_network(job: Job, documents: Documents) -> None:
     place = bundle.folder / "manifest.json"
     if manifest["recipe"] != job.recipe.name:
         raise StoreError(f"{place} is of recipe {manifest['recipe']!r}; name that one")
+    record = job.models_dir / "history.json"
     if history.get("model_sha256") != _network(manifest):
-        raise StoreError(
-            f"{bundle.folder / 'history.json'} is of another CNN than {place}; run "
-            f"{command('export', job)} again"
-        )
+        if job.bundle_dir != job.models_dir:
+            raise StoreError(
+                f"{place}: its CNNs were trained on parts of the images (hybrid.holdout or hybrid.folds), "
+                f"while {record} and the scores of the softmax are of the recipe's one CNN: a card would set "
+                "different networks side by side, and so there is none for such a bundle"
+            )
+        raise StoreError(f"{record} is of another CNN than {place}; run {command('export', job)} again")
     if manifest.get("recipe_digest") != job.recipe.digest(*BUNDLE_TABLES):
         raise StoreError(
             f"{place} was made with other values than recipe {job.recipe.name!r} has now, and a card states "
@@ -65,8 +69,8 @@ def _check_scores(job: Job, documents: Documents) -> None:
     again = _evaluate(job, manifest)
     if metrics["cnn"].get("fit_seconds") != documents.history.get("fit_seconds"):
         raise StoreError(
-            f"{path} has scores of another training than that of "
-            f"{documents.bundle.folder / 'history.json'}; run {again}"
+            f"{path} has scores of another training than that of {job.models_dir / 'history.json'}; run "
+            f"{again}"
         )
     if metrics["classes"] != manifest["classes"]:
         raise StoreError(f"{path} has other classes than {place}; run {again}")
@@ -85,7 +89,7 @@ def _check_scores(job: Job, documents: Documents) -> None:
     if stated["images"] != metrics["images"][split]:
         raise StoreError(
             f"{path} has scores on {metrics['images'][split]:,} images of {split}, {place} on "
-            f"{stated['images']:,}; run {command('export', job)} --force and {again}, both on the same images"
+            f"{stated['images']:,}; run {command('export', job)} and {again}, both on the same images"
         )
     accuracies = stated["hybrid"]["accuracy"], head["scores"]["accuracy"]["value"]
     if abs(accuracies[0] - accuracies[1]) > _SAME:
@@ -159,27 +163,24 @@ def _trees(recipe: Recipe) -> str:
 
 def _evaluate(job: Job, manifest: Mapping[str, Any]) -> str:
     """Write the command that scores the bundle's own head on the images of the bundle's own scores."""
+    recipe = job.recipe
     if manifest["mode"] == "plain":
-        options = f" --layer {shlex.quote(manifest['layer'])}"
+        layers = [] if manifest["layer"] in recipe.cut.layers else [manifest["layer"]]
     else:
-        options = _set(job, layers=manifest["layers"])
+        layers = [] if manifest["layers"] == list(hybrid_layers(job)) else manifest["layers"]
+    at = "".join(f" --layer {shlex.quote(layer)}" for layer in layers)
     return (
-        f"{command('evaluate', job)}{options} --mode {manifest['mode']} --tta {manifest.get('tta', 'none')} "
+        f"{command('evaluate', job)}{at} --mode {manifest['mode']} --tta {manifest.get('tta', 'none')} "
         f"--split {manifest['scores']['split']}"
     )
 
 
 def _compare(job: Job, manifest: Mapping[str, Any]) -> str:
     """Write the command that compares the modes at the bundle's layers, over its views."""
-    own = {} if manifest["mode"] == "plain" else {key: manifest[key] for key in ("layers", "tta")}
-    return command("compare", job) + _set(job, **own)
-
-
-def _set(job: Job, **values: Any) -> str:
-    """Write options for what a bundle was exported with in place of what `[hybrid]` says."""
     stated = {"layers": list(hybrid_layers(job)), "tta": job.recipe.hybrid.tta}
-    return "".join(
+    own = {} if manifest["mode"] == "plain" else {key: manifest[key] for key in stated}
+    return command("compare", job) + "".join(
         f" --set {shlex.quote(f'hybrid.{key}={json.dumps(value)}')}"
-        for key, value in values.items()
+        for key, value in own.items()
         if value != stated[key]
     )

@@ -70,7 +70,7 @@ def read_documents(job: Job) -> Documents:
         If one is not what this version writes.
     """
     evaluate, train = command("evaluate", job), command("train", job)
-    bundle = read_bundle(job.models_dir)
+    bundle = read_bundle(job.bundle_dir)
     path = job.models_dir / "history.json"
     history = read_optional(path, train)
     if history is None:

@@ -71,7 +71,7 @@ def write_card(job: Job, words: Words) -> Card:
             "there, compare and inspect again"
         ) from error
     text = _template().render(words=asdict(words), **facts)
-    return Card(write_bytes(job.models_dir / FILE, text.encode()), text, documents.bundle)
+    return Card(write_bytes(documents.bundle.folder / FILE, text.encode()), text, documents.bundle)
 
 
 @cache
