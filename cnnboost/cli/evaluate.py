@@ -33,7 +33,12 @@ _MODELS, _REPORTS = Path("models"), Path("reports")
 def evaluate(
     layer: Annotated[
         list[str] | None,
-        typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
+        typer.Option(
+            "--layer",
+            "-l",
+            help="Layer; repeatable. With --mode the hybrid's too.",
+            show_default="the recipe's",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None,

@@ -22,6 +22,7 @@ from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes
 from cnnboost.hybrid import HybridClassifier
+from cnnboost.hybrid.looks import layers_name
 from cnnboost.images.views import TTA
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
         head, layers = estimator.head_, estimator.looks_.layers
         facts = {
             "kind": "hybrid",
-            "layer": "+".join(layers) or "output",
+            "layer": layers_name(layers),
             "layers": layers,
             "mode": head.mode,
             "rounds": head.boost.n_estimators_,

@@ -20,6 +20,26 @@ from cnnboost.images.augment import Augmentation
 from cnnboost.images.views import views
 
 
+def layers_name(layers: Sequence[str]) -> str:
+    """Name what a head sees.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        None where it sees class probabilities.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> layers_name(["flatten", "fc1"])
+    'flatten+fc1'
+    """
+    return "+".join(layers) or "output"
+
+
 class Looks:
     """Networks that look at images, each image once.
 

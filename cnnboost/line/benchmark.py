@@ -103,7 +103,8 @@ def bench(
     asked = check_batches(facts.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
     sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
-    bundle = export(job, layers, mode=mode, tta=tta).bundle
+    int8 = (job.bundle_dir / "int8.onnx").is_file() or None  # not taken away by timing the others
+    bundle = export(job, layers, mode=mode, tta=tta, int8=int8).bundle
     if bundle.manifest["networks"] > 1:
         raise ParameterError(
             f"{bundle.folder} is a hybrid of {bundle.manifest['networks']} networks, and latency is measured "

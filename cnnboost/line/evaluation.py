@@ -62,7 +62,8 @@ def evaluate(
     layers : sequence of str, optional
         Of plain heads. Default: those of the recipe.
     modes : sequence of str, optional
-        A hybrid in each of these is scored too. Default: the recipe's `hybrid.mode`.
+        A hybrid in each of these is scored too; where layers are given too, of these side by side. Default:
+        the recipe's `hybrid.mode` and layers.
     tta : {"none", "flip", "shifts", "ten-crop"}, optional
         Views over which all predictions are averaged. Default: the recipe's, where it has a hybrid in
         another mode than `plain`; else none.
@@ -87,35 +88,26 @@ def evaluate(
 
 
 def scores_of(
-    job: Job,
-    layers: Sequence[str] | None = None,
-    *,
-    modes: Sequence[str] | None = None,
-    tta: str | None = None,
-    split: str | None = None,
-    device: str | None = None,
-) -> tuple[dict[str, Any], Trained]:
+    job: Job, layers: Sequence[str] | None = None, *, split: str | None = None, device: str | None = None
+) -> dict[str, Any]:
     """Do what `evaluate` does, but write no report.
 
     Parameters
     ----------
-    job, layers, modes, tta, split, device
+    job, layers, split, device
         As for `evaluate`.
 
     Returns
     -------
-    metrics : dict
+    dict
         What `metrics.json` would hold.
-    trained : Trained
-        The CNN.
 
     Raises
     ------
     CnnboostError
         If anything on the way is at fault.
     """
-    found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
-    return found.metrics, found.trained
+    return _score(job, layers, modes=None, tta=None, split=split, device=device).metrics
 
 
 @dataclass(frozen=True)
@@ -160,7 +152,7 @@ def _score(
             proba = hybrid.predict_proba(scored.X)
         rows.append(judge.head(head, proba))
     for mode in wanted:
-        found = fit_hybrid(needs, mode=mode, tta=seen_as, device=device)
+        found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
         said = judged(needs, found, scored)
         rows.append(judge.head(found.head, said.proba, said.cross_fitted))
     published = job.recipe.evaluate.published

@@ -25,7 +25,7 @@ from cnnboost.images.views import TTA, mean_over_views
 from cnnboost.line.hybrid_scores import image_proba, judged
 from cnnboost.line.hybrids import Hybrid, fit_hybrid
 from cnnboost.line.int8_scores import int8_proba, measured_on
-from cnnboost.line.job import Job, alone
+from cnnboost.line.job import Job, alone, labelled_digest
 from cnnboost.line.provenance import versions
 from cnnboost.recipe import BUNDLE_TABLES
 
@@ -76,7 +76,8 @@ def export(
     device : str, optional
         For a head that is not fitted yet.
     out : Path, optional
-        Folder for the bundle alone. Default: that of the recipe's CNN.
+        Folder for the bundle alone. Default: that of the recipe's CNN, or, where the hybrid's networks are
+        trained on a part of the images, `bundle/` in it.
 
     Returns
     -------
@@ -102,7 +103,8 @@ def export(
     needs = job.needs()
     hybrid = fit_hybrid(needs, layers, mode=mode, tta=tta, device=device)
     trained, head = hybrid.trained, hybrid.head
-    folder = out or job.models_dir
+    folder = out or job.bundle_dir
+    scored = job.images[job.scored_split]
     int8 = job.recipe.export.int8 if int8 is None else int8
     made_from = digest_of(
         {
@@ -114,6 +116,7 @@ def export(
             "tta": hybrid.tta,
             "int8": int8,
             "pixels": trained.pixels,
+            "scored": [scored.name, labelled_digest(scored)],
             "recipe": job.recipe.digest(*BUNDLE_TABLES),
         }
     )

@@ -91,7 +91,7 @@ def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
     log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
     eyes = eyes_of(hybrid.networks, hybrid.head.layers, facts.norm)
     fit, grown_on = cross_fit(job, eyes, split, hybrid.networks.seen, tta=hybrid.tta, folds=FOLDS, seed=seed)
-    boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed)
+    boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed, hybrid.device)
     found = fit.head(hybrid.head.mode, boost, grown_on)
     return Judged(found.proba, found.heads)
 

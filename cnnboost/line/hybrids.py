@@ -15,7 +15,7 @@ from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError
 from cnnboost.files import digest_of, file_digest
 from cnnboost.hybrid import HybridClassifier
-from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.looks import Looks, layers_name
 from cnnboost.hybrid.modes import Seen, check_mode, fit_mode
 from cnnboost.images import Split
 from cnnboost.images.views import check_tta, views
@@ -41,11 +41,14 @@ class Hybrid:
     networks : Networks
     tta : str
         Views over which predictions are averaged.
+    device : str or None
+        What was asked for in place of the recipe's.
     """
 
     head: Head
     networks: Networks
     tta: str
+    device: str | None = None
 
     @property
     def trained(self) -> Trained:
@@ -95,7 +98,8 @@ def fit_hybrid(
     ParameterError
         If mode or views are unknown.
     RecipeError
-        If `plain` is asked for several layers, or nothing is held out to choose on.
+        If `plain` is asked for several layers, layers are asked for where `hybrid.folds` leaves class
+        probabilities alone, or nothing is held out to choose on.
     CnnboostError
         If images, layer or device are at fault.
     """
@@ -112,8 +116,14 @@ def fit_hybrid(
                 "blend takes several side by side"
             )
         head = fit_boost(job, names[0], device=device)
-        return Hybrid(head, networks_of(job.needs(), alone=True), views_of)
-    return _fit(job, tuple(layers or hybrid_layers(job)), mode, views_of, device)
+        return Hybrid(head, networks_of(job.needs(), alone=True), views_of, device)
+    if facts.folds and layers:
+        raise RecipeError(
+            f"--layer {' --layer '.join(layers)}: hybrid.folds={facts.folds} grows trees on class "
+            "probabilities alone, as features of different networks share no basis; leave the layer out, or "
+            "hybrid.folds"
+        )
+    return _fit(job, tuple(dict.fromkeys(layers or hybrid_layers(job))), mode, views_of, device)
 
 
 def hybrid_layers(job: Job) -> tuple[str, ...]:
@@ -180,14 +190,14 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
             "seed": job.recipe.compare.seed,
         }
     )
-    name = "+".join(layers) or "output"
+    name = layers_name(layers)
     path = job.models_dir / "heads" / f"{name.replace('/', '.')}-{mode}.ubj"
     with alone(path.with_suffix(".lock"), path):
         there = None
         if not job.force and path.is_file():
             there = head_there(path, name, mode, made_from, resolved if wanted != "auto" else None)
         head = there or _head(job, networks, layers, mode, tta, wanted, made_from, path)
-    return Hybrid(head, networks, tta)
+    return Hybrid(head, networks, tta, device)
 
 
 def _head(
@@ -225,7 +235,7 @@ def _head(
     # The modes count classes; a file says what they are called.
     named = fitted.boost.set_params(classes=list(job.images.classes))
     named.classes_ = np.array(job.images.classes)
-    name = "+".join(layers) or "output"
+    name = layers_name(layers)
     details = {
         "made_from": made_from,
         "layer": name,

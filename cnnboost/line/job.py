@@ -76,6 +76,16 @@ class Job:
         return self.models / self.recipe.name
 
     @property
+    def bundle_dir(self) -> Path:
+        """Folder of the recipe's bundle, which holds a `cnn.keras` of its own.
+
+        It is that of the recipe's CNN, unless the hybrid's networks are others, trained on a part of the
+        images.
+        """
+        apart = self.recipe.hybrid.holdout or self.recipe.hybrid.folds
+        return self.models_dir / "bundle" if apart else self.models_dir
+
+    @property
     def reports_dir(self) -> Path:
         """Folder of the recipe's scores and figures."""
         return self.reports / self.recipe.name

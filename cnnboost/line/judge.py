@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnboost.evaluation.collapse import find_collapse
 from cnnboost.evaluation.curves import area_under_roc
-from cnnboost.evaluation.published import head_key, head_name
+from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.scores import compare, score
 from cnnboost.evaluation.thresholds import thresholds
 from cnnboost.images import ImageSet, Split
@@ -88,7 +88,8 @@ class Judge:
         head : Head
         proba : ndarray of shape (n, n_classes)
         cross_fitted : bool, default=False
-            Whether rounds and temperature were chosen on other folds of these rows for each of them.
+            Whether rounds and temperature were chosen, and perhaps trees grown, on other folds of these rows
+            for each of them.
 
         Returns
         -------

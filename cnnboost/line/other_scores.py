@@ -15,11 +15,13 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.errors import FeatureError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import read_json, write_json
+from cnnboost.hybrid.looks import layers_name
 from cnnboost.images import Split
 from cnnboost.line.boosting import Head
 from cnnboost.line.evaluation import Evaluated, evaluate
 from cnnboost.line.figures import draw_scores
 from cnnboost.line.heads import heads_there
+from cnnboost.line.hybrids import hybrid_layers
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
 from cnnboost.line.other_images import OtherImages, find_other_images, train_instead
@@ -117,7 +119,7 @@ def evaluate_other(
             log.info("counted as %s: %s", known, ", ".join(names))
     softmax, probabilities = _predict(job, other, rows, heads)
     metrics = _metrics(job, other, rows, heads, softmax, probabilities)
-    metrics["layers_left_out"] = left_out
+    metrics["layers_left_out"] = [*left_out, *_hybrid_left_out(job)]
     # A job whose reports go to the folder of these images.
     named = job.recipe.model_copy(update={"name": other.name})
     there = replace(job, recipe=named, reports=job.reports_dir / "other")
@@ -130,6 +132,19 @@ def evaluate_other(
     write_json(path, metrics)
     said = {"": softmax, **{head.layer: p for head, p in zip(heads, probabilities, strict=True)}}
     return Evaluated(metrics, path, _draw(there, metrics, rows.y, said))
+
+
+def _hybrid_left_out(job: Job) -> list[dict[str, str]]:
+    """Say that the recipe's own hybrid is not among the heads."""
+    mode = job.recipe.hybrid.mode
+    if mode == "plain":
+        return []
+    reason = (
+        f"images that the CNN was not trained on are scored by plain heads; export the {mode} hybrid and "
+        "give 'cnnboost predict' the images to see what it says of them"
+    )
+    log.warning("the recipe's %s hybrid is left out: %s", mode, reason)
+    return [{"layer": layers_name(hybrid_layers(job)), "reason": reason}]
 
 
 def _predict(

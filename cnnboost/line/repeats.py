@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import ParameterError
-from cnnboost.evaluation.published import head_key
+from cnnboost.evaluation.head_names import head_key
 from cnnboost.files import write_json
 from cnnboost.line.evaluation import scores_of
 from cnnboost.line.job import Job
@@ -48,7 +48,8 @@ def repeat(
 ) -> Repeated:
     """Walk the line several times and say how far the scores vary; what is there already is skipped.
 
-    The seeds of `[cnn]` and `[boost]` grow by one from run to run; images, splits and the seed of the
+    The seeds of `[cnn]` and `[boost]` grow from run to run by the number of networks in the hybrid (one,
+    unless it is an ensemble, whose members have seeds of their own); images, splits and the seed of the
     bootstrap stay. Each run keeps its files in `repeats/<seed of [cnn]>/` of the recipe's models, so that a
     series that was killed continues where it stopped, and a longer one begins with the runs there are.
 
@@ -80,16 +81,17 @@ def repeat(
     if job.model is not None:
         raise ParameterError(f"repeats={repeats}: {job.model} is trained already; leave the model out")
     found = []
+    stride = job.recipe.hybrid.networks
     for number in range(repeats):
-        run = run_of(job, number)
+        run = run_of(job, number * stride)
         log.info("run %d of %d: seed %d (%s)", number + 1, repeats, run.recipe.cnn.seed, run.models_dir)
-        metrics, _ = scores_of(run, layers, split=split, device=device)
+        metrics = scores_of(run, layers, split=split, device=device)
         found.append(metrics)
         log.info(
             "run %d of %d: accuracy %s", number + 1, repeats,
             ", ".join(f"{title} {row['scores']['accuracy']['value']:.2%}" for title, row in _rows(metrics)),
         )  # fmt: skip
-    summary = summarise(found, [job.recipe.cnn.seed + number for number in range(repeats)])
+    summary = summarise(found, [job.recipe.cnn.seed + number * stride for number in range(repeats)])
     summary["recipe_facts"] = job.recipe.model_dump(mode="json")
     return Repeated(summary, write_json(job.reports_dir / "repeats.json", summary))
 
@@ -141,7 +143,7 @@ def _one(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
         "seed": seed,
         "boost_seed": metrics["recipe_facts"]["boost"]["seed"],
         "cnn": _accuracy(metrics["cnn"]),
-        "heads": [{"layer": row["layer"], **_accuracy(row)} for row in metrics["heads"]],
+        "heads": [{"layer": row["layer"], "mode": row["mode"], **_accuracy(row)} for row in metrics["heads"]],
     }
 
 

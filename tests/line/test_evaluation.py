@@ -49,8 +49,7 @@ def test_of_others_nothing_is_said(job, caplog):
 
 
 def test_scores_alone_write_no_report(job):
-    metrics, trained = line.evaluation.scores_of(job, ["fc1"])
-    assert trained.cached
+    metrics = line.evaluation.scores_of(job, ["fc1"])
     assert metrics["heads"][0]["layer"] == "fc1"
     assert not job.reports_dir.exists()
 
@@ -69,9 +68,9 @@ def figures(evaluated):
 
 
 def test_every_class_has_an_area_under_its_roc_curve(job):
-    metrics, trained = line.evaluation.scores_of(job, ["fc1"])
+    metrics = line.evaluation.scores_of(job, ["fc1"])
     held = job.images.validation
-    proba = trained.cnn.predict_proba(held.X)
+    proba = line.train(job).cnn.predict_proba(held.X)
     for row in (metrics["cnn"], metrics["heads"][0]):
         assert list(row["auc"]) == metrics["classes"]
         assert row["thresholds"] is None
@@ -102,7 +101,7 @@ def test_two_classes_are_scored_over_thresholds(two_classes):
 
 def test_the_positive_class_is_the_second_where_the_recipe_names_none(job, change):
     two = change(job, data={"drop": tuple("23456789")})
-    metrics, _ = line.evaluation.scores_of(two, ["fc1"])
+    metrics = line.evaluation.scores_of(two, ["fc1"])
     assert metrics["cnn"]["thresholds"]["positive"] == "1"
 
 

@@ -50,6 +50,13 @@ def test_a_bundle_says_what_it_is(job):
             assert value == pytest.approx(found["scores"][name]["value"])
 
 
+def test_scores_on_other_images_are_of_another_bundle(job, change):
+    first = line.export(job).bundle.manifest["scores"]
+    other = line.export(change(job, evaluate={"split": "train"}))
+    assert not other.cached
+    assert (first["split"], other.bundle.manifest["scores"]["split"]) == ("validation", "train")
+
+
 def test_a_graph_in_integers_comes_along_where_it_is_asked_for(job, change):
     exact = line.export(job).bundle
     asked = line.export(job, int8=True)

@@ -77,6 +77,42 @@ def test_several_layers_stand_side_by_side(hybrid_job):
     assert 0 <= found.head.fitted.weight <= 1
 
 
+def test_a_layer_that_is_named_twice_is_taken_once(hybrid_job):
+    assert line.fit_hybrid(hybrid_job, ["fc1", "fc1"]).head.layer == "fc1"
+
+
+def test_folds_leave_no_layer_to_ask_for(hybrid_job, change):
+    with pytest.raises(RecipeError, match=r"--layer fc1: hybrid\.folds=2 grows trees on class probabilities"):
+        line.fit_hybrid(change(hybrid_job, hybrid={"folds": 2}), ["fc1"])
+
+
+def test_the_device_that_is_asked_for_judges_too(hybrid_job, change):
+    held = hybrid_job.images.validation
+    elsewhere = change(hybrid_job, boost={"device": "cuda"})
+    found = line.fit_hybrid(elsewhere, device="cpu")
+    said = judged(elsewhere, found, held)
+    assert said.cross_fitted
+    assert {head.boost.device_ for _, head in said.heads} == {"cpu"}
+
+
+def test_layers_are_those_of_the_modes_that_are_asked_for(hybrid_job):
+    heads = line.evaluate(hybrid_job, ["fc2"], modes=["residual"]).metrics["heads"]
+    assert [(row["layer"], row["mode"]) for row in heads] == [("fc2", "plain"), ("fc2", "residual")]
+
+
+def test_networks_of_a_part_leave_the_recipes_own_alone(hybrid_job, change):
+    """A bundle holds the network that it is of; the recipe's stays what its record says it is."""
+    job = change(hybrid_job, hybrid={"holdout": 0.3, "fit_on": "held-out"}, cnn={"epochs": 1})
+    own = line.train(job)
+    before = own.path.read_bytes()
+    bundle = line.export(job).bundle
+    assert bundle.folder == job.bundle_dir == job.models_dir / "bundle"
+    assert bundle.members["cnn.keras"].read_bytes() != before
+    assert own.path.read_bytes() == before
+    assert line.train(job).cached
+    assert line.export(job).cached
+
+
 def test_images_that_choose_do_not_score_themselves(hybrid_job):
     found = line.fit_hybrid(hybrid_job)
     validation, train = hybrid_job.images.validation, hybrid_job.images.train

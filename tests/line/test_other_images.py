@@ -159,6 +159,12 @@ class TestHeads:
         drawn = [path.name for path in found.figures]
         assert drawn == ["confusion-cnn.png", "class-accuracy.png", "roc.png"]
 
+    def test_a_hybrid_that_is_left_out_is_said_to_be(self, boosted, change, photos, caplog):
+        residual = change(boosted, hybrid={"mode": "residual", "layers": ("flatten", "fc1")})
+        found = scored(residual, photos)
+        assert found.metrics["layers_left_out"][-1]["layer"] == "flatten+fc1"
+        assert "the recipe's residual hybrid is left out" in caplog.text
+
     def test_a_named_layer_must_have_its_head(self, boosted, photos):
         with pytest.raises(StoreError, match=r"no head at fc2 .*; cnnboost fit-boost -r toy --layer fc2"):
             scored(boosted, photos, ["fc1", "fc2"])

@@ -47,6 +47,19 @@ def test_the_document(repeated):
                 assert 0 <= scores[name]["min"] <= scores[name]["mean"] <= scores[name]["max"] <= 1
 
 
+def test_ensembles_share_no_member(recipe_file, tmp_path):
+    from cnnboost.recipe import load_recipe
+
+    recipe = load_recipe(recipe_file, ["cnn.epochs=1", "hybrid.mode=residual", "hybrid.networks=2"])
+    job = line.Job(recipe=recipe, models=tmp_path / "models", reports=tmp_path / "reports")
+    summary = line.repeat(job, 2, ["fc1"]).summary
+    seed = recipe.cnn.seed
+    assert [run["seed"] for run in summary["runs"]] == [seed, seed + 2]
+    assert [row["mode"] for row in summary["runs"][0]["heads"]] == ["plain", "residual"]
+    folders = {path.parent.relative_to(job.models_dir).as_posix() for path in tmp_path.rglob("cnn.keras")}
+    assert len(folders) == 4
+
+
 def test_the_figures_are_those_of_the_runs(repeated, tmp_path):
     job, found = repeated
     runs = []
