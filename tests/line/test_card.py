@@ -23,7 +23,7 @@ from cnnboost.files import read_json, write_json
 from cnnboost.line.card import find_words, making, read_words, write_card
 from cnnboost.line.card.agreement import _evaluate
 from cnnboost.line.card.making import _keys
-from cnnboost.line.card.scores import OFTEN, _rarest, common_mistakes
+from cnnboost.line.card.scores import OFTEN, common_mistakes
 from cnnboost.line.card.tables import table
 from cnnboost.line.card.words import HEADINGS
 from cnnboost.recipe import load_recipe, packaged
@@ -207,13 +207,21 @@ class TestNumbers:
         assert "Predictor.load()" in card
         assert "--model" not in card
 
-    def test_a_class_without_a_scored_image_is_named(self, job):
-        (head,) = [head for head in document(job, "metrics")["heads"] if head["layer"] == "fc1"]
-        scores = head["scores"]
-        scores["per_class"][3] |= {"support": 0, "recall": {"value": None, "interval": None}}
-        rarest = _rarest(scores)
-        assert rarest["name"] != "3"
-        assert numbers(rarest["count"])[0] > 0
+    def test_a_class_without_a_scored_image_is_named(self, job, words_file):
+        (job.reports_dir / "audit.json").unlink()
+        metrics = document(job, "metrics")
+        for head in metrics["heads"]:
+            nothing = {"value": None, "interval": None}
+            head["scores"]["per_class"][3] |= {"support": 0, "recall": nothing, "f1": nothing}
+            head["scores"]["confusion"][3] = [0] * 10
+        write_json(job.reports_dir / "metrics.json", metrics)
+        card = write_card(job, read_words(words_file)).text
+        assert "None of the scored images is of `3`: how well it tells that class is not known." in card
+        ((name, count),) = re.findall(
+            r"The rarest class among the scored images is `(\w)`: (\d+) images", card
+        )
+        assert name != "3"
+        assert int(count) > 0
 
     def test_without_audit_and_comparison(self, job, words_file):
         for name in ("audit", "compare"):
