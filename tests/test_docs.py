@@ -45,7 +45,7 @@ def test_the_commands_of_the_quickstart_work_in_an_empty_folder(tmp_path):
     assert (tmp_path / "features/train-fc1.npy").is_file()
     assert (tmp_path / "models/digits/heads/fc1-plain.ubj").is_file()
     assert (
-        "XGBoost output"
+        "XGBoost at output"
         in subprocess.run(
             [PROGRAM, "evaluate", "-s", "cnn.epochs=1"],
             cwd=tmp_path,
