@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.errors import TrainingError
-from cnnboost.files import write_json
+from cnnboost.errors import StoreError, TrainingError
+from cnnboost.files import REMEDY, write_json
 
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
@@ -96,11 +96,21 @@ class Checkpoint:
             What `counters_of` returned.
         best : bool
             Whether this epoch is the best so far.
+
+        Raises
+        ------
+        StoreError
+            If the disk or its rights do not allow it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        previous = self.state() or {}
         weights = f"epoch-{epochs:04d}.weights.h5"
-        model.save_weights(self.folder / weights, overwrite=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            model.save_weights(self.folder / weights, overwrite=True)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder / weights} cannot be written: {error.strerror or error}. {REMEDY}"
+            ) from error
+        previous = self.state() or {}
         state = {
             "run": self.run,
             "epochs": epochs,

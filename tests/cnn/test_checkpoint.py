@@ -11,7 +11,7 @@ import pytest
 
 from cnnboost import CNNClassifier
 from cnnboost.cnn.checkpoint import Checkpoint
-from cnnboost.errors import TrainingError
+from cnnboost.errors import StoreError, TrainingError
 
 TRAINING = """
     import sys
@@ -126,6 +126,12 @@ def test_what_was_not_given_leaves_the_digest_as_it_was():
     }
     assert len(known) == 4
     assert run_digest(*run, {"epochs": 2}, None, None) == plain
+
+
+def test_a_folder_that_cannot_be_made_is_named(toy_images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"epoch-0001\.weights\.h5 cannot be written"):
+        CNNClassifier("digits", epochs=1, checkpoint=tmp_path / "file").fit(*toy_images)
 
 
 def test_a_damaged_checkpoint_is_named(stopped, toy_images):
