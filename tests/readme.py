@@ -222,6 +222,7 @@ def fill(text: str) -> str:
         for folder in (ROOT / "reports" / metrics["recipe"] for metrics in reports)
         for path in (*sorted(folder.glob("search.json")), *sorted(folder.glob("study-*.json")))
     ]
+    systems = [m for m in reports if "-smoke" not in m["recipe"] and m["recipe"] != SHIPPED]
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
     peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
@@ -236,9 +237,7 @@ def fill(text: str) -> str:
             f"{peers['ratios'][name]['images_per_second_one_thread']:.2f} (`{name}.onnx`)"
             for name in ("hybrid", "int8")
         ),
-        "systems: table": systems_table(
-            [m for m in reports if "-smoke" not in m["recipe"] and m["recipe"] != SHIPPED]
-        ),
+        "systems: table": systems_table(systems),
         "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",
         "oslo: train": f"{100 * metrics['cnn']['train_accuracy']:.1f} %",

@@ -137,7 +137,7 @@ def _score(
     _check_published(job, scored.classes)
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
     trained = train(needs)
-    softmax = mean_over_views(trained.cnn.predict_proba, scored.X, seen_as)
+    softmax = mean_over_views(trained.cnn.predict_view_proba, scored.X, seen_as)
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]

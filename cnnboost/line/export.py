@@ -247,7 +247,7 @@ def _softmax(hybrid: Hybrid, X: np.ndarray) -> np.ndarray | None:
     """Return the CNN's own probabilities; None where it has none to give."""
     trained = hybrid.trained
     try:
-        return mean_over_views(trained.cnn.predict_proba, X, hybrid.tta)
+        return mean_over_views(trained.cnn.predict_view_proba, X, hybrid.tta)
     except ModelError as error:
         if trained.facts:  # our own CNN always gives some
             raise
@@ -266,7 +266,7 @@ def _compared(job: Job, hybrid: Hybrid, kinds: list[str]) -> tuple[np.ndarray, d
     images = np.ascontiguousarray(images)
     found = {"hybrid": image_proba(hybrid, images)}
     if "cnn" in kinds:
-        found["cnn"] = mean_over_views(hybrid.trained.cnn.predict_proba, images, hybrid.tta)
+        found["cnn"] = mean_over_views(hybrid.trained.cnn.predict_view_proba, images, hybrid.tta)
     return images, found
 
 

@@ -124,7 +124,7 @@ def _said(job: Job, trained: Trained, split: Split, tta: str) -> np.ndarray:
     cnn = trained.cnn
 
     def judge(X: np.ndarray) -> np.ndarray:
-        return log_probabilities(cnn.predict_proba(X))
+        return log_probabilities(cnn.predict_view_proba(X))
 
     parts = []
     with job.progress(f"teach {trained.path.name}", "image") as report:

@@ -136,15 +136,11 @@ def _cnn(source: Source, compiled: bool) -> Run:
     from cnnboost.cnn.outputs import probabilities
     from cnnboost.images.views import mean_over_views
 
-    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels)
-    run: Run = cnn.predict_proba
-    if not compiled:
-        predict, kind = modes.keras_predict(cnn.model_, source.pixels), cnn.output_kind_
-
-        def run(X: np.ndarray) -> np.ndarray:
-            return probabilities(predict(X)[0], kind)
-
-    return run if source.tta == "none" else lambda X: mean_over_views(run, X, source.tta)
+    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels).set_params(tta=source.tta)
+    if compiled:
+        return cnn.predict_proba
+    predict, kind = modes.keras_predict(cnn.model_, source.pixels), cnn.output_kind_
+    return lambda X: mean_over_views(lambda view: probabilities(predict(view)[0], kind), X, source.tta)
 
 
 def _plain_onnx(source: Source) -> Run:
