@@ -17,6 +17,7 @@ from cnnboost.hybrid.modes import Seen
 from cnnboost.hybrid.rows import groups_of
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
+from cnnboost.images.pixels import whole_levels
 from cnnboost.images.views import views
 
 
@@ -158,7 +159,7 @@ class Looks:
         for k in range(count):
             view = X
             if k:
-                view = X[:, :, ::-1] if how is None else how.view(np.asarray(X), k, seed)
+                view = X[:, :, ::-1] if how is None else how.view(whole_levels(np.asarray(X)), k, seed)
             found, log_proba = self.all(view)
             features.append(found)
             logs.append(log_proba)

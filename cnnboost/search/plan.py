@@ -94,6 +94,12 @@ def plan(recipe: Recipe, study: str | None = None) -> Plan:
     for key in (*facts.set, *facts.space):
         _check_key(recipe, table, key, tables, facts.target)
     fixed = changed(recipe, facts.set)
+    if fixed.cnn.teacher is not None:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: trials are judged on a part of train that they are not fitted on, and "
+            f"the log-probabilities of cnn.teacher={fixed.cnn.teacher} are of all of it; leave it out of the "
+            f'trials with [{table}.set] "cnn.teacher" = false'
+        )
     for key, space in facts.space.items():
         if facts.sampler == "grid":
             grid_values(space, f'[{table}.space] "{key}"')

@@ -178,6 +178,13 @@ def test_views_are_other_looks_at_the_same_images(digits, cnn):
     assert not np.array_equal(second, third)
 
 
+def test_views_of_float_images_are_those_of_whole_levels(digits, cnn):
+    eyes = hybrid(cnn).fit(*digits[1]).looks_
+    X, codes = digits[1][0][:40], np.zeros(40, int)
+    whole, floats = (eyes.seen(part, codes, 2, {"shift": 0.1}) for part in (X, X.astype(np.float32)))
+    np.testing.assert_allclose(floats.features, whole.features, atol=1e-5)
+
+
 def test_it_is_a_scikit_learn_estimator(digits, cnn, toy_file):
     template = HybridClassifier(toy_file, layer=["flatten", "fc1"], mode="blend", views=2, boost=trees())
     again = clone(template)

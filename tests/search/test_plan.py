@@ -100,3 +100,12 @@ def test_an_unknown_study_is_refused_with_what_there_is():
         plan(load_recipe("uniandes_binary"), "dropout")
     with pytest.raises(RecipeError, match=r"or name a study\. There are: augmentation"):
         plan(load_recipe("hust_vgg19"))
+
+
+def test_a_teacher_of_all_images_teaches_no_trial():
+    space = {"cnn.epochs": {"choices": [1, 2]}}
+    taught = {"name": "x", "cnn": {"teacher": "teacher.npz"}}
+    with pytest.raises(RecipeError, match=r'trials with \[search\.set\] "cnn\.teacher" = false'):
+        plan(Recipe(**taught, search={"space": space}))
+    planned = plan(Recipe(**taught, search={"space": space, "set": {"cnn.teacher": False}}))
+    assert planned.recipe.cnn.teacher is None
