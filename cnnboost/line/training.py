@@ -92,11 +92,11 @@ def train(job: Job) -> Trained:
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
     on = TrainedOn.of(job.recipe, images)
     with alone(job.models_dir / "cnn.lock", path):
-        there = None if job.force else _there(path, record, made_from, on)
+        there = None if job.force else _there(job, path, record, made_from, on)
         return there or _train(job, images, made_from, path, record, on)
 
 
-def _there(path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
+def _there(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
     """Return the CNN on disk if it is the one that is wanted."""
     facts = read_json(record)
     if not facts or facts.get("made_from") != made_from or not path.is_file():
@@ -104,11 +104,12 @@ def _there(path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained |
     if file_digest(path) != facts["model_sha256"]:
         log.warning("%s was altered since it was trained; it is trained anew", path)
         return None
-    noted = TrainedOn.read(facts)
-    if noted is None or noted.cnn != on.cnn:
-        # An earlier version wrote it, which noted nothing, or where the teacher's file lay. What it was made
+    noted, teacher = TrainedOn.read(facts), _teacher_digest(job)
+    if noted is None or noted.cnn != on.cnn or facts.get("teacher") != teacher:
+        # An earlier version wrote it, which noted less, or where the teacher's file lay. What it was made
         # from is the same, so this is what it was trained on.
         facts["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
+        facts["teacher"] = teacher
         write_json(record, facts)
     log.info("%s is up to date", path)
     return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
@@ -126,6 +127,7 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path,
         "format": FORMAT,
         "recipe": job.recipe.name,
         "made_from": made_from,
+        "teacher": _teacher_digest(job),
         "trained_on": on.to_dict(),
         "model_sha256": file_digest(path),
         "classes": list(images.classes),
@@ -185,12 +187,21 @@ def _teacher(job: Job) -> str | None:
     return job.recipe.cnn.teacher
 
 
+def _teacher_digest(job: Job) -> str | None:
+    """Hash what the teacher says; a CNN that is trained needs its file no more, only the record of it."""
+    teacher = _teacher(job)
+    if teacher is None:
+        return None
+    known = (read_json(job.models_dir / "history.json") or {}).get("teacher")
+    return known if known and not Path(teacher).exists() else teacher_digest(teacher)
+
+
 def _made_from(job: Job, images: ImageSet) -> str:
     choosing = job.recipe.cnn.early_stopping is not None or job.recipe.cnn.reduce_lr is not None
-    teacher = _teacher(job)
+    teacher = _teacher_digest(job)
     return digest_of(
         {
-            **({} if teacher is None else {"teacher": teacher_digest(teacher)}),
+            **({} if teacher is None else {"teacher": teacher}),
             "format": FORMAT,
             "cnn": job.recipe.digest("cnn"),
             "train": labelled_digest(images.train),

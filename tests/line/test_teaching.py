@@ -85,6 +85,16 @@ def test_a_student_is_made_from_what_its_teacher_says(job, change, tmp_path):
     assert not line.train(change(student, cnn={"teacher": str(moved)})).cached
 
 
+def test_a_student_that_is_trained_needs_its_teacher_no_more(job, change, tmp_path):
+    path = teach(job, out=tmp_path / "teacher.npz").path
+    student = change(job, cnn={"teacher": str(path), "teacher_weight": 0.8, "epochs": 1})
+    line.train(student)
+    path.unlink()
+    assert line.train(student).cached
+    with pytest.raises(DataError, match="no such file"):
+        line.train(replace(student, force=True))
+
+
 def test_without_a_teacher_the_digest_is_what_it_was(job):
     # The keys of a teacher have defaults, and defaults are no part of a digest.
     assert line.train(job).cached
