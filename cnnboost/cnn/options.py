@@ -213,6 +213,7 @@ class TrainingOptions:
             _check_whole("progressive_resizing: size", size, 1)
             _check_number("progressive_resizing: share", share, 0, 1, False)
         if stages:
+            # The room of the recipes brings pydantic, which a CNN without them does not need.
             from cnnboost.recipe.sizes import check_sizes
 
             try:

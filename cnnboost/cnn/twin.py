@@ -54,6 +54,7 @@ def twin_of(model: Any, options: TrainingOptions) -> Any:
     try:
         twin = keras.models.clone_model(model, input_tensors=image, clone_function=copy, recursive=True)
         twin.set_weights(model.get_weights())
+    # NotImplementedError is what Keras raises for a layer of one's own that does not say what made it.
     except (TypeError, ValueError, NotImplementedError) as error:
         hint = (
             ". Images of changing size need a network that ends in global pooling, such as 'vgg'"

@@ -1,4 +1,4 @@
-"""A graph whose convolutions count in 8-bit integers: faster where layers are wide, and not the same.
+"""A graph whose convolutions count in 8-bit integers: made for speed, and no longer the same function.
 
 Weights become integers channel by channel, activations by the range that they take on some images (Jacob et
 al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR

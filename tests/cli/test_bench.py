@@ -20,6 +20,9 @@ def folder(recipe_file, trained_models, tmp_path_factory):
     shutil.copytree(trained_models, folder / "models")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        exported = CliRunner().invoke(app, ["export", "-r", str(recipe_file), "--int8"])
+        assert exported.exit_code == 0, exported.output
+        shutil.copy("models/toy/manifest.json", "exported.json")
         done = CliRunner().invoke(
             app,
             [
@@ -52,6 +55,11 @@ def test_the_document_is_what_was_written(document, folder):
     }  # fmt: skip
     assert (document["layer"], document["split"], document["rounds"]) == ("fc1", "validation", 4)
     document["written"] = ["reports/toy/latency.json"]
+
+
+def test_the_bundle_keeps_what_is_not_timed(folder):
+    assert (folder / "models/toy/int8.onnx").is_file()
+    assert (folder / "models/toy/manifest.json").read_bytes() == (folder / "exported.json").read_bytes()
 
 
 def test_every_path_at_every_batch_size(document):
