@@ -75,17 +75,22 @@ def test_the_cnn_alone_with_all_views(toy_cnn, toy_images, tta):
 def test_whatever_is_on_the_images(fitted, tta):
     hybrid = fitted["residual"].set_params(tta=tta)
     run = session(hybrid_graph(hybrid, (8, 8, 1)))
+    offs: list[np.ndarray] = []
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 8), *(st.just(size) for size in (8, 8, 1)))))
     def compare(X):
-        # At black and at white, many features are the same number, and it may be a threshold.
         found = run.run(["probabilities"], {"image": X})[0]
         off = np.abs(found - hybrid.predict_proba(X)).max(axis=1)
         assert np.isfinite(found).all()
-        assert np.median(off) < 1e-5  # of one image, it may be
+        offs.append(off)
 
     compare()
+    # On an even image many features are the same number, and where that is a threshold, the image jumps to
+    # the other side of it: so a few may differ, and all others by no more than the last bits.
+    off = np.concatenate(offs)
+    assert np.median(off) < 1e-6
+    assert np.mean(off < 1e-5) > 0.95
 
 
 def test_several_layers_and_their_norm(toy_cnn, toy_images):
