@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnboost.cnn.graph import Step, Walk, values_of
 from cnnboost.errors import LayerError
-from cnnboost.features.steps import Step, Walk, values_of
 
 _FLATTENING = ("Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
 _ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
