@@ -1,8 +1,8 @@
-"""The forward pass of a model, call by call, nested models opened."""
+"""The forward pass of a model, call by call, nested models opened, in inference mode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +10,48 @@ import numpy as np
 
 from cnnboost.errors import ModelError
 
+# Where Keras keeps the layers that may do nothing in inference. Whether one does is found out by calling it.
+_TRAINING_ONLY = (
+    "keras.src.layers.core.identity",
+    "keras.src.layers.preprocessing.image_preprocessing",
+    "keras.src.layers.regularization",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor in the arguments of a call: the output of a step; -1 for the images."""
+
+    step: int
+
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a layer in the model's forward pass."""
+    """One output of one call of a layer or operation in the model's forward pass.
+
+    Attributes
+    ----------
+    path : str
+        Keras name of the layer, after those of the models that it is nested in.
+    layer : keras.Layer or keras.Operation
+    tensor : keras.KerasTensor
+    sources : tuple of int
+        Steps whose outputs it is called on, in order; -1 for the images.
+    arguments : (args, kwargs)
+        The whole call, with a `Source` in place of each tensor.
+    output : int or None
+        Which of the call's outputs; None where it has one.
+    idle : bool
+        Whether the layer does nothing in inference: `tensor` is then that of its source.
+    """
 
     path: str
     layer: Any
     tensor: Any
     sources: tuple[int, ...]
-    constants: tuple[str, ...] = ()
+    arguments: Any = ((), {})
+    output: int | None = None
+    idle: bool = False
 
     @property
     def kind(self) -> str:
@@ -44,70 +76,152 @@ class Walk:
         """Call every layer of a model on `x`; return what comes out."""
         import keras
 
-        if isinstance(model, keras.Sequential):
+        graph = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
+        if graph is None:
             for layer in model.layers:
                 x = self._call(prefix, layer, x)
             return x
-        if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        if not isinstance(graph, keras.Model) or not getattr(graph, "inputs", None):
             raise ModelError(
                 f"model {model.name!r} is a subclass with code of its own, its layers cannot be walked; "
                 "rebuild it as a functional or Sequential model"
             )
+        entries = [
+            self._enter(model, given, wanted, prefix)
+            for given, wanted in zip(keras.tree.flatten(x), graph.inputs, strict=True)
+        ]
         # keras.models.clone_model does this too, but cuts a nested model off from the tensors it is given.
-        return model._run_through_graph(
-            x,
+        found = graph._run_through_graph(
+            entries,
             operation_fn=lambda layer: layer,
             call_fn=lambda layer, *args, **kwargs: self._call(prefix, layer, *args, **kwargs),
         )
+        return found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
+
+    def _enter(self, model: Any, x: Any, wanted: Any, prefix: str) -> Any:
+        """Bring a tensor to the dtype and rank of a model's input, as Keras does on every call."""
+        import keras
+
+        if x is None:
+            return None
+        dtypes = [wanted.dtype]
+        if model.autocast and "float" in keras.backend.standardize_dtype(x.dtype):
+            dtypes.insert(0, model.input_dtype)
+        for dtype in dtypes:
+            x = self._cast(x, dtype, f"{prefix}cast")
+        change = len(wanted.shape) - len(x.shape)
+        if change:
+            reshaped = keras.ops.expand_dims(x, -1) if change > 0 else keras.ops.squeeze(x, -1)
+            x = self._record(f"{prefix}rank", *_call_of(reshaped), reshaped)
+        return x
+
+    def _cast(self, x: Any, dtype: str, path: str) -> Any:
+        import keras
+
+        if keras.backend.standardize_dtype(x.dtype) == dtype:
+            return x
+        changed = keras.ops.cast(x, dtype)
+        return self._record(path, *_call_of(changed), changed)
 
     def _call(self, prefix: str, layer: Any, *args: Any, **kwargs: Any) -> Any:
         import keras
 
         if type(layer).__name__ == "InputLayer":
             return args[0] if args else layer.output
+        path, first = prefix + layer.name, (*args, *kwargs.values())[0]
         if isinstance(layer, keras.Model) and getattr(layer, "layers", None):
-            return self.model(layer, args[0], f"{prefix}{layer.name}/")
-        if kwargs.get("training"):
-            kwargs["training"] = False  # a trunk is always in inference mode, whatever the graph demands
-        output = layer(*args, **kwargs)
-        sources = tuple(self._producer.get(id(t), -2) for t in _tensors((args, kwargs)))
-        if hasattr(output, "shape"):
-            self._producer[id(output)] = len(self._steps)
-            self._steps.append(Step(prefix + layer.name, layer, output, sources, _constants((args, kwargs))))
-        return output
+            return self.model(layer, first, f"{path}/")
+        if isinstance(layer, keras.layers.Pipeline):
+            for member in layer.layers:
+                first = self._call(f"{path}/", member, first)
+            return first
+        # The trunk is always in inference mode, whatever the graph demands and a layer's default is.
+        if getattr(layer, "_call_has_training_arg", False) or kwargs.get("training"):
+            kwargs["training"] = False
+        dtype = _idle_dtype(layer, first)
+        if dtype is None:
+            try:
+                return self._record(path, layer, args, kwargs, layer(*args, **kwargs))
+            except ValueError as error:
+                raise ModelError(
+                    f"layer {path!r} cannot be called in inference mode: {str(error).strip().splitlines()[0]}"
+                ) from error
+        if keras.backend.standardize_dtype(first.dtype) != dtype:
+            return self._cast(first, dtype, path)
+        source = self._producer.get(id(first), -1)
+        self._steps.append(Step(path, layer, first, (source,), ((Source(source),), {}), idle=True))
+        return first
+
+    def _record(self, path: str, layer: Any, args: Any, kwargs: Any, found: Any) -> Any:
+        import keras
+
+        def mark(leaf: Any) -> Any:
+            return Source(self._producer[id(leaf)]) if isinstance(leaf, keras.KerasTensor) else leaf
+
+        arguments = keras.tree.map_structure(mark, (args, kwargs))
+        sources = tuple(x.step for x in keras.tree.flatten(arguments) if isinstance(x, Source))
+        tensors = keras.tree.flatten(found)
+        for number, tensor in enumerate(tensors):
+            self._producer[id(tensor)] = len(self._steps)
+            output = number if len(tensors) > 1 else None
+            self._steps.append(Step(path, layer, tensor, sources, arguments, output))
+        return found
 
 
-def _tensors(structure: Any) -> Iterable[Any]:
+def upstream(steps: Sequence[Step], wanted: int) -> list[int]:
+    """Return the steps that a step depends on, itself included, in order."""
+    seen, stack = set(), [wanted]
+    while stack:
+        i = stack.pop()
+        if i >= 0 and i not in seen:
+            seen.add(i)
+            stack.extend(steps[i].sources)
+    return sorted(seen)
+
+
+def inference_model(model: Any) -> Any:
+    """Return a model in inference mode for good, without the layers that act in training only.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One with code of its own is returned as it is: its layers cannot be walked.
+
+    Returns
+    -------
+    keras.Model
+        Of the same weights.
+    """
     import keras
 
-    return (t for t in keras.tree.flatten(structure) if isinstance(t, keras.KerasTensor))
+    image = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
+    try:
+        return keras.Model(image, Walk([], {id(image): -1}).model(model, image, ""), name=model.name)
+    except ModelError:
+        return model
 
 
-def _constants(structure: Any) -> tuple[str, ...]:
-    """Return the arguments of a call that are no tensors: the 2 of `x * 2`."""
+def _call_of(tensor: Any) -> tuple[Any, Any, Any]:
+    """Return the operation that made a tensor, and what it was called with."""
+    operation, number, _ = tensor._keras_history
+    call = operation._inbound_nodes[number].arguments
+    return operation, call.args, call.kwargs
+
+
+def _idle_dtype(layer: Any, x: Any) -> str | None:
+    """Say what dtype comes out of a layer that changes nothing else in inference; None for all others.
+
+    Keras' documentation is not relied on: by it `RandomCrop` resizes in inference, by its code it does not.
+    """
     import keras
 
-    leaves = (leaf for leaf in keras.tree.flatten(structure) if not isinstance(leaf, keras.KerasTensor))
-    return tuple(repr(np.asarray(leaf).tolist()) if hasattr(leaf, "shape") else repr(leaf) for leaf in leaves)
-
-
-def values_of(layer: Any) -> Any:
-    """Return a layer's configuration without what does not change its values in inference."""
-    import keras
-
-    config = keras.saving.serialize_keras_object(layer).get("config", {})
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: strip(v) for k, v in value.items() if k not in _NO_EFFECT}
-        if isinstance(value, (list, tuple)):
-            return [strip(v) for v in value]
-        return value
-
-    return strip(config)
-
-
-_NO_EFFECT = {
-    "name", "trainable", "seed", "registered_name", "module", "build_config", "kernel_initializer",
-    "bias_initializer", "kernel_regularizer", "bias_regularizer", "activity_regularizer", "rate",
-}  # fmt: skip
+    if not type(layer).__module__.startswith(_TRAINING_ONLY) or not isinstance(x, keras.KerasTensor):
+        return None
+    shape = [2] + [17 if size is None else size for size in x.shape[1:]]
+    # Beyond the range of pixels on both sides, so that whatever clips is found.
+    values = keras.ops.cast(np.random.default_rng(0).normal(0, 200, shape), x.dtype)
+    found = layer(values, training=False) if layer._call_has_training_arg else layer(values)
+    if found.shape != values.shape:
+        return None
+    same = keras.ops.all(keras.ops.equal(found, keras.ops.cast(values, found.dtype)))
+    return keras.backend.standardize_dtype(found.dtype) if same else None

@@ -119,7 +119,8 @@ def _trace(
     import keras
 
     def forward(x: Any) -> Any:
-        return model(scale_pixels(keras.ops.cast(x, "float32"), pixels), training=False)
+        found = model(scale_pixels(keras.ops.cast(x, "float32"), pixels), training=False)
+        return [keras.ops.cast(out, "float32") for out in keras.tree.flatten(found)]
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -127,19 +128,20 @@ def _trace(
 
         function = tf.function(forward, autograph=False, reduce_retracing=False)
         traced = function.get_concrete_function(tf.TensorSpec(shape, tf.as_dtype(dtype)))
-        return lambda x: [out.numpy() for out in tf.nest.flatten(traced(tf.constant(x)))]
+        return lambda x: [out.numpy() for out in traced(tf.constant(x))]
     if backend == "jax":
         import jax
 
         @jax.jit
         def stateless(trainable: Any, fixed: Any, x: Any) -> Any:
             x = scale_pixels(keras.ops.cast(x, "float32"), pixels)
-            return model.stateless_call(trainable, fixed, x, training=False)[0]
+            found = model.stateless_call(trainable, fixed, x, training=False)[0]
+            return [keras.ops.cast(out, "float32") for out in keras.tree.flatten(found)]
 
         def run(x: np.ndarray) -> list[np.ndarray]:
             trainable = [v.value for v in model.trainable_variables]
             fixed = [v.value for v in model.non_trainable_variables]
-            return [np.asarray(out) for out in jax.tree_util.tree_leaves(stateless(trainable, fixed, x))]
+            return [np.asarray(out) for out in stateless(trainable, fixed, x)]
 
         return run
-    return lambda x: [keras.ops.convert_to_numpy(out) for out in keras.tree.flatten(forward(x))]
+    return lambda x: [keras.ops.convert_to_numpy(out) for out in forward(x)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnboost.cnn.graph import inference_model
 from cnnboost.deploy.draft import Draft
 from cnnboost.deploy.head_graph import add_head, add_trees, uses
 from cnnboost.deploy.network_graph import add_network, add_probabilities
@@ -60,7 +61,7 @@ def cnn_graph(
     """
     draft = Draft(shape)
     images = add_views(draft, tta)
-    scores = add_network(draft, model, images, pixels=pixels)[0]
+    scores = add_network(draft, inference_model(model), images, pixels=pixels)[0]
     n_classes = 2 if kind == "sigmoid" else int(model.output_shape[-1])
     probabilities = add_probabilities(draft, scores, kind)
     return _finished(draft, images, add_mean(draft, probabilities, tta, n_classes), n_classes)
@@ -98,7 +99,7 @@ def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelPr
     draft = Draft(shape)
     images = add_views(draft, hybrid.tta)
     cut = Cut(networks[0].model_)
-    wanted = (layers if sees_features else []) + ([cut.layers[-1].name] if softmax_wanted else [])
+    wanted = (layers if sees_features else []) + (["output"] if softmax_wanted else [])
     found = add_network(draft, cut.trunk(wanted), images, pixels=networks[0].pixels_)
     log_proba = features = None
     if softmax_wanted:
@@ -169,7 +170,8 @@ def _log_probabilities(draft: Draft, networks: Sequence[CNNClassifier], scores: 
     for number, network in enumerate(networks):
         if number:
             prefix = f"cnn{number + 1}/"
-            scores = add_network(draft, network.model_, images, pixels=network.pixels_, prefix=prefix)[0]
+            model = inference_model(network.model_)
+            scores = add_network(draft, model, images, pixels=network.pixels_, prefix=prefix)[0]
         log = draft.add("Log", [add_probabilities(draft, scores, network.output_kind_)])
         logs.append(draft.add("Max", [log, draft.constant(lowest)]))
     return logs[0] if len(logs) == 1 else draft.add("Mean", logs)

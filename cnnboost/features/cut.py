@@ -1,35 +1,26 @@
 """Where a CNN can be cut, and the trunk that remains.
 
-The model is walked once, call by call, nested models included; every call becomes a `Step`. Names follow
-from structure alone: the flatten (or last global pooling) layer is `flatten`, the Dense layers after it are
-`fc1`, `fc2`, ... each after its activation, and the last of them is `output`.
+The model is walked once, call by call, nested models included; every call becomes a `Step`. A place has a
+name by the structure of the model (`flatten`, `fc1`, ..., `output`; see `cnnboost.features.names`), or that
+of its Keras layer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import hashlib
-import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.graph import Step, Walk, values_of
+from cnnboost.cnn.graph import Step, Walk
 from cnnboost.errors import LayerError
-
-_FLATTENING = ("Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
-_ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
-# What may stand between a Dense layer and its activation without being a layer of its own right.
-_BETWEEN = (
-    "BatchNormalization",
-    "LayerNormalization",
-    "Dropout",
-    "AlphaDropout",
-    "GaussianNoise",
-    "GaussianDropout",
-)
+from cnnboost.features.digest import trunk_digest
+from cnnboost.features.names import structural_names
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,8 @@ class CutLayer:
     name : str
         `input`, `flatten`, `fc1`, ..., `output`; or the Keras name where the line has none.
     keras_name : str
-        Name of the Keras layer whose output is taken; `outer/inner` inside nested models.
+        Name of the Keras layer whose output is taken; `outer/inner` inside nested models, `name@2` for the
+        second call of a layer that is called several times, `name[0]` for the first of several outputs.
     kind : str
         Class of the layer.
     width : int
@@ -77,8 +69,10 @@ class Cut:
         self._input = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="cut_input")
         self._steps: list[Step] = []
         self._producer: dict[int, int] = {id(self._input): -1}
-        Walk(self._steps, self._producer).model(model, self._input, "")
-        self._names = self._structural_names()
+        found = keras.tree.flatten(Walk(self._steps, self._producer).model(model, self._input, ""))
+        self._steps = _told_apart(self._steps)
+        outputs = [self._producer[id(tensor)] for tensor in found]
+        self._names, self._reason = structural_names(self._steps, outputs)
 
     @property
     def named(self) -> list[CutLayer]:
@@ -129,7 +123,7 @@ class Cut:
         Returns
         -------
         keras.Model
-            One output `(n, width)` for each layer, flat.
+            One float32 output `(n, width)` for each layer, flat; computed in the model's own precision.
 
         Raises
         ------
@@ -141,10 +135,11 @@ class Cut:
         outputs = []
         for name in layers:
             tensor = self._input if name == "input" else self._steps[self._index(name)].tensor
-            flat = (
-                tensor if len(tensor.shape) == 2 else keras.ops.reshape(tensor, (-1, self.find(name).width))
-            )
-            outputs.append(flat)
+            if len(tensor.shape) != 2:
+                tensor = keras.ops.reshape(tensor, (-1, self.find(name).width))
+            if keras.backend.standardize_dtype(tensor.dtype) != "float32":
+                tensor = keras.ops.cast(tensor, "float32")
+            outputs.append(tensor)
         return keras.Model(self._input, outputs, name="trunk")
 
     def digest(self, layer: str) -> str:
@@ -159,39 +154,22 @@ class Cut:
         str
             sha256, hexadecimal.
         """
-        if layer == "input":
-            return hashlib.sha256(f"input {self._input.shape[1:]}".encode()).hexdigest()
-        digest = hashlib.sha256(str(self._input.shape[1:]).encode())
-        steps = self._upstream(self._index(layer))
-        renumbered = {-1: -1, **{step: i for i, step in enumerate(steps)}}
-        for i in steps:
-            step = self._steps[i]
-            wiring = [renumbered.get(source, -2) for source in step.sources]
-            digest.update(
-                json.dumps([step.kind, values_of(step.layer), wiring, step.constants], default=str).encode()
-            )
-            for weight in getattr(step.layer, "weights", ()):
-                if "seed_generator" not in weight.path:
-                    digest.update(np.ascontiguousarray(weight.numpy()).data)
-        return digest.hexdigest()
+        return trunk_digest(self._input, self._steps, -1 if layer == "input" else self._index(layer))
 
     def _index(self, name: str) -> int:
         if name in self._names:
             return self._names[name]
         found = [i for i, step in enumerate(self._steps) if step.path == name]
-        found = found or [i for i, step in enumerate(self._steps) if step.path.rsplit("/")[-1] == name]
-        paths = {self._steps[i].path for i in found}
-        if len(paths) > 1:
-            raise LayerError(
-                f"layer {name!r} could be any of {', '.join(sorted(paths))}; give the whole name"
-            )
-        if found and self._steps[found[-1]].width is not None:
-            return found[-1]
-        if found:
-            raise LayerError(
-                f"layer {name!r} gives {self._steps[found[-1]].tensor.shape}: a cut needs a fixed width"
-            )
-        raise LayerError(self._unknown(name))
+        found = found or [i for i, step in enumerate(self._steps) if name in _short_names(step.path)]
+        if len(found) > 1:
+            paths = ", ".join(sorted(self._steps[i].path for i in found))
+            raise LayerError(f"layer {name!r} could be any of {paths}; give the whole name")
+        if not found:
+            raise LayerError(self._unknown(name))
+        step = self._steps[found[0]]
+        if step.width is None:
+            raise LayerError(f"layer {name!r} gives {step.tensor.shape}: a cut needs a fixed width")
+        return found[0]
 
     def _unknown(self, name: str) -> str:
         places = self.layers
@@ -201,7 +179,9 @@ class Cut:
             f"{p.name} ({p.width})" if p.name == p.keras_name else f"{p.name} = {p.keras_name} ({p.width})"
             for p in places
         )
-        return f"this CNN has no layer {name!r}.{hint} Layers and their widths: {listed}"
+        is_structural = self._reason and re.fullmatch(r"flatten|fc\d+|output", name)
+        reason = f": {self._reason}" if is_structural else ""
+        return f"this CNN has no layer {name!r}{reason}.{hint} Layers and their widths: {listed}"
 
     def _pixels(self) -> list[CutLayer]:
         """Return the pixels as a layer; none where the CNN takes images of any size."""
@@ -214,40 +194,21 @@ class Cut:
         step = self._steps[i]
         return CutLayer(name, step.path, step.kind, step.width or 0)
 
-    def _upstream(self, i: int) -> list[int]:
-        """Steps that the given one depends on, itself included, in order."""
-        wanted, stack = set(), [i]
-        while stack:
-            step = stack.pop()
-            if step >= 0 and step not in wanted:
-                wanted.add(step)
-                stack.extend(self._steps[step].sources)
-        return sorted(wanted)
 
-    def _structural_names(self) -> dict[str, int]:
-        names: dict[str, int] = {}
-        flat = [i for i, step in enumerate(self._steps) if step.kind in _FLATTENING]
-        first = 0
-        if flat:
-            names["flatten"] = flat[-1]
-            first = flat[-1] + 1
-        dense = [i for i in range(first, len(self._steps)) if self._steps[i].kind == "Dense"]
-        for number, i in enumerate(dense, 1):
-            name = "output" if i == dense[-1] else f"fc{number}"
-            names[name] = self._activated(i)
-        return names
+def _told_apart(steps: Sequence[Step]) -> list[Step]:
+    """Number the calls of a layer that has several, and the outputs of a call that has several."""
+    calls = Counter(step.path for step in steps if not step.output)
+    seen: Counter[str] = Counter()
+    named = []
+    for step in steps:
+        seen[step.path] += not step.output
+        path = f"{step.path}@{seen[step.path]}" if calls[step.path] > 1 else step.path
+        path += "" if step.output is None else f"[{step.output}]"
+        named.append(dataclasses.replace(step, path=path))
+    return named
 
-    def _activated(self, i: int) -> int:
-        """Return the step after the activation of a Dense layer: its own, or a layer that follows it."""
-        if getattr(self._steps[i].layer.activation, "__name__", "") != "linear":
-            return i
-        at = i
-        while True:
-            users = [j for j, step in enumerate(self._steps) if at in step.sources]
-            if len(users) != 1:
-                return i
-            at = users[0]
-            if self._steps[at].kind in _ACTIVATIONS:
-                return at
-            if self._steps[at].kind not in _BETWEEN:
-                return i
+
+def _short_names(path: str) -> set[str]:
+    """Return what a place may be called where that is unambiguous: without models, call and output."""
+    name = path.rsplit("/")[-1]
+    return {name, re.sub(r"(@\d+)?(\[\d+\])?$", "", name), re.sub(r"(@\d+)?(\[\d+\])?$", "", path)}

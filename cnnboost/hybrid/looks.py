@@ -72,7 +72,7 @@ class Looks:
         cut = Cut(first.model_)
         self.width = sum(cut.find(name).width for name in layers) if layers else len(first.classes_)
         self.width += bool(norm and layers)
-        self.trunk = cut.trunk([*layers, cut.layers[-1].name])
+        self.trunk = cut.trunk([*layers, "output"])
         self.run: Callable[[np.ndarray], Sequence[np.ndarray]] = Inference(self.trunk, first.pixels_)
 
     def __call__(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -97,7 +97,7 @@ def count_operations(model: Any, shape: tuple[int, int, int]) -> Operations:
     # Called on images of known size, then laid open: the trunk has no nested models, and every call shows.
     image = keras.Input(shape, dtype=model.inputs[0].dtype)
     cut = Cut(keras.Model(image, model(image)))
-    flat = cut.trunk([cut.layers[-1].name])
+    flat = cut.trunk(["output"])
     keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=follow)
     return Operations(flop, tuple(uncounted))
 
