@@ -1,19 +1,85 @@
-"""Files that are never half there: written under a temporary name, brought to the disk, then renamed."""
+"""Files that are never half there, and files of strangers that are read only where they are regular ones."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import StoreError
 
 REMEDY = "Check the folder, its permissions and the free space."
+# A pipe that is opened for reading waits for a writer, even against Ctrl-C, unless it is told not to.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def not_regular(mode: int) -> str | None:
+    """Say what something is by its `st_mode`; None for a regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    kind = next((name for test, name in _KINDS if test(mode)), "a special file")
+    return f"{kind}, not a regular file"
+
+
+def _open(path: str | os.PathLike[str]) -> tuple[int, int]:
+    try:
+        number = os.open(path, _READ)
+    except ValueError:  # a name with a zero byte in it
+        raise OSError(errno.EINVAL, "a file name cannot hold a zero byte", os.fspath(path)) from None
+    info = os.fstat(number)
+    kind = not_regular(info.st_mode)
+    if kind is not None:
+        os.close(number)
+        raise OSError(errno.EINVAL, kind, os.fspath(path))
+    return number, info.st_size
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file for reading; pipes and devices are refused, where `open` would wait for ever.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is a folder, a pipe, a socket or a device.
+    """
+    return os.fdopen(_open(path)[0], "rb")
+
+
+def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
+    """Read a regular file; of one that is larger than `limit`, one byte more than that.
+
+    Raises
+    ------
+    OSError
+        As `open_regular`.
+    """
+    number, size = _open(path)
+    try:
+        # Asking for the limit would set that much memory aside for each small file.
+        data = os.read(number, (size if limit is None else min(size, limit)) + 1)
+        while len(data) != size and (limit is None or len(data) <= limit):
+            more = os.read(number, 1 << 20)
+            if not more:
+                break
+            data += more
+    finally:
+        os.close(number)
+    return data if limit is None else data[: limit + 1]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +22,12 @@ import numpy as np
 from cnnboost.errors import DataError
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
+from cnnboost.images.kinds import is_picture, named_as_image
 from cnnboost.images.pool import n_threads
-from cnnboost.images.tree import MAX_FILE_BYTES, ignored
+from cnnboost.images.tree import head_of, read_image_file, scan
 
 log = logging.getLogger("cnnboost")
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
-)  # of the formats that `decode_image` accepts
 LIST = "-"
 _BATCH = 64
 _BATCH_BYTES = 1 << 22
@@ -82,9 +80,9 @@ def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[
     ----------
     paths : iterable of str
         A file is taken whatever its name. Of a folder, and of the folders in it, and of a `.zip` archive,
-        which is read in place, those files are taken whose names end like an image's; how many others there
-        are is said in a note. What operating systems leave behind is ignored. `-` stands for the paths in
-        `listed`.
+        which is read in place, those files are taken that are images by their names or their first bytes;
+        how many others there are is said in a note. What operating systems leave behind is ignored. `-`
+        stands for the paths in `listed`.
     listed : iterable of bytes
         One path a line, in UTF-8; empty lines are skipped.
 
@@ -103,7 +101,7 @@ def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[
         else:
             yield from _find(path, others)
     for place, count in others.items():
-        log.info("%s: left out what is no image by its name (%d)", place, count)
+        log.info("%s: left out %d files that are not images", place, count)
 
 
 def decode_files(
@@ -180,31 +178,17 @@ def _find(path: str, others: Counter[str]) -> Iterator[ImageFile]:
 
 
 def _in_folder(root: str, others: Counter[str]) -> Iterator[ImageFile]:
-    """Walk a folder; links to folders are followed once."""
-    refused: list[OSError] = []
-    seen = {os.path.realpath(root)}
-    for folder, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
-        kept = []
-        for name in sorted(folders):
-            place = Path(folder, name)
-            if ignored(name):
-                continue
-            if place.is_symlink():
-                real = os.path.realpath(place)
-                if real in seen:
-                    continue
-                seen.add(real)
-            kept.append(name)
-        folders[:] = kept
-        for name in sorted(names):
-            if ignored(name):
-                continue
-            if PurePath(name).suffix.lower() in SUFFIXES:
-                yield _file(os.path.join(folder, name))  # noqa: PTH118 - once for each image
-            else:
-                others[root] += 1
-        yield from _refused(refused)
-    yield from _refused(refused)
+    try:
+        for folder in scan(root):
+            if folder.error is not None:
+                yield _unusable(folder.path, f"cannot be read ({folder.error.strerror})")
+            for entry in folder.files:
+                if named_as_image(entry.name) or is_picture(head_of(entry.path)):
+                    yield _file(entry.path)
+                else:
+                    others[root] += 1
+    except DataError as error:
+        yield _unusable(root, str(error).removeprefix(f"{root}: "))
 
 
 def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
@@ -219,14 +203,14 @@ def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
     for bad in tree.bad:
         yield _unusable(f"{path}/{bad.place}", bad.reason)
     for member in tree.files:
-        if PurePath(member).suffix.lower() in SUFFIXES:
+        if named_as_image(member) or is_picture(tree.head(member)):
             yield ImageFile(f"{path}/{member}", partial(tree.read, member))
         else:
             others[path] += 1
 
 
 def _file(path: str) -> ImageFile:
-    return ImageFile(path, partial(_read, path))
+    return ImageFile(path, partial(read_image_file, path, path))
 
 
 def _unusable(path: str, reason: str) -> ImageFile:
@@ -234,25 +218,3 @@ def _unusable(path: str, reason: str) -> ImageFile:
         raise bad_input(path, reason)
 
     return ImageFile(path, read)
-
-
-def _refused(errors: list[OSError]) -> Iterator[ImageFile]:
-    while errors:
-        error = errors.pop(0)
-        yield _unusable(os.fspath(error.filename), f"cannot be read ({error.strerror})")
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - once for each image
-            info = os.fstat(file.fileno())
-            # Room for the limit is taken only where the size is not known: it costs more than a small file.
-            plain = stat.S_ISREG(info.st_mode) and info.st_size <= MAX_FILE_BYTES
-            data = file.read() if plain else file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise bad_input(path, "does not exist") from error
-    except OSError as error:
-        raise bad_input(path, f"cannot be read ({error.strerror})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise bad_input(path, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image")
-    return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import threading
 import zipfile
@@ -9,14 +10,16 @@ import zlib
 from pathlib import Path
 
 from cnnboost.errors import BadInput, DataError
+from cnnboost.files import open_regular
 from cnnboost.images.decode import bad_input
+from cnnboost.images.kinds import HEAD
 from cnnboost.images.tree import MAX_FILE_BYTES, ignored
 
 MAX_RATIO = 200  # images hardly compress; even a white BMP of a sane size stays below SMALL
 SMALL = 1 << 23
 MAX_MEMBERS = 10_000_000
 _LOCAL = struct.Struct("<4s5H3I2H")
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF8 = 0x1, 0x800
 
 
 class ZipTree:
@@ -35,9 +38,12 @@ class ZipTree:
         No zip archive, a damaged directory, or an archive that would unpack to an absurd size.
     """
 
+    same: tuple[tuple[str, str], ...] = ()
+
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         infos = list_members(path)
+        overlapping = _overlapping(infos, path.stat().st_size)
         bad: list[BadInput] = []
         members: dict[str, zipfile.ZipInfo] = {}
         folders: set[str] = set()
@@ -46,6 +52,8 @@ class ZipTree:
             if ignored(name) and ".." not in name.split("/"):
                 continue
             reason = _unsafe(name, info)
+            if reason is None and id(info) in overlapping:
+                reason = "is damaged: it lies outside of the archive, or over another member"
             if reason is None and name in members:
                 reason = "stands twice in the archive"
             if reason is not None:
@@ -62,7 +70,7 @@ class ZipTree:
         self.folders = sorted(folders)
         self._members = members
         self._lock = threading.Lock()
-        self._file = path.open("rb", buffering=0)
+        self._file = open_regular(path)
 
     def close(self) -> None:
         """Close the archive."""
@@ -71,32 +79,60 @@ class ZipTree:
     def read(self, path: str) -> bytes:
         """Return the content of one member, inflated and checked against its CRC-32."""
         info = self._members[path]
-        with self._lock:
-            self._file.seek(info.header_offset)
-            # Most local headers repeat the central one, so header and data come in one read.
-            guess = _LOCAL.size + len(path.encode()) + len(info.extra) + info.compress_size
-            block = self._file.read(guess)
-            if len(block) < _LOCAL.size or block[:4] != b"PK\x03\x04":
-                raise bad_input(path, "is damaged: no member starts where the archive's directory says")
-            fields = _LOCAL.unpack_from(block)
-            start = _LOCAL.size + fields[9] + fields[10]
-            missing = start + info.compress_size - len(block)
-            if missing > 0:
-                block += self._file.read(missing)
-        packed = block[start : start + info.compress_size]
+        packed = self._packed(path, info, info.compress_size)
         if len(packed) < info.compress_size:
             raise bad_input(path, "is cut off: the archive ends before it")
-        data = self._inflate(path, info, packed)
+        data = self._inflate(path, info, packed, info.file_size + 1)
         if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
             raise bad_input(path, "is damaged: its content does not match its checksum (CRC-32)")
         return data
 
-    def _inflate(self, path: str, info: zipfile.ZipInfo, packed: bytes) -> bytes:
+    def head(self, path: str) -> bytes:
+        """Return the first bytes of one member; none where it is damaged."""
+        info = self._members[path]
+        try:
+            return self._inflate(
+                path, info, self._packed(path, info, min(info.compress_size, 2 * HEAD)), HEAD
+            )
+        except DataError:
+            return b""  # named when it is read
+
+    def _packed(self, path: str, info: zipfile.ZipInfo, size: int) -> bytes:
+        plain = path.encode()
+        with self._lock:
+            try:
+                self._file.seek(info.header_offset)
+                # Most local headers repeat the central one, so header and data come in one read.
+                block = self._file.read(_LOCAL.size + len(plain) + len(info.extra) + size)
+                if len(block) < _LOCAL.size or block[:4] != b"PK\x03\x04":
+                    raise bad_input(path, "is damaged: no member starts where the archive's directory says")
+                fields = _LOCAL.unpack_from(block)
+                start = _LOCAL.size + fields[9] + fields[10]
+                missing = start + size - len(block)
+                if missing > 0:
+                    block += self._file.read(missing)
+            except OSError as error:
+                raise bad_input(path, f"cannot be read from the archive ({error.strerror})") from error
+        name = block[_LOCAL.size : _LOCAL.size + fields[9]]
+        if name != plain and name != info.orig_filename.encode(
+            "utf-8" if info.flag_bits & _UTF8 else "cp437"
+        ):
+            told = name.decode("utf-8", "replace")
+            raise bad_input(
+                path, f"is damaged: the archive calls it so in its directory, but {told!r} where it is"
+            )
+        if fields[3] != info.compress_type:
+            raise bad_input(
+                path, "is damaged: the archive's directory tells another compression than its header"
+            )
+        return block[start : start + size]
+
+    def _inflate(self, path: str, info: zipfile.ZipInfo, packed: bytes, most: int) -> bytes:
         if info.compress_type == zipfile.ZIP_STORED:
-            return packed
+            return packed[:most]
         try:
             # One byte more than announced, so that a member that lies about its size is found out.
-            return zlib.decompressobj(-15).decompress(packed, info.file_size + 1)
+            return zlib.decompressobj(-15).decompress(packed, most)
         except zlib.error as error:
             raise bad_input(path, f"is damaged ({error})") from error
 
@@ -110,13 +146,19 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
         No zip archive, a damaged directory, or a bomb.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    # NotImplementedError is zipfile's word for archives of a kind that it does not read.
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
-        raise DataError(
-            f"{path}: is not a readable zip archive ({error}); download or pack it again"
-        ) from error
+        with open_regular(path) as file:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    infos = archive.infolist()
+            except MemoryError:
+                raise
+            # The file could be opened, so whatever the library trips over is the archive's fault.
+            except Exception as error:
+                raise DataError(
+                    f"{path}: is not a readable zip archive ({error}); download or pack it again"
+                ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     total = sum(info.file_size for info in infos)
     size = path.stat().st_size
     if len(infos) > MAX_MEMBERS or total > MAX_RATIO * max(size, SMALL):
@@ -127,11 +169,29 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
     return infos
 
 
+def _overlapping(infos: list[zipfile.ZipInfo], size: int) -> set[int]:
+    """Find members that lie outside of the archive, or over one another (as those of some bombs do)."""
+    wrong: set[int] = set()
+    end, last = 0, None
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        start = info.header_offset
+        if last is not None and start < end:
+            wrong |= {id(last), id(info)}
+        reach = start + _LOCAL.size + len(info.orig_filename) + info.compress_size
+        if start < 0 or reach > size:
+            wrong.add(id(info))
+        if reach > end:
+            end, last = reach, info
+    return wrong
+
+
 def _unsafe(name: str, info: zipfile.ZipInfo) -> str | None:
     if name.startswith("/") or name[1:2] == ":":
         return "is an absolute path; pack the archive with relative ones"
     if ".." in name.split("/"):
         return "leads out of the archive ('..'); pack it with plain relative paths"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "is a link; pack the archive with the files that its links lead to"
     if info.flag_bits & _ENCRYPTED:
         return "is encrypted; pack the archive without a password"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

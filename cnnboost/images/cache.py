@@ -31,7 +31,7 @@ from cnnboost.images.pool import Chunk
 from cnnboost.images.readers import Listing
 from cnnboost.images.split import SPLITS
 
-FORMAT = 1
+FORMAT = 2
 Decoding = AbstractContextManager[tuple[Listing, InputSpec, Iterator[Chunk]]]
 
 

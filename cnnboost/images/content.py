@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cnnboost.files import open_regular
 from cnnboost.images.files import write_text
 from cnnboost.images.pool import n_threads
 from cnnboost.images.tree import FileStamp
@@ -38,7 +40,7 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
         The same for the same files at another place.
     """
     signature = hashlib.sha256(repr([(f.name, f.size, f.mtime_ns) for f in files]).encode()).hexdigest()
-    note = folder / f"{hashlib.sha256(origin.encode()).hexdigest()[:32]}.json"
+    note = folder / f"{hashlib.sha256(os.fsencode(origin)).hexdigest()[:32]}.json"
     newest = max((file.mtime_ns for file in files), default=0)
     known = _read_note(note)
     if (
@@ -76,7 +78,7 @@ def _hash_files(files: Sequence[FileStamp], n_jobs: int | None) -> str:
 
 def _line(file: FileStamp) -> bytes:
     try:
-        with open(file.path, "rb", buffering=0) as opened:  # noqa: PTH123 - once for each image
+        with open_regular(file.path) as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         digest = f"unreadable {error.errno}"  # the reader names it; here it only must not look like content

@@ -6,25 +6,28 @@ This is the only code that does so: training, extraction and prediction all see 
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnboost.errors import BadInput, DataError
+from cnnboost.images.kinds import HEAD, kind_of
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 MAX_PIXELS = 1 << 26  # 67 million: above any camera in use, below what would exhaust memory
 ORIENTATION = 0x0112
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _MAXIMUM, _DNG = 254, 256, 257, 258, 281, 50706  # TIFF tags
+_TWELVE_BITS = 1 << 12
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_GREY = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"})
-_OTHER = {
-    b"GIF8": "a GIF file",
-    b"%PDF": "a PDF file",
-    b"PK\x03\x04": "a zip archive",
-    b"<svg": "an SVG file",
-    b"\x00\x00\x00\x0cjP": "a JPEG 2000 file",
-}
+_GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
+
+
+class ColourError(Exception):
+    """An image is in colour where the set was taken for grey."""
 
 
 class InputSpec(NamedTuple):
@@ -51,7 +54,9 @@ def bad_input(place: str, reason: str) -> DataError:
     return DataError(f"{place}: {reason}", [BadInput(place, reason)])
 
 
-def decode_image(data: bytes, spec: InputSpec, place: str, *, resize: bool = True) -> np.ndarray:
+def decode_image(
+    data: bytes, spec: InputSpec, place: str, *, resize: bool = True, colour: bool = True
+) -> np.ndarray:
     """Decode one image file.
 
     Grey is the luma of ITU-R BT.601. Palettes, CMYK and 1-bit images are converted; 16-bit grey is
@@ -61,13 +66,16 @@ def decode_image(data: bytes, spec: InputSpec, place: str, *, resize: bool = Tru
     Parameters
     ----------
     data : bytes
-        Content of a PNG, JPEG, BMP, TIFF or WebP file. The name of the file plays no part.
+        Content of a PNG, JPEG, BMP, TIFF, WebP, GIF, PPM or AVIF file, or of a HEIC file where pillow-heif
+        is installed. The name of the file plays no part.
     spec : InputSpec
         Wanted shape.
     place : str
         Where the image stands, for messages.
     resize : bool, default=True
         If False, another size is an error.
+    colour : bool, default=True
+        If False, an image in colour raises `ColourError` where `spec` is grey.
 
     Returns
     -------
@@ -76,8 +84,8 @@ def decode_image(data: bytes, spec: InputSpec, place: str, *, resize: bool = Tru
     Raises
     ------
     DataError
-        Empty, truncated, animated or oversized images, and what is no image at all. Its ``bad`` holds
-        one `BadInput`.
+        Empty, truncated, animated or oversized images, deeper ones that would come out nearly black, and
+        what is not an image at all. Its ``bad`` holds one `BadInput`.
 
     Examples
     --------
@@ -91,6 +99,8 @@ def decode_image(data: bytes, spec: InputSpec, place: str, *, resize: bool = Tru
     image = open_image(data, place)
     mode = "L" if spec.channels == 1 else "RGB"
     if image.mode != mode:
+        if mode == "L" and not colour:
+            raise ColourError(place)
         image = image.convert(mode)
     return _fit(image, spec, place, resize)
 
@@ -118,9 +128,18 @@ def fit_array(pixels: np.ndarray, spec: InputSpec, place: str, *, resize: bool =
 
 
 def image_shape(data: bytes, place: str) -> InputSpec:
-    """Return the shape that an image file has by itself: upright, grey (1) or RGB (3)."""
-    image = open_image(data, place)
-    return InputSpec(image.height, image.width, 1 if image.mode == "L" else 3)
+    """Return the shape that an image file has by itself, upright, grey (1) or RGB (3), from its header."""
+    plain = _plain_jpeg(data)
+    if plain is not None:
+        mode, size = plain
+        return InputSpec(size[1], size[0], 1 if mode == "L" else 3)
+    with _reading(data, place) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # some versions of Pillow have turned its size already
+            width, height = _tags(image)[_WIDTH], _tags(image)[_HEIGHT]
+        if image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        return InputSpec(height, width, 1 if image.mode in _GREY else 3)
 
 
 def _fit(image: Image.Image, spec: InputSpec, place: str, resize: bool) -> np.ndarray:
@@ -144,8 +163,6 @@ def open_image(data: bytes, place: str) -> Image.Image:
     DataError
         As `decode_image`.
     """
-    if not data:
-        raise bad_input(place, "is empty (0 bytes)")
     plain = _plain_jpeg(data)
     if plain is not None:
         try:
@@ -153,19 +170,35 @@ def open_image(data: bytes, place: str) -> Image.Image:
             return Image.frombytes(plain[0], plain[1], data, "jpeg", plain[0], "")
         except (ValueError, OSError):
             pass  # damaged: the full parser below finds the words for it
+    with _reading(data, place) as image:
+        maximum = _maximum(image)
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return _opaque(upright if maximum is None else _eight_bits(upright, maximum, place), place)
+
+
+@contextmanager
+def _reading(data: bytes, place: str) -> Iterator[Image.Image]:
+    """Open an image and look at its header; whatever its decoder then trips over is the image's fault."""
+    if not data:
+        raise bad_input(place, "is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = _open(data)
         _check_size(image.size, place)
         frames = getattr(image, "n_frames", 1)
         # In an MPO (a camera's JPEG with a preview or depth image behind it) the first frame is the photo.
         if frames > 1 and image.format != "MPO":
             raise bad_input(place, f"has {frames} frames or pages; save the one that is meant as a file")
-        image.load()
-        return _opaque(ImageOps.exif_transpose(image), place)
+        tags = _tags(image)
+        if tags.get(_SUBFILE, 0) & 1 or _DNG in tags or (tags and data[8:10] == b"CR"):
+            raise bad_input(place, "is a camera's RAW file, or a preview only; save it as PNG or JPEG")
+        yield image
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise bad_input(place, f"is {_kind(data)}; accepted are {', '.join(FORMATS)}") from None
+        kind = kind_of(data[:HEAD])
+        told = " (".join(kind) + ")" if kind else "not an image, or its header is damaged"
+        raise bad_input(place, f"is {told}; accepted are {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise bad_input(place, f"has more than {MAX_PIXELS} pixels, the limit") from None
     except MemoryError:
@@ -174,11 +207,15 @@ def open_image(data: bytes, place: str) -> Image.Image:
         raise bad_input(place, f"is truncated or damaged ({error})") from error
 
 
-def _kind(data: bytes) -> str:
-    for magic, name in _OTHER.items():
-        if data.startswith(magic):
-            return name
-    return "not an image, or its header is damaged"
+def _open(data: bytes) -> Image.Image:
+    if data[4:11] == b"ftypavi":
+        return Image.open(io.BytesIO(data), formats=("AVIF",))
+    if data[4:8] == b"ftyp" and find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        return Image.open(io.BytesIO(data), formats=("HEIF",))
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _check_size(size: tuple[int, int], place: str) -> None:
@@ -190,19 +227,46 @@ def _check_size(size: tuple[int, int], place: str) -> None:
 def _opaque(image: Image.Image, place: str) -> Image.Image:
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise bad_input(
-            place, f"has {image.mode!r} pixels (32 bits), whose range is unknown; save it as 8-bit"
-        )
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise bad_input(place, f"has {image.mode!r} pixels, whose range is unknown; save it as 8-bit")
     grey = image.mode in _GREY
     if image.mode in _ALPHA or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba)
     return image.convert("L" if grey else "RGB")
+
+
+def _tags(image: Image.Image) -> Any:
+    """Return the tags of a TIFF file; of others, none."""
+    return getattr(image, "tag_v2", {})
+
+
+def _maximum(image: Image.Image) -> int | None:
+    """Return what white is in a file of more than 8 bits; None for others. Only before it is decoded."""
+    if image.mode == "I":
+        return 65535 if image.format == "PPM" else None
+    if image.mode.startswith("I;16"):
+        tags = _tags(image)
+        stated = tags.get(_MAXIMUM) or (1 << tags.get(_BITS, (16,))[0]) - 1
+        return int(stated[0] if isinstance(stated, tuple) else stated)
+    return 65535 if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) else None
+
+
+def _eight_bits(image: Image.Image, maximum: int, place: str) -> Image.Image:
+    narrow = not image.mode.startswith("I")  # Pillow cuts colours of 16 bits to 8 by itself
+    wide = np.asarray(image, dtype=np.int64)
+    colours = wide[..., :-1] if image.mode in _ALPHA else wide
+    top = int(colours.max()) << (8 if narrow else 0)
+    if top > maximum:
+        raise bad_input(place, f"has the pixel {top}, though its header says that {maximum} is white")
+    if maximum == 65535 and 0 < top < _TWELVE_BITS:
+        raise bad_input(
+            place,
+            f"has 16-bit pixels of at most {top}, which would come out nearly black: they look like 12 bits "
+            "or fewer. Save the images as 8-bit, scaled by their true range",
+        )
+    return image if narrow else Image.fromarray(((wide * 255 + maximum // 2) // maximum).astype(np.uint8))
 
 
 def _plain_jpeg(data: bytes) -> tuple[str, tuple[int, int]] | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +19,16 @@ import PIL
 from cnnboost.errors import DataError
 from cnnboost.images.cache import FORMAT, cache_folder, cached_set
 from cnnboost.images.content import content_hash
-from cnnboost.images.decode import InputSpec
+from cnnboost.images.decode import ColourError, InputSpec
 from cnnboost.images.imageset import ImageSet
 from cnnboost.images.pixels import shape_tag
-from cnnboost.images.pool import Chunk, Progress, decode_rows, first_shape
+from cnnboost.images.pool import Chunk, Progress, decode_rows, first_shape, sampled_channels
 from cnnboost.images.readers import Listing, Reader, find_reader
 
+log = logging.getLogger("cnnboost")
+
 _SHOWN = 5
+_MIXED = "%s: some images are grey and others in colour; all become RGB (channels=1 makes all of them grey)"
 
 
 def load_images(
@@ -51,7 +57,7 @@ def load_images(
         In pixels; every image is resized to it. None is the size of the first image, and an image of
         another size is then a bad one.
     channels : {1, 3}, optional
-        Grey or RGB. None is grey if the first image is grey, else RGB.
+        Grey or RGB. None is grey if all images are grey, else RGB.
     classes : sequence of str, optional
         The order of the classes: exactly those that are left after `drop`. None is alphabetical.
     drop : sequence of str, default=()
@@ -97,23 +103,33 @@ def load_images(
         raise ValueError(f"on_bad={on_bad!r}: give 'stop' or 'skip'")
     wanted = _wanted(size, channels)
     source = os.fspath(source)
+    if source.startswith("~") and not os.path.lexists(source):
+        source = os.path.expanduser(source)  # noqa: PTH111 - pathlib's fails where there is no such user
     reader = find_reader(source)
 
-    @contextmanager
-    def decode() -> Iterator[tuple[Listing, InputSpec, Iterator[Chunk]]]:
-        with closing(reader.read(source)) as listing:
-            spec = _spec(listing, *wanted)
-            rows = decode_rows(listing, spec, resize=size is not None, n_jobs=n_jobs, progress=progress)
-            with closing(rows) as chunks:
-                yield listing, spec, chunks
+    def load(channels: int | None) -> ImageSet:
+        @contextmanager
+        def decode() -> Iterator[tuple[Listing, InputSpec, Iterator[Chunk]]]:
+            with closing(reader.read(source)) as listing:
+                spec, guessed = _spec(listing, wanted[0], channels, source)
+                if guessed and listing.image_if_grey:
+                    listing = replace(listing, image=listing.image_if_grey)
+                rows = decode_rows(listing, spec, resize=size is not None, n_jobs=n_jobs, progress=progress)
+                with closing(rows) as chunks:
+                    yield listing, spec, chunks
 
-    if cache is False:
-        with decode() as (listing, spec, chunks):
-            images = _in_memory(source, listing, spec, chunks)
-    else:
+        if cache is False:
+            with decode() as (listing, spec, chunks):
+                return _in_memory(source, listing, spec, chunks)
         folder = cache_folder(cache)
-        entry = folder / "images" / _key(reader, source, wanted, folder, n_jobs)
-        images = cached_set(entry, source, decode)
+        return cached_set(folder / "images" / _key(reader, source, wanted, folder, n_jobs), source, decode)
+
+    try:
+        images = load(wanted[1])
+    except ColourError as error:
+        log.info(_MIXED, source)
+        log.debug("%s: %s is the first in colour", source, error)
+        images = load(3)
     if images.bad and on_bad == "stop":
         raise _bad_images(images)
     if drop:
@@ -139,11 +155,18 @@ def _wanted(
     return (int(pair[0]), int(pair[1])), channels
 
 
-def _spec(listing: Listing, size: tuple[int, int] | None, channels: int | None) -> InputSpec:
-    if size is not None and channels is not None:
-        return InputSpec(*size, channels)
-    first = first_shape(listing)
-    return InputSpec(*(size or first[:2]), channels or first.channels)
+def _spec(
+    listing: Listing, size: tuple[int, int] | None, channels: int | None, source: str
+) -> tuple[InputSpec, bool]:
+    """Return the shape of the pixels, and whether it is only guessed that all images are grey."""
+    if size is None:
+        size = first_shape(listing)[:2]
+    if channels is not None:
+        return InputSpec(*size, channels), False
+    found = sampled_channels(listing) or {first_shape(listing).channels}
+    if len(found) > 1:
+        log.info(_MIXED, source)
+    return InputSpec(*size, max(found)), max(found) == 1
 
 
 def _key(
@@ -156,7 +179,7 @@ def _key(
     origin = f"{reader.name} {source if reader.name == source else Path(source).resolve()}"
     content = content_hash(list(reader.files(source)), origin, folder / "sources", n_jobs)
     # Pillow decides on the pixels: another version of it may round otherwise.
-    facts = [FORMAT, reader.name, content, *wanted, PIL.__version__]
+    facts = [FORMAT, reader.name, content, *wanted, PIL.__version__, find_spec("pillow_heif") is not None]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

@@ -23,6 +23,7 @@ Progress = Callable[[int, int], None]
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_ROWS = 256
+_LOOKS = 64
 
 
 class Chunk(NamedTuple):
@@ -55,7 +56,7 @@ def n_threads(n_jobs: int | None) -> int:
 
 
 def first_shape(listing: Listing) -> InputSpec:
-    """Return the shape of the first row that can be decoded.
+    """Return the shape of the first row that can be read.
 
     Raises
     ------
@@ -70,6 +71,17 @@ def first_shape(listing: Listing) -> InputSpec:
             bad += error.bad
     first = f": {bad[0].place} {bad[0].reason}" if bad else ""
     raise DataError(f"none of {len(listing)} images can be decoded{first}", bad)
+
+
+def sampled_channels(listing: Listing) -> set[int]:
+    """Return the numbers of channels that some rows have, spread over all of them; only headers are read."""
+    found: set[int] = set()
+    for row in range(0, len(listing), max(1, len(listing) // _LOOKS)):
+        try:
+            found.add(listing.shape(row).channels)
+        except DataError:
+            continue  # named when it is decoded
+    return found
 
 
 def decode_rows(
@@ -116,6 +128,8 @@ def decode_rows(
                 pixels[len(good)] = listing.image(row, spec, resize)
             except DataError as error:
                 bad += error.bad
+            except OSError as error:  # of the source: outside of here it would be taken for the cache's
+                bad.append(BadInput(listing.ids[row], f"cannot be read ({error.strerror or error})"))
             else:
                 good.append(row)
         return Chunk(pixels[: len(good)], np.array(good, dtype=np.int64), bad)

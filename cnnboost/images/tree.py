@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from cnnboost.errors import BadInput
+from cnnboost.errors import BadInput, DataError
+from cnnboost.files import not_regular, open_regular, read_regular
 from cnnboost.images.decode import bad_input
+from cnnboost.images.kinds import HEAD
 
 MAX_FILE_BYTES = 1 << 28  # 256 MiB: more than any image in the accepted formats needs
-_IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+_IGNORED = re.compile(
+    r"(^|/)(\.|(__macosx|thumbs\.db|desktop\.ini|@eadir|\$recycle\.bin|system volume information)(/|$))",
+    re.IGNORECASE,
+)
+_MOST_VISITS = 64  # of one folder, through links
 
 
 class Tree(Protocol):
@@ -26,15 +34,21 @@ class Tree(Protocol):
         The same for folders; empty ones are among them.
     bad : tuple of BadInput
         Members that must not be read, and why.
+    same : tuple of (str, str)
+        Folders that are reached a second time, through links, and where they were met first.
     """
 
     name: str
     files: list[str]
     folders: list[str]
     bad: tuple[BadInput, ...]
+    same: tuple[tuple[str, str], ...]
 
     def read(self, path: str) -> bytes:
         """Return the content of one file; `DataError` where it cannot be had. Safe in threads."""
+
+    def head(self, path: str) -> bytes:
+        """Return its first bytes, `HEAD` at most; none where they cannot be had."""
 
 
 class FileStamp(NamedTuple):
@@ -58,6 +72,30 @@ class FileStamp(NamedTuple):
     mtime_ns: int
 
 
+class Folder(NamedTuple):
+    """One folder of a walk.
+
+    Attributes
+    ----------
+    prefix : str
+        Its path below the root, with ``/`` at its end; of the root itself, nothing.
+    path : str
+        Where it stands.
+    files : list of os.DirEntry
+        What is in it besides folders, sorted by name: pipes and broken links too.
+    error : OSError or None
+        Why it cannot be read.
+    same : str or None
+        The prefix under which it was met before.
+    """
+
+    prefix: str
+    path: str
+    files: list[os.DirEntry[str]]
+    error: OSError | None
+    same: str | None
+
+
 def ignored(path: str) -> bool:
     """Tell whether a path is one of the files that operating systems leave behind.
 
@@ -66,44 +104,85 @@ def ignored(path: str) -> bool:
     >>> ignored("__MACOSX/train/._1.png"), ignored("train/happy/1.png")
     (True, False)
     """
-    return any(part.startswith(".") or part.lower() in _IGNORED for part in path.split("/"))
+    return _IGNORED.search(path) is not None
 
 
-def walk(root: Path) -> tuple[list[FileStamp], list[str]]:
-    """List the files and the folders below a folder, sorted by name; links to folders are followed once.
+def scan(root: str | os.PathLike[str]) -> Iterator[Folder]:
+    """Walk a folder and those below it, by name; links are followed, except back to where they stand.
 
-    Returns
-    -------
-    files : list of FileStamp
-    folders : list of str
+    Raises
+    ------
+    DataError
+        Links lead to one folder again and again.
     """
+    top = os.fspath(root)
+    met: dict[str, tuple[str, int]] = {}
+    # The real paths of the folders on the way down tell a link that leads back.
+    todo: list[tuple[str, str, tuple[str, ...], bool]] = [("", top, (os.path.realpath(top),), False)]
+    while todo:
+        prefix, path, way, known = todo.pop()
+        first, visits = met.setdefault(way[-1], (prefix, 0))
+        if visits >= _MOST_VISITS:
+            raise DataError(f"{top}: links lead to {prefix} more than {_MOST_VISITS} times; remove some")
+        met[way[-1]] = first, visits + 1
+        same = first if visits and not known else None
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(
+                    (entry for entry in entries if not ignored(entry.name)), key=lambda entry: entry.name
+                )
+        except OSError as error:
+            yield Folder(prefix, path, [], error, same)
+            continue
+        files, folders = [], []
+        for entry in found:
+            if not entry.is_dir():
+                files.append(entry)
+                continue
+            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(way[-1], entry.name)  # noqa: PTH118
+            if not (
+                entry.is_symlink() and any(f"{step}{os.sep}".startswith(f"{real}{os.sep}") for step in way)
+            ):
+                folders.append((f"{prefix}{entry.name}/", entry.path, (*way, real), known or visits > 0))
+        yield Folder(prefix, path, files, None, same)
+        todo.extend(reversed(folders))
+
+
+class Walked(NamedTuple):
+    """What `walk` finds: files and folders, sorted by name; what cannot be read; folders met twice."""
+
+    files: list[FileStamp]
+    folders: list[str]
+    bad: list[BadInput]
+    same: list[tuple[str, str]]
+
+
+def walk(root: Path) -> Walked:
+    """List what is below a folder."""
     files: list[FileStamp] = []
     folders: list[str] = []
-    seen = {os.path.realpath(root)}
-    todo = [(os.fspath(root), "")]
-    while todo:
-        folder, prefix = todo.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(".") or name.lower() in _IGNORED:
-                    continue
-                if entry.is_dir():
-                    if entry.is_symlink():
-                        real = os.path.realpath(entry.path)
-                        if real in seen:
-                            continue
-                        seen.add(real)
-                    folders.append(prefix + name)
-                    todo.append((entry.path, f"{prefix}{name}/"))
-                else:
-                    try:
-                        stat = entry.stat()
-                        size, changed = stat.st_size, stat.st_mtime_ns
-                    except FileNotFoundError:  # a link to nowhere: named when it is read
-                        size, changed = -1, 0
-                    files.append(FileStamp(prefix + name, entry.path, size, changed))
-    return sorted(files), sorted(folders)
+    bad: list[BadInput] = []
+    same: list[tuple[str, str]] = []
+    for folder in scan(root):
+        if folder.prefix:
+            folders.append(folder.prefix[:-1])
+        if folder.error is not None:
+            bad.append(BadInput(folder.prefix or str(root), f"cannot be read ({folder.error.strerror})"))
+        if folder.same is not None:
+            same.append((folder.prefix[:-1], folder.same[:-1]))
+        for entry in folder.files:
+            name = folder.prefix + entry.name
+            try:
+                stat = entry.stat()
+            except OSError:  # a link to nowhere: named when it is read
+                files.append(FileStamp(name, entry.path, -1, 0))
+                continue
+            kind = not_regular(stat.st_mode)
+            if kind is None:
+                files.append(FileStamp(name, entry.path, stat.st_size, stat.st_mtime_ns))
+            else:
+                bad.append(BadInput(name, f"is {kind}"))
+    return Walked(sorted(files), sorted(folders), bad, same)
 
 
 class FolderTree:
@@ -115,20 +194,39 @@ class FolderTree:
     """
 
     def __init__(self, root: Path) -> None:
-        stamps, self.folders = walk(root)
+        stamps, self.folders, bad, same = walk(root)
         self.name = str(root)
         self.files = [stamp.name for stamp in stamps]
-        self.bad: tuple[BadInput, ...] = ()
+        self.bad: tuple[BadInput, ...] = tuple(bad)
+        self.same = tuple(same)
         self._root = f"{root}{os.sep}"
 
     def read(self, path: str) -> bytes:
         """Return the content of one file."""
-        try:
-            with open(self._root + path, "rb", buffering=0) as file:  # noqa: PTH123 - once for each image
-                # Asking for the limit would set that much memory aside for each small file.
-                data = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
-        except OSError as error:
-            raise bad_input(path, f"cannot be read ({error.strerror})") from error
-        if len(data) > MAX_FILE_BYTES:
-            raise bad_input(path, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image")
-        return data
+        return read_image_file(self._root + path, path)
+
+    def head(self, path: str) -> bytes:
+        """Return the first bytes of one file."""
+        return head_of(self._root + path)
+
+
+def head_of(path: str) -> bytes:
+    """Return the first bytes of a file, `HEAD` at most; none where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def read_image_file(path: str, place: str) -> bytes:
+    """Return the content of a file that should be an image; `DataError` where it cannot be one."""
+    try:
+        data = read_regular(path, MAX_FILE_BYTES)
+    except FileNotFoundError as error:
+        raise bad_input(place, "does not exist") from error
+    except OSError as error:
+        raise bad_input(place, f"cannot be read ({error.strerror})") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise bad_input(place, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image")
+    return data

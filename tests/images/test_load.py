@@ -34,7 +34,7 @@ def test_size_and_channels_default_to_the_first_image(tmp_path, pixels):
     source = write_folder(tmp_path / "x", members)
     with pytest.raises(DataError, match=r"1 of 3 .* b/1\.png: is 9 x 4 pixels .* 6 x 4; give size="):
         load_images(source, cache=False)
-    assert load_images(source, cache=False, size=(6, 4), validation_fraction=0).shape == (3, 6, 4, 1)
+    assert load_images(source, cache=False, size=(6, 4), validation_fraction=0).shape == (3, 6, 4, 3)
     assert load_images(source, cache=False, size=5, channels=3, validation_fraction=0).shape == (3, 5, 5, 3)
 
 
@@ -76,7 +76,7 @@ def test_bad_images_stop_or_are_skipped(tmp_path, faces, pixels):
     bad = {
         "train/sad/animated.webp": animated.read_bytes(),
         "train/sad/empty.png": b"",
-        "train/sad/note.txt": b"remember the milk",
+        "train/sad/note.png": b"remember the milk",
         "train/sad/short.png": good[: len(good) // 2],
     }
     source = write_zip(tmp_path / "x.zip", faces | bad)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import stat
 from pathlib import Path
 
 from cnnboost.errors import DataError
+from cnnboost.files import not_regular, open_regular
+from cnnboost.images.kinds import HEAD, is_picture, kind_of
 from cnnboost.images.readers.cifar import CifarReader
 from cnnboost.images.readers.csv import CsvReader
 from cnnboost.images.readers.digits import DigitsReader
@@ -22,6 +25,8 @@ READERS: tuple[Reader, ...] = (
     ZipReader(),
 )
 """Every reader; the first one that matches a source reads it."""
+
+_ZIP = b"PK\x03\x04"
 
 __all__ = ["READERS", "Listing", "Reader", "find_reader"]
 
@@ -43,16 +48,48 @@ def find_reader(source: str | Path) -> Reader:
     >>> find_reader("digits").name
     'digits'
     """
+    name = str(source)
+    if not name.strip():
+        raise DataError("the source of the images is an empty name; give a folder, a file or 'digits'")
+    path = Path(source)
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        info = None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{_shortened(name)!r} cannot be read ({reason})") from error
+    if info is not None and not stat.S_ISDIR(info.st_mode):
+        if kind := not_regular(info.st_mode):
+            raise DataError(f"{path}: is {kind}; give a folder or a regular file")
+        _check_kind(path)
     for reader in READERS:
         if reader.matches(source):
             return reader
-    path = Path(source)
     accepted = "; ".join(reader.accepts for reader in READERS)
-    if path.exists():
+    if info is not None:
         raise DataError(f"{path}: no reader for this kind of file. Accepted: {accepted}")
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, [*near, "digits"], n=3)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    raise DataError(
-        f"{str(source)!r} does not exist (looked for {path.absolute()}).{hint} Accepted: {accepted}"
-    )
+    raise DataError(f"{name!r} does not exist (looked for {path.absolute()}).{hint} Accepted: {accepted}")
+
+
+def _check_kind(path: Path) -> None:
+    """Name a file that is something else than its name says, or of a kind that is not read at all."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise DataError(f"{path}: is empty (0 bytes); download or write it again")
+    if is_picture(head):
+        raise DataError(f"{path}: is a single image; give a folder of class folders (<class>/<image>)")
+    kind = kind_of(head, path.name)
+    if kind is not None and (not head.startswith(_ZIP) or path.suffix.lower() == ".csv"):
+        raise DataError(f"{path}: is {kind[0]}; {kind[1]}")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from cnnboost.errors import BadInput, DataError
+from cnnboost.errors import DataError
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
+from cnnboost.images.kinds import is_picture, kind_of, named_as_image
+from cnnboost.images.readers.layout import ADVICE, find_layout
 from cnnboost.images.readers.listing import Listing, split_of, split_order, stamp
 from cnnboost.images.tree import FileStamp, FolderTree, Tree, walk
 
-_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp"})
-_LAYOUT = "put the images into one folder for each class, <class>/<image> or <split>/<class>/<image>"
+log = logging.getLogger("cnnboost")
 
 
 class FolderReader:
@@ -30,7 +33,7 @@ class FolderReader:
 
     def files(self, source: str | Path) -> Iterable[FileStamp]:
         """Return every file below the folder."""
-        return walk(Path(source))[0]
+        return walk(Path(source)).files
 
     def read(self, source: str | Path) -> Listing:
         """List the images."""
@@ -69,64 +72,54 @@ def _is_plain_zip(path: Path) -> bool:
 def list_tree(tree: Tree, close: Callable[[], None] = lambda: None) -> Listing:
     """List the images of a tree.
 
-    Class names are the folders' names in alphabetical order. A folder named train, training, val,
-    valid, validation, dev, test or testing is a split; a file name that begins with ``Training_``,
-    ``PublicTest_`` or ``PrivateTest_`` is of that split wherever it stands.
+    Class names are the folders' names in alphabetical order; `find_layout` says which folders are classes
+    and which are splits. A file name that begins with ``Training_``, ``PublicTest_`` or ``PrivateTest_`` is
+    of that split wherever it stands. Files that are not images, by name or by their first bytes, are left
+    out.
 
     Raises
     ------
     DataError
-        No images, or files that do not stand as said above.
+        No images, or folders of which it is not clear whether they are classes.
     """
-    root = _root(tree)
-    tops = sorted(
-        {folder[len(root) :].partition("/")[0] for folder in tree.folders if folder.startswith(root)}
-    )
-    split_folders = {top: name for top in tops if (name := split_of(top))}
-    depth = 2 if split_folders else 1
-    bad = list(tree.bad)
-    ids: list[str] = []
-    labels: list[str] = []
-    splits: list[str] = []
+    images: list[str] = []
+    others: list[str] = []
     for path in tree.files:
-        parts = path[len(root) :].split("/") if path.startswith(root) else []
-        if len(parts) <= depth or (split_folders and parts[0] not in split_folders):
-            if PurePosixPath(path).suffix.lower() in _IMAGE_SUFFIXES:
-                bad.append(BadInput(path, f"stands in no class folder; {_LAYOUT}"))
-            continue
-        ids.append(path)
-        labels.append(parts[depth - 1])
-        folder_split = split_folders.get(parts[0], "train")
-        splits.append(_prefix_split(parts[-1]) or folder_split)
-    class_folders = {
-        parts[depth - 1]
-        for folder in tree.folders
-        if folder.startswith(root)
-        and len(parts := folder[len(root) :].split("/")) == depth
-        and (not split_folders or parts[0] in split_folders)
-    }
-    if not ids:
-        raise DataError(_nothing_found(tree), bad)
-    classes = tuple(sorted(class_folders | set(labels)))
-    code = {name: position for position, name in enumerate(classes)}
+        (images if named_as_image(path) or is_picture(tree.head(path)) else others).append(path)
+    if not images:
+        raise DataError(_nothing_found(tree), tree.bad)
+    layout = find_layout(tree.name, images, others, tree.folders)
+    for note in layout.notes:
+        log.info("%s: %s", tree.name, note)
+    if others:
+        log.info("%s: left out %d files that are not images, e.g. %s", tree.name, len(others), others[0])
+    if tree.same:
+        log.warning(
+            "%s: %s and %s are the same folder, through a link (%d such folders): its images are used twice",
+            tree.name, *tree.same[0], len(tree.same),
+        )  # fmt: skip
+    splits = [_prefix_split(path.rpartition("/")[2]) or split for path, split, _ in layout.rows]
     order = split_order(splits)
-    ids = [ids[row] for row in order]
+    ids = [layout.rows[row][0] for row in order]
+    classes = tuple(sorted(layout.empty | {label for _, _, label in layout.rows}))
+    code = {name: position for position, name in enumerate(classes)}
 
     def shape(row: int) -> InputSpec:
         return image_shape(tree.read(ids[row]), ids[row])
 
-    def image(row: int, spec: InputSpec, resize: bool) -> np.ndarray:
+    def image(row: int, spec: InputSpec, resize: bool, *, colour: bool = True) -> np.ndarray:
         path = ids[row]
-        return decode_image(tree.read(path), spec, path, resize=resize)
+        return decode_image(tree.read(path), spec, path, resize=resize, colour=colour)
 
     return Listing(
         ids=ids,
-        y=np.array([code[labels[row]] for row in order], dtype=np.int64),
+        y=np.array([code[layout.rows[row][2]] for row in order], dtype=np.int64),
         classes=classes,
         splits=np.array(splits, dtype=np.str_)[order],
         shape=shape,
         image=image,
-        bad=tuple(bad),
+        image_if_grey=partial(image, colour=False),
+        bad=(*tree.bad, *layout.outside),
         close=close,
     )
 
@@ -138,28 +131,14 @@ def _prefix_split(file_name: str) -> str | None:
     return None
 
 
-def _root(tree: Tree) -> str:
-    """Return the path down to the level where splits or classes stand, past folders that only wrap it."""
-    root = ""
-    while True:
-        below = [folder[len(root) :] for folder in tree.folders if folder.startswith(root)]
-        tops = {folder.partition("/")[0] for folder in below}
-        if len(tops) != 1:
-            return root
-        top = tops.pop()
-        has_files = any(
-            path.startswith(f"{root}{top}/") and "/" not in path[len(root) + len(top) + 1 :]
-            for path in tree.files
-        )
-        if split_of(top) or has_files or not any("/" in folder for folder in below):
-            return root
-        root += f"{top}/"
-
-
 def _nothing_found(tree: Tree) -> str:
     data = [path for path in tree.files if path.lower().endswith((".csv", ".npz", ".zip", ".bin"))]
     if data:
         return f"{tree.name}: no class folders with images, but {data[0]}; give that file as the source"
+    for path in tree.files:
+        if kind := kind_of(tree.head(path), path):
+            return f"{tree.name}: no class folders with images, but {path}, {kind[0]}; {kind[1]}"
+    bad = f" ({tree.bad[0].place}: {tree.bad[0].reason})" if tree.bad else ""
     if tree.files:
-        return f"{tree.name}: no class folders with images ({len(tree.files)} other files); {_LAYOUT}"
-    return f"{tree.name}: holds no files; {_LAYOUT}"
+        return f"{tree.name}: no class folders with images ({len(tree.files)} other files){bad}; {ADVICE}"
+    return f"{tree.name}: holds no files{bad}; {ADVICE}"

@@ -15,7 +15,7 @@ from cnnboost.images.decode import InputSpec
 from cnnboost.images.split import SPLITS
 from cnnboost.images.tree import FileStamp
 
-_SPLIT_WORDS = {
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -37,7 +37,7 @@ def split_of(word: str) -> str | None:
     >>> split_of("Training"), split_of("PublicTest"), split_of("PrivateTest"), split_of("happy")
     ('train', 'validation', 'test', None)
     """
-    return _SPLIT_WORDS.get(word.strip().lower())
+    return SPLIT_WORDS.get(word.strip().lower())
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Listing:
     image : callable
         ``image(row, spec, resize)``: its pixels, uint8 of the shape `spec`; `DataError` with one
         `BadInput` where there are none. Called from several threads.
+    image_if_grey : callable, optional
+        The same, but `ColourError` for a row in colour; only for rows that may differ in channels.
     bad : tuple of BadInput
         What the reader itself could not make a row of.
     close : callable
@@ -67,6 +69,7 @@ class Listing:
     splits: npt.NDArray[np.str_]
     shape: Callable[[int], InputSpec]
     image: Callable[[int, InputSpec, bool], np.ndarray]
+    image_if_grey: Callable[[int, InputSpec, bool], np.ndarray] | None = None
     bad: tuple[BadInput, ...] = ()
     close: Callable[[], None] = lambda: None
 

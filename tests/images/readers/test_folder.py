@@ -80,9 +80,11 @@ def test_one_class_folder_is_a_class_and_not_a_wrapper(tmp_path):
 
 def test_images_outside_of_class_folders_are_bad_and_other_files_are_not(tmp_path):
     found = listed(
-        tmp_path, "train/a/1.png", "train/2.png", "3.jpg", "other/b/4.png", "README.md", "train/labels.csv"
+        tmp_path,
+        *("train/a/1.png", "train/2.png", "test/a/5.png", "3.jpg", "other/b/4.png"),
+        **{"README.md": b"read me", "train/labels.csv": b"a,b"},
     )
-    assert list(found.ids) == ["train/a/1.png"]
+    assert list(found.ids) == ["train/a/1.png", "test/a/5.png"]
     assert {bad.place for bad in found.bad} == {"train/2.png", "3.jpg", "other/b/4.png"}
     assert all("class folder" in bad.reason for bad in found.bad)
 

@@ -45,10 +45,12 @@ def test_a_source_that_is_not_there_is_named_with_what_is_near(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "data.tar.gz"
     path.write_bytes(b"\x1f\x8b")
-    with pytest.raises(
-        DataError, match=r"data\.tar\.gz: no reader for this kind of file\. Accepted: .*\.zip"
-    ):
+    with pytest.raises(DataError, match=r"data\.tar\.gz: is a gzip file; unpack it and give the folder"):
         find_reader(Path(path))
+    path = tmp_path / "data.bin"
+    path.write_bytes(b"\0" * 20)
+    with pytest.raises(DataError, match=r"data\.bin: no reader for this kind of file\. Accepted: .*\.zip"):
+        find_reader(path)
 
 
 @pytest.mark.parametrize("word", ["happy", "", "trainer", "1"])
