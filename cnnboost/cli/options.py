@@ -10,11 +10,13 @@ import typer
 
 
 class Pixels(StrEnum):
-    """Ranges of pixels that a model may expect."""
+    """Scales of pixels that a model may expect."""
 
     unit = "unit"
     raw = "raw"
     symmetric = "symmetric"
+    caffe = "caffe"
+    torch = "torch"
 
 
 class OnBad(StrEnum):
@@ -56,8 +58,9 @@ PixelsOption = Annotated[
     Pixels | None,
     typer.Option(
         "--pixels",
-        help="Pixels that --model expects: unit 0..1, raw 0..255, symmetric -1..1.",
-        show_default="raw where the model rescales, else unit",
+        help="Pixels that --model expects: unit 0..1, raw 0..255, symmetric -1..1; caffe (BGR less means) "
+        "and torch (means and deviations by channel) as in keras.applications.",
+        show_default="what its layers say, else unit",
     ),
 ]
 DeviceOption = Annotated[

@@ -109,9 +109,9 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
         All classes in the order of the output's columns; default: those in `y`, sorted.
     image_shape : tuple of int, optional
         `(height, width)` or `(height, width, channels)`, if images come as flat rows.
-    pixels : {"raw", "unit", "symmetric"}, optional
-        The range a model file expects: 0..255, 0..1 or -1..1. Default: "raw" where the model scales pixels
-        itself, else "unit".
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, optional
+        The scale of pixels a model file expects, see `CNNFeatures`. Default: what its first layers say, else
+        "unit".
     tta : {"none", "flip", "shifts", "ten-crop"}, default="none"
         Test-time views of each image over which `predict_proba` averages, see `cnnboost.images.views`. A
         hybrid has views of its own.
@@ -239,8 +239,8 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             A `.keras` file, or an `.h5` file of Keras 2.
         classes : sequence, optional
             Class names in the order of the output's columns; default 0, 1, 2, ...
-        pixels : {"raw", "unit", "symmetric"}, optional
-            The range of pixels the model expects. Default: "raw" where it scales them itself, else "unit".
+        pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, optional
+            The scale of pixels the model expects. Default: what its first layers say, else "unit".
 
         Returns
         -------
@@ -295,7 +295,7 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             raise ModelError(f"{place}: the model tells {width} classes apart, {len(names)} were named")
         estimator = cls(classes=classes, pixels=pixels)
         estimator.history_ = {}
-        estimator._adopt(model, names, model_file.resolve_pixels(model, pixels), kind)
+        estimator._adopt(model, names, model_file.resolve_pixels(model, pixels, place), kind)
         return estimator
 
     def __sklearn_tags__(self) -> Any:

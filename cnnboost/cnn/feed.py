@@ -39,7 +39,7 @@ class Feed:
     options : TrainingOptions
     weight : ndarray, (n,), optional
         Of each image in the loss.
-    pixels : {"raw", "unit", "symmetric"}
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
         The range that the model expects of pixels.
 
     Attributes

@@ -27,7 +27,7 @@ class Inference:
     ----------
     model : keras.Model
         One input of images; one output or several.
-    pixels : {"raw", "unit", "symmetric"}, default="raw"
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, default="raw"
         The range that the model expects of pixels; images always come in [0, 255].
 
     Examples

@@ -6,50 +6,77 @@ Pixels are always in [0, 255] at the door, as uint8 or float. The model's own pr
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from cnnboost.errors import DataError, ModelError, ParameterError
 
-Pixels = Literal["raw", "unit", "symmetric"]
-PIXELS: tuple[str, ...] = get_args(Pixels)
+SCALES = {
+    "raw": "0..255",
+    "unit": "0..1",
+    "symmetric": "-1..1",
+    "caffe": "BGR less ImageNet's channel means",
+    "torch": "0..1 less ImageNet's channel means, over its channel deviations",
+}
+"""Every scale of pixels, and what it means."""
+
+CAFFE_MEANS = (103.939, 116.779, 123.68)
+"""Of blue, green and red, in 0..255."""
+TORCH_MEANS, TORCH_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue, in 0..1."""
 
 
-def check_pixels(pixels: str) -> str:
-    """Return `pixels` if it names a scale: raw (0..255), unit (0..1) or symmetric (-1..1).
+def check_pixels(pixels: str, channels: int | None = None) -> str:
+    """Return `pixels` if it names a scale, and one for images of so many channels.
 
     Raises
     ------
     ParameterError
         If it does not.
     """
-    if pixels not in PIXELS:
+    if pixels not in SCALES:
+        known = ", ".join(f"{name} ({meaning})" for name, meaning in SCALES.items())
+        raise ParameterError(f"pixels={pixels!r}: unknown scale; choose one of {known}")
+    if pixels in ("caffe", "torch") and channels not in (3, None):
         raise ParameterError(
-            f"pixels={pixels!r} is no scale; there are: raw (0..255), unit (0..1), symmetric (-1..1)"
+            f"pixels={pixels!r}: this scale is for 3 channels, the images have {channels}; "
+            "choose raw, unit or symmetric"
         )
     return pixels
 
 
 def scale_pixels(x: Any, pixels: str) -> Any:
-    """Bring float32 pixels in [0, 255] to the range a model expects.
+    """Bring float32 pixels in [0, 255] to the scale a model expects.
+
+    `symmetric`, `caffe` and `torch` are the three modes of `keras.applications`.
 
     Parameters
     ----------
     x : array or tensor, float32
-        Pixels in [0, 255].
-    pixels : {"raw", "unit", "symmetric"}
-        The range: 0..255, 0..1 or -1..1.
+        Pixels in [0, 255], channels last.
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
+        The scale, see `SCALES`.
 
     Returns
     -------
     array or tensor
         Like `x`.
+
+    Raises
+    ------
+    ParameterError
+        If the scale is unknown, or not one for this number of channels.
     """
+    check_pixels(pixels, x.shape[-1])
     if pixels == "unit":
         return x / 255.0
     if pixels == "symmetric":
         return x / 127.5 - 1.0
+    if pixels == "caffe":
+        return x[..., ::-1] - np.array(CAFFE_MEANS, np.float32)
+    if pixels == "torch":
+        return (x / 255.0 - np.array(TORCH_MEANS, np.float32)) / np.array(TORCH_DEVIATIONS, np.float32)
     return x
 
 

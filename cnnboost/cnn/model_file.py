@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.cnn.inputs import check_pixels
+from cnnboost.cnn.preprocessing import find_scales
 from cnnboost.errors import ModelError
 from cnnboost.files import replacing
-
-_PREPROCESSING = ("Rescaling", "Normalization")
 
 
 def read_model(path: str | os.PathLike[str]) -> Any:
@@ -106,7 +105,7 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
 
 
 def pixels_of(model: Any) -> str | None:
-    """Say what range of pixels the model expects, where its layers tell.
+    """Say what scale of pixels the model expects, where its layers tell.
 
     Parameters
     ----------
@@ -114,38 +113,47 @@ def pixels_of(model: Any) -> str | None:
 
     Returns
     -------
-    str or None
-        "raw" where the model scales pixels itself (a `Rescaling` or `Normalization` layer comes first);
-        None where nothing in the model tells.
+    {"raw", "unit", "symmetric"} or None
+        "raw" where the model scales pixels of 0..255 itself; "unit" or "symmetric" where what it does to the
+        pixels first makes sense for 0..1 or -1..1 alone; None where nothing tells, or its layers disagree.
     """
-    for layer in model.layers:
-        kind = type(layer).__name__
-        if kind == "InputLayer":
-            continue
-        return "raw" if kind in _PREPROCESSING else None
-    return None
+    scales = find_scales(model)
+    return next(iter(scales)) if len(scales) == 1 else None
 
 
-def resolve_pixels(model: Any, pixels: str | None) -> str:
-    """Settle the range of pixels that a trained model is given.
+def resolve_pixels(model: Any, pixels: str | None, place: str = "the model") -> str:
+    """Settle the scale of pixels that a trained model is given.
 
     Parameters
     ----------
     model : keras.Model
-    pixels : {"raw", "unit", "symmetric"} or None
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"} or None
         What the user says.
+    place : str
+        For the message.
 
     Returns
     -------
     str
-        That; else "raw" where the model scales pixels itself; else "unit", the commonest habit.
+        That; else what the model's layers say; else "unit", the commonest habit.
 
     Raises
     ------
     ParameterError
-        If it is no range that we know.
+        If the scale is unknown, or needs other channels than the model has.
+    ModelError
+        If nobody said, and parts of the model expect different scales.
     """
-    return check_pixels(pixels or pixels_of(model) or "unit")
+    if pixels is None:
+        scales = find_scales(model)
+        if len(scales) > 1:
+            told = ", ".join(f"{layer!r} expects {scale}" for scale, layer in scales.items())
+            raise ModelError(
+                f"{place}: its layers disagree on the pixels they expect ({told}); "
+                "say which: pixels= or --pixels"
+            )
+        pixels = next(iter(scales), "unit")
+    return check_pixels(pixels, model.input_shape[-1])
 
 
 def output_kind(model: Any, place: str = "the model") -> str:

@@ -32,7 +32,7 @@ def network(
     n_classes : int
     options : mapping, optional
         Of the architecture.
-    pixels : {"raw", "unit", "symmetric"}, optional
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, optional
         The range of pixels it expects, if that is stated.
 
     Returns
@@ -52,7 +52,7 @@ def network(
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix:
         model = model_file.read_model(source)
         place = os.fspath(source)
-        expected = model_file.resolve_pixels(model, pixels)
+        expected = model_file.resolve_pixels(model, pixels, place)
         kind = model_file.output_kind(model, place)
         width = 2 if kind == "sigmoid" else model.output_shape[-1]
         if width != n_classes:
@@ -61,5 +61,5 @@ def network(
         return model, expected, kind
     model = architectures.build(source, shape, n_classes, options)  # type: ignore[arg-type]
     model_file.check_model(model, repr(source))
-    expected = check_pixels(pixels or model_file.pixels_of(model) or "raw")
+    expected = check_pixels(pixels or model_file.pixels_of(model) or "raw", shape[-1])
     return model, expected, model_file.output_kind(model, repr(source))

@@ -54,7 +54,7 @@ def train(
     options : TrainingOptions
     kind : {"softmax", "logits", "sigmoid"}
         What the model's output is.
-    pixels : {"raw", "unit", "symmetric"}
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
         The range that the model expects of pixels.
     sample_weight : ndarray, (n,), optional
         Weight of each image in the loss.

@@ -39,7 +39,7 @@ def cnn_graph(
     ----------
     model : keras.Model
         Images to class probabilities or scores.
-    pixels : {"raw", "unit", "symmetric"}
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
         The range of pixels that it expects.
     kind : {"softmax", "logits", "sigmoid"}
         What its output is: probabilities, scores, or the probability of the second of two classes.
@@ -121,7 +121,7 @@ def trunk_graph(
         Images to features `(n, d)`.
     booster : xgboost.Booster
         `multi:softprob` on these features, no more rounds than are to be used.
-    pixels : {"raw", "unit", "symmetric"}
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
         The range of pixels that the trunk expects.
     shape : (height, width, channels)
         Of the images.

@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.cnn.inputs import check_fits
+from cnnboost.cnn.inputs import CAFFE_MEANS, TORCH_DEVIATIONS, TORCH_MEANS, check_fits, check_pixels
 from cnnboost.deploy.draft import OPSET, Draft
 from cnnboost.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx
 
-_SCALES = {"unit": (1 / 255, 0.0), "symmetric": (1 / 127.5, -1.0)}
+_SCALES: dict[str, tuple[Any, Any]] = {
+    "unit": (1 / 255, 0.0),
+    "symmetric": (1 / 127.5, -1.0),
+    "torch": (
+        np.divide(1 / 255, TORCH_DEVIATIONS),
+        np.negative(np.divide(TORCH_MEANS, TORCH_DEVIATIONS)),
+    ),
+}
 #: Of float32 in ONNX.
 FLOAT = 1
 
@@ -35,7 +42,7 @@ def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: s
         One input of images; one output or several.
     images : str
         The value with the images, float32 in [0, 255].
-    pixels : {"raw", "unit", "symmetric"}
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
         The range of pixels that the model expects.
     prefix : str, default="cnn/"
         Of the names inside; each network of a graph has its own.
@@ -56,9 +63,13 @@ def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: s
     network = compose.add_prefix(_exported(model, draft.shape), prefix)
     # A Sequential that was exported keeps its batch axis under a generated name.
     entry = network.graph.input[0].name
+    check_pixels(pixels, draft.shape[-1])
     if pixels in _SCALES:
         scale, shift = (draft.constant(value) for value in _SCALES[pixels])
         draft.add("Add", [draft.add("Mul", [images, scale]), shift], entry)
+    elif pixels == "caffe":
+        turned = draft.add("Gather", [images, draft.constant([2, 1, 0], np.int64)], axis=-1)
+        draft.add("Sub", [turned, draft.constant(CAFFE_MEANS)], entry)
     else:
         for node in network.graph.node:
             node.input[:] = [images if name == entry else name for name in node.input]

@@ -29,9 +29,10 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         a fitted one once scikit-learn has cloned it, which a `FrozenEstimator` prevents.
     layer : str, default="fc1"
         `flatten`, `fc1`, `fc2`, ..., `output`, `input`, or the name of a Keras layer.
-    pixels : {"raw", "unit", "symmetric"}, optional
-        The range of pixels that a model file or Keras model expects: 0..255, 0..1, -1..1. Default: "raw"
-        where the model scales them itself, else "unit".
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, optional
+        The scale of pixels that a model file or Keras model expects: 0..255, 0..1, -1..1, or as
+        `keras.applications` prepares them for Caffe's and PyTorch's weights. Default: what the model's first
+        layers say, else "unit".
     image_shape : tuple of int, optional
         `(height, width)` or `(height, width, channels)`, if images come as flat rows.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.cnn import CNNClassifier
+from cnnboost.cnn.inputs import SCALES
 from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
 from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.files import digest_of, file_digest, read_json, write_json
@@ -214,11 +215,10 @@ def _made_from(job: Job, images: ImageSet) -> str:
 
 def _given(job: Job, images: ImageSet) -> Trained:
     assert job.model is not None
-    pixels = resolve_pixels(job.given, job.pixels)
-    scale = {"raw": "0..255", "unit": "0..1", "symmetric": "-1..1"}[pixels]
-    found = "its first layer scales them" if pixels_of(job.given) else "assumed; --pixels says otherwise"
+    pixels = resolve_pixels(job.given, job.pixels, str(job.model))
+    found = "as its first layers say" if pixels_of(job.given) else "assumed; --pixels says otherwise"
     said = "as asked" if job.pixels else found
-    log.info("%s takes pixels in %s (%s)", job.model, scale, said)
+    log.info("%s takes pixels %s: %s (%s)", job.model, pixels, SCALES[pixels], said)
     log.info("its outputs are taken to be, in this order: %s", ", ".join(images.classes))
     return Trained(job.given, pixels, images.classes, Path(job.model), {}, True)
 

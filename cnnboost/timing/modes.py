@@ -65,7 +65,7 @@ def keras_predict(model: Any, pixels: str) -> Callable[[np.ndarray], list[np.nda
     Parameters
     ----------
     model : keras.Model
-    pixels : {"raw", "unit", "symmetric"}
+    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
 
     Returns
     -------

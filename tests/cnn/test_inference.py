@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnboost.cnn.inference import CHUNKS, Inference, plan
+from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.errors import ModelError
 
 
@@ -41,6 +42,17 @@ def test_scaled_pixels_reach_a_foreign_model(toy_images):
     mean = X.reshape(5, -1).mean(axis=1, keepdims=True)
     np.testing.assert_allclose(Inference(model, "unit")(X)[0], mean / 255, rtol=1e-5)
     np.testing.assert_allclose(Inference(model, "symmetric")(X)[0], mean / 127.5 - 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pixels", ["caffe", "torch"])
+def test_scales_by_channel_reach_a_foreign_model(pixels):
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    X = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    expected = scale_pixels(X.astype(np.float32), pixels).reshape(3, -1)
+    np.testing.assert_allclose(Inference(model, pixels)(X)[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_that_change_are_seen(toy_images):

@@ -83,9 +83,29 @@ def test_fitting_knows_free_dimensions():
 
 
 def test_scales():
-    x = np.array([0, 127.5, 255], np.float32)
-    np.testing.assert_allclose(scale_pixels(x, "unit"), [0, 0.5, 1])
-    np.testing.assert_allclose(scale_pixels(x, "symmetric"), [-1, 0, 1])
+    x = np.array([[0], [127.5], [255]], np.float32)
+    np.testing.assert_allclose(scale_pixels(x, "unit"), [[0], [0.5], [1]])
+    np.testing.assert_allclose(scale_pixels(x, "symmetric"), [[-1], [0], [1]])
     np.testing.assert_allclose(scale_pixels(x, "raw"), x)
     with pytest.raises(ParameterError, match=r"'percent'.*unit"):
         check_pixels("percent")
+
+
+@pytest.mark.parametrize(("pixels", "mode"), [("symmetric", "tf"), ("caffe", "caffe"), ("torch", "torch")])
+def test_scales_of_keras_applications_to_the_last_bit(pixels, mode):
+    import keras
+
+    x = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3)).astype(np.float32)
+    expected = keras.applications.imagenet_utils.preprocess_input(
+        x.copy(), data_format="channels_last", mode=mode
+    )
+    np.testing.assert_array_equal(scale_pixels(x, pixels), expected)
+    assert scale_pixels(x, pixels).dtype == np.float32
+    with pytest.raises(ParameterError, match=r"unknown scale.*caffe.*torch"):
+        check_pixels("imagenet")
+
+
+@pytest.mark.parametrize("pixels", ["caffe", "torch"])
+def test_scales_by_channel_refuse_other_channels(pixels):
+    with pytest.raises(ParameterError, match=f"'{pixels}'.*3 channels, the images have 1"):
+        scale_pixels(np.zeros((1, 2, 2, 1), np.float32), pixels)

@@ -14,7 +14,7 @@ from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.cnn.inference import Inference
 from cnnboost.deploy.graph import cnn_graph, serialise, trunk_graph
 from cnnboost.deploy.seal import check_seal
-from cnnboost.errors import ModelError
+from cnnboost.errors import ModelError, ParameterError
 from cnnboost.features.cut import Cut
 
 
@@ -102,6 +102,26 @@ def test_foreign_pixels(toy_images, pixels, padding):
     boost, reference = head(trunk, pixels, X, y)
     graph = trunk_graph(trunk, boost.booster_, pixels=pixels, shape=(8, 8, 1), n_classes=10)
     same(graph, X, reference, jumps=0.01)
+
+
+@pytest.mark.parametrize("pixels", ["raw", "unit", "symmetric", "caffe", "torch"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_foreign_pixels_in_colour(toy_images, pixels, padding):
+    X, y = toy_images
+    X = np.concatenate([X, X // 2, 255 - X], axis=3)
+    model = foreign(padding, channels=3)
+    cnn = CNNClassifier.from_model(model, classes=range(10), pixels=pixels)
+    same(cnn_graph(model, pixels=pixels, kind="softmax", shape=(8, 8, 3)), X, cnn.predict_proba(X))
+    trunk = Cut(model).trunk(["fc1"])
+    boost, reference = head(trunk, pixels, X, y)
+    graph = trunk_graph(trunk, boost.booster_, pixels=pixels, shape=(8, 8, 3), n_classes=10)
+    same(graph, X, reference, jumps=0.02)
+
+
+@pytest.mark.parametrize("pixels", ["caffe", "torch"])
+def test_scales_by_channel_refuse_grey_images(pixels):
+    with pytest.raises(ParameterError, match="3 channels"):
+        cnn_graph(foreign(), pixels=pixels, kind="softmax", shape=(8, 8, 1))
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_two_classes_and_every_kind_of_output(mode, last, width):
     same(hybrid, X)
 
 
-@pytest.mark.parametrize("pixels", ["unit", "symmetric"])
+@pytest.mark.parametrize("pixels", ["unit", "symmetric", "caffe", "torch"])
 def test_colours_and_images_that_are_not_square(pixels):
     shape = (10, 15, 3)
     images = images_of(shape, 3)

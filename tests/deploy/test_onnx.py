@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -147,3 +148,19 @@ def test_a_place_that_cannot_be_written_is_named(hybrid, toy_images, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"hybrid\.onnx cannot be written"):
         export_onnx(hybrid, tmp_path / "file" / "hybrid.onnx", toy_images[0])
+
+
+@pytest.mark.parametrize("pixels", ["caffe", "torch"])
+@pytest.mark.parametrize("int8", [False, True])
+def test_scales_by_channel_are_in_the_graph(toy_images, tmp_path, pixels, int8):
+    X, y = toy_images[0][:300], toy_images[1][:300]
+    X = np.concatenate([X, X // 2, 255 - X], axis=3)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    stack = [layers.Conv2D(8, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten()]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *stack, layers.Dense(10, activation="softmax")])
+    features = CNNFeatures(model, layer="flatten", pixels=pixels)
+    hybrid = make_pipeline(features, BoostClassifier(n_estimators=3, max_depth=2, n_jobs=1)).fit(X, y)
+    path = export_onnx(hybrid, tmp_path / "hybrid.onnx", X, int8=int8)
+    assert facts(path)["pixels"] == pixels
+    assert (Predictor.load(path).predict(X) == hybrid.predict(X)).mean() >= (0.95 if int8 else 0.999)
