@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -194,6 +195,33 @@ def digest_of(facts: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_part(layer: str) -> str:
+    """Return a layer's name as a part of a file name, which other layers' names do not give.
+
+    Parameters
+    ----------
+    layer : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from cnnboost.files import file_part
+    >>> file_part("body/conv"), file_part("body.conv")
+    ('body.conv', 'body.conv-8c6310e7')
+    """
+    plain = layer.replace("/", ".")
+    safe = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", plain)[:100]
+    return safe if safe == plain and "." not in layer else f"{safe}-{short_digest(layer)}"
+
+
+def short_digest(text: str) -> str:
+    """Return eight characters that tell texts apart in file names."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def file_digest(path: Path) -> str:

@@ -99,7 +99,7 @@ class Walk:
         return found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
 
     def _enter(self, model: Any, x: Any, wanted: Any, prefix: str) -> Any:
-        """Bring a tensor to the dtype and rank of a model's input, as Keras does on every call."""
+        """Bring a tensor to the dtype of a model's input, as Keras does on every call."""
         import keras
 
         if x is None:
@@ -109,10 +109,6 @@ class Walk:
             dtypes.insert(0, model.input_dtype)
         for dtype in dtypes:
             x = self._cast(x, dtype, f"{prefix}cast")
-        change = len(wanted.shape) - len(x.shape)
-        if change:
-            reshaped = keras.ops.expand_dims(x, -1) if change > 0 else keras.ops.squeeze(x, -1)
-            x = self._record(f"{prefix}rank", *_call_of(reshaped), reshaped)
         return x
 
     def _cast(self, x: Any, dtype: str, path: str) -> Any:

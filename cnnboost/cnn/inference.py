@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn.inputs import check_fits, scale_pixels
+from cnnboost.errors import ModelError
 
 CHUNKS = (1, 8, 64, 256, 512)
 """Chunk sizes that are traced, in images. Larger batches run in chunks of the last."""
@@ -85,7 +86,14 @@ class Inference:
         key = (chunk, part.dtype.str, part.shape)
         if key not in self._traced:
             self._traced[key] = _trace(self.model, self._pixels, part.shape, part.dtype)
-        return self._traced[key](np.ascontiguousarray(part))
+        found = self._traced[key](np.ascontiguousarray(part))
+        for out in found:
+            if len(out) != chunk:
+                raise ModelError(
+                    f"model {self.model.name!r} gives {len(out)} rows for {chunk} images: one of its "
+                    "layers gives other shapes than it states"
+                )
+        return found
 
 
 def plan(n: int) -> Iterator[tuple[int, int, int]]:

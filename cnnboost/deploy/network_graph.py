@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnboost.cnn.inputs import CAFFE_MEANS, TORCH_DEVIATIONS, TORCH_MEANS, check_fits, check_pixels
+from cnnboost.cnn.precision import float32_model
 from cnnboost.deploy.draft import OPSET, Draft
 from cnnboost.errors import ModelError
 
@@ -33,7 +34,7 @@ FLOAT = 1
 
 
 def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: str = "cnn/") -> list[str]:
-    """Add a Keras model to a graph.
+    """Add a Keras model to a graph; one of another precision in float32, rounded where it rounds.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: s
     from onnx import compose
 
     check_fits(np.empty((0, *draft.shape), np.uint8), tuple(model.input_shape[1:]))
-    network = compose.add_prefix(_exported(model, draft.shape), prefix)
+    network = compose.add_prefix(_exported(float32_model(model), draft.shape), prefix)
     # A Sequential that was exported keeps its batch axis under a generated name.
     entry = network.graph.input[0].name
     check_pixels(pixels, draft.shape[-1])

@@ -16,7 +16,7 @@ from cnnboost.cnn import CNNClassifier
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
 from cnnboost.deploy.int8 import IMAGES as MEASURED
 from cnnboost.deploy.int8 import int8_graph
-from cnnboost.deploy.parity import EXACT, INT8, check_parity
+from cnnboost.deploy.parity import check_parity, limits_of
 from cnnboost.errors import DataError, ModelError
 from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
@@ -97,7 +97,7 @@ def export_onnx(
             f"images to compare on must be uint8 (n, height, width, channels), got {images.dtype} "
             f"{images.shape}"
         )
-    graph, facts = _graph(estimator, images.shape[1:])
+    graph, facts, models = _graph(estimator, images.shape[1:])
     shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
     facts |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
     path = Path(path)
@@ -107,16 +107,16 @@ def export_onnx(
     views = TTA[facts.get("tta", "none")]
     check_parity(
         content, images, estimator.predict_proba(images),
-        name=str(path), views=views, limits=INT8 if int8 else EXACT,
+        name=str(path), views=views, limits=limits_of(models, int8=int8),
     )  # fmt: skip
     return write_bytes(path, content)
 
 
-def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Return the graph of an estimator, and what sets it apart from others."""
+def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
+    """Return the graph of an estimator, what sets it apart from others, and its Keras models."""
     if isinstance(estimator, CNNClassifier):
         facts: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None}
-        pixels = estimator.pixels_
+        pixels, models = estimator.pixels_, [estimator.model_]
         facts["tta"] = estimator.tta
         graph = cnn_graph(
             estimator.model_, pixels=pixels, kind=estimator.output_kind_, shape=shape, tta=estimator.tta
@@ -136,11 +136,12 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
             "norm": bool(estimator.norm and layers),
         }
         pixels = estimator.networks_[0].pixels_
+        models = [network.model_ for network in estimator.networks_]
         graph = hybrid_graph(estimator, shape)
     else:
         features, boost = _steps(estimator)
         facts = {"kind": "hybrid", "layer": features.layer, "mode": "plain", "rounds": boost.n_estimators_}
-        pixels = features.pixels_
+        pixels, models = features.pixels_, [features.model_]
         graph = trunk_graph(
             Cut(features.model_).trunk([features.layer]),
             boost.booster_,
@@ -148,7 +149,7 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
             shape=shape,
             n_classes=len(boost.classes_),
         )
-    return graph, {**facts, "pixels": pixels}
+    return graph, {**facts, "pixels": pixels}, models
 
 
 def _steps(estimator: Any) -> tuple[CNNFeatures, BoostClassifier]:

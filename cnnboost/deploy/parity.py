@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnnboost.cnn.precision import is_half
 from cnnboost.errors import ModelError
 
 BATCHES = (1, 7, 256)
@@ -31,8 +32,17 @@ class Limits(NamedTuple):
 
 
 EXACT = Limits(agreement=0.999, median=1e-5)
+#: For networks in half precision, where the last bit of a feature is a hundredth or a thousandth of it.
+HALF = Limits(agreement=0.95, median=0.005)
 #: For convolutions in 8-bit integers: another function, but nearly always the same answer.
 INT8 = Limits(agreement=0.95, median=0.05)
+
+
+def limits_of(models: Iterable[Any], *, int8: bool = False) -> Limits:
+    """Return how far a graph of some Keras models may be from them."""
+    if int8:
+        return INT8
+    return HALF if any(is_half(model) for model in models) else EXACT
 
 
 @dataclass(frozen=True)

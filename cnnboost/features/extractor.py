@@ -122,7 +122,8 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
             raise FeatureError(
                 f"layer {self.layer!r} gives NaN or infinite features for image {row} "
                 f"({int((~finite).sum())} such images in all); "
-                "the CNN's weights are damaged or its training diverged"
+                "the CNN's weights are damaged, its training diverged, or its half precision cannot hold "
+                "such values"
             )
         return features
 

@@ -289,8 +289,8 @@ def _check_block(spec: FeatureSpec, block: Any, start: int, stop: int, ids: Sequ
         name = "" if ids is None else f" ({ids[start + row]})"
         raise FeatureError(
             f"Layer {spec.layer!r} gives {block[row, column]} for row {start + row}{name}, column {column}. "
-            "Features must be finite, so none are kept: look at this image, at the weights of the CNN and at "
-            "the pixel scale it expects."
+            "Features must be finite, so none are kept: look at this image, at the weights of the CNN, at "
+            "the pixel scale it expects and at its precision (float16 ends at 65504)."
         )
 
 

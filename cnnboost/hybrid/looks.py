@@ -107,8 +107,8 @@ class Looks:
         if not finite.all():
             raise FeatureError(
                 f"{', '.join(self.layers)}: NaN or infinite features for image {int(np.argmin(finite))} "
-                f"({int((~finite).sum())} such images in all); the CNN's weights are damaged or its training "
-                "diverged"
+                f"({int((~finite).sum())} such images in all); the CNN's weights are damaged, its training "
+                "diverged, or its half precision cannot hold such values"
             )
         return features, log_proba
 

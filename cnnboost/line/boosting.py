@@ -10,6 +10,7 @@ from typing import Any
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import StoreError
+from cnnboost.files import file_part
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.line.extraction import Extracted, extract
 from cnnboost.line.job import Job, labelled_digest
@@ -92,7 +93,7 @@ def fit_boost(
     found = features or extract(job.needs(), [layer], ["train"])["train"]
     stored = found.stored[layer]
     made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
-    path = job.models_dir / "heads" / f"{layer.replace('/', '.')}-{mode}.ubj"
+    path = job.models_dir / "heads" / f"{file_part(layer)}-{mode}.ubj"
     if not job.force and path.is_file():
         head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
         if head:

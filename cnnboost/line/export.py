@@ -16,7 +16,7 @@ from cnnboost.cnn.model_file import write_model
 from cnnboost.deploy.bundle import Bundle, finish, is_bundle, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
 from cnnboost.deploy.int8 import int8_graph
-from cnnboost.deploy.parity import EXACT, IMAGES, INT8, Parity, check_parity
+from cnnboost.deploy.parity import IMAGES, Parity, check_parity, limits_of
 from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.evaluation.scores import score
 from cnnboost.features.cut import Cut
@@ -177,6 +177,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
     if int8:
         graphs["int8"] = int8_graph(graphs["hybrid"], measured_on(job.images.train), "the hybrid")
         rows["int8"] = rows["hybrid"]
+    models = [network.model for network in hybrid.networks.trained]
     parity: dict[str, list[Parity]] = {}
     contents: dict[str, bytes] = {}
     with job.progress("compare graphs", "graph") as report:
@@ -186,7 +187,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
             content = serialise(graph, {**facts, **kind})
             parity[name] = check_parity(
                 content, images, rows[name],
-                name=f"{name}.onnx", views=TTA[hybrid.tta], limits=INT8 if name == "int8" else EXACT,
+                name=f"{name}.onnx", views=TTA[hybrid.tta], limits=limits_of(models, int8=name == "int8"),
             )  # fmt: skip
             contents[f"{name}.onnx"] = content
         report(len(graphs), len(graphs))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.errors import ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
-from cnnboost.files import replacing
+from cnnboost.files import file_part, replacing, short_digest
 from cnnboost.images import Split
 from cnnboost.line.job import Job
 from cnnboost.line.training import Trained, train
@@ -99,7 +101,8 @@ def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
     ----------
     extracted : dict of str to Extracted
     out : Path
-        Folder: `<split>-<layer>.npy`, and `<split>-labels.npy` with class names.
+        Folder: `<split>-<layer>.npy`, and `<split>-labels.npy` with class names. Where two would have one
+        name, on a file system that ignores case too, the layer's gets eight more characters.
 
     Returns
     -------
@@ -107,13 +110,26 @@ def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
     """
     written = []
     for name, part in extracted.items():
+        files = _file_names(name, list(part.stored))
         for layer, stored in part.stored.items():
-            written.append(FeatureStore.export_plain(stored, out / f"{name}-{layer.replace('/', '.')}.npy"))
+            written.append(FeatureStore.export_plain(stored, out / files[layer]))
         labels = out / f"{name}-labels.npy"
         with replacing(labels) as temporary:
             np.save(temporary, part.split.labels, allow_pickle=False)
         written.append(labels)
     return written
+
+
+def _file_names(split: str, layers: Sequence[str]) -> dict[str, str]:
+    """Return what the plain files of a split's layers are called, apart from each other and its labels."""
+    parts = {layer: file_part(layer) for layer in layers}
+    count = Counter(unicodedata.normalize("NFC", part).casefold() for part in (*parts.values(), "labels"))
+    return {
+        layer: f"{split}-{part}.npy"
+        if count[unicodedata.normalize("NFC", part).casefold()] == 1
+        else f"{split}-{part}-{short_digest(layer)}.npy"
+        for layer, part in parts.items()
+    }
 
 
 def _extract(

@@ -14,6 +14,7 @@ from cnnboost.evaluation.curves import precision_recall, roc
 from cnnboost.evaluation.drawing import save_figure
 from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.plots import plot_history
+from cnnboost.files import file_part
 from cnnboost.line.job import Job
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _figures(
     named += [(head_key(row), head_name(row), row["scores"]) for row in metrics["heads"]]
     for name, title, scores in named:
         title = f"{title}, {split} ({scores['accuracy']['value']:.1%})"
-        yield f"confusion-{name.replace('/', '.')}", plot_confusion(scores["confusion"], classes, title=title)
+        yield f"confusion-{file_part(name)}", plot_confusion(scores["confusion"], classes, title=title)
     heads = {head_key(row): row for row in metrics["heads"]}
     beside, said = {"CNN softmax": metrics["cnn"]}, {"CNN softmax": proba[""]}
     if heads:

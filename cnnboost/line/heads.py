@@ -9,6 +9,7 @@ from cnnboost.boost import BoostClassifier
 from cnnboost.errors import StoreError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec
+from cnnboost.files import file_part
 from cnnboost.line.boosting import Head
 from cnnboost.line.job import Job
 from cnnboost.line.trained_on import TrainedOn, head_digest
@@ -62,7 +63,7 @@ def heads_there(
 
 
 def _head(job: Job, trained: Trained, on: TrainedOn, cut: Cut, place: CutLayer) -> Head:
-    path = job.models_dir / "heads" / f"{place.name.replace('/', '.')}-{_MODE}.ubj"
+    path = job.models_dir / "heads" / f"{file_part(place.name)}-{_MODE}.ubj"
     remedy = (
         f"cnnboost fit-boost -r {job.recipe.name} --layer {place.name} --data <the images the CNN was "
         "trained on> makes it"

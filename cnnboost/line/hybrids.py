@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError
-from cnnboost.files import digest_of, file_digest
+from cnnboost.files import digest_of, file_digest, file_part
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.looks import Looks, layers_name
 from cnnboost.hybrid.modes import Seen, check_mode, fit_mode
@@ -191,7 +191,7 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
         }
     )
     name = layers_name(layers)
-    path = job.models_dir / "heads" / f"{name.replace('/', '.')}-{mode}.ubj"
+    path = job.models_dir / "heads" / f"{file_part(name)}-{mode}.ubj"
     with alone(path.with_suffix(".lock"), path):
         there = None
         if not job.force and path.is_file():

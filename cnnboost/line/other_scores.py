@@ -173,8 +173,8 @@ def _check_finite(features: np.ndarray, layer: str, ids: np.ndarray) -> None:
     if not finite.all():
         raise FeatureError(
             f"layer {layer!r} gives NaN or infinite features for {ids[int(np.argmin(finite))]} "
-            f"({int((~finite).sum())} such images among {len(ids)}); the CNN's weights are damaged or its "
-            "training diverged"
+            f"({int((~finite).sum())} such images among {len(ids)}); the CNN's weights are damaged, its "
+            "training diverged, or its half precision cannot hold such values"
         )
 
 

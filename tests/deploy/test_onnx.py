@@ -164,3 +164,30 @@ def test_scales_by_channel_are_in_the_graph(toy_images, tmp_path, pixels, int8):
     path = export_onnx(hybrid, tmp_path / "hybrid.onnx", X, int8=int8)
     assert facts(path)["pixels"] == pixels
     assert (Predictor.load(path).predict(X) == hybrid.predict(X)).mean() >= (0.95 if int8 else 0.999)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "bfloat16", "float64"])
+def test_augmentation_and_precisions_inside_the_network(policy, toy_images, tmp_path):
+    X, y = toy_images
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1))
+    x = keras.Sequential([layers.RandomFlip(), layers.Pipeline([layers.RandomRotation(0.1)])])(image)
+    x = layers.RandomZoom(0.1)(layers.Rescaling(1 / 255)(x), training=True)
+    x = layers.Flatten()(layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(x))))
+    x = layers.Dropout(0.5)(keras.ops.gelu(layers.Dense(12)(x)), training=True)
+    keras.Model(image, layers.Dense(10, "softmax")(x)).save(tmp_path / "cnn.keras")
+    keras.config.set_dtype_policy(before)
+    cnn = CNNClassifier.load(tmp_path / "cnn.keras", pixels="raw")
+    trees = make_pipeline(
+        CNNFeatures(tmp_path / "cnn.keras", "fc1", pixels="raw"), BoostClassifier(n_estimators=3, max_depth=2)
+    ).fit(X, y)
+    for estimator in (cnn, trees):
+        path = export_onnx(estimator, tmp_path / "out.onnx", X)
+        labels, probabilities = onnxruntime.InferenceSession(path).run(None, {"image": X})
+        expected = estimator.predict_proba(X)
+        assert expected.dtype == np.float32
+        assert (labels == expected.argmax(axis=1)).mean() >= 0.95
+        assert np.median(np.abs(probabilities - expected)) < (1e-3 if policy != "float32" else 1e-6)

@@ -137,3 +137,28 @@ def test_features_that_are_not_finite_are_refused(toy_images):
     X[4] = 0
     with pytest.raises(FeatureError, match="image 4 "):
         CNNFeatures(model, layer=Cut(model).layers[-1].keras_name, pixels="raw").fit_transform(X)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16", "bfloat16", "float64"])
+def test_features_are_float32_whatever_the_models_policy(policy):
+    layers = keras.layers
+    image = keras.Input((4, 4, 1))
+    x = layers.Dense(6, "relu", dtype=policy)(layers.Flatten(dtype=policy)(image))
+    model = keras.Model(image, layers.Dense(3, dtype=policy)(x))
+    X = np.random.default_rng(0).integers(0, 256, (1200, 4, 4, 1)).astype(np.uint8)
+    own = keras.ops.cast(keras.Model(image, x)(X.astype(np.float32), training=False), "float32")
+    features = CNNFeatures(model, "fc1", pixels="raw").fit(X)
+    for n in (1, 8, 512, 513, 1200):
+        found = features.transform(X[:n])
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, own[:n], rtol=2**-7 if "bfloat16" in policy else 2**-10)
+
+
+def test_features_that_half_precision_cannot_hold_are_refused():
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.Dense(2, kernel_initializer="ones", dtype="float16")(
+        keras.layers.Flatten()(image * 100.0)
+    )
+    X = np.full((3, 4, 4, 1), 255, np.uint8)
+    with pytest.raises(FeatureError, match=r"'output'.*half precision"):
+        CNNFeatures(keras.Model(image, x), "output", pixels="raw").fit_transform(X)

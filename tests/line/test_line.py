@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
@@ -135,6 +136,23 @@ class TestExtraction:
         assert labels.tolist() == job.images.train.labels.tolist()
         assert len(list((tmp_path / "out").iterdir())) == 4
 
+    def test_plain_files_whose_names_would_be_one_are_kept_apart(self, job, tmp_path):
+        layers, image = keras.layers, keras.Input((8, 8, 1))
+        inner = keras.Input((8, 8, 1))
+        body = keras.Model(inner, layers.Conv2D(2, 3, name="conv")(inner), name="body")
+        x = layers.Conv2D(3, 3, name="body.conv")(body(image))
+        x = layers.Dense(4, name="labels")(layers.Flatten(name="Labels")(x))
+        model = keras.Model(image, layers.Dense(10, "softmax", name="q>1")(x))
+        model.save(tmp_path / "own.keras")
+        names = ["labels", "Labels", "body/conv", "body.conv", "q>1"]
+        extracted = line.extract(replace(job, model=tmp_path / "own.keras"), names, ["train"])
+        paths = export_plain(extracted, tmp_path / "out")
+        assert len({path.name.casefold() for path in paths}) == len(list((tmp_path / "out").iterdir())) == 6
+        for path, name in zip(paths, names, strict=False):
+            np.testing.assert_array_equal(np.load(path), extracted["train"].stored[name].X)
+        labels = np.load(tmp_path / "out/train-labels.npy", allow_pickle=False)
+        assert labels.tolist() == job.images.train.labels.tolist()
+
     def test_unknown_layers_and_splits(self, job):
         with pytest.raises(LayerError, match=r"'fc7'.*fc1 \(16\)"):
             line.extract(job, ["fc7"])
@@ -150,8 +168,6 @@ class TestExtraction:
         assert [layer.name for layer in line.layers_of(given)][-1] == "output"
 
     def test_a_given_model_brings_its_own_size(self, job, face_folder, tmp_path):
-        import keras
-
         image = keras.Input((20, 20, 3))
         keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(tmp_path / "mean.keras")
         given = replace(job, model=tmp_path / "mean.keras", data=face_folder, pixels="raw")

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.page import FIGURE_ENDINGS, aspect, data_uri
+from cnnboost.files import file_part
 
 # These show images of the data set itself.
 SHOW_IMAGES = ("contact-sheet",)
@@ -72,7 +73,7 @@ def known_figures(
 def _table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """List group, stem and title of every figure that the commands draw for these scores."""
     classifiers = {"cnn": "the CNN"} | {
-        head_key(head).replace("/", "."): head_name(head) for head in metrics["heads"]
+        file_part(head_key(head)): head_name(head) for head in metrics["heads"]
     }
     matrices = [
         (_MATRICES, f"confusion-{name}", f"Confusion matrix of {title}")
