@@ -15,11 +15,13 @@ from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     tune,
 )
 from cnnboost.cli.app import app
+from cnnboost.cli.console import open_streams
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with open_streams():
+        app()
 
 
 __all__ = ["app", "main"]

@@ -111,7 +111,6 @@ def show_latency(out: Console, document: dict[str, Any]) -> None:
         f"{title}\nlatency at {document['layer']}{_how(document)}, "
         f"{document['images']:,} images of {document['split']}\n"
         f"threads: {used}",
-        markup=False,
     )
     table = new_table("path", *_NUMBERS, numbers=_NUMBERS)
     batch = None
@@ -119,7 +118,7 @@ def show_latency(out: Console, document: dict[str, Any]) -> None:
         if row["batch"] != batch:
             batch = row["batch"]
             size = f"all {batch:,} images" if row["all_images"] else f"batch {batch:,}"
-            table.add_row(f"[bold]{size}[/]")
+            table.add_row(size, style="bold")
         share = row["share_of_product_rate"]
         table.add_row(
             row["path"],
@@ -135,7 +134,7 @@ def show_latency(out: Console, document: dict[str, Any]) -> None:
     product = document["product"]
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in product["gflop_per_s"].items())
     legend = _LEGEND.format(size=product["size"], rates=rates)
-    out.print(legend, style="dim", markup=False)
+    out.print(legend, style="dim")
     out.print()
     starts = new_table("fresh process", "until", "seconds", numbers=["seconds"])
     for row in document["starts"]:

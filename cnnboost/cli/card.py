@@ -64,5 +64,5 @@ def show_card(out: Console, document: dict[str, Any]) -> None:
     document : dict
         Of `card`.
     """
-    out.print(f"{document['recipe']}: words of {document['words']}", markup=False)
+    out.print(f"{document['recipe']}: words of {document['words']}")
     written(out, document["written"])

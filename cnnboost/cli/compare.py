@@ -66,12 +66,10 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
     out.print(
         f"{document['title'] or document['recipe']}: {document['n']:,} images of {document['split']}, "
         f"{len(runs)} seeds, layers {', '.join(document['layers'])}, views at test time: {hybrid['tta']}",
-        markup=False,
     )
     out.print(
         f"trees grown on {document['grown_on']}; temperature, rounds and weight chosen on "
         f"{document['chosen_on']}",
-        markup=False,
     )
     names = ["accuracy", "points", "lowest", "highest", "log-loss", "change", "median p"]
     table = tables.new_table("classifier", *names, numbers=names)
@@ -99,11 +97,9 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
             f"{row['median_p_value']:.3g}",
         )
     out.print(table)
-    out.print(
-        "points: accuracy minus the softmax's; change: log-loss minus the calibrated softmax's", markup=False
-    )
+    out.print("points: accuracy minus the softmax's; change: log-loss minus the calibrated softmax's")
     for row in document["summary"].values():
-        out.print(row["verdict"], markup=False)
+        out.print(row["verdict"])
     tables.written(out, document["written"])
 
 

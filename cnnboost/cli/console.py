@@ -18,9 +18,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cnnboost.errors import CnnboostError, LayerError, ParameterError, RecipeError
+from cnnboost.escape import visible
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-stdout = Console(highlight=False, soft_wrap=True)
+
+class _Screen(Console):
+    """A console that shows text as it is: no markup counts, no control character gets through."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects, strings as they look."""
+        shown = [visible(one, keep="\n\t") if isinstance(one, str) else one for one in objects]
+        super().print(*shown, **options)
+
+
+stderr = _Screen(stderr=True)
+stdout = _Screen()
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -49,6 +63,8 @@ def guarded(command: Command) -> Command:
             _fail(str(error), FAILED, error)
         except KeyboardInterrupt as error:
             _fail("stopped; what was finished is kept, the same command continues there", INTERRUPTED, error)
+        except BrokenPipeError:
+            raise  # whoever reads our output has seen enough: `main` ends quietly
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             _fail(f"{place}{error.strerror or error}", FAILED, error)
@@ -59,11 +75,36 @@ def guarded(command: Command) -> Command:
 def _fail(message: str, status: int, error: BaseException) -> None:
     label = "stopped" if status == INTERRUPTED else "error"
     text = message.removeprefix("stopped; ")
-    stderr.print(f"[bold red]{label}:[/] ", end="")
-    stderr.print(text, markup=False)
+    stderr.print(f"{label}: ", end="", style="bold red")
+    stderr.print(text)
     if os.environ.get("CNNBOOST_TRACEBACK"):
         raise error
     raise typer.Exit(status)
+
+
+@contextmanager
+def open_streams() -> Iterator[None]:
+    """Keep stdout and stderr from failing: closed ones, narrow encodings, a reader that has gone."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open to the end
+            setattr(sys, name, stream)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python must not try to flush the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stderr.print(f"error: stdout cannot be written: {error.strerror or error}")
+        raise SystemExit(FAILED) from None
 
 
 def notes(quiet: bool) -> None:
@@ -95,7 +136,7 @@ class _Notes(logging.Handler):
         if record.name == "py.warnings":
             text = text.strip().splitlines()[0].split("Warning: ", 1)[-1]
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        stderr.print(text, style=style, markup=False)
+        stderr.print(text, style=style)
 
 
 def progress(quiet: bool) -> Callable[[str, str], Any]:

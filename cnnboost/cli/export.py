@@ -99,7 +99,6 @@ def show_bundle(out: Console, document: dict[str, Any]) -> None:
     out.print(
         f"{manifest['recipe']}: {manifest['layer']}, {manifest['mode']}, {manifest['rounds']} rounds, "
         f"{len(manifest['classes'])} classes{state}",
-        markup=False,
     )
     table = tables.new_table(
         "graph", "accuracy", "batch", "labels agree", "median difference", "largest",

@@ -7,7 +7,6 @@ one that came with the package.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -125,12 +124,8 @@ def predict(
     try:
         failed = _predict(source, graph, threads, paths, csv_path, as_json, quiet)
     except KeyboardInterrupt:
-        console.stderr.print("[bold red]stopped:[/] no file was written")
+        console.stderr.print("stopped: no file was written", style="bold red")
         raise typer.Exit(console.INTERRUPTED) from None
-    except BrokenPipeError:
-        # Who reads our output has seen enough. Python must not try to flush the rest when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(console.FAILED) from None
     if failed:
         raise typer.Exit(console.FAILED)
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
+from cnnboost.escape import csv_cell, visible
 from cnnboost.files import replacing
 
 if TYPE_CHECKING:
@@ -33,17 +34,15 @@ def table_sink(out: Console, classes: Sequence[str]) -> Sink:
     callable
         Takes one prediction.
     """
-    width = max(len("label"), *map(len, classes))
-    out.print(f"{'label':{width}}  probability  image", style="bold", markup=False)
+    width = max(len("label"), *(len(visible(name)) for name in classes))
+    out.print(f"{'label':{width}}  probability  image", style="bold")
 
     def write(row: Prediction) -> None:
-        path = _printable(row.path)
+        path = visible(row.path)
         if row.probabilities is None:
-            out.print(
-                f"{'-':{width}}  {'-':>11}  {path}: {_printable(row.error or '')}", style="red", markup=False
-            )
+            out.print(f"{'-':{width}}  {'-':>11}  {path}: {visible(row.error or '')}", style="red")
         else:
-            line = f"{row.label:{width}}  {row.probabilities.max():11.3f}  {path}\n"
+            line = f"{visible(row.label or ''):{width}}  {row.probabilities.max():11.3f}  {path}\n"
             out.file.write(line)
 
     return write
@@ -63,14 +62,16 @@ def csv_sink(file: TextIO, classes: Sequence[str]) -> Sink:
         Takes one prediction.
     """
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", *classes, "error"])
+    writer.writerow(["path", "label", *map(csv_cell, classes), "error"])
     nothing = [""] * len(classes)
 
     def write(row: Prediction) -> None:
         if row.probabilities is None:
-            writer.writerow([row.path, "", *nothing, row.error])
+            writer.writerow([csv_cell(row.path), "", *nothing, csv_cell(row.error or "")])
         else:
-            writer.writerow([row.path, row.label, *row.probabilities.astype(str).tolist(), ""])
+            writer.writerow(
+                [csv_cell(row.path), csv_cell(row.label or ""), *row.probabilities.astype(str).tolist(), ""]
+            )
 
     return write
 
@@ -142,8 +143,3 @@ def csv_file(path: str) -> Iterator[TextIO]:
         return
     with replacing(target) as temporary, temporary.open("w", **options) as file:
         yield file
-
-
-def _printable(text: str) -> str:
-    """Keep control characters in file names away from the terminal."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -86,12 +86,12 @@ def show_report(out: Console, document: dict[str, Any], every: bool) -> None:
         Whether it is the page over all recipes.
     """
     if every:
-        out.print(f"recipes: {', '.join(document['recipes'])}", markup=False)
+        out.print(f"recipes: {', '.join(document['recipes'])}")
     else:
-        out.print(f"figures: {len(document['figures'])}", markup=False)
+        out.print(f"figures: {len(document['figures'])}")
         reason = document["why_no_pictures"]
         shown = f"none, {reason}" if reason else str(document["pictures_of_mistakes"])
-        out.print(f"pictures of mistakes: {shown}", markup=False)
+        out.print(f"pictures of mistakes: {shown}")
         for warning in document["warnings"]:
-            out.print(f"note: {warning}", markup=False)
+            out.print(f"note: {warning}")
     written(out, document["written"])

@@ -6,10 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
+from cnnboost.escape import visible
 from cnnboost.evaluation.head_names import head_key, head_name
+
+
+class PlainTable(Table):
+    """A table whose cells are what they look like: no markup counts, no control character gets through."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row."""
+        shown = (Text(visible(cell)) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*shown, **options)
 
 
 def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
@@ -25,9 +36,11 @@ def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     -------
     rich.table.Table
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = PlainTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        table.add_column(
+            Text(visible(column)), justify="right" if column in numbers else "left", overflow="fold"
+        )
     return table
 
 
@@ -40,7 +53,7 @@ def written(out: Console, paths: Sequence[str]) -> None:
     paths : sequence of str
     """
     if paths:
-        out.print("\nwrote " + "\n      ".join(paths), markup=False)
+        out.print("\nwrote " + "\n      ".join(paths))
 
 
 def show_scores(out: Console, document: dict[str, Any]) -> None:
@@ -84,11 +97,11 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
         place = split
         note = "" if "test" in document["images"] else " (the source has no test split)"
     images = f"{n:,} image{'' if n == 1 else 's'}"
-    out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}", markup=False)
+    out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}")
     out.print(table)
     out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:
-        out.print(f"published: {published['source']}", markup=False)
+        out.print(f"published: {published['source']}")
     written(out, document["written"])
 
 
@@ -107,7 +120,7 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
         table.add_row(name, *(f"{split[name]:,}" for split in counts.values()))
     table.add_row("all", *(f"{sum(split.values()):,}" for split in counts.values()), style="bold")
     height, width, channels = document["shape"]
-    out.print(f"{document['source']}: {height}x{width}, {'grey' if channels == 1 else 'RGB'}", markup=False)
+    out.print(f"{document['source']}: {height}x{width}, {'grey' if channels == 1 else 'RGB'}")
     out.print(table)
     for kind, title in (("exact", "duplicates"), ("exact_or_mirrored", "or mirrored")):
         found = document["duplicates"][kind]
@@ -161,9 +174,9 @@ def show_overfit(out: Console, document: dict[str, Any]) -> None:
             f"the network did NOT learn them by heart: {epochs:,} epochs, {steps:,} steps{known}; look at:"
         )
         for symptom in document["symptoms"]:
-            out.print(f"- {symptom}", markup=False)
+            out.print(f"- {symptom}")
     if document["switched_off"]:
-        out.print(f"switched off: {', '.join(document['switched_off'])}", style="dim", markup=False)
+        out.print(f"switched off: {', '.join(document['switched_off'])}", style="dim")
     written(out, document["written"])
 
 
@@ -195,12 +208,11 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     out.print(
         f"{document['title'] or document['recipe']}: {len(document['runs'])} runs, seeds {seeds}; "
         f"scores on {document['split']}, {document['images'][document['split']]:,} images",
-        markup=False,
     )
     out.print(table)
     out.print("std and variance are of a sample: divided by the number of runs less one", style="dim")
     if published:
-        out.print(f"published: {published['source']}", markup=False)
+        out.print(f"published: {published['source']}")
     written(out, document["written"])
 
 
@@ -241,7 +253,7 @@ def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[
         file = Path(row["path"])
         table.add_row(row["split"], row["layer"], f"{row['rows']:,}", f"{row['width']:,}", state, file.name)
     out.print(table)
-    out.print(f"in {file.parent}", markup=False)
+    out.print(f"in {file.parent}")
     written(out, plain)
 
 

@@ -90,7 +90,6 @@ def show_teacher(out: Console, document: dict[str, Any]) -> None:
         f"{document['recipe']}: log-probabilities of {document['images']:,} training images in "
         f"{len(document['classes'])} classes by {count} network{'s' if count > 1 else ''}, views: "
         f"{document['tta']}{state}",
-        markup=False,
     )
     tables.written(out, [] if document["cached"] else [document["teacher"]])
-    out.print(f"a student follows it with --set cnn.teacher={document['teacher']}", markup=False, style="dim")
+    out.print(f"a student follows it with --set cnn.teacher={document['teacher']}", style="dim")

@@ -94,15 +94,14 @@ def show_trials(out: Console, document: dict[str, Any]) -> None:
         f"{name}{document['title'] or document['recipe']}: {len(ended)} trials, {len(failed)} failed; "
         f"{document['target']} judged on {document['judged_on']} "
         f"({document['images']['validation']:,} images that no trial was fitted on)",
-        markup=False,
     )
     if document["set"]:
         held = ", ".join(f"{key} = {value_label(value, flat=True)}" for key, value in document["set"].items())
-        out.print(f"in every trial: {held}", markup=False)
+        out.print(f"in every trial: {held}")
     out.print(table)
     if failed:
-        out.print(f"the last failure: {failed[-1]['error']}", markup=False)
+        out.print(f"the last failure: {failed[-1]['error']}")
     if document["importances"]:
         shares = ", ".join(f"{key} {share:.0%}" for key, share in document["importances"].items())
-        out.print(f"importance: {shares}", markup=False)
+        out.print(f"importance: {shares}")
     tables.written(out, document["written"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnboost.escape import visible
 from cnnboost.files import replacing
 
 if TYPE_CHECKING:
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 # order they are also dark, light and medium in a grey print.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _DPI = 150
+_NO_GLYPH = r"Glyph .* missing from font"
+
+log = logging.getLogger("cnnboost")
 
 
 class Style(NamedTuple):
@@ -63,9 +70,15 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     StoreError
         If it cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings(record=True) as seen:
+        warnings.filterwarnings("always", message=_NO_GLYPH)
         # The name and version of the software would change the file from one machine to the next.
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+    for other in seen:
+        if not re.match(_NO_GLYPH, str(other.message)):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    if any(re.match(_NO_GLYPH, str(one.message)) for one in seen):
+        log.warning("%s shows boxes in place of some characters: its font does not have them", path)
     return Path(path)
 
 
@@ -109,7 +122,7 @@ def inches(names: Iterable[str]) -> float:
 
 
 def literal(texts: Iterable[str]) -> list[str]:
-    """Keep matplotlib from reading dollar signs in names as formulas.
+    """Keep matplotlib from reading dollar signs in names as formulas, and control characters as anything.
 
     Parameters
     ----------
@@ -119,7 +132,7 @@ def literal(texts: Iterable[str]) -> list[str]:
     -------
     list of str
     """
-    return [text.replace("$", r"\$") for text in texts]
+    return [visible(text, keep="\n").replace("$", r"\$") for text in texts]
 
 
 def open_frame(axes: Axes, grid: str) -> None:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError
+from cnnboost.escape import csv_cell
 from cnnboost.files import digest_of, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.recipe import Recipe
@@ -99,8 +100,10 @@ class Job:
         DataError
             If nobody said.
         """
-        source = self.data or self.recipe.data.source or os.environ.get("CNNBOOST_DATA")
-        if not source:
+        source = self.data
+        if source is None:
+            source = self.recipe.data.source or os.environ.get("CNNBOOST_DATA") or None
+        if source is None:
             raise DataError(
                 f"recipe {self.recipe.name!r} needs images: give --data PATH (a folder of class folders, a "
                 ".zip of it, fer2013.csv, .npz, ...) or set CNNBOOST_DATA"
@@ -162,8 +165,10 @@ class Job:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["place", "reason"])
-        writer.writerows(images.bad)
-        path = write_bytes(self.reports_dir / "bad_inputs.csv", table.getvalue().encode())
+        writer.writerows([csv_cell(place), csv_cell(reason)] for place, reason in images.bad)
+        path = write_bytes(
+            self.reports_dir / "bad_inputs.csv", table.getvalue().encode("utf-8", "surrogateescape")
+        )
         log.warning("%d inputs were left out; they are listed in %s", len(images.bad), path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from cnnboost.deploy.bundle import Bundle
 from cnnboost.deploy.shipped import NAME, shipped_bundle
 from cnnboost.errors import StoreError
+from cnnboost.escape import markdown, markdown_code
 from cnnboost.evaluation.page import percent
 from cnnboost.evaluation.run_facts import audit_rows, count_table, leaves
 from cnnboost.files import read_json
@@ -40,7 +41,7 @@ def making_facts(recipe: Recipe, documents: Documents) -> dict[str, Any]:
         "title": recipe.title or recipe.name,
         "shipped": shipped,
         "model": "" if shipped else " --model .",
-        "classes": manifest["classes"],
+        "classes": [markdown(name) for name in manifest["classes"]],
         "layer": manifest["layer"],
         "mode": manifest["mode"],
         "rounds": manifest["rounds"],
@@ -113,7 +114,7 @@ def _counts(audit: Mapping[str, Any] | None) -> str | None:
     names = found["count_classes"]
     rows = []
     for i, name in enumerate(names):
-        row = [name]
+        row = [markdown(name)]
         for _, of in found["counts"]:
             row.append(f"{of[i]:,} ({percent(of[i] / (sum(of) or 1))})")
         rows.append(row)
@@ -156,4 +157,4 @@ def _keys(recipe: Recipe, mode: str) -> list[list[str]]:
         facts["cnn"]["teacher"] = PurePath(recipe.cnn.teacher).name
     tables = [name for name in _STATED if name in facts and (name != "hybrid" or mode != "plain")]
     ordered = {name: facts[name] for name in tables}
-    return [[f"`{key}`", f"`{value}`"] for key, value in leaves(ordered)]
+    return [[markdown_code(key), markdown_code(str(value))] for key, value in leaves(ordered)]

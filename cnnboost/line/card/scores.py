@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cnnboost.escape import markdown, markdown_code
 from cnnboost.evaluation.page import number, p_value, percent, points, points_span, span
 from cnnboost.evaluation.report.modes import modes_section
 from cnnboost.line.card.documents import Documents
@@ -44,7 +45,7 @@ def score_facts(documents: Documents) -> dict[str, Any]:
         "often": f"{OFTEN:.0%}",
         "weakest": _weakest(scores),
         "rarest": _rarest(scores),
-        "unseen": [f"`{row['name']}`" for row in scores["per_class"] if not row["support"]],
+        "unseen": [markdown_code(row["name"]) for row in scores["per_class"] if not row["support"]],
         "cross_fitted": bool(head.get("cross_fitted")),
         "compared": _compared(documents.compared),
         "int8": _int8(documents.manifest),
@@ -74,7 +75,8 @@ def common_mistakes(scores: Mapping[str, Any]) -> list[str]:
         total = sum(counts)
         for said, count in zip(names, counts, strict=True):
             if said != truth and count > OFTEN * total:
-                text = f"`{truth}` is taken for `{said}` on {percent(count / total)} of its images"
+                pair = f"{markdown_code(truth)} is taken for {markdown_code(said)}"
+                text = f"{pair} on {percent(count / total)} of its images"
                 found.append((-count / total, f"{text} ({count:,} of {total:,})"))
     return [text for _, text in sorted(found)]
 
@@ -113,7 +115,7 @@ def _per_class(scores: Mapping[str, Any]) -> str:
         ["class", "images", "precision", "recall", "F1"],
         [
             [
-                row["name"],
+                markdown(row["name"]),
                 f"{row['support']:,}",
                 *(_estimate(row[name]) for name in ("precision", "recall", "f1")),
             ]
@@ -123,7 +125,7 @@ def _per_class(scores: Mapping[str, Any]) -> str:
 
 
 def _confusion(scores: Mapping[str, Any]) -> str:
-    names = [row["name"] for row in scores["per_class"]]
+    names = [markdown(row["name"]) for row in scores["per_class"]]
     rows = []
     for name, counts in zip(names, scores["confusion"], strict=True):
         total = sum(counts) or 1
@@ -133,13 +135,13 @@ def _confusion(scores: Mapping[str, Any]) -> str:
 
 def _weakest(scores: Mapping[str, Any]) -> dict[str, str]:
     row = min((row for row in scores["per_class"] if row["support"]), key=lambda row: row["f1"]["value"])
-    return {"name": row["name"], "f1": percent(row["f1"]["value"])}
+    return {"name": markdown_code(row["name"]), "f1": percent(row["f1"]["value"])}
 
 
 def _rarest(scores: Mapping[str, Any]) -> dict[str, str]:
     row = min((row for row in scores["per_class"] if row["support"]), key=lambda row: row["support"])
     return {
-        "name": row["name"],
+        "name": markdown_code(row["name"]),
         "share": percent(row["support"] / scores["n"]),
         "count": f"{row['support']:,}",
         "recall": span(row["recall"]["interval"]),

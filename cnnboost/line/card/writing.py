@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnnboost.deploy.bundle import Bundle
 from cnnboost.errors import StoreError
+from cnnboost.escape import visible
 from cnnboost.files import write_bytes
 from cnnboost.line.card.documents import read_documents
 from cnnboost.line.card.making import making_facts
@@ -81,6 +82,7 @@ def _template() -> Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cnnboost.line.card"),
         autoescape=False,  # Markdown, from our own files
+        finalize=lambda value: visible(value, keep="\n\t") if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,83 @@
+"""Names of classes and files, written so that they cannot harm the place where they are shown.
+
+JSON needs none of this: it is exact. HTML pages are escaped by their templates.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, turns of direction, halves of characters
+_JOINERS = "\u200c\u200d"  # parts of words in Persian and in Indian scripts, and of emoji
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![^\W_])_|_(?![^\W_])")
+_NO_CODE = re.compile(r"[`|\\]")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Write control characters, turns of direction and lone surrogates as escapes.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters to leave as they are, such as line breaks.
+
+    Examples
+    --------
+    >>> visible("a\x1b[31mb\n"), visible("é 日本")
+    ('a\\x1b[31mb\\n', 'é 日本')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in keep or char in _JOINERS or unicodedata.category(char) not in _UNSEEN
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def csv_cell(text: str) -> str:
+    """Keep a spreadsheet from taking a name for a formula; numbers stay numbers.
+
+    Examples
+    --------
+    >>> csv_cell("=1+1"), csv_cell("-1.5"), csv_cell("a=b")
+    ("'=1+1", '-1.5', 'a=b')
+    """
+    if not _FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def markdown(text: str) -> str:
+    """Write a name as Markdown that shows it as it is, in a table too.
+
+    Examples
+    --------
+    >>> markdown("not_happy"), markdown("<b>a|b"), markdown("*x*")
+    ('not_happy', '&#60;b&#62;a&#124;b', '&#42;x&#42;')
+    """
+    return _MARKDOWN.sub(_entity, visible(text))
+
+
+def markdown_code(text: str) -> str:
+    """Write a name as code in Markdown, in a table too.
+
+    Examples
+    --------
+    >>> markdown_code("sad"), markdown_code("a|`b`")
+    ('`sad`', '<code>a&#124;&#96;b&#96;</code>')
+    """
+    text = visible(text)
+    return f"<code>{_MARKDOWN.sub(_entity, text)}</code>" if _NO_CODE.search(text) else f"`{text}`"
+
+
+def _entity(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};"

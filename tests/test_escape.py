@@ -1,0 +1,52 @@
+import csv
+import io
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnboost.escape import csv_cell, markdown, markdown_code, visible
+from cnnboost.line.card.tables import table
+
+names = st.text(st.characters(codec=None), max_size=12)
+
+
+@given(names)
+def test_nothing_shown_steers_a_terminal_or_fails_to_encode(name):
+    shown = visible(name)
+    shown.encode("utf-8")
+    assert not {unicodedata.category(char) for char in shown.replace("\u200c", "").replace("\u200d", "")} & {
+        "Cc", "Cf", "Cs", "Zl", "Zp",
+    }  # fmt: skip
+
+
+def test_words_of_every_script_are_left_alone():
+    for name in ("日本語", "naïve café", "\u0645\u06cc\u200c\u062e\u0648", "👩\u200d🚀", "a_b", "C#"):
+        assert visible(name) == name
+
+
+@given(names.filter(lambda name: "\r" not in name and "\0" not in name))
+def test_a_csv_cell_never_starts_a_formula_and_can_be_read_back(name):
+    file = io.StringIO()
+    csv.writer(file).writerow([csv_cell(name), "x"])
+    ((read, _),) = csv.reader(io.StringIO(file.getvalue()))
+    assert read in (name, f"'{name}")
+    if read[:1] in tuple("=+-@\t\n"):
+        float(read)
+
+
+@given(names)
+def test_a_markdown_table_keeps_its_shape(name):
+    for written in (markdown(name), markdown_code(name)):
+        (header, rule, row) = table(["class", "recall"], [[written, "1%"]]).split("\n")
+        assert header.count("|") == rule.count("|") == row.count("|") == 3
+        assert (
+            not set(written.removeprefix("<code>").removesuffix("</code>")) & set("<|\n\x1b")
+            or "`" in written
+        )
+
+
+def test_html_and_emphasis_are_text_in_markdown():
+    assert markdown("<script>*x*[a](b)") == "&#60;script&#62;&#42;x&#42;&#91;a&#93;(b)"
+    assert markdown("not_happy") == "not_happy"
+    assert markdown("_x_") == "&#95;x&#95;"
