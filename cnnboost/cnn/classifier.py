@@ -287,7 +287,7 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             If the model takes no images, gives no class probabilities, or has not as many outputs as there
             are classes.
         """
-        model_file.check_model(model, place)
+        model = model_file.check_model(model, place)
         kind = model_file.output_kind(model, place)
         width = 2 if kind == "sigmoid" else int(model.output_shape[-1])
         names = check_classes(np.arange(width) if classes is None else classes)

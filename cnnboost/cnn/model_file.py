@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
+from cnnboost.cnn.image_input import check_model
 from cnnboost.cnn.inputs import check_pixels
+from cnnboost.cnn.model_loader import load_model
 from cnnboost.cnn.preprocessing import find_scales
 from cnnboost.errors import ModelError
 from cnnboost.files import replacing
@@ -19,66 +20,20 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : path-like
-        The file. It is loaded in Keras' safe mode: a model that carries code (a Lambda layer) is refused.
+        The file; what is in it counts, not its name. Code in it is never run: a model with a Lambda layer is
+        refused. What Keras 2 stored otherwise than Keras 3 is translated where it means the same.
 
     Returns
     -------
     keras.Model
-        Uncompiled, with one image input.
+        Uncompiled, with one input of images.
 
     Raises
     ------
     ModelError
-        If the file is missing, is no Keras model, carries code, or takes no images.
+        If the file is missing or not a Keras model, carries code, or takes no images.
     """
-    import keras
-
-    path = Path(path)
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ModelError(f"{path}: not a Keras model file by its name; it should end in .keras or .h5")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; train a CNN first or give the path of a .keras or .h5 file")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ModelError(f"{path}: damaged, or no Keras model ({path.stat().st_size} bytes); make it anew")
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises whatever its deserialisers and h5py happen to raise; the file is to blame for all of it.
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: Keras cannot load it: {reason}") from error
-    return check_model(model, str(path))
-
-
-def check_model(model: Any, place: str) -> Any:
-    """Return the model if it has a single image input `(n, height, width, channels)`.
-
-    Parameters
-    ----------
-    model : keras.Model
-    place : str
-        Where it comes from, for the message.
-
-    Returns
-    -------
-    keras.Model
-
-    Raises
-    ------
-    ModelError
-        If it is not built, has several inputs, or takes no images.
-    """
-    inputs = getattr(model, "inputs", None) or []
-    if not inputs:
-        raise ModelError(
-            f"{place}: the model was never built, its input shape is unknown; call model.build(...) first"
-        )
-    if len(inputs) != 1:
-        raise ModelError(f"{place}: the model has {len(inputs)} inputs; one input of images is needed")
-    if len(inputs[0].shape) != 4:
-        raise ModelError(
-            f"{place}: the model takes {tuple(inputs[0].shape)}, no images (n, height, width, channels)"
-        )
-    return model
+    return check_model(load_model(Path(path)), os.fspath(path))
 
 
 def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
@@ -153,6 +108,11 @@ def resolve_pixels(model: Any, pixels: str | None, place: str = "the model") -> 
                 "say which: pixels= or --pixels"
             )
         pixels = next(iter(scales), "unit")
+    if pixels != "raw" and "int" in str(model.inputs[0].dtype):
+        raise ModelError(
+            f"{place}: it takes whole numbers ({model.inputs[0].dtype}), so pixels={pixels!r} would be "
+            "rounded; leave it out, or say raw"
+        )
     return check_pixels(pixels, model.input_shape[-1])
 
 

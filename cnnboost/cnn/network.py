@@ -60,6 +60,6 @@ def network(
         check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
         return model, expected, kind
     model = architectures.build(source, shape, n_classes, options)  # type: ignore[arg-type]
-    model_file.check_model(model, repr(source))
+    model = model_file.check_model(model, repr(source))
     expected = check_pixels(pixels or model_file.pixels_of(model) or "raw", shape[-1])
     return model, expected, model_file.output_kind(model, repr(source))

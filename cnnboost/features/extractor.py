@@ -154,11 +154,11 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
                 given = clone(given).fit(X, y)
             return given.model_, given.pixels_
         model = read_model(given) if isinstance(given, (str, os.PathLike)) else given
-        if not hasattr(model, "inputs"):
+        if not hasattr(model, "predict_on_batch"):
             raise ModelError(
                 f"model={given!r} is neither a path, a Keras model nor a CNNClassifier (frozen or not)"
             )
-        check_model(model, str(given) if isinstance(given, (str, os.PathLike)) else "the model")
+        model = check_model(model, str(given) if isinstance(given, (str, os.PathLike)) else "the model")
         return model, resolve_pixels(model, self.pixels)
 
     def _inference(self) -> Inference:

@@ -68,6 +68,6 @@ def _network(given: Any, pixels: str | None, classes: Sequence[Any] | None) -> C
         return given
     if isinstance(given, str | os.PathLike):
         return CNNClassifier.load(given, classes=classes, pixels=pixels)
-    if hasattr(given, "inputs"):
+    if hasattr(given, "predict_on_batch"):
         return CNNClassifier.from_model(given, classes=classes, pixels=pixels)
     raise ModelError(f"cnn={given!r} is neither a path, a Keras model nor a CNNClassifier (frozen or not)")

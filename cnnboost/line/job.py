@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cnnboost.cnn.model_file import read_model
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, ModelError
 from cnnboost.escape import csv_cell
 from cnnboost.files import digest_of, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
@@ -117,6 +117,11 @@ class Job:
         size, channels = facts.size, facts.channels
         if self.model is not None:
             height, width, depth = self.given.input_shape[1:]
+            if depth not in (1, 3, None):
+                raise ModelError(
+                    f"{self.model} takes images of {depth} channels; image files are read as grey (1) or "
+                    "colour (3). In Python, CNNFeatures and HybridClassifier take arrays of any channels"
+                )
             size = (height, width) if height and width else size
             channels = depth or channels
         with self.progress("decode images", "image") as report:

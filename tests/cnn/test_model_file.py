@@ -68,7 +68,7 @@ def test_a_model_that_carries_code_is_refused(tmp_path):
 
 def test_models_that_take_no_images_are_refused():
     flat = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
-    with pytest.raises(ModelError, match="no images"):
+    with pytest.raises(ModelError, match="not images"):
         check_model(flat, "here")
     with pytest.raises(ModelError, match=r"here.*never built"):
         check_model(keras.Sequential([layers.Dense(2)]), "here")

@@ -135,7 +135,7 @@ def test_a_file_that_will_not_do_is_named(tmp_path, toy_file):
         tmp_path / "none.h5": "no such file.*imagenet",
         tmp_path / "weights.txt": "ends in .h5 or .keras",
         damaged: "damaged, or no HDF5 file",
-        tmp_path / "damaged.keras": "damaged, or no Keras model",
+        tmp_path / "damaged.keras": "not a Keras model: it begins",
         other: "does not hold the weights of VGG19",
         toy_file: "no layer 'block1_conv1'",
     }.items():

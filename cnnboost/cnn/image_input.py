@@ -1,0 +1,103 @@
+"""The input of a model: one of images with channels last, brought to it where that is certain."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from cnnboost.errors import ModelError
+
+log = logging.getLogger("cnnboost")
+
+_SMALLEST = 8
+"""Pixels that an image is high and wide at least, where nothing but the number of values tells its size."""
+_OF_TOKENS = {"Embedding", "TextVectorization", "StringLookup", "IntegerLookup", "Hashing"}
+
+
+def check_model(model: Any, place: str) -> Any:
+    """Return a model with a single input of images `(n, height, width, channels)`.
+
+    Grey images as `(n, height, width)` and images as flat rows get a layer in front that makes them from
+    images with channels; the weights are shared.
+
+    Parameters
+    ----------
+    model : keras.Model
+    place : str
+        Where it comes from, for the message.
+
+    Returns
+    -------
+    keras.Model
+        The model itself where it takes images already.
+
+    Raises
+    ------
+    ModelError
+        If it is not built, has code of its own or several inputs, or takes no images.
+    """
+    import keras
+
+    if not isinstance(model, keras.Sequential) and not getattr(model, "inputs", None):
+        raise ModelError(
+            f"{place}: it is a subclass of keras.Model ({type(model).__name__}) with code of its own, whose "
+            "layers cannot be walked; rebuild it as a functional or Sequential model"
+        )
+    inputs = getattr(model, "inputs", None) or []
+    if not inputs:
+        raise ModelError(
+            f"{place}: the Sequential model was never built, its input shape is unknown; put "
+            "keras.Input((height, width, channels)) first, or call "
+            "model.build((None, height, width, channels))"
+        )
+    if len(inputs) != 1:
+        named = ", ".join(f"{tensor.name} {tuple(tensor.shape[1:])}" for tensor in inputs)
+        raise ModelError(
+            f"{place}: the model has {len(inputs)} inputs ({named}); one input of images is needed"
+        )
+    (image,) = inputs
+    if not isinstance(model, keras.Sequential) and not isinstance(model.input, keras.KerasTensor):
+        # A list or dict of one.
+        outputs = model.outputs
+        model = keras.Model(image, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+    shape = tuple(image.shape[1:])
+    if len(shape) == 3:
+        _check_channels_last(model, shape, place)
+        return model
+    size = _image_size(model, shape)
+    if size is None:
+        raise ModelError(
+            f"{place}: the model takes {tuple(image.shape)}, not images (n, height, width, channels); if "
+            "these are images in another form, put layers in front: keras.Sequential([keras.Input((height, "
+            f"width, channels)), keras.layers.Reshape({shape}), model])"
+        )
+    log.info("%s takes %s: images of %s", place, shape, "x".join(map(str, size)))
+    front = [keras.Input(size, dtype=image.dtype), keras.layers.Reshape(shape, name="from_images")]
+    layers = model.layers if isinstance(model, keras.Sequential) else [model]
+    return keras.Sequential([*front, *layers], name=model.name)
+
+
+def _check_channels_last(model: Any, shape: tuple[int | None, ...], place: str) -> None:
+    formats = {getattr(layer, "data_format", "") for layer in model.layers}
+    if shape[2] not in (1, 3) and (shape[0] in (1, 3) or "channels_first" in formats):
+        raise ModelError(
+            f"{place}: the model takes {shape}, channels first, and images have them last; put a Permute in "
+            "front: keras.Sequential([keras.Input((height, width, channels)), "
+            "keras.layers.Permute((3, 1, 2)), model])"
+        )
+
+
+def _image_size(model: Any, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+    """Return the size of images that come without channels or as flat rows, where it is certain."""
+    sizes = [size for size in shape if size is not None]
+    if len(sizes) != len(shape) or {type(layer).__name__ for layer in model.layers} & _OF_TOKENS:
+        return None
+    if len(sizes) == 2 and min(sizes) >= _SMALLEST:
+        return sizes[0], sizes[1], 1
+    if len(sizes) == 1:
+        for channels in (1, 3):
+            side = math.isqrt(sizes[0] // channels)
+            if side >= _SMALLEST and side * side * channels == sizes[0]:
+                return side, side, channels
+    return None

@@ -1,0 +1,234 @@
+"""TensorFlow operations in models of Keras 2 (`TFOpLambda`), as operations of Keras 3 that do the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnnboost.errors import ModelError
+
+OP_LAYERS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+
+_NUMPY, _NN, _CORE, _IMAGE = (f"keras.src.ops.{name}" for name in ("numpy", "nn", "core", "image"))
+# By the name of TensorFlow's function: module and class of the operation in Keras' own files, the function's
+# arguments that are tensors or constants, and those that the operation's configuration holds: what they are
+# called there, and their defaults in TensorFlow (... where there is none).
+_Op = tuple[str, str, tuple[str, ...], dict[str, tuple[str, Any]]]
+_XY, _X = ("x", "y"), ("x",)
+_REDUCE: dict[str, tuple[str, Any]] = {"axis": ("axis", None), "keepdims": ("keepdims", False)}
+
+
+def _op(module: str, kind: str, arguments: tuple[str, ...] = _X, **static: tuple[str, Any]) -> _Op:
+    return module, kind, arguments, static
+
+
+_OPS: dict[str, _Op] = {
+    "__operators__.add": _op(_NUMPY, "Add", _XY),
+    "math.add": _op(_NUMPY, "Add", _XY),
+    "math.subtract": _op(_NUMPY, "Subtract", _XY),
+    "math.multiply": _op(_NUMPY, "Multiply", _XY),
+    "math.truediv": _op(_NUMPY, "TrueDivide", _XY),
+    "math.divide": _op(_NUMPY, "TrueDivide", _XY),
+    "math.pow": _op(_NUMPY, "Power", _XY),
+    "math.maximum": _op(_NUMPY, "Maximum", _XY),
+    "math.minimum": _op(_NUMPY, "Minimum", _XY),
+    "nn.bias_add": _op(_NUMPY, "Add", ("value", "bias")),
+    "math.square": _op(_NUMPY, "Square"),
+    "math.sqrt": _op(_NUMPY, "Sqrt"),
+    "math.exp": _op(_NUMPY, "Exp"),
+    "math.log": _op(_NUMPY, "Log"),
+    "math.negative": _op(_NUMPY, "Negative"),
+    "math.abs": _op(_NUMPY, "Absolute"),
+    "math.tanh": _op(_NUMPY, "Tanh"),
+    "math.sigmoid": _op(_NN, "Sigmoid"),
+    "nn.relu": _op(_NN, "Relu", ("features",)),
+    "nn.relu6": _op(_NN, "Relu6", ("features",)),
+    "nn.silu": _op(_NN, "Silu", ("features",)),
+    "nn.elu": _op(_NN, "Elu", ("features",)),
+    "nn.selu": _op(_NN, "Selu", ("features",)),
+    "math.softplus": _op(_NN, "Softplus", ("features",)),
+    "nn.leaky_relu": _op(_NN, "LeakyRelu", ("features",), alpha=("negative_slope", 0.2)),
+    "nn.gelu": _op(_NN, "Gelu", ("features",), approximate=("approximate", False)),
+    "nn.softmax": _op(_NN, "Softmax", ("logits",), axis=("axis", -1)),
+    "math.reduce_mean": _op(_NUMPY, "Mean", ("input_tensor",), **_REDUCE),
+    "math.reduce_sum": _op(_NUMPY, "Sum", ("input_tensor",), **_REDUCE),
+    "math.reduce_max": _op(_NUMPY, "Max", ("input_tensor",), **_REDUCE),
+    "math.reduce_min": _op(_NUMPY, "Min", ("input_tensor",), **_REDUCE),
+    "math.l2_normalize": _op(_NN, "Normalize", _X, axis=("axis", ...), epsilon=("epsilon", 1e-12)),
+    "image.grayscale_to_rgb": _op(_NUMPY, "Concatenate", ("images",)),
+    "cast": _op(_CORE, "Cast", _X, dtype=("dtype", ...)),
+    "reshape": _op(_NUMPY, "Reshape", ("tensor",), shape=("newshape", ...)),
+    "expand_dims": _op(_NUMPY, "ExpandDims", ("input",), axis=("axis", ...)),
+    "squeeze": _op(_NUMPY, "Squeeze", ("input",), axis=("axis", None)),
+    "transpose": _op(_NUMPY, "Transpose", ("a",), perm=("axes", None)),
+    "concat": _op(_NUMPY, "Concatenate", ("values",), axis=("axis", ...)),
+    "stack": _op(_NUMPY, "Stack", ("values",), axis=("axis", 0)),
+    "reverse": _op(_NUMPY, "Flip", ("tensor",), axis=("axis", ...)),
+    "clip_by_value": _op(
+        _NUMPY, "Clip", ("t",), clip_value_min=("x_min", ...), clip_value_max=("x_max", ...)
+    ),
+    "pad": _op(_NUMPY, "Pad", ("tensor",), paddings=("pad_width", ...)),
+    "image.resize": _op(
+        _IMAGE, "Resize", ("images",), size=("size", ...), method=("interpolation", "bilinear")
+    ),
+}  # fmt: skip
+# Arguments that change nothing at these values.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "data_format": (None, "NHWC", "channels_last"),
+    "conjugate": (False,),
+    "mode": ("CONSTANT",),
+    "constant_values": (0,),
+    "preserve_aspect_ratio": (False,),
+    "antialias": (False,),
+}
+_CONSTANT = "_CONSTANT_VALUE"
+_INTERPOLATIONS = ("bilinear", "nearest", "bicubic")
+
+
+def as_operation(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of Keras 3 for an operation that Keras 2 stored as a layer.
+
+    Raises
+    ------
+    ModelError
+        If what it does cannot be said in Keras 3 with certainty. The message starts with a verb.
+    """
+    config, nodes = stored["config"], stored.get("inbound_nodes", [])
+    name = config["name"]
+    function = str(config.get("function") or config.get("node_def") or stored["class_name"])
+    if function == "__operators__.getitem":
+        calls = [_arguments(("x",), node) for node in nodes]
+        return _entry(
+            name, _NUMPY, "GetItem", {}, [[_value(c["x"]), _slices(name, c["slice_spec"])] for c in calls]
+        )
+    if function.removeprefix("compat.v1.") not in _OPS:
+        raise _unknown(name, function[:200])
+    module, kind, arguments, static = _OPS[function.removeprefix("compat.v1.")]
+    settings, args = [], []
+    for node in nodes:
+        call = _arguments(arguments, node)
+        given = {key: call.pop(key, default) for key, (_, default) in static.items()}
+        known = {key: call.pop(key) for key in arguments if key in call}
+        odd = [key for key, value in call.items() if value not in _NEUTRAL.get(key, ())]
+        odd += [key for key in arguments if key not in known]
+        odd += [key for key, value in given.items() if value is ... or not _fits(kind, key, value)]
+        if odd:
+            raise _unknown(name, f"{function} with its argument {odd[0]!r} as it is here")
+        settings.append({to: _setting(kind, key, given[key]) for key, (to, _) in static.items()})
+        args.append([_value(known[key]) for key in arguments])
+        if function == "image.grayscale_to_rgb":
+            settings[-1], args[-1] = {"axis": -1}, [args[-1] * 3]
+    if any(setting != settings[0] for setting in settings):
+        raise _unknown(name, f"{function}, called in several ways")
+    return _entry(name, module, kind, settings[0] if settings else {}, args)
+
+
+def node_of_layer(node: Any) -> Any:
+    """Return how a layer is called as Keras 3 stores it, where keyword arguments are tensors."""
+    if not isinstance(node, list) or len(node) != 1 or not is_reference(node[0]):
+        return node
+    kwargs = node[0][3] if len(node[0]) > 3 else {}
+    if not any(_holds_tensor(value) for value in kwargs.values()):
+        return node
+    return _called([node[0][:3]], kwargs)
+
+
+def _called(args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: _value(value) for key, value in kwargs.items()}
+    return {"args": [_value(value) for value in args], "kwargs": values}
+
+
+def _entry(
+    name: str, module: str, kind: str, settings: dict[str, Any], calls: list[list[Any]]
+) -> dict[str, Any]:
+    return {
+        "module": module,
+        "class_name": kind,
+        "config": {"name": name, **settings},
+        "registered_name": kind,
+        "name": name,
+        "inbound_nodes": [{"args": args, "kwargs": {}} for args in calls],
+    }
+
+
+def _unknown(name: str, function: str) -> ModelError:
+    return ModelError(
+        f"uses TensorFlow's {function} ({name!r}), for which Keras 3 has no certain counterpart; rebuild the "
+        "network with Keras' own layers in its place, load the weights and save it again"
+    )
+
+
+def _arguments(arguments: tuple[str, ...], node: Any) -> dict[str, Any]:
+    """Return the arguments of one call by their names in TensorFlow."""
+    if not is_reference(node):
+        if arguments[0] == "values":  # a list of tensors
+            return {"values": [reference[:3] for reference in node], **_keywords(node[0])}
+        (node,) = node
+    first = node[2] if node[0] == _CONSTANT else node[:3]
+    return {arguments[0]: first, **_keywords(node)}
+
+
+def _keywords(reference: list[Any]) -> dict[str, Any]:
+    keywords = dict(reference[3]) if len(reference) > 3 else {}
+    keywords.pop("name", None)
+    return keywords
+
+
+def is_reference(value: Any) -> bool:
+    """Tell whether a value is a tensor by its [layer, call, output], or a constant in the place of one."""
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and isinstance(value[1], int)
+        and (isinstance(value[2], int) or value[0] == _CONSTANT)
+    )
+
+
+def _holds_tensor(value: Any) -> bool:
+    return is_reference(value) or (isinstance(value, list) and any(map(_holds_tensor, value)))
+
+
+def _value(value: Any) -> Any:
+    """Return a tensor or a constant as an argument in a file of Keras 3."""
+    if is_reference(value):
+        history = {"shape": [1], "dtype": "float32", "keras_history": value[:3]}
+        return {"class_name": "__keras_tensor__", "config": history}
+    if _holds_tensor(value):
+        return [_value(part) for part in value]
+    if isinstance(value, list):
+        return {"class_name": "__numpy__", "config": {"value": value, "dtype": "float32"}}
+    return value
+
+
+def _fits(kind: str, argument: str, value: Any) -> bool:
+    if _holds_tensor(value) or isinstance(value, dict):
+        return False
+    if argument == "method":
+        return value in _INTERPOLATIONS
+    if kind == "Flip":
+        return not isinstance(value, list) or len(value) == 1
+    return True
+
+
+def _setting(kind: str, argument: str, value: Any) -> Any:
+    if kind == "Flip" and isinstance(value, list):
+        return value[0]
+    if kind == "Normalize" and argument == "epsilon":
+        return value**0.5  # TensorFlow bounds the square of the norm
+    return value
+
+
+def _slices(name: str, spec: Any) -> list[Any]:
+    found: list[Any] = []
+    for part in spec if isinstance(spec, list) else [spec]:
+        if isinstance(part, dict) and part.get("class_name") == "__ellipsis__":
+            found.append({"class_name": "__ellipsis__", "config": {}})
+        elif isinstance(part, dict) and not any(map(_holds_tensor, part.values())) and "start" in part:
+            bounds = {key: part.get(key) for key in ("start", "stop", "step")}
+            found.append({"class_name": "__slice__", "config": bounds})
+        elif isinstance(part, int):
+            found.append(part)
+        else:
+            raise _unknown(name, f"slicing by {part!r}")
+    return found
