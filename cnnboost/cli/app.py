@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 import cnnboost
 from cnnboost.cli import console
 from cnnboost.cli.options import OnBad
+from cnnboost.errors import ParameterError
 
 app = typer.Typer(
     name="cnnboost",
@@ -41,6 +43,7 @@ def make_job(
     quiet: bool,
     on_bad: OnBad = OnBad.stop,
     pixels: Any = None,
+    classes: str | None = None,
     keras: bool = True,
     **facts: Any,
 ) -> Any:
@@ -48,6 +51,12 @@ def make_job(
     from cnnboost.recipe import load_recipe
 
     console.notes(quiet)
+    order = None if classes is None else _names(classes)
+    if order and facts.get("model") is None:
+        raise ParameterError(
+            "--classes states the order of the outputs of --model FILE, and there is none; the order of the "
+            "recipe's own classes is its data.classes"
+        )
     read = load_recipe(recipe, overrides or ())
     if keras:
         console.load_keras()
@@ -57,6 +66,22 @@ def make_job(
         recipe=read,
         on_bad=on_bad.value,
         pixels=pixels.value if pixels else None,
+        classes=order,
         progress=console.progress(quiet),
         **facts,
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read names of classes: between commas, or from a file, one on each line."""
+    try:
+        path = Path(text)
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else text.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(
+            f"--classes {text}: cannot be read as names, one on each line: {error}"
+        ) from error
+    names = tuple(name.strip() for name in lines if name.strip())
+    if len(names) < 2:
+        raise ParameterError(f"--classes {text}: there is no such file, and it names fewer than two classes")
+    return names

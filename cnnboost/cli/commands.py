@@ -10,6 +10,7 @@ import typer
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import app, make_job
 from cnnboost.cli.options import (
+    ClassesOption,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -132,6 +133,7 @@ def layers(
 def extract(
     model: ModelOption = None,
     pixels: PixelsOption = None,
+    classes: ClassesOption = None,
     layer: Annotated[
         list[str] | None,
         typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
@@ -155,7 +157,7 @@ def extract(
 ) -> None:
     """Extract features into the store, all layers in one pass; trains the CNN first if need be."""
     job = make_job(
-        recipe, overrides, quiet, on_bad, pixels,
+        recipe, overrides, quiet, on_bad, pixels, classes,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
     from cnnboost import line
@@ -195,6 +197,7 @@ def fit_boost(
     device: DeviceOption = None,
     model: ModelOption = None,
     pixels: PixelsOption = None,
+    classes: ClassesOption = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
     models: ModelsOption = _MODELS,
@@ -211,7 +214,7 @@ def fit_boost(
     validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1).
     """
     job = make_job(
-        recipe, overrides, quiet, on_bad, pixels,
+        recipe, overrides, quiet, on_bad, pixels, classes,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
     from cnnboost import line

@@ -10,6 +10,7 @@ import typer
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import app, make_job
 from cnnboost.cli.options import (
+    ClassesOption,
     DataOption,
     DeviceOption,
     JsonOption,
@@ -60,6 +61,7 @@ def evaluate(
     device: DeviceOption = None,
     model: ModelOption = None,
     pixels: PixelsOption = None,
+    classes: ClassesOption = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
     models: ModelsOption = _MODELS,
@@ -75,7 +77,16 @@ def evaluate(
     heads that are there are scored on them as they are; their scores go to other/ in the reports.
     """
     job = make_job(
-        recipe, overrides, quiet, on_bad, pixels, data=data, models=models, reports=reports, model=model
+        recipe,
+        overrides,
+        quiet,
+        on_bad,
+        pixels,
+        classes,
+        data=data,
+        models=models,
+        reports=reports,
+        model=model,
     )
     from cnnboost import line
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import app, make_job
 from cnnboost.cli.options import (
+    ClassesOption,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -55,6 +56,7 @@ def export(
     ] = None,
     model: ModelOption = None,
     pixels: PixelsOption = None,
+    classes: ClassesOption = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
     models: ModelsOption = Path("models"),
@@ -67,7 +69,7 @@ def export(
 ) -> None:
     """Export the hybrid: a verified bundle and one ONNX graph from uint8 image to probabilities."""
     job = make_job(
-        recipe, overrides, quiet, on_bad, pixels,
+        recipe, overrides, quiet, on_bad, pixels, classes,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
     from cnnboost import line

@@ -63,6 +63,15 @@ PixelsOption = Annotated[
         show_default="what its layers say, else unit",
     ),
 ]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="A,B,C",
+        help="The order of --model's outputs: names of the classes, or a file with one name per line.",
+        show_default="found, else the data's",
+    ),
+]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's")
 ]

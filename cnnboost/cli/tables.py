@@ -84,7 +84,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
             f"{scores['macro_f1']['value']:.4f}",
             f"{scores['log_loss']['value']:.4f}",
             "-" if seconds is None else f"{seconds:.1f}",
-            f"{row['against_cnn']['p_value']:.3g}" if layer else "-",
+            _p_value(row["against_cnn"]) if layer else "-",
         ]
         if published:
             cells.append(f"{known[layer]:.2%}" if known.get(layer) is not None else "-")
@@ -102,7 +102,13 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:
         out.print(f"published: {published['source']}")
+    for note in (document.get("given") or {}).get("notes", ()):
+        out.print(f"note: {note}")
     written(out, document["written"])
+
+
+def _p_value(against: dict[str, Any]) -> str:
+    return "no verdict" if against["p_value"] is None else f"{against['p_value']:.3g}"
 
 
 def show_audit(out: Console, document: dict[str, Any]) -> None:

@@ -12,6 +12,11 @@ from cnnboost.errors import DataError
 
 NEARLY_ALL = 0.9
 """Share of the predictions from which on they count as nearly all."""
+FOREIGN_CAUSES = (
+    "the scale of its pixels (--pixels) and the order of its outputs (--classes), the commonest causes with "
+    "a model file from elsewhere"
+)
+"""What to look at first where a collapsed network was trained elsewhere."""
 
 
 @dataclass(frozen=True)

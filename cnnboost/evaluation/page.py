@@ -215,7 +215,7 @@ def short(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def p_value(p: float) -> str:
+def p_value(p: float | None) -> str:
     """Return a p value.
 
     Examples
@@ -223,7 +223,7 @@ def p_value(p: float) -> str:
     >>> p_value(0.00147), p_value(0.0000147)
     ('0.0015', '< 0.0001')
     """
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+    return _NOTHING if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _sign(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -42,6 +43,8 @@ class ImageSet:
         What the set was loaded from, for messages.
     bad : tuple of BadInput
         Inputs of the source that were left out.
+    drawn : bool
+        Whether the validation split was drawn from train, as the source has none.
 
     Examples
     --------
@@ -63,6 +66,7 @@ class ImageSet:
     pixels_digest: str
     source: str
     bad: tuple[BadInput, ...] = ()
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -279,10 +283,16 @@ class ImageSet:
         DataError
             `order` does not name exactly the classes there are.
         """
-        if sorted(order) != sorted(self.classes):
+        faults = {
+            "twice": [name for name, count in Counter(order).items() if count > 1],
+            "not there": [name for name in order if name not in self.classes],
+            "missing": [name for name in self.classes if name not in order],
+        }
+        told = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+        if told:
             raise DataError(
-                f"{self.source}: classes asked for: {', '.join(order)}; classes there: "
-                f"{', '.join(self.classes)}; name each of them once, or drop those not wanted"
+                f"{self.source}: the classes {', '.join(order)} are not those there are, each once ({told}); "
+                f"there are {', '.join(self.classes)}: name each of them, or drop those not wanted"
             )
         code = np.array([list(order).index(name) for name in self.classes], dtype=np.int64)
         return replace(self, y=code[self.y], classes=tuple(order))
@@ -326,4 +336,4 @@ class ImageSet:
         _, chosen = train_test_split(rows, test_size=wanted, stratify=self.y[rows], random_state=seed)
         splits = self.splits.astype("<U10")
         splits[chosen] = "validation"
-        return replace(self, splits=splits)
+        return replace(self, splits=splits, drawn=True)

@@ -136,6 +136,8 @@ def _score(
     scored = job.images[split or job.scored_split]
     _check_published(job, scored.classes)
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
+    if job.model is not None:
+        job.feeding.require()
     trained = train(needs)
     softmax = mean_over_views(trained.cnn.predict_view_proba, scored.X, seen_as)
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))

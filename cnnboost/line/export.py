@@ -89,7 +89,8 @@ def export(
         If a model file was given and no folder: the bundle's `cnn.keras` would take the place of the
         recipe's.
     ModelError
-        If the network cannot be expressed in ONNX, or a graph does not give what the model gives.
+        If the network cannot be expressed in ONNX, or a graph does not give what the model gives; if a model
+        file looks wrongly fed or read.
     StoreError
         If the folder cannot be written; the bundle that was there is still there.
     CnnboostError
@@ -100,6 +101,8 @@ def export(
             f"--model {job.model}: say with --out where its bundle goes; {job.models_dir} belongs to the "
             "recipe's own CNN"
         )
+    if job.model is not None:
+        job.feeding.require()
     needs = job.needs()
     hybrid = fit_hybrid(needs, layers, mode=mode, tta=tta, device=device)
     trained, head = hybrid.trained, hybrid.head

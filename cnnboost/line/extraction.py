@@ -87,6 +87,8 @@ def extract(
     """
     chosen = [job.images[name] for name in splits or job.images.split_names]
     trained = trained or train(job.needs())
+    if trained.feeding is not None:
+        trained.feeding.warn()
     cut = Cut(trained.model)
     places = [cut.find(name) for name in dict.fromkeys(layers or job.recipe.cut.layers)]
     store = FeatureStore(job.models_dir / "features")

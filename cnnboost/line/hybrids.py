@@ -170,6 +170,8 @@ def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> B
 def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
     facts = job.recipe.hybrid
     networks = networks_of(job.needs())
+    if job.model is not None:
+        job.feeding.warn()
     if networks.unseen is None and networks.own is None:
         raise RecipeError(
             f"--mode {mode} is chosen on images that the CNN was not trained on, and there are none: give "

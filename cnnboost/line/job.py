@@ -21,6 +21,7 @@ from cnnboost.errors import DataError, ModelError
 from cnnboost.escape import csv_cell
 from cnnboost.files import digest_of, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
+from cnnboost.line.feeding import Feeding, find_feeding
 from cnnboost.recipe import Recipe
 
 log = logging.getLogger("cnnboost")
@@ -49,7 +50,9 @@ class Job:
     model : path or None
         A trained Keras file to use in place of the recipe's CNN.
     pixels : str or None
-        The range of pixels that this file expects.
+        The scale of pixels that this file expects.
+    classes : tuple of str or None
+        The order of this file's outputs.
     force : bool
         Redo the arrow that is asked for, though its output is up to date.
     on_bad : {"stop", "skip"}
@@ -66,6 +69,7 @@ class Job:
     reports: Path = Path("reports")
     model: Path | None = None
     pixels: str | None = None
+    classes: tuple[str, ...] | None = None
     force: bool = False
     on_bad: Literal["stop", "skip"] = "stop"
     few: int | None = None
@@ -112,7 +116,24 @@ class Job:
 
     @cached_property
     def images(self) -> ImageSet:
-        """The image set, as the recipe wants it; decoded once, memory-mapped from then on."""
+        """The image set, as the recipe wants it, the classes in the order of the outputs of a given model."""
+        images = self._source_images
+        if self.model is not None:
+            images = images.with_classes(self.feeding.classes)
+        return images if self.few is None else _thin(images, self.few)
+
+    @cached_property
+    def feeding(self) -> Feeding:
+        """How the model file that was given is fed and read."""
+        assert self.model is not None
+        images = self._source_images
+        classes = images.classes if self.classes is None and self.recipe.data.classes else self.classes
+        record = self.models_dir / "given.json"
+        return find_feeding(self.given, Path(self.model), images, self.pixels, classes, record)
+
+    @cached_property
+    def _source_images(self) -> ImageSet:
+        """The image set with its own order of classes; decoded once, memory-mapped from then on."""
         facts = self.recipe.data
         size, channels = facts.size, facts.channels
         if self.model is not None:
@@ -139,7 +160,7 @@ class Job:
             )
         if images.bad:
             self._write_bad(images)
-        return images if self.few is None else _thin(images, self.few)
+        return images
 
     @cached_property
     def given(self) -> Any:
@@ -162,7 +183,7 @@ class Job:
         job = replace(self, force=False)
         # The images that are loaded already go along.
         job.__dict__.update(
-            {name: self.__dict__[name] for name in ("images", "given") if name in self.__dict__}
+            {name: self.__dict__[name] for name in ("images", "given", "feeding") if name in self.__dict__}
         )
         return job
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.evaluation.collapse import find_collapse
+from cnnboost.evaluation.collapse import FOREIGN_CAUSES, find_collapse
 from cnnboost.evaluation.curves import area_under_roc
 from cnnboost.evaluation.head_names import head_key, head_name
 from cnnboost.evaluation.scores import compare, score
@@ -77,7 +77,7 @@ class Judge:
             "epochs": len(trained.history.get("loss", [])),
             "seed": self._job.recipe.cnn.seed,
             "train_accuracy": train_accuracy,
-            **self._scored("CNN", self._softmax, CNN_REMEDY),
+            **self._scored("CNN", self._softmax, CNN_REMEDY if self._job.model is None else FOREIGN_CAUSES),
         }
 
     def head(self, head: Head, proba: np.ndarray, cross_fitted: bool = False) -> dict[str, Any]:
@@ -100,6 +100,8 @@ class Judge:
         against = compare(rows.y, self._softmax, proba, names=("CNN", title), **self._options).to_dict()
         if len(rows) == 1:
             against["difference_interval"] = None
+        if self._job.model is not None and self._job.feeding.doubt:
+            against |= {"p_value": None, "verdict": "no verdict: the CNN's softmax looks wrongly fed or read"}
         return {
             "layer": head.layer,
             "mode": head.mode,
@@ -140,12 +142,27 @@ class Judge:
             "data_digest": images.digest,
             "tta": tta,
             "classes": list(self._rows.classes),
+            **self._given(),
             "cnn": cnn,
             "heads": heads,
             "recipe_facts": recipe.model_dump(mode="json"),
             "machine": machine(),
             "versions": versions(),
         }
+
+    def _given(self) -> dict[str, Any]:
+        """Say how a model file was fed and read, and what its scores are to be taken with."""
+        job, rows = self._job, self._rows
+        if job.model is None:
+            return {}
+        notes = [job.feeding.doubt] if job.feeding.doubt else []
+        if rows.name == "train" or (rows.name == "validation" and job.images.drawn):
+            notes.append(
+                f"{job.model} was not trained here: some of the images of {rows.name} may be among those "
+                "that it was trained on, and its accuracy on them says little about others. A test split in "
+                f"{job.source} would tell."
+            )
+        return {"given": {"model": str(job.model), "pixels": job.feeding.pixels, "notes": notes}}
 
     def _scored(self, title: str, proba: np.ndarray, remedy: str) -> dict[str, Any]:
         rows = self._rows

@@ -89,7 +89,9 @@ def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path
             f"{path} is the teacher that the recipe's own CNN follows; name another file with --out, or "
             "other networks with --model"
         )
-    jobs = [replace(job.needs(), model=model) for model in models] or [job.needs()]
+    jobs = [replace(job.needs(), model=model, classes=job.images.classes) for model in models] or [
+        job.needs()
+    ]
     networks = [(train(one), one.images) for one in jobs]
     for trained, images in networks:
         _check_same(job.images, images, trained)

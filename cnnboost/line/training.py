@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.cnn import CNNClassifier
-from cnnboost.cnn.inputs import SCALES
-from cnnboost.cnn.model_file import pixels_of, read_model, resolve_pixels
+from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
+from cnnboost.line.feeding import Feeding
 from cnnboost.line.job import Job, alone, labelled_digest
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.trained_on import TrainedOn
@@ -42,6 +42,8 @@ class Trained:
         What `history.json` holds; empty for a model file that was given.
     cached : bool
         Whether it was there already.
+    feeding : Feeding or None
+        Of a model file that was given.
     """
 
     model: Any
@@ -50,6 +52,7 @@ class Trained:
     path: Path
     facts: dict[str, Any]
     cached: bool
+    feeding: Feeding | None = None
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -63,8 +66,10 @@ class Trained:
         Raises
         ------
         ModelError
-            If it gives no class probabilities, or of another number of classes.
+            If it gives no class probabilities, or of another number of classes, or nobody knows their order.
         """
+        if self.feeding is not None and not self.feeding.ordered:
+            self.feeding.require()
         return CNNClassifier.from_model(
             self.model, classes=self.classes, pixels=self.pixels, place=str(self.path)
         )
@@ -88,7 +93,7 @@ def train(job: Job) -> Trained:
     """
     images = job.images
     if job.model is not None:
-        return _given(job, images)
+        return _given(job)
     made_from = _made_from(job, images)
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
     on = TrainedOn.of(job.recipe, images)
@@ -213,14 +218,10 @@ def _made_from(job: Job, images: ImageSet) -> str:
     )
 
 
-def _given(job: Job, images: ImageSet) -> Trained:
+def _given(job: Job) -> Trained:
     assert job.model is not None
-    pixels = resolve_pixels(job.given, job.pixels, str(job.model))
-    found = "as its first layers say" if pixels_of(job.given) else "assumed; --pixels says otherwise"
-    said = "as asked" if job.pixels else found
-    log.info("%s takes pixels %s: %s (%s)", job.model, pixels, SCALES[pixels], said)
-    log.info("its outputs are taken to be, in this order: %s", ", ".join(images.classes))
-    return Trained(job.given, pixels, images.classes, Path(job.model), {}, True)
+    feeding = job.feeding
+    return Trained(job.given, feeding.pixels, feeding.classes, Path(job.model), {}, True, feeding)
 
 
 def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:

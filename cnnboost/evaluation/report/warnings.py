@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cnnboost.evaluation.collapse import FOREIGN_CAUSES
 from cnnboost.evaluation.head_names import head_name
 from cnnboost.evaluation.page import percent
 from cnnboost.evaluation.report.findings import Findings, facts_of
@@ -29,15 +30,17 @@ def warnings_of(findings: Findings) -> list[str]:
         If the facts are not what the commands write.
     """
     metrics, audit, latency, overfit = findings.metrics, findings.audit, findings.latency, findings.overfit
-    found = []
+    given = metrics.get("given")
+    found = [*given["notes"]] if given else []
     scored = [("The CNN", metrics["cnn"])]
     scored += [(f"The head {head_name(head)}", head) for head in metrics["heads"]]
     for name, row in scored:
         if collapsed := row.get("collapsed"):
-            found.append(
-                f"{name} calls {percent(collapsed['share'])} of the images {collapsed['class']}: it has "
-                "learnt little more than the share of the classes."
-            )
+            told = f"{name} calls {percent(collapsed['share'])} of the images {collapsed['class']}: "
+            if given and row is metrics["cnn"]:
+                found.append(f"{told}look at {FOREIGN_CAUSES}.")
+            else:
+                found.append(f"{told}it has learnt little more than the share of the classes.")
     with facts_of("overfit.json"):
         if overfit is not None and not overfit["learnt"]:
             found.append(
