@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 FER2013 ?= ../shared/data/fer2013.zip
 BUNDLE ?= models/oslo
 WORKERS ?= 2
+SECONDS ?= 600
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel readme lock bench-line bench-runtimes bench-peers clean
+.PHONY: help demo test fuzz lint format wheel readme lock bench-line bench-runtimes bench-peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -24,6 +26,9 @@ demo: $(VENV)/.installed ## train, cut, boost and score on handwritten digits, i
 
 test: $(VENV)/.installed ## run every test, one file at a time in each of WORKERS processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+fuzz: $(VENV)/.installed ## damage every kind of file that is read and have it read; SECONDS=600 SEED=0
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(VENV)/.installed ## check format, lint, types and import direction; changes nothing
 	$(BIN)/ruff format --check .
