@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,6 +177,41 @@ def upstream(steps: Sequence[Step], wanted: int) -> list[int]:
     return sorted(seen)
 
 
+def assembled(image: Any, outputs: Any, name: str) -> Any:
+    """Make a model of symbolic tensors, whose layers may share names: they were in models of their own."""
+    import keras
+
+    with distinct_names(outputs):
+        return keras.Model(image, outputs, name=name)
+
+
+@contextlib.contextmanager
+def distinct_names(outputs: Any) -> Iterator[None]:
+    """Give other names for a while to those of the layers and operations behind tensors that share one."""
+    import keras
+
+    found: dict[int, Any] = {}
+    stack = list(keras.tree.flatten(outputs))
+    seen = set()
+    while stack:
+        tensor = stack.pop()
+        operation, number, _ = tensor._keras_history
+        if operation is None or (id(operation), number) in seen:
+            continue
+        seen.add((id(operation), number))
+        found[id(operation)] = operation
+        stack.extend(operation._inbound_nodes[number].input_tensors)
+    names = Counter(operation.name for operation in found.values())
+    renamed = [(operation, operation.name) for operation in found.values() if names[operation.name] > 1]
+    for number, (operation, name) in enumerate(renamed):
+        operation.name = f"{name}__{number}"
+    try:
+        yield
+    finally:
+        for operation, name in renamed:
+            operation.name = name
+
+
 def inference_model(model: Any) -> Any:
     """Return a model in inference mode for good, without the layers that act in training only.
 
@@ -192,7 +229,7 @@ def inference_model(model: Any) -> Any:
 
     image = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
     try:
-        return keras.Model(image, Walk([], {id(image): -1}).model(model, image, ""), name=model.name)
+        return assembled(image, Walk([], {id(image): -1}).model(model, image, ""), model.name)
     except ModelError:
         return model
 

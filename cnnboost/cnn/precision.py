@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.graph import Source, Step, Walk
+from cnnboost.cnn.graph import Source, Step, Walk, assembled
 
 _HALF = ("float16", "bfloat16")
 
@@ -51,7 +51,7 @@ def float32_model(model: Any) -> Any:
         if not step.output:
             results = keras.tree.flatten(_called(step, values, clones))
         values[i] = _rounded(results[step.output or 0], step.tensor.dtype)
-    return keras.Model(image, [values[producer[id(tensor)]] for tensor in outputs], name=model.name)
+    return assembled(image, [values[producer[id(tensor)]] for tensor in outputs], model.name)
 
 
 def _rounded(tensor: Any, dtype: str) -> Any:

@@ -106,7 +106,7 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         try:
-            with silence():
+            with silence(), _statistics_inside(model):
                 model.export(
                     path, format="onnx", opset_version=OPSET, input_signature=signature, verbose=False
                 )
@@ -126,12 +126,28 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     if lost:
         raise ModelError(
             f"the network {model.name!r} keeps constants that Keras' export to ONNX leaves out: "
-            f"{', '.join(lost)}. Where a Normalization layer holds them, a Rescaling layer with scale and "
-            "offset says the same"
+            f"{', '.join(lost)}. A layer that holds constants should hold them as NumPy arrays or "
+            "numbers, not as tensors"
         )
     if len(network.functions):
         raise ModelError(f"the network {model.name!r} needs functions of its own, which are not joined")
     return network
+
+
+@contextlib.contextmanager
+def _statistics_inside(model: Any) -> Iterator[None]:
+    """Make the statistics of Normalization layers constants: Keras' export leaves out what is a tensor."""
+    import keras
+
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Normalization)]
+    kept = [(layer, layer.mean, layer.variance) for layer in layers]
+    for layer, mean, variance in kept:
+        layer.mean, layer.variance = (keras.ops.convert_to_numpy(value) for value in (mean, variance))
+    try:
+        yield
+    finally:
+        for layer, mean, variance in kept:
+            layer.mean, layer.variance = mean, variance
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.graph import Step, Walk
+from cnnboost.cnn.graph import Step, Walk, assembled
 from cnnboost.errors import LayerError
 from cnnboost.features.digest import trunk_digest
 from cnnboost.features.names import structural_names
@@ -33,7 +33,8 @@ class CutLayer:
         `input`, `flatten`, `fc1`, ..., `output`; or the Keras name where the line has none.
     keras_name : str
         Name of the Keras layer whose output is taken; `outer/inner` inside nested models, `name@2` for the
-        second call of a layer that is called several times, `name[0]` for the first of several outputs.
+        second call of a layer that is called several times, `name@1` for a layer whose name has a place of
+        its own in the structure, `name[0]` for the first of several outputs.
     kind : str
         Class of the layer.
     width : int
@@ -73,6 +74,11 @@ class Cut:
         self._steps = _told_apart(self._steps)
         outputs = [self._producer[id(tensor)] for tensor in found]
         self._names, self._reason = structural_names(self._steps, outputs)
+        # A Keras layer may be called `flatten` without being what the structure calls so.
+        self._steps = [
+            dataclasses.replace(step, path=f"{step.path}@1") if self._names.get(step.path, i) != i else step
+            for i, step in enumerate(self._steps)
+        ]
 
     @property
     def named(self) -> list[CutLayer]:
@@ -140,7 +146,7 @@ class Cut:
             if keras.backend.standardize_dtype(tensor.dtype) != "float32":
                 tensor = keras.ops.cast(tensor, "float32")
             outputs.append(tensor)
-        return keras.Model(self._input, outputs, name="trunk")
+        return assembled(self._input, outputs, "trunk")
 
     def digest(self, layer: str) -> str:
         """Hash the trunk: its operations, their wiring, its weights; no names, no places.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from cnnboost.cnn.graph import distinct_names
 from cnnboost.features.cut import Cut
 from cnnboost.timing.clock import Timing
 
@@ -98,7 +99,8 @@ def count_operations(model: Any, shape: tuple[int, int, int]) -> Operations:
     image = keras.Input(shape, dtype=model.inputs[0].dtype)
     cut = Cut(keras.Model(image, model(image)))
     flat = cut.trunk(["output"])
-    keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=follow)
+    with distinct_names(flat.outputs):
+        keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=follow)
     return Operations(flop, tuple(uncounted))
 
 

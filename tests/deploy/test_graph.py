@@ -175,17 +175,31 @@ def test_a_network_that_onnx_cannot_express_is_refused():
         cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1))
 
 
+def normalised(layer):
+    return keras.Sequential([keras.Input((8, 8, 1)), layer, keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
+def test_the_statistics_of_a_normalization_are_in_the_graph(toy_images):
+    X = toy_images[0]
+    learnt = keras.layers.Normalization()
+    learnt.adapt(X.astype(np.float32))
+    for layer in (learnt, keras.layers.Normalization(mean=[3.0], variance=[4.0])):
+        model = normalised(layer)
+        own = keras.ops.convert_to_numpy(keras.ops.softmax(model(X.astype(np.float32), training=False)))
+        same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), X, own)
+        assert keras.ops.is_tensor(layer.mean)
+
+
 def test_constants_that_the_exporter_loses_are_named():
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Normalization(mean=[3.0], variance=[4.0]),
-            keras.layers.Flatten(),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
-    with pytest.raises(ModelError, match=r"leaves out: .*normalization.*a Rescaling layer"):
-        cnn_graph(model, pixels="raw", kind="softmax", shape=(8, 8, 1))
+    class Shifted(keras.layers.Layer):
+        def build(self, shape):
+            self.shift = keras.ops.convert_to_tensor([3.0])
+
+        def call(self, x):
+            return x - self.shift
+
+    with pytest.raises(ModelError, match=r"leaves out: .*shifted.*NumPy arrays"):
+        cnn_graph(normalised(Shifted()), pixels="raw", kind="logits", shape=(8, 8, 1))
 
 
 def test_features_of_the_estimators_are_those_of_the_graph(toy_cnn, toy_images):

@@ -186,10 +186,40 @@ class TestUnknown:
         image = keras.Input((8, 8, 1))
         a = body("a")(image)
         b = functional(L.Conv2D(2, 3, name="conv"), shape=(8, 8, 2), name="b")(a)
-        cut = Cut(keras.Model(image, L.Flatten()(b)))
+        model = keras.Model(image, L.Flatten()(b))
+        cut = Cut(model)
         with pytest.raises(LayerError, match="a/conv, b/conv"):
             cut.find("conv")
         assert cut.find("a/conv").width == 128
+        X = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 1)).astype(np.float32)
+        found = run(cut.trunk(["a/conv", "output"]), X)
+        own = [model.get_layer("a")(X), model(X)]
+        for one, other in zip(found, own, strict=True):
+            np.testing.assert_allclose(one, np.reshape(other, (2, -1)), rtol=1e-5)
+        assert [layer.name for layer in cut.trunk(["output"]).layers].count("conv") == 2
+
+    def test_a_keras_name_that_means_something_else_by_structure_gets_a_number(self):
+        model = functional(
+            L.GlobalAveragePooling2D(keepdims=True, name="pool"),
+            L.Conv2D(5, 1, name="scores"),
+            L.Flatten(name="flatten"),
+            L.Softmax(name="fc1"),
+        )
+        cut = Cut(model)
+        assert [(place.name, place.keras_name, place.width) for place in cut.layers[1:]] == [
+            ("flatten", "pool", 1), ("scores", "scores", 5), ("flatten@1", "flatten@1", 5),
+            ("output", "fc1", 5),
+        ]  # fmt: skip
+        assert cut.trunk([place.name for place in cut.layers]).output_shape[2:] == [(None, 5)] * 3
+
+    def test_operations_of_a_file_and_of_the_trunk_may_share_their_automatic_names(self, tmp_path):
+        image = keras.Input((8, 8, 1))
+        keras.Model(image, L.Flatten()(keras.ops.reshape(image, (-1, 4, 16)))).save(tmp_path / "a.keras")
+        keras.backend.clear_session()
+        cut = Cut(read_model(tmp_path / "a.keras"))
+        keras.backend.clear_session()
+        names = [place.name for place in cut.layers]
+        assert cut.trunk(names).output_shape == [(None, 64)] * 3
 
     def test_a_layer_without_fixed_width_is_refused(self):
         image = keras.Input((None, None, 1))
