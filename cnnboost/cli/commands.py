@@ -120,11 +120,11 @@ def layers(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List the layers where the CNN can be cut: name, Keras name, width."""
+    """List the layers where the CNN can be cut: name, Keras name, width. Nothing is trained for it."""
     job = make_job(recipe, overrides, quiet, data=data, models=models, reports=reports, model=model)
     from cnnboost import line
 
-    found = [vars(layer) for layer in line.layers_of(job)]
+    found = line.layers_of(job)
     console.emit({"layers": found}, as_json, lambda out: tables.show_layers(out, found))
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnboost.escape import visible
-from cnnboost.evaluation.head_names import head_key, head_name
+from cnnboost.evaluation.head_names import classifiers
 
 
 class PlainTable(Table):
@@ -71,10 +71,8 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     numbers[1] = f"{confidence:.0%} interval"
     table = new_table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
     known = {None: published["cnn"], **published["layers"]} if published else {}
-    rows: list[tuple[str | None, str, Any]] = [(None, "CNN softmax", document["cnn"])]
-    rows += [(head_key(row), head_name(row), row) for row in document["heads"]]
-    for layer, title, row in rows:
-        scores = row["scores"]
+    for key, title, row in classifiers(document):
+        layer, scores = key or None, row["scores"]
         low, high = scores["accuracy"]["interval"]
         seconds = row["fit_seconds"]
         cells = [
@@ -84,7 +82,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
             f"{scores['macro_f1']['value']:.4f}",
             f"{scores['log_loss']['value']:.4f}",
             "-" if seconds is None else f"{seconds:.1f}",
-            _p_value(row["against_cnn"]) if layer else "-",
+            _p_value(row["against_cnn"]) if row.get("against_cnn") else "-",
         ]
         if published:
             cells.append(f"{known[layer]:.2%}" if known.get(layer) is not None else "-")
@@ -99,7 +97,10 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     images = f"{n:,} image{'' if n == 1 else 's'}"
     out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}")
     out.print(table)
-    out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
+    if document["cnn"] is None:
+        out.print(f"no softmax to compare with: {document['no_softmax']}", markup=False)
+    else:
+        out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:
         out.print(f"published: {published['source']}")
     for note in (document.get("given") or {}).get("notes", ()):
@@ -199,9 +200,8 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     table = new_table("head", "score", *numbers, numbers=numbers)
     published = document["published"]
     known = {None: published["cnn"], **published["layers"]} if published else {}
-    rows: list[tuple[str | None, str, Any]] = [(None, "CNN softmax", document["cnn"])]
-    rows += [(head_key(row), head_name(row), row) for row in document["heads"]]
-    for layer, title, row in rows:
+    for key, title, row in classifiers(document):
+        layer = key or None
         cells = _statistics(row["accuracy"])
         if published:
             cells.append(f"{known[layer]:.4f}" if known.get(layer) is not None else "-")
@@ -239,7 +239,8 @@ def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
     """
     table = new_table("layer", "Keras name", "kind", "width", numbers=["width"])
     for layer in layers:
-        table.add_row(layer["name"], layer["keras_name"], layer["kind"], f"{layer['width']:,}")
+        width = "classes" if layer["width"] is None else f"{layer['width']:,}"
+        table.add_row(layer["name"], layer["keras_name"], layer["kind"], width)
     out.print(table)
 
 

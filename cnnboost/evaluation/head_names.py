@@ -1,4 +1,4 @@
-"""What tables, pages and files call a head."""
+"""What tables, pages and files call the CNN and its heads."""
 
 from __future__ import annotations
 
@@ -46,3 +46,21 @@ def head_key(head: Mapping[str, Any]) -> str:
     """
     layer = str(head["layer"])
     return layer if head["mode"] == "plain" else f"{layer}-{head['mode']}"
+
+
+def classifiers(metrics: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return key, name and scores of every classifier, the CNN's softmax first where it has one.
+
+    Parameters
+    ----------
+    metrics : mapping
+        What `metrics.json` holds.
+
+    Returns
+    -------
+    list of (str, str, mapping)
+        The key of the CNN is empty.
+    """
+    cnn = metrics["cnn"]
+    found = [] if cnn is None else [("", "CNN softmax", cnn)]
+    return found + [(head_key(head), head_name(head), head) for head in metrics["heads"]]

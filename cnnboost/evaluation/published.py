@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnnboost.evaluation.head_names import head_key, head_name
+from cnnboost.evaluation.head_names import classifiers, head_key, head_name
 from cnnboost.evaluation.page import paragraphs, render
 
 _SCORE_NAMES = {
@@ -72,14 +72,17 @@ def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
         of the CNN that was published.
     """
     known = metrics.get("published") or {}
-    rows = [_beside("CNN softmax", known.get("cnn"), metrics["cnn"]["scores"]["accuracy"])]
+    cnn = metrics["cnn"]
+    rows = [] if cnn is None else [_beside("CNN softmax", known.get("cnn"), cnn["scores"]["accuracy"])]
     for head in metrics["heads"]:
         published = (known.get("layers") or {}).get(head_key(head))
         row = _beside(head_name(head), published, head["scores"]["accuracy"])
-        rows.append(row._replace(verdict=head["against_cnn"]["verdict"]))
-    positive = (metrics["cnn"].get("thresholds") or {}).get("positive", "")
+        rows.append(row._replace(verdict=head["against_cnn"]["verdict"]) if head["against_cnn"] else row)
+    if cnn is None:
+        return rows
+    positive = (cnn.get("thresholds") or {}).get("positive", "")
     for name, published in (known.get("scores") or {}).items():
-        found = _own(name, metrics["cnn"])
+        found = _own(name, cnn)
         if found is not None:
             score_name = _SCORE_NAMES[name].format(positive=positive)
             rows.append(_beside("CNN softmax", published, found)._replace(score_name=score_name))
@@ -158,7 +161,7 @@ def _recipe(entry: Entry) -> dict[str, Any]:
         "title": metrics["title"] or metrics["recipe"],
         "link": entry.link,
         "split": metrics["split"],
-        "n": metrics["cnn"]["scores"]["n"],
+        "n": classifiers(metrics)[0][2]["scores"]["n"],
         "source": (metrics.get("published") or {}).get("source", ""),
         "notes": paragraphs(entry.notes),
         "rows": rows,

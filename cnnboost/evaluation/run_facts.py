@@ -26,14 +26,8 @@ def run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     boost = facts["boost"]
     seeds = [(name, facts[name].get("seed")) for name in ("data", "cnn", "boost", "evaluate")]
     machine = metrics["machine"]
-    seconds = cnn["fit_seconds"]
     rows = [
-        ("CNN", f"{facts['cnn']['architecture']}, {cnn['parameters']:,} parameters"),
-        (
-            "Training",
-            f"{cnn['epochs']:,} epochs" + (f" in {seconds:,.0f} seconds" if seconds is not None else ""),
-        ),
-        ("Right on train", percent(cnn["train_accuracy"])),
+        *_network_rows(facts, cnn),
         ("Cut at", ", ".join(head["layer"] for head in metrics["heads"])),
         (
             "Head",
@@ -54,6 +48,18 @@ def run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Data digest", metrics["data_digest"]),
     ]
     return rows
+
+
+def _network_rows(facts: Mapping[str, Any], cnn: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if cnn is None:
+        return [("CNN", "a model file without a softmax for these classes")]
+    seconds = cnn["fit_seconds"]
+    in_time = f" in {seconds:,.0f} seconds" if seconds is not None else ""
+    return [
+        ("CNN", f"{facts['cnn']['architecture']}, {cnn['parameters']:,} parameters"),
+        ("Training", f"{cnn['epochs']:,} epochs{in_time}"),
+        ("Right on train", percent(cnn["train_accuracy"])),
+    ]
 
 
 def leaves(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

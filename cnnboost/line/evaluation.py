@@ -139,12 +139,22 @@ def _score(
     if job.model is not None:
         job.feeding.require()
     trained = train(needs)
-    softmax = mean_over_views(trained.cnn.predict_view_proba, scored.X, seen_as)
+    softmax = None
+    if wanted or seen_as != "none":
+        trained.check_softmax(f"--mode {wanted[0]}" if wanted else f"--tta {seen_as}")
+    if trained.no_softmax:
+        log.warning(
+            "no softmax to compare with, the trees are scored alone: %s. If the model should know these "
+            "classes, it is another one, or these are other images",
+            trained.no_softmax,
+        )
+    else:
+        softmax = mean_over_views(trained.cnn.predict_view_proba, scored.X, seen_as)
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
-    judge = Judge(job, scored, softmax)
-    of_cnn = judge.cnn(trained, _train_accuracy(job, trained))
+    judge = Judge(job, scored, softmax, trained.no_softmax)
+    of_cnn = None if softmax is None else judge.cnn(trained, _train_accuracy(job, trained))
     rows = []
     for head in heads:
         if seen_as == "none":

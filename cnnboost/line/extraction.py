@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cnnboost.cnn.architectures import without_weights
 from cnnboost.cnn.inference import CHUNKS, Inference
-from cnnboost.errors import ModelError
+from cnnboost.cnn.model_file import read_model
+from cnnboost.cnn.network import network
+from cnnboost.errors import DataError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
 from cnnboost.files import file_part, replacing, short_digest
@@ -38,18 +42,63 @@ class Extracted:
     stored: dict[str, Stored]
 
 
-def layers_of(job: Job) -> list[CutLayer]:
-    """List the layers where the CNN can be cut; a given model file needs no images for it.
+def layers_of(job: Job) -> list[dict[str, Any]]:
+    """List the layers where the CNN can be cut, of its architecture alone: nothing is trained or fetched.
 
     Parameters
     ----------
     job : Job
+        Images are looked at only where the recipe does not state their size and channels.
 
     Returns
     -------
-    list of CutLayer
+    list of dict
+        The fields of `CutLayer`. `width` is None where it depends on the number of classes, and neither the
+        recipe nor images tell it.
     """
-    return Cut(job.given if job.model is not None else train(job).model).layers
+    table = job.recipe.cnn
+    if job.model is not None or Path(table.architecture).suffix:
+        model = job.given if job.model is not None else read_model(table.architecture)
+        return [vars(layer) for layer in Cut(model).layers]
+    shape, n_classes = _image_shape(job), _number_of_classes(job)
+    found = []
+    for n in (2, 3) if n_classes is None else (n_classes,):
+        model = network(table.architecture, shape, n, without_weights(table.architecture, table.options))[0]
+        found.append([vars(layer) for layer in Cut(model).layers])
+    same = [{layer["width"] for layer in layers} for layers in zip(*found, strict=True)]
+    return [
+        {**layer, "width": layer["width"] if len(widths) == 1 else None}
+        for layer, widths in zip(found[0], same, strict=True)
+    ]
+
+
+def _image_shape(job: Job) -> tuple[int, int, int]:
+    data = job.recipe.data
+    if data.size is not None and data.channels is not None:
+        height, width = (data.size, data.size) if isinstance(data.size, int) else data.size
+        return height, width, data.channels
+    missing = [f"data.{key}" for key in ("size", "channels") if getattr(data, key) is None]
+    try:
+        height, width, channels = job.images.shape[1:]
+    except DataError as error:
+        raise DataError(
+            f"recipe {job.recipe.name!r} does not state {' and '.join(missing)}, on which its network "
+            f"depends: --set {missing[0]}=..., or images it can be taken from. {error}"
+        ) from error
+    return height, width, channels
+
+
+def _number_of_classes(job: Job) -> int | None:
+    data = job.recipe.data
+    if data.binary is not None:
+        return 2
+    if data.classes is not None:
+        return len([name for name in data.classes if name not in data.drop])
+    try:
+        _ = job.source
+    except DataError:
+        return None
+    return len(job.images.classes)
 
 
 def extract(

@@ -12,7 +12,7 @@ from cnnboost.evaluation.class_plots import plot_class_accuracy, plot_confusion
 from cnnboost.evaluation.curve_plots import plot_precision_recall, plot_roc, plot_threshold_sweep
 from cnnboost.evaluation.curves import precision_recall, roc
 from cnnboost.evaluation.drawing import save_figure
-from cnnboost.evaluation.head_names import head_key, head_name
+from cnnboost.evaluation.head_names import classifiers, head_key, head_name
 from cnnboost.evaluation.plots import plot_history
 from cnnboost.files import file_part
 from cnnboost.line.job import Job
@@ -76,16 +76,21 @@ def _figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Give name and figure, one at a time: no two of them are in memory."""
     split, classes = metrics["split"], metrics["classes"]
-    level: dict[str, Any] = {"confidence": metrics["cnn"]["scores"]["confidence"]}
+    named = classifiers(metrics)
+    first = named[0][2]
+    level: dict[str, Any] = {"confidence": first["scores"]["confidence"]}
     if history:
         yield "history", plot_history(history)
-    named = [("cnn", "CNN softmax", metrics["cnn"]["scores"])]
-    named += [(head_key(row), head_name(row), row["scores"]) for row in metrics["heads"]]
-    for name, title, scores in named:
-        title = f"{title}, {split} ({scores['accuracy']['value']:.1%})"
-        yield f"confusion-{file_part(name)}", plot_confusion(scores["confusion"], classes, title=title)
+    for key, name, row in named:
+        scores = row["scores"]
+        title = f"{name}, {split} ({scores['accuracy']['value']:.1%})"
+        yield (
+            f"confusion-{file_part(key or 'cnn')}",
+            plot_confusion(scores["confusion"], classes, title=title),
+        )
     heads = {head_key(row): row for row in metrics["heads"]}
-    beside, said = {"CNN softmax": metrics["cnn"]}, {"CNN softmax": proba[""]}
+    beside = {name: row for key, name, row in named if not key}
+    said = {"CNN softmax": proba[""]} if "" in proba else {}
     if heads:
         layer = job.recipe.cut.layer if job.recipe.cut.layer in heads else next(iter(heads))
         title = head_name(heads[layer])
@@ -98,9 +103,9 @@ def _figures(
             **level,
         ),
     )
-    support = {row["name"]: row["support"] for row in metrics["cnn"]["scores"]["per_class"]}
-    of_two = metrics["cnn"]["thresholds"]
-    if there := list(metrics["cnn"]["auc"]):
+    support = {row["name"]: row["support"] for row in first["scores"]["per_class"]}
+    of_two = first["thresholds"]
+    if there := list(first["auc"]):
         # Of two classes, the curve of one is the mirror image of the other's.
         ends = [min(there, key=support.__getitem__), max(there, key=support.__getitem__)]
         shown = [of_two["positive"]] if of_two else list(dict.fromkeys(ends))

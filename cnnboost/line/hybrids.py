@@ -177,6 +177,7 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
             f"--mode {mode} is chosen on images that the CNN was not trained on, and there are none: give "
             "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
         )
+    networks.trained[0].check_softmax(f"--mode {mode}")
     wanted = device or _table(job, mode).device
     resolved = resolve_device(wanted)
     made_from = digest_of(

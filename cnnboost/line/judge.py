@@ -42,23 +42,26 @@ class Judge:
     job : Job
         Its recipe says how.
     rows : Split
-    softmax : ndarray of shape (n, n_classes)
-        The probabilities of the CNN.
+    softmax : ndarray of shape (n, n_classes) or None
+        The probabilities of the CNN; None where it gives none of these classes.
+    no_softmax : str
+        Why it gives none.
     """
 
-    def __init__(self, job: Job, rows: Split, softmax: np.ndarray) -> None:
+    def __init__(self, job: Job, rows: Split, softmax: np.ndarray | None, no_softmax: str = "") -> None:
         facts = job.recipe.evaluate
         self._job, self._rows, self._softmax = job, rows, softmax
+        self._no_softmax = no_softmax
         self._positive = job.recipe.data.binary or rows.classes[-1]
         self._options: dict[str, Any] = {
             "confidence": facts.confidence,
             "n_resamples": facts.resamples,
             "seed": facts.seed,
         }
-        self.proba = {"": softmax}
+        self.proba = {} if softmax is None else {"": softmax}
         """Probabilities by key of the head; the CNN's under the empty name."""
 
-    def cnn(self, trained: Trained, train_accuracy: float | None) -> dict[str, Any]:
+    def cnn(self, trained: Trained, train_accuracy: float | None) -> dict[str, Any] | None:
         """Describe and score the CNN.
 
         Parameters
@@ -69,8 +72,11 @@ class Judge:
 
         Returns
         -------
-        dict
+        dict or None
+            None where it gives no class probabilities.
         """
+        if self._softmax is None:
+            return None
         return {
             "parameters": int(trained.model.count_params()),
             "fit_seconds": trained.facts.get("fit_seconds"),
@@ -97,11 +103,14 @@ class Judge:
         """
         rows, title = self._rows, head_name({"layer": head.layer, "mode": head.mode})
         self.proba[head_key({"layer": head.layer, "mode": head.mode})] = proba
-        against = compare(rows.y, self._softmax, proba, names=("CNN", title), **self._options).to_dict()
-        if len(rows) == 1:
-            against["difference_interval"] = None
-        if self._job.model is not None and self._job.feeding.doubt:
-            against |= {"p_value": None, "verdict": "no verdict: the CNN's softmax looks wrongly fed or read"}
+        against = None
+        if self._softmax is not None:
+            against = compare(rows.y, self._softmax, proba, names=("CNN", title), **self._options).to_dict()
+            if len(rows) == 1:
+                against["difference_interval"] = None
+            if self._job.model is not None and self._job.feeding.doubt:
+                verdict = "no verdict: the CNN's softmax looks wrongly fed or read"
+                against |= {"p_value": None, "verdict": verdict}
         return {
             "layer": head.layer,
             "mode": head.mode,
@@ -115,7 +124,7 @@ class Judge:
         }
 
     def document(
-        self, images: ImageSet, cnn: dict[str, Any], heads: list[dict[str, Any]], *, tta: str
+        self, images: ImageSet, cnn: dict[str, Any] | None, heads: list[dict[str, Any]], *, tta: str
     ) -> dict[str, Any]:
         """Put together what `metrics.json` says of any rows.
 
@@ -123,7 +132,7 @@ class Judge:
         ----------
         images : ImageSet
             What the rows are of.
-        cnn : dict
+        cnn : dict or None
         heads : list of dict
         tta : str
             Views that the probabilities are means over.
@@ -144,6 +153,7 @@ class Judge:
             "classes": list(self._rows.classes),
             **self._given(),
             "cnn": cnn,
+            **({} if cnn else {"no_softmax": self._no_softmax}),
             "heads": heads,
             "recipe_facts": recipe.model_dump(mode="json"),
             "machine": machine(),

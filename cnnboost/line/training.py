@@ -13,6 +13,7 @@ from typing import Any
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.teacher import teacher_digest
+from cnnboost.errors import ModelError
 from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
 from cnnboost.line.feeding import Feeding
@@ -73,6 +74,30 @@ class Trained:
         return CNNClassifier.from_model(
             self.model, classes=self.classes, pixels=self.pixels, place=str(self.path)
         )
+
+    @cached_property
+    def no_softmax(self) -> str:
+        """Why a model file that was given has no probabilities of these classes; empty where it has some."""
+        if self.facts:  # our own CNN always has
+            return ""
+        try:
+            _ = self.cnn
+        except ModelError as error:
+            return str(error)
+        return ""
+
+    def check_softmax(self, what: str) -> None:
+        """Refuse what is made of the CNN's class probabilities where it gives none.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self.no_softmax:
+            raise ModelError(
+                f"{what} is made of the CNN's class probabilities, and it gives none of these classes: "
+                f"{self.no_softmax}. Plain trees on images as they are need none: --mode plain --tta none"
+            )
 
 
 def train(job: Job) -> Trained:

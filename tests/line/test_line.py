@@ -165,7 +165,7 @@ class TestExtraction:
             stored = line.extract(given, ["fc1"], ["train"])["train"].stored["fc1"]
         assert stored.X.shape[1] == 64
         assert "0..255" in caplog.text
-        assert [layer.name for layer in line.layers_of(given)][-1] == "output"
+        assert [layer["name"] for layer in line.layers_of(given)][-1] == "output"
 
     def test_a_given_model_brings_its_own_size(self, job, face_folder, tmp_path):
         image = keras.Input((20, 20, 3))

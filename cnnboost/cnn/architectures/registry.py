@@ -112,6 +112,22 @@ def build(
     return model
 
 
+def without_weights(architecture: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an architecture's options such that no trained weights are read or fetched.
+
+    Parameters
+    ----------
+    architecture : str
+    options : mapping
+
+    Returns
+    -------
+    dict
+    """
+    known = _option_names(ARCHITECTURES[architecture]) if architecture in ARCHITECTURES else None
+    return {**options, "weights": "none"} if known and "weights" in known else dict(options)
+
+
 def _find(architecture: str | Builder) -> Builder:
     if callable(architecture):
         return architecture

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from cnnboost.evaluation.head_names import head_key, head_name
+from cnnboost.evaluation.head_names import classifiers
 from cnnboost.evaluation.page import FIGURE_ENDINGS, aspect, data_uri
 from cnnboost.files import file_part
 
@@ -72,12 +72,13 @@ def known_figures(
 
 def _table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """List group, stem and title of every figure that the commands draw for these scores."""
-    classifiers = {"cnn": "the CNN"} | {
-        file_part(head_key(head)): head_name(head) for head in metrics["heads"]
-    }
     matrices = [
-        (_MATRICES, f"confusion-{name}", f"Confusion matrix of {title}")
-        for name, title in classifiers.items()
+        (
+            _MATRICES,
+            f"confusion-{file_part(key or 'cnn')}",
+            f"Confusion matrix of {title if key else 'the CNN'}",
+        )
+        for key, title, _ in classifiers(metrics)
     ]
     return [row for known in _KNOWN for row in (matrices if known[0] == _MATRICES else [known])]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnboost.evaluation.head_names import head_name
+from cnnboost.evaluation.head_names import classifiers
 from cnnboost.evaluation.page import percent
 from cnnboost.evaluation.report.figures import Figure, known_figures
 from cnnboost.evaluation.report.findings import OtherImages, facts_of
@@ -30,7 +30,7 @@ def other_images(others: Sequence[OtherImages], metrics: Mapping[str, Any]) -> l
     DataError
         If the facts are not what `evaluate` writes; the message names the folder.
     """
-    own = {name: of["scores"] for name, of in _classifiers(metrics)}
+    own = {name: of["scores"] for _, name, of in classifiers(metrics)}
     found = []
     for other in others:
         with facts_of(f"other/{other.name}/metrics.json"):
@@ -40,14 +40,14 @@ def other_images(others: Sequence[OtherImages], metrics: Mapping[str, Any]) -> l
 
 def _source(other: OtherImages, own: Mapping[str, Any]) -> dict[str, Any]:
     metrics = other.metrics
-    classifiers = _classifiers(metrics)
+    found = classifiers(metrics)
     figures: list[Figure] = [
         figure for group in known_figures(other.figures, metrics).values() for figure in group
     ]
     return {
         "name": metrics.get("source_name") or other.name,
         "split": metrics["split"],
-        "n": metrics["cnn"]["scores"]["n"],
+        "n": found[0][2]["scores"]["n"],
         "rows": [
             {
                 "name": name,
@@ -55,16 +55,12 @@ def _source(other: OtherImages, own: Mapping[str, Any]) -> dict[str, Any]:
                 "scores": of["scores"],
                 "own": own[name]["accuracy"]["value"] if name in own else None,
             }
-            for name, of in classifiers
+            for _, name, of in found
         ],
         "notes": [
             f"{name} calls {percent(of['collapsed']['share'])} of them {of['collapsed']['class']}."
-            for name, of in classifiers
+            for _, name, of in found
             if of.get("collapsed")
         ],
         "figures": figures,
     }
-
-
-def _classifiers(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [("CNN softmax", metrics["cnn"])] + [(head_name(head), head) for head in metrics["heads"]]

@@ -41,7 +41,7 @@ def report_page(findings: Findings) -> str:
     elsewhere = {*drawn_by_searches(findings), *([FIGURE] if findings.compared else [])}
     figures = known_figures(findings.figures, metrics, elsewhere=elsewhere)
     of_scores = scored(metrics, beside)
-    moved = thresholds(metrics, [row["name"] for row in of_scores["scored"]])
+    moved = thresholds(metrics)
     of_thresholds = figures.pop("Thresholds", []) if moved else []
     of_latency = figures.pop("Latency", [])
     return render(
@@ -50,7 +50,7 @@ def report_page(findings: Findings) -> str:
         title=metrics["title"] or metrics["recipe"],
         summary=summary(metrics),
         warnings=warnings_of(findings),
-        level=percent(metrics["cnn"]["scores"]["confidence"]).replace(".0%", "%"),
+        level=percent(of_scores["scored"][0]["scores"]["confidence"]).replace(".0%", "%"),
         run_rows=run_rows(metrics),
         recipe_rows=leaves(metrics["recipe_facts"]),
         audit_rows=audit_rows(findings.audit),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnboost.evaluation.head_names import head_name
+from cnnboost.evaluation.head_names import classifiers
 from cnnboost.evaluation.page import percent, span
 from cnnboost.evaluation.published import Beside
 
@@ -22,22 +22,22 @@ def summary(metrics: Mapping[str, Any]) -> str:
     -------
     str
     """
-    scores = metrics["cnn"]["scores"]
-    own = scores["accuracy"]
-    text = (
-        f"On {scores['n']:,} images of {metrics['split']} the CNN is right on {percent(own['value'])} "
-        f"({span(own['interval'])})"
-    )
     heads = metrics["heads"]
+    scores = classifiers(metrics)[0][2]["scores"]
+    own = scores["accuracy"]
+    text = f"On {scores['n']:,} images of {metrics['split']} the CNN "
+    if metrics["cnn"] is None:
+        text += f"gives no class probabilities to compare with ({metrics['no_softmax']})"
+    else:
+        text += f"is right on {percent(own['value'])} ({span(own['interval'])})"
     if not heads:
         return f"{text}."
     best = max(heads, key=lambda head: head["scores"]["accuracy"]["value"])
     accuracy = best["scores"]["accuracy"]
     which = f"the highest of {len(heads)} boosted heads" if len(heads) > 1 else "the boosted head"
-    return (
-        f"{text}; {which}, at {best['layer']}, on {percent(accuracy['value'])} "
-        f"({span(accuracy['interval'])}). {_sentence(best['against_cnn']['verdict'])}"
-    )
+    text += f"; {which}, at {best['layer']}, {'' if metrics['cnn'] else 'is right '}on "
+    text += f"{percent(accuracy['value'])} ({span(accuracy['interval'])})."
+    return f"{text} {_sentence(best['against_cnn']['verdict'])}" if best["against_cnn"] else text
 
 
 def _sentence(text: str) -> str:
@@ -61,9 +61,9 @@ def scored(metrics: Mapping[str, Any], beside: Sequence[Beside]) -> dict[str, An
         and `with_auc`: whether any row has one.
     """
     published = {row.name: row.published for row in beside if row.score_name == "accuracy"}
-    classifiers = [("CNN softmax", metrics["cnn"])] + [(head_name(head), head) for head in metrics["heads"]]
+    named = [(name, of) for _, name, of in classifiers(metrics)]
     marks = [theirs for theirs in published.values() if theirs is not None]
-    for _, of in classifiers:
+    for _, of in named:
         accuracy = of["scores"]["accuracy"]
         marks += [accuracy["value"], *(accuracy["interval"] or ())]
     room = 0.05 * (max(marks) - min(marks)) or 0.05
@@ -73,7 +73,7 @@ def scored(metrics: Mapping[str, Any], beside: Sequence[Beside]) -> dict[str, An
         return round(100 * (value - low) / (high - low), 2)
 
     rows = []
-    for name, of in classifiers:
+    for name, of in named:
         own, theirs = of["scores"]["accuracy"], published.get(name)
         left, right = own["interval"] or (own["value"], own["value"])
         rows.append(
@@ -94,7 +94,7 @@ def scored(metrics: Mapping[str, Any], beside: Sequence[Beside]) -> dict[str, An
         "scored": rows,
         "bars": {"low": low, "high": high},
         "with_published": any(theirs is not None for theirs in published.values()),
-        "with_auc": any(of.get("auc") for _, of in classifiers),
+        "with_auc": any(of.get("auc") for _, of in named),
     }
 
 

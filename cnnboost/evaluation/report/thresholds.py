@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cnnboost.evaluation.head_names import classifiers
+
 _COLUMNS = {
     "accuracy": "accuracy",
     "average_class_accuracy": "average class accuracy",
@@ -14,15 +16,13 @@ _COLUMNS = {
 }
 
 
-def thresholds(metrics: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
+def thresholds(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """Say what the scores are at other thresholds than the one that predicts.
 
     Parameters
     ----------
     metrics : mapping
         What `metrics.json` holds.
-    names : list of str
-        Of the CNN and its heads, in that order.
 
     Returns
     -------
@@ -30,11 +30,7 @@ def thresholds(metrics: Mapping[str, Any], names: list[str]) -> dict[str, Any] |
         `positive` (the class), `rows` (one for each classifier), `columns` of the sweeps. None where no
         classifier has thresholds, as with more than two classes.
     """
-    found = [
-        (name, of["thresholds"])
-        for name, of in zip(names, [metrics["cnn"], *metrics["heads"]], strict=True)
-        if of.get("thresholds")
-    ]
+    found = [(name, of["thresholds"]) for _, name, of in classifiers(metrics) if of.get("thresholds")]
     if not found:
         return None
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnnboost.evaluation.collapse import FOREIGN_CAUSES
-from cnnboost.evaluation.head_names import head_name
+from cnnboost.evaluation.head_names import classifiers
 from cnnboost.evaluation.page import percent
 from cnnboost.evaluation.report.findings import Findings, facts_of
 
@@ -32,9 +32,8 @@ def warnings_of(findings: Findings) -> list[str]:
     metrics, audit, latency, overfit = findings.metrics, findings.audit, findings.latency, findings.overfit
     given = metrics.get("given")
     found = [*given["notes"]] if given else []
-    scored = [("The CNN", metrics["cnn"])]
-    scored += [(f"The head {head_name(head)}", head) for head in metrics["heads"]]
-    for name, row in scored:
+    for key, title, row in classifiers(metrics):
+        name = f"The head {title}" if key else "The CNN"
         if collapsed := row.get("collapsed"):
             told = f"{name} calls {percent(collapsed['share'])} of the images {collapsed['class']}: "
             if given and row is metrics["cnn"]:
@@ -69,6 +68,8 @@ def warnings_of(findings: Findings) -> list[str]:
 
 def _of_another_model(metrics: Mapping[str, Any], latency: Mapping[str, Any]) -> bool:
     if latency["split"] != metrics["split"]:
+        return False
+    if metrics["cnn"] is None:
         return False
     own = metrics["cnn"]["scores"]["accuracy"]["value"]
     timed = [row["accuracy"] for row in latency["rows"] if row["path"] == "cnn/predict"]

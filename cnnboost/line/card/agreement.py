@@ -67,7 +67,7 @@ def _check_scores(job: Job, documents: Documents) -> None:
     manifest, metrics = documents.manifest, documents.metrics
     place, path = documents.bundle.folder / "manifest.json", job.reports_dir / "metrics.json"
     again = _evaluate(job, manifest)
-    if metrics["cnn"].get("fit_seconds") != documents.history.get("fit_seconds"):
+    if (metrics["cnn"] or {}).get("fit_seconds") != documents.history.get("fit_seconds"):
         raise StoreError(
             f"{path} has scores of another training than that of {job.models_dir / 'history.json'}; run "
             f"{again}"

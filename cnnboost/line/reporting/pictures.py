@@ -65,6 +65,8 @@ def mistakes_of(job: Job, metrics: dict[str, Any]) -> list[Mistake]:
         If images or CNN are others than those that were scored.
     """
     path = job.models_dir / "cnn.keras"
+    if metrics["cnn"] is None:
+        raise NotTheSame("the network that was scored has no softmax of its own")
     facts = read_json(job.models_dir / "history.json") or {}
     images = job.images
     if images.digest != metrics["data_digest"]:
