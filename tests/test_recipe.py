@@ -1,9 +1,16 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from cnnboost.errors import RecipeError
-from cnnboost.recipe import Recipe, Space, changed, load_recipe, packaged
+from cnnboost import BoostClassifier, CNNClassifier
+from cnnboost.boost.params import check_parameters
+from cnnboost.cnn.options import TrainingOptions
+from cnnboost.errors import ParameterError, RecipeError
+from cnnboost.recipe import Recipe, Space, changed, limits, load_recipe, packaged
+from cnnboost.recipe.tables import Boost, Cnn
 
 
 @pytest.mark.parametrize("name", sorted(packaged()))
@@ -173,7 +180,15 @@ def test_a_changed_key_below_a_value_is_named():
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"[cnn\n", ["no valid TOML", "line 1"]), (b"\xff\xfe", ["no valid TOML"])],
+    [
+        (b"[cnn\n", ["not valid TOML", "line 1"]),
+        (b"\xff\xfe", ["not valid TOML"]),
+        (b"title = " + b"[" * 3000, ["not valid TOML: nested too deeply"]),
+        (b"[cnn]\nepochs = " + b"9" * 5000, ["not valid TOML", "4300"]),
+        (b"[cnn]\nepochs = 0x" + b"f" * 5000, ["[cnn] epochs = a number of 20,000 bits"]),
+        (b"#" * (2 << 20), ["2,097,152 bytes are too many"]),
+        (bytes(range(256)), ["not valid TOML"]),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path, content, words):
     path = tmp_path / "broken.toml"
@@ -188,3 +203,88 @@ def test_a_recipe_that_is_not_there_is_guessed(tmp_path):
         load_recipe("olso")
     with pytest.raises(RecipeError, match="a folder"):
         load_recipe(tmp_path)
+    with pytest.raises(RecipeError, match=r"x\.\.\.: File name too long"):
+        load_recipe("x" * 300)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "recipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name in ("recipe.toml", "zero.toml"):
+        with pytest.raises(RecipeError, match=f"{name}: a device or a pipe"):
+            load_recipe(tmp_path / name)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf[cnn]\nepochs = 3\n")
+    assert load_recipe(path).cnn.epochs == 3
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *(f"cnn.{key}=nan" for key, field in Cnn.model_fields.items() if field.annotation is float),
+        *(f"boost.{key}=inf" for key, field in Boost.model_fields.items() if field.annotation is float),
+        *(f"cnn.{key}={10**18}" for key in ("epochs", "batch_size", "seed", "steps_per_execution")),
+        *(f"boost.{key}={10**12}" for key in ("n_estimators", "max_depth", "seed", "max_bin", "gamma")),
+        *(f"{table}.seed=-1" for table in ("data", "cnn", "boost", "compare", "evaluate", "search")),
+        *(f"cnn.options.dropout={value}" for value in ("nan", "inf", "1979-05-27", "9" * 400)),
+        *(f"cnn.epochs={value}" for value in ("9" * 5000, "0x" + "f" * 5000, "[" * 3000, "[" * 300)),
+        f"cnn.options.filters={[1] * 20_000}",
+        f"cnn.options.filters={'[' * 50}1{']' * 50}",
+        f"cnn.options{'.a' * 5000}=1",
+        f"cnn.class_weight.a={10**12}",
+        "cnn.augment.rotation=nan",
+        "cnn.learning_rate=inf",
+        "cnn.learning_rate=1e300",
+        'cnn.teacher="a\\u0000b"',
+        "data.size=1000000000",
+        "data.size=[8, 1000000000]",
+        'data.source="a\\u0000b"',
+        "boost.xgb_params.max_leaves=nan",
+        "boost.max_depth=1000000",
+        "hybrid.views=1000000",
+        "hybrid.boost.n_estimators=1000000000000",
+        "hybrid.networks=1000000",
+        "evaluate.resamples=1000000000000",
+        "bench.seconds=inf",
+        "bench.batches=[1000000000000]",
+        f"name={'x' * 300}",
+        'search.space."boost.max_depth"={low = 0, high = inf}',
+        f"search.set={{'cnn.epochs' = {10**30}}}",
+    ],
+)
+def test_a_value_without_measure_is_refused_in_one_short_line(override):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("digits", [override])
+    assert len(str(caught.value)) < 1500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*limits.CNN.items(), ("random_state", limits.SEED)],
+)
+def test_an_estimator_takes_what_a_recipe_takes_and_no_more(key, value):
+    of_cnn = {"step_epochs": {"schedule": "step"}, "reduce_lr": {"reduce_lr_factor": 0.5}}.get(key, {})
+    field = "seed" if key == "random_state" else key
+    options = {"random_state": 0, **CNNClassifier().get_params(), **of_cnn}
+    Cnn.model_validate({field: value})
+    TrainingOptions.of({**options, key: value})
+    with pytest.raises(ParameterError, match=f"{key}={value + 1}"):
+        TrainingOptions.of({**options, key: value + 1})
+    with pytest.raises(ValidationError):
+        Cnn.model_validate({field: value + 1})
+
+
+@pytest.mark.parametrize(("key", "value"), [*limits.BOOST.items(), ("random_state", limits.SEED)])
+def test_a_head_takes_what_a_recipe_takes_and_no_more(key, value):
+    parameters = BoostClassifier().get_params()
+    Boost.model_validate({"seed" if key == "random_state" else key: value})
+    check_parameters({**parameters, key: value})
+    with pytest.raises(ParameterError, match=key):
+        check_parameters({**parameters, key: value + 1})
+    with pytest.raises(ValidationError):
+        Boost.model_validate({"seed" if key == "random_state" else key: value + 1})

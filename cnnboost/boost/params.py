@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar
 
 from cnnboost.errors import ParameterError
+from cnnboost.recipe.limits import BOOST, SEED, shown
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
 #: Parameters that are handed to XGBoost under their own name: type, lowest and highest value, and whether
 #: these belong to it.
 _PASSED: dict[str, tuple[type, float | None, float | None, str]] = {
-    "max_depth": (Integral, 0, None, "left"),
-    "learning_rate": (Real, 0, None, "neither"),
-    "min_child_weight": (Real, 0, None, "left"),
-    "gamma": (Real, 0, None, "left"),
+    "max_depth": (Integral, 0, BOOST["max_depth"], "both"),
+    "learning_rate": (Real, 0, BOOST["learning_rate"], "right"),
+    "min_child_weight": (Real, 0, BOOST["min_child_weight"], "both"),
+    "gamma": (Real, 0, BOOST["gamma"], "both"),
     "subsample": (Real, 0, 1, "right"),
     "colsample_bytree": (Real, 0, 1, "right"),
-    "reg_lambda": (Real, 0, None, "left"),
-    "reg_alpha": (Real, 0, None, "left"),
-    "max_bin": (Integral, 2, None, "left"),
+    "reg_lambda": (Real, 0, BOOST["reg_lambda"], "both"),
+    "reg_alpha": (Real, 0, BOOST["reg_alpha"], "both"),
+    "max_bin": (Integral, 2, BOOST["max_bin"], "both"),
 }
 _KEPT: dict[str, tuple[type, float | None, float | None, str]] = {
-    "n_estimators": (Integral, 0, None, "left"),
+    "n_estimators": (Integral, 0, BOOST["n_estimators"], "both"),
     "validation_fraction": (Real, 0, 1, "neither"),
 }
 
@@ -118,7 +119,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     """
     checks = {**_PASSED, **_KEPT}
     if parameters["early_stopping_rounds"] is not None:
-        checks["early_stopping_rounds"] = (Integral, 1, None, "left")
+        checks["early_stopping_rounds"] = (Integral, 1, BOOST["early_stopping_rounds"], "both")
     for name, (kind, low, high, boundaries) in checks.items():
         value = parameters[name]
         try:
@@ -127,6 +128,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             raise ParameterError(str(error)) from error
         if isinstance(value, bool | np.bool_) or not math.isfinite(value):
             raise ParameterError(f"{name} == {value!r}, must be a finite number")
+    seed = parameters["random_state"]
+    if isinstance(seed, Integral) and not 0 <= int(seed) <= SEED:
+        raise ParameterError(f"random_state={shown(seed)} must be from 0 to {SEED:,}")
     further = parameters["xgb_params"]
     if further is None:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,12 +10,14 @@ from typing import Any
 
 from cnnboost.errors import ParameterError
 from cnnboost.images.augment import Augmentation
+from cnnboost.recipe.limits import CNN, SEED, shown
+from cnnboost.recipe.sizes import check_sizes
 
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 LOSSES = ("crossentropy", "focal")
 PRECISIONS = ("float32", "bfloat16")
 
-#: Whole numbers and their lowest value; None is allowed where the default is None.
+#: Whole numbers and their lowest value; the highest are in `limits`. None is allowed where it is the default.
 _WHOLE = {
     "epochs": 0,
     "batch_size": 1,
@@ -25,21 +26,21 @@ _WHOLE = {
     "step_epochs": 1,
     "steps_per_execution": 1,
 }
-#: Other numbers: lowest and highest value, and whether the lowest belongs to them; the highest never does.
+#: Other numbers: lowest and highest value, and whether the lowest belongs to them; a highest of 1 does not.
 _NUMBERS: dict[str, tuple[float, float, bool]] = {
-    "learning_rate": (0, math.inf, False),
+    "learning_rate": (0, CNN["learning_rate"], False),
     "momentum": (0, 1, True),
-    "weight_decay": (0, math.inf, True),
-    "decay": (0, math.inf, True),
+    "weight_decay": (0, CNN["weight_decay"], True),
+    "decay": (0, CNN["decay"], True),
     "step_factor": (0, 1, False),
     "warmup": (0, 1, True),
     "reduce_lr_factor": (0, 1, False),
-    "min_learning_rate": (0, math.inf, True),
-    "focal_gamma": (0, math.inf, True),
+    "min_learning_rate": (0, CNN["min_learning_rate"], True),
+    "focal_gamma": (0, CNN["focal_gamma"], True),
     "label_smoothing": (0, 1, True),
-    "mixup": (0, math.inf, True),
+    "mixup": (0, CNN["mixup"], True),
     "ema": (0, 1, False),
-    "teacher_temperature": (0, math.inf, False),
+    "teacher_temperature": (1e-3, CNN["teacher_temperature"], True),
 }
 _OPTIONAL = frozenset(
     {
@@ -147,11 +148,12 @@ class TrainingOptions:
         for name, low in _WHOLE.items():
             value = getattr(self, name)
             if not (value is None and name in _OPTIONAL):
-                _check_whole(name, value, low)
+                _check_whole(name, value, low, CNN[name])
         for name, limits in _NUMBERS.items():
             value = getattr(self, name)
             if not (value is None and name in _OPTIONAL):
                 _check_number(name, value, *limits)
+        _check_whole("random_state", self.seed, 0, SEED)
         for name in ("nesterov", "balance"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(f"{name}={getattr(self, name)!r} must be true or false")
@@ -164,19 +166,6 @@ class TrainingOptions:
         self._check_monitor()
         if self.augment is not None:
             object.__setattr__(self, "augment", Augmentation.of(self.augment))
-
-    @property
-    def own_order(self) -> bool:
-        """Whether the order of images comes from `Feed`; then a continued run ends as an undisturbed one."""
-        return bool(
-            self.augment
-            or self.balance
-            or self.mixup
-            or self.ema
-            or self.progressive_resizing
-            or self.schedule != "constant"
-            or self.decay
-        )
 
     @property
     def planned(self) -> bool:
@@ -210,12 +199,9 @@ class TrainingOptions:
                 "the epochs, e.g. [[32, 0.5], [40, 0.25]]"
             ) from error
         for size, share in stages:
-            _check_whole("progressive_resizing: size", size, 1)
+            _check_whole("progressive_resizing: size", size, 1, CNN["epochs"])
             _check_number("progressive_resizing: share", share, 0, 1, False)
         if stages:
-            # The room of the recipes brings pydantic, which a CNN without them does not need.
-            from cnnboost.recipe.sizes import check_sizes
-
             try:
                 check_sizes(stages)
             except ValueError as error:
@@ -236,20 +222,18 @@ class TrainingOptions:
             _check_name("monitor", self.monitor, ("loss", "accuracy", "val_loss", "val_accuracy"))
 
 
-def _check_whole(name: str, value: Any, low: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
-        raise ParameterError(f"{name}={value!r} must be a whole number of at least {low}")
+def _check_whole(name: str, value: Any, low: int, high: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) <= high:
+        raise ParameterError(f"{name}={shown(value)} must be a whole number from {low} to {high:,}")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, low_too: bool) -> None:
+    """Refuse what is not a number between two others; a highest value of 1 does not belong to them."""
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if number and (low < value < high or (low_too and value == low)):
+    if number and (low < value < high or (low_too and value == low) or (value == high != 1)):
         return
-    if high == math.inf:
-        raise ParameterError(
-            f"{name}={value!r} must be {'at least' if low_too else 'above'} {low:g}, and finite"
-        )
-    raise ParameterError(f"{name}={value!r} must be a number in {'[' if low_too else '('}{low:g}, {high:g})")
+    start, end = "[" if low_too else "(", ")" if high == 1 else "]"
+    raise ParameterError(f"{name}={shown(value)} must be a number in {start}{low:g}, {high:g}{end}")
 
 
 def _check_name(parameter: str, value: Any, there: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import Field, ValidationError, model_validator
 
 from cnnboost.errors import RecipeError
+from cnnboost.recipe.limits import shown
 from cnnboost.recipe.outcomes import Bench, Compare, Evaluate, Export
 from cnnboost.recipe.space import Search, StudyName
 from cnnboost.recipe.tables import Boost, Cnn, CutTable, Data, Hybrid, Table
@@ -39,7 +40,7 @@ class Recipe(Table):
     50
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     title: str = ""
     data: Data = Data()
     cnn: Cnn = Cnn()
@@ -162,7 +163,7 @@ def _explain(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not where:  # what several tables say together; the whole recipe need not be repeated
         return message
-    return f"{place} = {error['input']!r}: {message[:1].lower()}{message[1:]}"
+    return f"{place} = {shown(error['input'])}: {message[:1].lower()}{message[1:]}"
 
 
 def _keys_at(where: Sequence[str]) -> list[str]:

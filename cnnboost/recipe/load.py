@@ -11,8 +11,10 @@ from typing import Any
 
 from cnnboost.errors import RecipeError
 from cnnboost.recipe.experiment import Recipe, checked
+from cnnboost.recipe.limits import shown
 
 DEFAULT = "digits"
+_MOST_BYTES, _DEEPEST = 1 << 20, 10
 
 
 def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -35,10 +37,14 @@ def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequenc
         If the file is missing or no TOML, a key is unknown, or a value is impossible.
     """
     path = _locate(DEFAULT if source is None else source)
+    if path.stat().st_size > _MOST_BYTES:
+        raise RecipeError(f"{path}: {path.stat().st_size:,} bytes are too many for a recipe")
     try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: no valid TOML: {error}") from error
+        # With a byte order mark, as some editors write, or without.
+        facts = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    # Beside its own error, the parser raises those of Python's numbers and of its own recursion.
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path}: not valid TOML: {_reason(error)}") from error
     facts.setdefault("name", path.stem)
     for override in overrides:
         _override(facts, override)
@@ -56,13 +62,18 @@ def packaged() -> dict[str, Path]:
 
 def _locate(source: str | os.PathLike[str]) -> Path:
     path = Path(source)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise RecipeError(f"{shown(os.fspath(source))}: {error.strerror}") from error
     recipes = packaged()
     if os.fspath(source) in recipes:
         return recipes[os.fspath(source)]
     if path.is_dir():
         raise RecipeError(f"{path}: a folder; a recipe is a .toml file")
+    if path.exists():
+        raise RecipeError(f"{path}: a device or a pipe; a recipe is a .toml file")
     near = difflib.get_close_matches(path.stem, recipes, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise RecipeError(f"{path}: no such recipe.{hint} Packaged recipes: {', '.join(recipes)}")
@@ -71,14 +82,22 @@ def _locate(source: str | os.PathLike[str]) -> Path:
 def _override(facts: dict[str, Any], override: str) -> None:
     key, found, text = override.partition("=")
     if not found or not key.strip():
-        raise RecipeError(f"--set {override!r}: give table.key=value, e.g. cnn.epochs=5")
+        raise RecipeError(f"--set {shown(override)}: give table.key=value, e.g. cnn.epochs=5")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"--set {shown(override)}: {_reason(error)}") from error
     *tables, last = key.strip().split(".")
+    if len(tables) > _DEEPEST:
+        raise RecipeError(f"--set {shown(override)}: no key is in {len(tables)} tables")
     for table in tables:
         facts = facts.setdefault(table, {})
         if not isinstance(facts, dict):
-            raise RecipeError(f"--set {override!r}: {table!r} is no table")
+            raise RecipeError(f"--set {shown(override)}: {table!r} is no table")
     facts[last] = value
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from cnnboost.recipe.tables import Table, Whole
+from cnnboost.recipe.limits import shown
+from cnnboost.recipe.tables import Seed, Table, Whole
 
+_MOST_IMAGES = 1 << 20
 POSITIVE_SCORES = ("precision", "recall", "f1", "best_f1", "average_precision", "auc")
 """Scores of the positive one of two classes; `best_f1` is at the threshold where F1 is highest."""
 PUBLISHED_SCORES = ("macro_f1", "average_class_accuracy", *POSITIVE_SCORES)
@@ -63,8 +65,8 @@ class Evaluate(Table):
 
     split: Literal["test", "validation"] | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    resamples: Annotated[int, Field(ge=100)] = 1000
-    seed: int = 0
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
+    seed: Seed = 0
     published: Published | None = None
 
 
@@ -84,10 +86,10 @@ class Compare(Table):
     """
 
     modes: tuple[Literal["plain", "residual", "blend"], ...] = ("plain", "residual", "blend")
-    seeds: Whole = 3
-    networks: Whole = 1
-    folds: Annotated[int, Field(ge=2)] = 5
-    seed: int = 0
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    networks: Annotated[int, Field(ge=1, le=100)] = 1
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    seed: Seed = 0
 
 
 class Export(Table):
@@ -119,8 +121,8 @@ class Bench(Table):
 
     batches: tuple[int | Literal["all"], ...] = (1, 8, 64, 512, "all")
     repeats: Whole = 5
-    seconds: Annotated[float, Field(gt=0)] = 0.5
-    threads: Whole | None = None
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 0.5
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
 
     @field_validator("batches", mode="before")
     @classmethod
@@ -129,6 +131,9 @@ class Bench(Table):
         if not isinstance(batches, (list, tuple)) or not batches:
             raise ValueError('give a list of batch sizes, e.g. [1, 64, "all"]')
         for size in batches:
-            if size != "all" and (type(size) is not int or size < 1):
-                raise ValueError(f"{size!r} is no batch size; give numbers of images from 1, or 'all'")
+            if size != "all" and (type(size) is not int or not 1 <= size <= _MOST_IMAGES):
+                raise ValueError(
+                    f"{shown(size)} is not a batch size; give numbers of images from 1 to {_MOST_IMAGES:,}, "
+                    "or 'all'"
+                )
         return batches

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from cnnboost.recipe.tables import Table, Whole
+from cnnboost.recipe.limits import plain
+from cnnboost.recipe.tables import Plain, Seed, Table, Whole
 
 #: Of a study; it becomes part of file names.
-StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
+_Number = Annotated[int | float, AfterValidator(plain)]
 
 
 class Space(Table):
@@ -28,9 +30,9 @@ class Space(Table):
         Even in the logarithm; not with a step.
     """
 
-    choices: tuple[Any, ...] | None = None
-    low: int | float | None = None
-    high: int | float | None = None
+    choices: tuple[Plain, ...] | None = None
+    low: _Number | None = None
+    high: _Number | None = None
     step: Annotated[float, Field(gt=0)] | None = None
     log: bool = False
 
@@ -83,7 +85,7 @@ class Search(Table):
 
     title: str = ""
     space: dict[str, Space] = Field(default_factory=dict)
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: dict[str, Plain] = Field(default_factory=dict)
     sampler: Literal["grid", "random", "tpe"] = "tpe"
     trials: Whole = 20
     stages: Whole = 1
@@ -91,7 +93,7 @@ class Search(Table):
     metric: Literal["accuracy", "macro_f1", "log_loss"] = "accuracy"
     part: Annotated[float, Field(gt=0, le=1)] = 1.0
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Search:

@@ -14,6 +14,7 @@ from typing import Any
 from cnnboost.errors import RecipeError
 from cnnboost.recipe import Space
 
+_MOST = 100_000
 Code = str | int | float | bool
 
 
@@ -124,5 +125,7 @@ def grid_values(space: Space, place: str = "") -> list[Code]:
     if step is None:
         raise RecipeError(f"{place}: a grid needs choices, or low, high and step")
     count = math.floor((high - low) / step + 1e-9) + 1
+    if count > _MOST:
+        raise RecipeError(f"{place}: a grid of {count:,} values; {_MOST:,} are the most, make step larger")
     whole = isinstance(low, int) and float(step).is_integer()
     return [int(low + i * step) if whole else round(low + i * step, 12) for i in range(count)]

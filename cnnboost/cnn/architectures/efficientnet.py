@@ -100,8 +100,8 @@ def efficientnetv2(
     """
     import keras
 
-    width_coefficient = real("width_coefficient", width_coefficient, exclusive=True)
-    depth_coefficient = real("depth_coefficient", depth_coefficient, exclusive=True)
+    width_coefficient = real("width_coefficient", width_coefficient, high=16, exclusive=True)
+    depth_coefficient = real("depth_coefficient", depth_coefficient, high=16, exclusive=True)
     top_filters, dropout = whole("top_filters", top_filters), share("dropout", dropout)
     dropped = set(wholes("drop_stages", drop_stages, 1, 6))
     if len(dropped) == len(_STAGES):

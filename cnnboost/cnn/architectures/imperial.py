@@ -118,15 +118,15 @@ def imperial_cnn(
     blocks = [
         (
             [whole("first_filters", first_filters)],
-            whole("first_kernel_size", first_kernel_size),
+            whole("first_kernel_size", first_kernel_size, 1, 64),
             one_of("first_padding", first_padding, PADDINGS),
         )
     ]
     for width in wholes("filters", filters):
         blocks.append(
-            ([width, width], whole("kernel_size", kernel_size), one_of("padding", padding, PADDINGS))
+            ([width, width], whole("kernel_size", kernel_size, 1, 64), one_of("padding", padding, PADDINGS))
         )
-    pool_size = whole("pool_size", pool_size)
+    pool_size = whole("pool_size", pool_size, 1, 64)
     dense, dropout = wholes("dense", dense), share("dropout", dropout)
     layers = keras.layers
     x = image = keras.Input(input_shape, name="image")

@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from cnnboost.recipe.limits import shown
 
-def whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
-    """Return a whole number of at least `low` and at most `high`.
+_LONGEST = 1000
+
+
+def whole(name: str, value: Any, low: int = 1, high: int = 16_384) -> int:
+    """Return a whole number from `low` to `high`.
 
     Parameters
     ----------
     name : str
         The option.
     value : object
-    low : int
-    high : int, optional
-        Default: no limit.
+    low, high : int
 
     Returns
     -------
@@ -33,13 +35,12 @@ def whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
     """
     if isinstance(value, Integral) and not isinstance(value, bool):
         number = int(value)
-        if low <= number and (high is None or number <= high):
+        if low <= number <= high:
             return number
-    limits = f"of {low} or more" if high is None else f"from {low} to {high}"
-    raise ValueError(f"{name}={value!r} must be a whole number {limits}")
+    raise ValueError(f"{name}={shown(value)} must be a whole number from {low} to {high}")
 
 
-def wholes(name: str, values: Any, low: int = 1, high: int | None = None, *, least: int = 0) -> list[int]:
+def wholes(name: str, values: Any, low: int = 1, high: int = 16_384, *, least: int = 0) -> list[int]:
     """Return a list of whole numbers, at least `least` of them.
 
     Parameters
@@ -63,20 +64,22 @@ def wholes(name: str, values: Any, low: int = 1, high: int | None = None, *, lea
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ValueError(f"{name}={values!r} must be a list of whole numbers, such as [{low}]")
+    if len(values) > _LONGEST:
+        raise ValueError(f"{name} has {len(values):,} numbers; {_LONGEST} are the most")
     if len(values) < least:
         raise ValueError(f"{name}={list(values)!r} must hold {least} or more whole numbers")
     return [whole(f"{name}[{i}]", value, low, high) for i, value in enumerate(values)]
 
 
-def real(name: str, value: Any, low: float = 0.0, *, exclusive: bool = False) -> float:
-    """Return a finite number of at least `low`.
+def real(name: str, value: Any, low: float = 0.0, high: float = 1e6, *, exclusive: bool = False) -> float:
+    """Return a number from `low` to `high`.
 
     Parameters
     ----------
     name : str
         The option.
     value : object
-    low : float
+    low, high : float
     exclusive : bool
         Whether `low` itself is out of range.
 
@@ -91,10 +94,10 @@ def real(name: str, value: Any, low: float = 0.0, *, exclusive: bool = False) ->
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
-        if low <= number < float("inf") and not (exclusive and number == low):
+        if low <= number <= high and not (exclusive and number == low):
             return number
-    limit = f"above {low:g}" if exclusive else f"of {low:g} or more"
-    raise ValueError(f"{name}={value!r} must be a number {limit}")
+    limit = f"above {low:g}" if exclusive else f"from {low:g}"
+    raise ValueError(f"{name}={value!r} must be a number {limit}, up to {high:g}")
 
 
 def share(name: str, value: Any) -> float:

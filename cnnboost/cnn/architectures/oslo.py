@@ -70,9 +70,9 @@ def oslo(
     filters, dense = wholes("filters", filters, least=1), wholes("dense", dense)
     stack = _Stack(
         len(filters),
-        whole("kernel_size", kernel_size),
+        whole("kernel_size", kernel_size, 1, 64),
         one_of("padding", padding, PADDINGS),
-        whole("pool_size", pool_size),
+        whole("pool_size", pool_size, 1, 64),
         one_of("pool_padding", pool_padding, PADDINGS),
     )
     misfit = stack.misfit((input_shape[0], input_shape[1]))

@@ -62,8 +62,8 @@ def vgg(
     import keras
 
     filters, dense = wholes("filters", filters, least=1), wholes("dense", dense)
-    convolutions, dropout = wholes("convolutions", convolutions), share("dropout", dropout)
-    window = whole("kernel_size", kernel_size)
+    convolutions, dropout = wholes("convolutions", convolutions, 1, 64), share("dropout", dropout)
+    window = whole("kernel_size", kernel_size, 1, 64)
     if len(convolutions) != len(filters):
         raise ValueError(
             f"convolutions={convolutions} has {len(convolutions)} numbers, filters={filters} has "
