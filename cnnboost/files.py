@@ -1,4 +1,8 @@
-"""Files that are never half there, and files of strangers that are read only where they are regular ones."""
+"""Files that are never half there, and files of strangers that are read only where they are regular ones.
+
+A file is written under a temporary name, brought to the disk, then renamed. The temporary file is locked for
+as long as it is written, so that one that a kill left behind can be told from one that is at work.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,29 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cnnboost.errors import StoreError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
+
 REMEDY = "Check the folder, its permissions and the free space."
+CHECKSUM = "facts_sha256"
+"""Key of a document under which the checksum of all its other keys is kept."""
+
+_NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LONGEST_STEM = 200
+_MOST_JSON_BYTES = 1 << 28
 # A pipe that is opened for reading waits for a writer, even against Ctrl-C, unless it is told not to.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
@@ -83,9 +100,52 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
     return data if limit is None else data[: limit + 1]
 
 
+def disk_error(
+    path: str | os.PathLike[str], error: OSError, needed: int | None = None, remedy: str = REMEDY
+) -> StoreError:
+    """Return what to raise where a file could not be written: its name, the reason, the remedy.
+
+    Parameters
+    ----------
+    path : path-like
+    error : OSError
+    needed : int, optional
+        Size of the file, where it is known.
+    remedy : str
+        Where neither room nor rights nor the length of the name are the reason.
+
+    Returns
+    -------
+    StoreError
+    """
+    if isinstance(error, StoreError):
+        return error
+    reason = error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        wanted = "" if needed is None else f"{needed:,} bytes are needed, "
+        reason += f" ({wanted}{_free(Path(path)):,} are free)"
+        remedy = "Free space, raise the quota, or choose a folder on another disk."
+    elif error.errno in _NO_RIGHT:
+        remedy = "Choose a folder that you may write to, or change its permissions."
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = "Choose a shorter name."
+    return StoreError(f"{path} cannot be written: {reason}. {remedy}")
+
+
+def _free(path: Path) -> int:
+    for parent in path.absolute().parents:
+        with suppress(OSError):
+            return shutil.disk_usage(parent).free
+    return 0
+
+
 @contextmanager
-def replacing(path: str | os.PathLike[str], remedy: str = REMEDY) -> Iterator[Path]:
+def replacing(
+    path: str | os.PathLike[str], remedy: str = REMEDY, *, needed: int | None = None
+) -> Iterator[Path]:
     """Give a temporary name to write to, and rename what was written to `path`.
+
+    What an earlier process left of the same file when it was killed is removed.
 
     Parameters
     ----------
@@ -93,11 +153,13 @@ def replacing(path: str | os.PathLike[str], remedy: str = REMEDY) -> Iterator[Pa
         Its folder is made. A file that is there stays as it is until the new one is whole.
     remedy : str
         What the error should advise.
+    needed : int, optional
+        Size of the file, for the error.
 
     Yields
     ------
     Path
-        In the same folder and with the same ending.
+        An empty file in the same folder and with the same ending.
 
     Raises
     ------
@@ -105,32 +167,84 @@ def replacing(path: str | os.PathLike[str], remedy: str = REMEDY) -> Iterator[Pa
         If the disk or its rights do not allow it. Nothing is left behind.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
-    if target.exists() and not target.is_file():
-        # Renaming would put a file in the place of a device, or fail at a folder after the work was done.
-        raise StoreError(f"{target} cannot be written: it is a folder or a device. Name a file.")
     try:
+        if target.exists() and not target.is_file():
+            # Renaming would put a file in the place of a device, or fail at a folder after the work was done.
+            raise StoreError(f"{target} cannot be written: it is a folder or a device. Name a file.")
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        temporary, handle = _claim(target)
         try:
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            os.fsync(handle)
+            if fcntl is None:
+                os.close(handle)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-    except StoreError:
-        raise
+            if fcntl is not None:
+                os.close(handle)
     except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error.strerror or error}. {remedy}") from error
+        raise disk_error(target, error, needed, remedy) from error
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes, remedy: str = REMEDY) -> Path:
+def _temporary(target: Path, mark: str) -> str:
+    """Name a temporary file of a target; it is never longer than the target's own name may be."""
+    stem = os.fsencode(target.stem)[:_LONGEST_STEM].decode(errors="ignore")
+    return f".{stem}.{mark}{target.suffix if len(target.suffix) < 16 else ''}"
+
+
+def _claim(target: Path) -> tuple[Path, int]:
+    """Make a temporary file and lock it."""
+    while True:
+        temporary = target.with_name(_temporary(target, secrets.token_hex(4)))
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        _lock(handle)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), temporary.stat()):
+                return temporary, handle
+        os.close(handle)  # another process swept it before it was locked
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file; False where another process holds it, or the file system has no locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove temporary files of a target that nobody is writing."""
+    before, after = _temporary(target, "\0").split("\0")
+    for left in target.parent.iterdir():
+        name = left.name
+        mark = name[len(before) : len(name) - len(after)]
+        if not (name.startswith(before) and name.endswith(after) and len(mark) == 8):
+            continue
+        # Another process may sweep it first, or its owner may not be this user: then it stays.
+        with suppress(OSError, ValueError):
+            int(mark, 16)
+            handle = os.open(left, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+            try:
+                if _lock(handle) and fcntl is not None:
+                    left.unlink()
+            finally:
+                os.close(handle)
+            if fcntl is None:
+                left.unlink()
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview, remedy: str = REMEDY) -> Path:
     """Write a file whole or not at all; see `replacing`.
 
     Parameters
     ----------
     path : path-like
-    content : bytes
+    content : bytes-like
     remedy : str
         What the error should advise.
 
@@ -138,28 +252,75 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, remedy: str = REME
     -------
     Path
     """
-    with replacing(path, remedy) as temporary:
+    with replacing(path, remedy, needed=memoryview(content).nbytes) as temporary:
         temporary.write_bytes(content)
     return Path(path)
 
 
-def write_json(path: str | os.PathLike[str], facts: Any) -> Path:
-    """Write a JSON document whole or not at all; see `replacing`.
+def write_json(path: str | os.PathLike[str], facts: dict[str, Any]) -> Path:
+    """Write a JSON document with its checksum, whole or not at all; see `replacing`.
 
     Parameters
     ----------
     path : path-like
-    facts : JSON-able
+    facts : dict
+        JSON-able.
 
     Returns
     -------
     Path
     """
-    return write_bytes(path, (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode())
+    content = json.dumps({**facts, CHECKSUM: digest_of(facts)}, indent=2, allow_nan=False)
+    return write_bytes(path, f"{content}\n".encode())
+
+
+def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[str, Any]:
+    """Parse a file that should hold a JSON object; its checksum and its keys are not looked at.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        What makes the document, for the error.
+    most : int
+        Largest size in bytes.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    StoreError
+        If it is missing, too large, cannot be read, or holds anything else.
+    """
+    try:
+        if path.is_file() and path.stat().st_size > most:
+            raise StoreError(
+                f"{path} has {path.stat().st_size:,} bytes, too many for this document; {remedy}"
+            )
+        facts = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; {remedy}") from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is damaged: not JSON ({error}); {remedy}") from error
+    if not isinstance(facts, dict):
+        raise StoreError(f"{path} is damaged: it holds no JSON object; {remedy}")
+    return facts
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file; None where there is no such file or it is damaged.
+    """Return what a JSON document holds; None where it is missing, damaged or altered.
+
+    For documents that are made again when they cannot be used.
 
     Parameters
     ----------
@@ -170,10 +331,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
     dict or None
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        facts = parsed_json(path, "")
+    except StoreError:
         return None
-    return facts if isinstance(facts, dict) else None
+    return facts if facts.pop(CHECKSUM, None) in (None, digest_of(facts)) else None
 
 
 def digest_of(facts: Any) -> str:

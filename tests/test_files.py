@@ -1,15 +1,19 @@
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cnnboost.errors import StoreError
-from cnnboost.files import digest_of, file_digest, read_json, replacing, write_bytes, write_json
+from cnnboost.files import digest_of, disk_error, file_digest, read_json, replacing, write_bytes, write_json
 
 
 def test_a_file_is_whole_and_alone(tmp_path):
     path = write_json(tmp_path / "deep" / "facts.json", {"b": 1, "a": [1.5, None]})
-    assert json.loads(path.read_text()) == {"b": 1, "a": [1.5, None]}
+    assert json.loads(path.read_text()).keys() == {"a", "b", "facts_sha256"}
     assert read_json(path) == {"b": 1, "a": [1.5, None]}
     assert [p.name for p in path.parent.iterdir()] == ["facts.json"]
 
@@ -46,7 +50,71 @@ def test_json_holds_no_nan(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", None])
+def test_a_long_name_is_as_good_as_a_short_one_up_to_the_limit(tmp_path):
+    name = "é" * 120 + ".json"
+    assert write_json(tmp_path / name, {}).is_file()
+    with pytest.raises(StoreError, match=r"File name too long\. Choose a shorter name"):
+        write_json(tmp_path / ("x" * 300), {})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said_with_both_numbers(tmp_path):
+    def write():
+        with replacing(tmp_path / "x.bin", needed=5000) as temporary:
+            assert temporary.is_file()
+            Path("/dev/full").write_bytes(b"x")
+
+    said = r"x\.bin cannot be written: No space left on device \(5,000 bytes are needed, [\d,]+ are free\)"
+    with pytest.raises(StoreError, match=said):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.EDQUOT, "quota"), (errno.EROFS, "may write to"), (errno.EIO, "permissions")]
+)
+def test_the_remedy_fits_the_reason(number, remedy):
+    error = disk_error("x.bin", OSError(number, os.strerror(number)))
+    assert f"x.bin cannot be written: {os.strerror(number)}" in str(error)
+    assert remedy in str(error).split(". ")[-1]
+
+
+WRITER = """
+import sys
+from cnnboost.files import replacing
+
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and locks")
+def test_what_a_kill_left_is_swept_and_what_is_being_written_is_not(tmp_path):
+    path, alike = tmp_path / "metrics.json", tmp_path / ".metrics.mine.json"
+    alike.write_text("")
+    command = [sys.executable, "-c", WRITER, str(path)]
+    live, killed = (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    )
+    for one in (live, killed):
+        assert one.stdout.readline() == "writing\n"
+    killed.kill()
+    killed.communicate()
+    assert len(list(tmp_path.glob(".metrics.*.json"))) == 3
+    write_json(path, {})
+    assert len(list(tmp_path.glob(".metrics.*.json"))) == 2
+    live.communicate("")
+    assert live.returncode == 0
+    assert path.read_bytes() == b"half"
+    assert sorted(tmp_path.iterdir()) == [alike, path]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", '{"a": NaN}', "[" * 100_000, '{"facts_sha256": 1}', None]
+)
 def test_what_is_no_json_object_is_none(tmp_path, content):
     path = tmp_path / "x.json"
     if content is not None:

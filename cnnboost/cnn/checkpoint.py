@@ -4,26 +4,54 @@ Keras' own `BackupAndRestore` brings back weights and optimiser; it does not bri
 counters of early stopping and of the plateau schedule, or the best weights so far, and it writes weights and
 epoch number as two files that a kill can separate. Here an epoch is finished when `state.json` is renamed
 into place, and that file names everything that belongs to it.
+
+A continued training gives the same numbers as an undisturbed one: what is drawn at random follows from seed
+and epoch. Layers of one's own have to draw through a `keras.random.SeedGenerator` of theirs for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
 import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from cnnboost.errors import StoreError, TrainingError
-from cnnboost.files import REMEDY, write_json
+from cnnboost.cnn.model_file import keras_bytes
+from cnnboost.documents import Document, read_document
+from cnnboost.errors import StoreError
+from cnnboost.files import CHECKSUM, file_digest, parsed_json, write_bytes, write_json
 
+log = logging.getLogger("cnnboost")
+
+FORMAT = 2
+"""Since 2, the order of the images follows from seed and epoch in every training."""
+
+_REMEDY = "remove the folder to train from the start"
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
+
+FileName = Annotated[str, Field(pattern=r"^epoch-\d+\.weights\.h5$")]
+
+
+class State(Document):
+    """A finished epoch."""
+
+    format: int
+    run: str
+    epochs: Annotated[int, Field(ge=1)]
+    weights: FileName
+    best: FileName | None
+    history: dict[str, list[float]]
+    counters: list[dict[str, float | None]]
+    sha256: dict[FileName, str]
 
 
 class Checkpoint:
@@ -41,6 +69,7 @@ class Checkpoint:
     def __init__(self, folder: str | os.PathLike[str], run: str) -> None:
         self.folder = Path(folder)
         self.run = run
+        self._last: dict[str, Any] = {}
 
     @property
     def _state(self) -> Path:
@@ -56,23 +85,26 @@ class Checkpoint:
 
         Raises
         ------
-        TrainingError
-            If the state names weights that are not there.
+        StoreError
+            If the state is damaged, or names weights that are missing or altered.
         """
         if not self._state.is_file():
             return None
-        try:
-            state = json.loads(self._state.read_text())
-        except ValueError as error:
-            raise TrainingError(
-                f"{self._state}: damaged ({error}); remove the folder to train anew"
-            ) from error
-        if state.get("run") != self.run:
+        written = parsed_json(self._state, _REMEDY)
+        if CHECKSUM not in written and "format" not in written:
+            log.info("%s was written by an earlier version; the training starts over", self._state)
             return None
-        for name in filter(None, (state["weights"], state["best"])):
-            if not (self.folder / name).is_file():
-                raise TrainingError(f"{self.folder / name}: missing; remove the folder to train anew")
-        return dict(state)
+        state = read_document(self._state, State, _REMEDY, checksum=True)
+        if state["run"] != self.run:
+            return None
+        for name in {state["weights"], state["best"]} - {None}:
+            path = self.folder / name
+            if not path.is_file():
+                raise StoreError(f"{path} is missing; {_REMEDY}")
+            if file_digest(path) != state["sha256"].get(name):
+                raise StoreError(f"{path} was altered after it was written (checksum); {_REMEDY}")
+        self._last = state
+        return state
 
     def save(
         self,
@@ -103,26 +135,29 @@ class Checkpoint:
             If the disk or its rights do not allow it.
         """
         weights = f"epoch-{epochs:04d}.weights.h5"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            model.save_weights(self.folder / weights, overwrite=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self.folder / weights} cannot be written: {error.strerror or error}. {REMEDY}"
-            ) from error
-        previous = self.state() or {}
+        # Not that of a training that was to be longer, and starts over.
+        previous = self._last if self._last.get("epochs", 0) < epochs else {}
+        content = keras_bytes(model.save_weights, weights)
+        write_bytes(self.folder / weights, content)
+        kept = {weights: hashlib.sha256(content).hexdigest()}
+        best_one = weights if best else previous.get("best")
+        if best_one:
+            kept.setdefault(best_one, previous.get("sha256", {}).get(best_one))
         state = {
+            "format": FORMAT,
             "run": self.run,
             "epochs": epochs,
             "weights": weights,
-            "best": weights if best else previous.get("best"),
+            "best": best_one,
             "history": history,
             "counters": counters,
+            "sha256": kept,
         }
         write_json(self._state, state)
-        keep = {state["weights"], state["best"]}
-        for old in self.folder.glob("epoch-*.weights.h5"):
-            if old.name not in keep:
+        self._last = state
+        # With a point before the name: what a kill left behind.
+        for old in [*self.folder.glob("epoch-*.weights.h5"), *self.folder.glob(".epoch-*.h5")]:
+            if old.name not in kept:
                 old.unlink()
 
     def restore(self, model: Any, weights: str) -> None:
@@ -137,7 +172,7 @@ class Checkpoint:
 
         Raises
         ------
-        TrainingError
+        StoreError
             If the file cannot be loaded.
         """
         if not model.optimizer.built:
@@ -145,9 +180,7 @@ class Checkpoint:
         try:
             model.load_weights(self.folder / weights)
         except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(
-                f"{self.folder / weights}: cannot be loaded ({error}); remove the folder to train anew"
-            ) from error
+            raise StoreError(f"{self.folder / weights} cannot be loaded ({error}); {_REMEDY}") from error
 
     def clear(self) -> None:
         """Remove the folder: the training is finished, or another run's."""

@@ -62,6 +62,8 @@ def epoch_keeper(
             self.raw: Any = None
             self.judged = self.fresh = True
             state = checkpoint.state() if checkpoint else None
+            if state and state["epochs"] > options.epochs:
+                state = None
             self.done: int = state["epochs"] if state else 0
             self.record: dict[str, list[float]] = dict(state["history"]) if state else {}
             self.counters: list[dict[str, Any]] = state["counters"] if state else []
@@ -98,18 +100,19 @@ def epoch_keeper(
                 set_counters(watcher, counters)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            if options.own_order:
-                reseed(self.model, options.seed, epoch)
+            reseed(self.model, options.seed, epoch)
             self.started = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs = {**(logs or {}), "seconds": time.perf_counter() - self.started}
-            if not np.isfinite(logs.get("loss", 0.0)):
-                raise TrainingError(
-                    f"the loss is {logs['loss']} after epoch {epoch + 1}; lower the learning rate "
-                    f"({float(model.optimizer.learning_rate):g})"
-                )
-            logs.setdefault("learning_rate", float(model.optimizer.learning_rate))
+            rate = float(model.optimizer.learning_rate)
+            for name in ("loss", "val_loss"):
+                if not np.isfinite(logs.get(name, 0.0)):
+                    raise TrainingError(
+                        f"the {name.replace('val_', 'validation ')} is {logs[name]} after epoch {epoch + 1}; "
+                        f"lower the learning rate ({rate:g})"
+                    )
+            logs.setdefault("learning_rate", rate)
             for name, value in logs.items():
                 self.record.setdefault(name, []).append(float(value))
             self.done, self.counters = epoch + 1, [counters_of(s) for s in stoppers]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from cnnboost.cnn.inputs import check_pixels
 from cnnboost.cnn.model_loader import load_model
 from cnnboost.cnn.preprocessing import find_scales
 from cnnboost.errors import ModelError
-from cnnboost.files import replacing
+from cnnboost.files import write_bytes
 
 
 def read_model(path: str | os.PathLike[str]) -> Any:
@@ -37,7 +39,7 @@ def read_model(path: str | os.PathLike[str]) -> Any:
 
 
 def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
-    """Write a model to a temporary name, then rename: the file is never half there.
+    """Write a model whole or not at all.
 
     Parameters
     ----------
@@ -54,9 +56,39 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
     StoreError
         If it cannot be written.
     """
-    with replacing(path) as temporary:
-        model.save(temporary)
-    return Path(path)
+    return write_bytes(path, keras_bytes(model.save, "model.keras"))
+
+
+class _Named(io.BytesIO):
+    """A file in memory with a name, by whose ending Keras chooses the format."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def keras_bytes(save: Callable[[Any], object], name: str) -> memoryview:
+    """Return what Keras would write to a file.
+
+    HDF5 ends the process where a disk is full; in memory there is none.
+
+    Parameters
+    ----------
+    save : callable
+        `model.save` or `model.save_weights`.
+    name : str
+        Says the format by its ending.
+
+    Returns
+    -------
+    memoryview
+    """
+    file = _Named(name)
+    save(file)
+    return file.getbuffer()
 
 
 def pixels_of(model: Any) -> str | None:

@@ -6,6 +6,7 @@ stands in it, so that a student can't be taught rows of other images.
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import struct
@@ -19,7 +20,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import check_images
 from cnnboost.errors import DataError
-from cnnboost.files import file_digest, replacing
+from cnnboost.files import file_digest, write_bytes
 from cnnboost.images.pixels import pixel_digest, whole_levels
 
 FORMAT = 1
@@ -107,16 +108,16 @@ def write_teacher(
         )
     rows = np.asarray(log_proba, dtype=np.float32)
     _check_rows(rows, "log-probabilities")
-    with replacing(path) as temporary:
-        np.savez(
-            temporary,
-            format=np.int64(FORMAT),
-            log_probabilities=rows,
-            classes=np.array([str(name) for name in classes], dtype=np.str_),
-            images=np.str_(_images_digest(X)),
-            made_from=np.str_(digest),
-        )
-    return path
+    content = io.BytesIO()
+    np.savez(
+        content,
+        format=np.int64(FORMAT),
+        log_probabilities=rows,
+        classes=np.array([str(name) for name in classes], dtype=np.str_),
+        images=np.str_(_images_digest(X)),
+        made_from=np.str_(digest),
+    )
+    return write_bytes(path, content.getbuffer())
 
 
 def read_teacher(

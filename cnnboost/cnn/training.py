@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss is no longer finite, or the checkpoint cannot be read.
+        If the loss is no longer finite.
     ParameterError
         If the optimiser is unknown or lacks what the options set; if there is a teacher without its
         log-probabilities, or these without a teacher; if the network has one output for two classes, and the
@@ -85,7 +84,7 @@ def train(
         in another precision, or the images are not larger than those of every stage; if a rule watches
         validation, and there is none.
     StoreError
-        If the checkpoint cannot be written.
+        If the checkpoint cannot be read or written.
     """
     if (options.teacher is None) != (taught is None):
         raise ParameterError(
@@ -113,9 +112,11 @@ def train(
         for stage in stages(options, (X.shape[1], X.shape[2])):
             if keeper.stopped or keeper.done >= stage.stop:
                 continue
-            with ExitStack() as stack, keeper.going_on(stage):
+            with feed.dataset(keeper.done * feed.steps) as batches, keeper.going_on(stage):
                 trained.fit(
-                    **_images(stack, feed, X, y, options, sample_weight, pixels, keeper.done),
+                    batches,
+                    steps_per_epoch=feed.steps,
+                    shuffle=False,
                     epochs=stage.stop,
                     initial_epoch=keeper.done,
                     validation_data=_scaled(validation, options, kind, width, pixels, stage),
@@ -134,12 +135,10 @@ def train(
 def _together(options: TrainingOptions, steps: int) -> int:
     """Return how many steps run between two returns to Python.
 
-    Keras runs so many even where the epoch has fewer left, if the batches have no end; the next epoch would
+    Keras runs so many even where the epoch has fewer left, as the batches have no end; the next epoch would
     lack them.
     """
     wanted = options.steps_per_execution
-    if not options.own_order:
-        return wanted
     fits = max(count for count in range(1, min(wanted, steps) + 1) if steps % count == 0)
     if fits < wanted:
         log.info(
@@ -147,29 +146,6 @@ def _together(options: TrainingOptions, steps: int) -> int:
             wanted, steps, fits,
         )  # fmt: skip
     return fits
-
-
-def _images(
-    stack: ExitStack,
-    feed: Feed,
-    X: np.ndarray,
-    y: np.ndarray,
-    options: TrainingOptions,
-    weight: np.ndarray | None,
-    pixels: str,
-    done: int,
-) -> dict[str, Any]:
-    """What Keras' `fit` takes its batches from."""
-    if options.own_order:
-        batches = stack.enter_context(feed.dataset(first=done * feed.steps))
-        return {"x": batches, "steps_per_epoch": feed.steps, "shuffle": False}
-    return {
-        "x": X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels),
-        "y": y,
-        "batch_size": options.batch_size,
-        "sample_weight": weight,
-        "shuffle": True,
-    }
 
 
 def _stoppers(options: TrainingOptions, validated: bool) -> list[Any]:

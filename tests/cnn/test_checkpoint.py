@@ -11,7 +11,8 @@ import pytest
 
 from cnnboost import CNNClassifier
 from cnnboost.cnn.checkpoint import Checkpoint
-from cnnboost.errors import StoreError, TrainingError
+from cnnboost.errors import StoreError
+from cnnboost.files import read_json, write_json
 
 TRAINING = """
     import sys
@@ -58,8 +59,10 @@ def test_a_broken_training_continues_after_its_last_epoch(stopped, toy_images, c
         cnn = CNNClassifier("digits", **options(stopped)).fit(*toy_images)
     assert "continues after epoch 3 of 5" in caplog.text
     assert cnn.history_["loss"][:3] == first["history"]["loss"]
-    assert [len(values) for values in cnn.history_.values()] == [5] * len(cnn.history_)
-    assert cnn.history_["loss"][4] < cnn.history_["loss"][0]
+    undisturbed = CNNClassifier("digits", **options(None)).fit(*toy_images)
+    for name in cnn.history_.keys() - {"seconds"}:
+        assert cnn.history_[name] == undisturbed.history_[name]
+    np.testing.assert_array_equal(cnn.predict_proba(toy_images[0]), undisturbed.predict_proba(toy_images[0]))
     with caplog.at_level("INFO", "cnnboost"):
         again = CNNClassifier("digits", **options(stopped)).fit(*toy_images)
     assert "continues after epoch 5 of 5" in caplog.text
@@ -134,17 +137,111 @@ def test_a_folder_that_cannot_be_made_is_named(toy_images, tmp_path):
         CNNClassifier("digits", epochs=1, checkpoint=tmp_path / "file").fit(*toy_images)
 
 
-def test_a_damaged_checkpoint_is_named(stopped, toy_images):
-    weights = next(stopped.glob("*.weights.h5"))
-    weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=weights.name):
-        CNNClassifier("digits", **options(stopped)).fit(*toy_images)
-    weights.unlink()
-    with pytest.raises(TrainingError, match="missing"):
-        CNNClassifier("digits", **options(stopped)).fit(*toy_images)
-    (stopped / "state.json").write_text("{")
-    with pytest.raises(TrainingError, match="damaged"):
-        CNNClassifier("digits", **options(stopped)).fit(*toy_images)
+@pytest.fixture
+def tiny(tmp_path):
+    """Return a checkpoint of two epochs and its model; nothing was trained for it."""
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    checkpoint = Checkpoint(tmp_path / "checkpoint", "run")
+    for epoch, best in ((1, True), (2, False)):
+        checkpoint.save(model, epoch, {"loss": [1.5] * epoch}, [{"best": 1.5}], best)
+    return checkpoint, model
+
+
+def test_weights_are_made_in_memory_and_come_back_as_they_were(tiny):
+    checkpoint, model = tiny
+    state = Checkpoint(checkpoint.folder, "run").state()
+    assert (state["weights"], state["best"]) == ("epoch-0002.weights.h5", "epoch-0001.weights.h5")
+    kernel = model.get_weights()[0]
+    model.set_weights([kernel * 0, np.ones(1)])
+    checkpoint.restore(model, state["weights"])
+    np.testing.assert_array_equal(model.get_weights()[0], kernel)
+    assert Checkpoint(checkpoint.folder, "another").state() is None
+
+
+def state_of(folder, **change):
+    """Write another state with a right checksum, as only a program could."""
+    known = read_json(folder / "state.json")
+    write_json(folder / "state.json", {**known, **change})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            lambda f: (f / "epoch-0002.weights.h5").write_bytes(b"short"),
+            r"epoch-0002\.weights\.h5 was altered",
+        ),
+        (lambda f: (f / "epoch-0001.weights.h5").unlink(), r"epoch-0001\.weights\.h5 is missing"),
+        (lambda f: (f / "state.json").write_text("{"), "not JSON"),
+        (lambda f: (f / "state.json").write_text("[]"), "holds no JSON object"),
+        (lambda f: (f / "state.json").write_text('{"run": "run"}' + " " * 9), "starts over"),
+        (lambda f: (f / "state.json").write_bytes(b"\xff"), "not JSON"),
+        (lambda f: edit_digit(f / "state.json"), "altered after it was written"),
+        (lambda f: state_of(f, weights="../../x"), "weights: string should match"),
+        (lambda f: state_of(f, best="/etc/passwd"), "best: string should match"),
+        (lambda f: state_of(f, epochs="2"), "epochs: input should be a valid integer"),
+        (lambda f: state_of(f, epochs=0), "epochs: input should be greater"),
+        (lambda f: state_of(f, counters={}), "counters: input should be a valid list"),
+        (lambda f: state_of(f, history={"loss": ["a"]}), r"history\.loss\.0: input should be a valid number"),
+        (lambda f: state_of(f, sha256={}), r"weights\.h5 was altered"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(tiny, damage, said, caplog):
+    folder = tiny[0].folder
+    damage(folder)
+    if said == "starts over":  # what an earlier version wrote had no checksum, and another order of images
+        with caplog.at_level("INFO", "cnnboost"):
+            assert Checkpoint(folder, "run").state() is None
+        assert said in caplog.text
+        return
+    with pytest.raises(StoreError, match=f"{folder}.*{said}.*remove the folder"):
+        Checkpoint(folder, "run").state()
+
+
+def edit_digit(path):
+    path.write_text(path.read_text().replace("1.5", "1.6", 1))
+
+
+def test_what_a_kill_left_behind_goes_with_the_next_epoch(tiny):
+    checkpoint, model = tiny
+    (checkpoint.folder / ".epoch-0002.weights.0a1b2c3d.h5").write_bytes(b"half")
+    checkpoint.save(model, 3, {"loss": [1.5] * 3}, [], True)
+    assert sorted(path.name for path in checkpoint.folder.iterdir()) == [
+        "epoch-0003.weights.h5",
+        "state.json",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="this system does not limit the size of files")
+def test_a_disk_without_room_is_named_and_left_clean(tmp_path):
+    limited = """
+        import resource, sys
+        import keras
+        from cnnboost.cnn.checkpoint import Checkpoint
+        from cnnboost.cnn.model_file import write_model
+        from cnnboost.errors import StoreError
+
+        model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(100)])
+        model.compile("adam", "mse")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        for write in (
+            lambda: Checkpoint(sys.argv[1], "run").save(model, 1, {}, [], True),
+            lambda: write_model(model, sys.argv[1] + "/cnn.keras"),
+        ):
+            try:
+                write()
+            except StoreError as error:
+                print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(limited), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    for line, name in zip(done.stdout.splitlines(), ("epoch-0001.weights.h5", "cnn.keras"), strict=True):
+        assert line.startswith(f"{tmp_path / name} cannot be written: File too large")
+        assert "bytes are needed" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
@@ -167,8 +264,10 @@ def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
         cnn = CNNClassifier("digits", epochs=done["epochs"] + 1, checkpoint=folder, early_stopping=300)
         cnn.fit(*toy_images)
     assert f"continues after epoch {done['epochs']} of" in caplog.text
-    assert cnn.history_["loss"][:-1] == done["history"]["loss"]
-    assert np.isfinite(cnn.history_["loss"][-1])
+    undisturbed = CNNClassifier("digits", epochs=done["epochs"] + 1, early_stopping=300).fit(*toy_images)
+    assert cnn.history_["loss"] == undisturbed.history_["loss"]
+    for found, expected in zip(cnn.model_.get_weights(), undisturbed.model_.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_network_without_names_is_the_same_run_when_it_is_built_again():
