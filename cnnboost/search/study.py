@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from cnnboost.documents import Document
 from cnnboost.errors import CnnboostError, DeviceError, LayerError, RecipeError, StoreError, TrainingError
 from cnnboost.files import digest_of
 from cnnboost.line import Job
-from cnnboost.line.job import alone
+from cnnboost.locks import alone
 from cnnboost.recipe import changed
-from cnnboost.search.codes import suggested
+from cnnboost.search.codes import decoded, suggested
 from cnnboost.search.document import Found, Writer, tried
 from cnnboost.search.plan import Plan, plan
 from cnnboost.search.samplers import sampler_for
@@ -22,6 +28,26 @@ log = logging.getLogger("cnnboost")
 
 #: Errors of the machine: no fault of a trial's values, so they end the search, and the trial is tried again.
 _NOT_THE_VALUES = (StoreError, DeviceError)
+
+
+_REMEDIES = {
+    "locked": "Another program has it open: end that one, and run the search again.",
+    "readonly": "Make file and folder writable, or name another folder with --models.",
+    "unable to open": "Make file and folder readable and writable, or name another folder with --models.",
+    "full": "Free space, raise the quota, or name another folder with --models.",
+}
+_REPORTED = "The trials so far are listed in the JSON document of the search, in the folder of the reports."
+
+
+class Noted(Document):
+    """What is known of a trial that came to an end."""
+
+    number: int
+    value: Annotated[float, Field(allow_inf_nan=False)] | None
+    interval: list[float] | None = None
+    seconds: float | None = None
+    error: str | None = None
+    history: dict[str, list[float]] | None = None
 
 
 class _Failed(Exception):
@@ -59,10 +85,11 @@ def search(job: Job, study: str | None = None) -> Found:
     inner = inner_job(job, planned.facts, planned.recipe, folder)
     database = folder / ("study.db" if study is None else f"{planned.stem}.db")
     with alone(database.with_suffix(".lock"), database):
-        trials = _study(optuna, planned, database, inner)
+        with _stored(database):
+            trials = _study(optuna, planned, database, inner)
         writer = Writer(job, planned, inner, trials)
         with job.progress(planned.stem.replace("-", " "), "trial") as report:
-            _run(job, planned, inner, trials, writer, report)
+            _run(job, planned, inner, trials, writer, report, database)
         return writer.finish()
 
 
@@ -85,7 +112,7 @@ def _study(optuna: Any, planned: Plan, database: Path, inner: Job) -> Any:
             "images": inner.images.digest,
         }
     )[:16]
-    database.parent.mkdir(parents=True, exist_ok=True)
+    _check_file(database)
     study = optuna.create_study(
         study_name=name,
         storage=f"sqlite:///{database}",
@@ -93,7 +120,47 @@ def _study(optuna: Any, planned: Plan, database: Path, inner: Job) -> Any:
         load_if_exists=True,
     )
     _take_up(optuna, study)
+    for trial in filter(tried, study.get_trials(deepcopy=False)):
+        Noted.model_validate({"number": trial.number, "value": trial.value, **trial.user_attrs})
+        decoded(planned.spaces, trial.params)
     return study
+
+
+def _check_file(database: Path) -> None:
+    """Let SQLite look at the whole file: it would find damage only in the pages that it happens to read."""
+    if not database.exists():
+        database.parent.mkdir(parents=True, exist_ok=True)
+        return
+    if not database.is_file():
+        raise StoreError(f"{database} is a folder, a device or a pipe; remove it")
+    uri = f"{database.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+@contextmanager
+def _stored(database: Path, not_its: Sequence[BaseException] = ()) -> Iterator[None]:
+    """Name the database where it cannot be used.
+
+    Optuna, SQLAlchemy and SQLite raise whatever they happen to stumble over in a damaged one. `not_its` are
+    errors of the trials, which pass.
+    """
+    try:
+        yield
+    except CnnboostError:
+        raise
+    except Exception as error:
+        if any(error is one for one in not_its):
+            raise
+        cause = error.__cause__ or error
+        reason = (" ".join(str(cause).split()) or type(cause).__name__)[:200]
+        known = next((remedy for words, remedy in _REMEDIES.items() if words in reason), None)
+        raise StoreError(
+            f"{database} cannot be used: {reason}. "
+            + (known or f"It is damaged: put a copy back, or remove it to search from the start. {_REPORTED}")
+        ) from error
 
 
 def _take_up(optuna: Any, study: Any) -> None:
@@ -113,14 +180,19 @@ def _take_up(optuna: Any, study: Any) -> None:
             known.append(trial.params)
 
 
-def _run(job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report: Any) -> None:
+def _run(
+    job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report: Any, database: Path
+) -> None:
     facts, spaces = planned.facts, planned.spaces
     # Whether trials have networks of their own. Those hold themselves in cycles: left to themselves, they
     # pile up from trial to trial.
     networks = any(key.startswith(("cnn.", "data.")) for key in spaces)
 
+    raised: list[BaseException] = []
+
     def ended() -> list[Any]:
-        return list(filter(tried, study.get_trials(deepcopy=False)))
+        with _stored(database):
+            return list(filter(tried, study.get_trials(deepcopy=False)))
 
     def objective(trial: Any) -> float:
         values = suggested(trial, spaces)
@@ -138,6 +210,9 @@ def _run(job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report
             trial.set_user_attr("error", str(error))
             log.warning("trial %d failed: %s", trial.number, error)
             raise _Failed from error
+        except Exception as error:
+            raised.append(error)
+            raise
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
         trial.set_user_attr("interval", judged.interval)
         trial.set_user_attr("history", judged.history)
@@ -154,7 +229,8 @@ def _run(job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report
     report(len(before), wanted)
     while len(before) < wanted:
         study.sampler = sampler_for(facts, before)
-        study.optimize(objective, n_trials=1, catch=(_Failed,), gc_after_trial=networks)
+        with _stored(database, raised):
+            study.optimize(objective, n_trials=1, catch=(_Failed,), gc_after_trial=networks)
         before = ended()
         writer.write()
         report(len(before), wanted)
