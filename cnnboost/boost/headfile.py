@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost.params import count_threads
 from cnnboost.errors import StoreError
-from cnnboost.files import digest_of, write_bytes, write_json
+from cnnboost.files import CHECKSUM, digest_of, parsed_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from cnnboost.boost.classifier import BoostClassifier
@@ -28,6 +28,7 @@ _Dtype = Literal[
 _KINDS: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float}
 #: A `.json` of a head with a thousand classes and rounds takes a few hundred kilobytes.
 _MOST_JSON_BYTES = 16 << 20
+_REMEDY = "a head is saved as .ubj and .json: keep them together, or save the head again"
 
 
 class HeadFacts(BaseModel):
@@ -89,7 +90,8 @@ class SavedHead:
         """Read a head that `save` wrote.
 
         The `.ubj` is compared with the checksum in its `.json` before XGBoost sees any of it; nothing is
-        unpickled.
+        unpickled. That finds damage, not malice: XGBoost trusts what it parses, and a forged file with a
+        right checksum can crash the process or worse. Load only heads from people whom you trust.
 
         Parameters
         ----------
@@ -144,7 +146,6 @@ def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) ->
     }
     if head.needs_margin_:
         facts["needs_margin"] = True
-    facts["facts_sha256"] = digest_of(facts)
     write_bytes(ubj, trees)
     write_json(sidecar, facts)
     return ubj
@@ -203,22 +204,8 @@ def _pair(path: Path) -> tuple[Path, Path]:
 
 
 def _read_facts(sidecar: Path) -> HeadFacts:
-    try:
-        size = sidecar.stat().st_size
-        if size > _MOST_JSON_BYTES:
-            raise StoreError(f"{sidecar} has {size} bytes, far too many for a head; it is another file")
-        document = json.loads(sidecar.read_bytes())
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{sidecar} is missing; a head is saved as .ubj and .json, keep them together"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{sidecar} is no JSON ({error}); it was damaged: save the head anew") from error
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{sidecar} cannot be read: {error.strerror}") from error
-    version = document.get("format") if isinstance(document, dict) else None
+    document = parsed_json(sidecar, _REMEDY, _MOST_JSON_BYTES)
+    version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise StoreError(f"{sidecar} has format {version}, this version reads {FORMAT}; update cnnboost")
     try:
@@ -227,7 +214,7 @@ def _read_facts(sidecar: Path) -> HeadFacts:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the document"
         raise StoreError(f"{sidecar} does not describe a head: {place}: {first['msg']}") from error
-    stated = {key: value for key, value in document.items() if key != "facts_sha256"}
+    stated = {key: value for key, value in document.items() if key != CHECKSUM}
     if digest_of(stated) != facts.facts_sha256:
         raise StoreError(f"{sidecar} was altered after it was written (checksum); save the head anew")
     if facts.format != FORMAT or not all(

@@ -9,8 +9,8 @@ before that is done reads them where they are.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,13 +19,27 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import StoreError
-from cnnboost.files import REMEDY, digest_of, file_digest, write_json
+from cnnboost.files import CHECKSUM, REMEDY, digest_of, file_digest, parsed_json, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _PENDING = ".export"
 _MOST_JSON_BYTES = 1 << 24
-_KEYS = {"format", "recipe", "classes", "layer", "mode", "pixels", "input", "rounds", "versions", "members"}
+_MEMBER = re.compile(r"[A-Za-z0-9][\w.+-]{0,100}", re.ASCII)
+#: What a manifest must hold. Checked by hand: whoever predicts needs no pydantic, and starts sooner so.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("recipe", "layer", "mode", "pixels"), str),
+    **dict.fromkeys(("input", "versions", "members"), dict),
+    "classes": list,
+    "rounds": int,
+}
+#: What `export` adds, where it is there.
+_MORE: dict[str, type] = {
+    **dict.fromkeys(("title", "tta", "made_from", "recipe_digest"), str),
+    **dict.fromkeys(("scores", "parity"), dict),
+    "networks": int,
+    "layers": list,
+}
 _REMEDY = "export it again ('cnnboost export')"
 
 
@@ -164,7 +178,7 @@ def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, b
         try:
             stated = {name: _put(folder, new, name, content) for name, content in members.items()}
             manifest = {"format": FORMAT, **facts, "members": stated}
-            write_json(new / MANIFEST, {**manifest, "facts_sha256": digest_of(manifest)})
+            write_json(new / MANIFEST, manifest)
             new.rename(folder / _PENDING)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -215,29 +229,54 @@ def _put(folder: Path, new: Path, name: str, content: bytes | Path) -> dict[str,
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
-            raise StoreError(f"{path} is far too large for a manifest; it is another file")
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise StoreError(f"{path.parent} holds no bundle: {path.name} is missing; {_REMEDY}") from error
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is no JSON ({error}); {_REMEDY}") from error
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if not path.is_file():
+        raise StoreError(f"{path.parent} holds no bundle: {path.name} is missing; {_REMEDY}")
+    manifest = parsed_json(path, _REMEDY, _MOST_JSON_BYTES)
+    version = manifest.get("format")
     if version != FORMAT:
         raise StoreError(f"{path} has format {version!r}, this version reads {FORMAT}; update cnnboost")
-    missing = sorted(_KEYS - manifest.keys())
+    missing = sorted(_KINDS.keys() - manifest.keys())
     if missing:
-        raise StoreError(f"{path} is no manifest of a bundle: {', '.join(missing)} missing; {_REMEDY}")
-    stated = manifest.pop("facts_sha256", None)
+        raise StoreError(f"{path} is not the manifest of a bundle: {', '.join(missing)} missing; {_REMEDY}")
+    stated = manifest.pop(CHECKSUM, None)
     if stated != digest_of(manifest):
         raise StoreError(f"{path} was altered after it was written (checksum); {_REMEDY}")
+    # The checksum is no signature: whoever wrote it, no name may lead out of the folder.
+    wrong = [
+        key for key, kind in {**_KINDS, **_MORE}.items() if key in manifest and not _is(manifest[key], kind)
+    ]
+    wrong += [] if wrong else [key for key, good in _sound(manifest).items() if not good]
+    if wrong:
+        raise StoreError(f"{path}: {wrong[0]} = {brief(manifest[wrong[0]])} cannot be; {_REMEDY}")
     for name, facts in manifest["members"].items():
-        # The checksum above is no signature: a name must not lead out of the folder, whoever wrote it.
-        if Path(name).name != name or not isinstance(facts, dict) or {"bytes", "sha256"} - facts.keys():
-            raise StoreError(f"{path} names a member {name!r}, which is no plain file name; {_REMEDY}")
+        if not _MEMBER.fullmatch(name):
+            raise StoreError(f"{path} names a member {brief(name)}: not a plain file name; {_REMEDY}")
+        if not (isinstance(facts, dict) and _is(facts.get("bytes"), int) and _is(facts.get("sha256"), str)):
+            raise StoreError(f"{path} does not state bytes and sha256 of {name}; {_REMEDY}")
     return manifest
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+def _sound(manifest: dict[str, Any]) -> dict[str, bool]:
+    """Check what stands inside the values of a manifest."""
+    classes, size = manifest["classes"], manifest["input"]
+    return {
+        "classes": len(classes) > 1 and len(set(map(str, classes))) == len(classes),
+        "input": size.keys() == {"height", "width", "channels"}
+        and all(_is(value, int) and value > 0 for value in size.values()),
+        "layers": all(isinstance(layer, str) for layer in manifest.get("layers", ())),
+        "versions": all(isinstance(version, str) for version in manifest["versions"].values()),
+        "parity": all(
+            isinstance(found, list) and all(isinstance(one, dict) for one in found)
+            for found in manifest.get("parity", {}).values()
+        ),
+    }
+
+
+def brief(value: Any) -> str:
+    """Show a value in a message, its beginning where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnboost.escape import visible
-from cnnboost.files import replacing
+from cnnboost.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,16 +71,17 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     StoreError
         If it cannot be written.
     """
-    with replacing(path) as temporary, warnings.catch_warnings(record=True) as seen:
+    content = io.BytesIO()
+    with warnings.catch_warnings(record=True) as seen:
         warnings.filterwarnings("always", message=_NO_GLYPH)
         # The name and version of the software would change the file from one machine to the next.
-        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
     for other in seen:
         if not re.match(_NO_GLYPH, str(other.message)):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     if any(re.match(_NO_GLYPH, str(one.message)) for one in seen):
         log.warning("%s shows boxes in place of some characters: its font does not have them", path)
-    return Path(path)
+    return write_bytes(path, content.getbuffer())
 
 
 def new_figure(width: float, height: float) -> Figure:

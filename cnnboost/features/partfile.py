@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.errors import StoreError
 from cnnboost.features.blockfile import BlockFile
+from cnnboost.files import read_json, write_json
 
 FORMAT = 1
 DTYPE = np.dtype("<f4")
 _BLOCK = 1 << 20
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
 
 
 class PartFile:
@@ -72,7 +71,7 @@ class PartFile:
             return ""
         record = read_json(self.record_file)
         done = record.get("rows") if record else None
-        if record is None or not isinstance(done, int):
+        if record is None or type(done) is not int:
             return "its record cannot be read"
         if record.get("format") != FORMAT or record.get("key") != self.key:
             return "its record belongs to other features"
@@ -221,25 +220,6 @@ def canonical_json(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
 
-def write_json(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    with new.open("w", encoding="utf-8") as handle:
-        handle.write(json.dumps(facts, indent=2, sort_keys=True) + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    new.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, or None if there is none that can be read."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return facts if isinstance(facts, dict) else None
-
-
 @cache
 def library_versions() -> dict[str, str]:
     """Return the versions of what computes and writes features."""
@@ -248,16 +228,6 @@ def library_versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def disk_error(path: Path, error: OSError, needed: int, free: int) -> StoreError:
-    """Return what to raise when a feature file could not be written: bytes needed and free, or the reason."""
-    if error.errno in _NO_ROOM:
-        return StoreError(
-            f"{path} needs {needed:,} bytes and the disk gave no more ({free:,} bytes free): "
-            f"{error.strerror}. Free space, raise the quota or choose another folder."
-        )
-    return StoreError(f"{path} cannot be written: {error}. Check the folder and its permissions.")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cnnboost.errors import FeatureError, StoreError
-from cnnboost.features.partfile import PartFile, canonical_json, disk_error
+from cnnboost.features.partfile import PartFile, canonical_json
 from cnnboost.features.stored import (
     FeatureSpec,
     Stored,
@@ -36,6 +36,7 @@ from cnnboost.features.stored import (
     open_features,
     sidecar,
 )
+from cnnboost.files import disk_error
 
 __all__ = ["FeatureSpec", "FeatureStore", "StoreWarning", "Stored"]
 
@@ -311,7 +312,7 @@ def _claim(root: Path, parts: Sequence[PartFile]) -> None:
                 other.close()
                 if other.done == 0:
                     other.discard()
-            raise disk_error(part.path, error, needed, free) from error
+            raise disk_error(part.path, error, needed) from error
 
 
 @contextmanager
@@ -320,8 +321,7 @@ def _named(part: PartFile) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        free = shutil.disk_usage(part.path.parent).free
-        reason = disk_error(part.path, error, part.size, free)
+        reason = disk_error(part.path, error, part.size)
         raise StoreError(f"{reason} Finished rows are kept: the same command goes on from there.") from error
 
 

@@ -7,7 +7,6 @@ import operator
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from cnnboost.errors import FeatureError
-from cnnboost.features.partfile import FORMAT, canonical_json, disk_error, hash_file, npy_header, read_json
+from cnnboost.features.partfile import FORMAT, canonical_json, hash_file, npy_header
+from cnnboost.files import read_json, replacing
 
 
 class StoreWarning(UserWarning):
@@ -129,24 +129,11 @@ def export_plain(stored: Stored, path: str | os.PathLike[str]) -> Path:
         If it cannot be written.
     """
     target = Path(path)
-    new = target.with_name(target.name + ".new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and target.samefile(stored.path):
-            return target
-        shutil.copyfile(stored.path, new)
-        new.replace(target)
-    except OSError as error:
-        free = shutil.disk_usage(_existing(target.parent)).free
-        raise disk_error(target, error, stored.X.nbytes, free) from error
-    finally:
-        with suppress(OSError):  # it is gone when all went well, and its folder may not be one
-            new.unlink()
+    if target.exists() and target.samefile(stored.path):
+        return target
+    with replacing(target, needed=stored.X.nbytes) as temporary:
+        shutil.copyfile(stored.path, temporary)
     return target
-
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
 
 
 def open_features(path: Path) -> np.memmap:
@@ -169,7 +156,8 @@ def fault(path: Path, spec: FeatureSpec) -> str:
     """Say what is wrong with a feature file; "" if nothing is."""
     facts = read_json(path.with_suffix(".json"))
     if facts is None:
-        return f"{path.with_suffix('.json').name}, which says what it was made from, is missing or unreadable"
+        name = path.with_suffix(".json").name
+        return f"{name}, which says what it was made from, is missing, damaged or altered"
     if facts.get("format") != FORMAT:
         return f"it has format {facts.get('format')!r} and this version reads {FORMAT}"
     if facts.get("key") != spec.key:

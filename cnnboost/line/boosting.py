@@ -15,6 +15,7 @@ from cnnboost.hybrid.modes import FittedMode
 from cnnboost.line.extraction import Extracted, extract
 from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.trained_on import head_digest
+from cnnboost.locks import alone
 
 log = logging.getLogger("cnnboost")
 
@@ -94,27 +95,28 @@ def fit_boost(
     stored = found.stored[layer]
     made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
     path = job.models_dir / "heads" / f"{file_part(layer)}-{mode}.ubj"
-    if not job.force and path.is_file():
-        head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
-        if head:
-            return head
-    log.info("fit %s on %d x %d features, %s", layer, *stored.X.shape, resolved)
-    boost = estimator(job, device=wanted)
-    with job.progress(f"fit {layer}", "round") as report:
-        started = time.perf_counter()
-        boost.fit(stored.X, found.split.labels)
-        seconds = time.perf_counter() - started
-        report(boost.n_estimators_, boost.n_estimators_)
-    details = {
-        "made_from": made_from,
-        "layer": layer,
-        "mode": mode,
-        "rows": int(stored.X.shape[0]),
-        "width": int(stored.X.shape[1]),
-        "fit_seconds": round(seconds, 3),
-    }
-    boost.save(path, details=details)
-    return Head(layer, mode, boost, path, details, False)
+    with alone(path.with_suffix(".lock"), path):
+        if not job.force and path.is_file():
+            head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
+            if head:
+                return head
+        log.info("fit %s on %d x %d features, %s", layer, *stored.X.shape, resolved)
+        boost = estimator(job, device=wanted)
+        with job.progress(f"fit {layer}", "round") as report:
+            started = time.perf_counter()
+            boost.fit(stored.X, found.split.labels)
+            seconds = time.perf_counter() - started
+            report(boost.n_estimators_, boost.n_estimators_)
+        details = {
+            "made_from": made_from,
+            "layer": layer,
+            "mode": mode,
+            "rows": int(stored.X.shape[0]),
+            "width": int(stored.X.shape[1]),
+            "fit_seconds": round(seconds, 3),
+        }
+        boost.save(path, details=details)
+        return Head(layer, mode, boost, path, details, False)
 
 
 def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:

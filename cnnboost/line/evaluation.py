@@ -23,6 +23,7 @@ from cnnboost.line.hybrids import fit_hybrid
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
 from cnnboost.line.training import Trained, train
+from cnnboost.locks import alone_in
 from cnnboost.recipe.outcomes import POSITIVE_SCORES
 
 log = logging.getLogger("cnnboost")
@@ -82,8 +83,10 @@ def evaluate(
         If anything on the way is at fault.
     """
     found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
-    path = write_json(job.reports_dir / "metrics.json", found.metrics)
-    figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
+    path = job.reports_dir / "metrics.json"
+    with alone_in(job.reports_dir):  # scores and figures of two commands must not mix
+        write_json(path, found.metrics)
+        figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
     return Evaluated(found.metrics, path, figures)
 
 

@@ -25,8 +25,9 @@ from cnnboost.images.views import TTA, mean_over_views
 from cnnboost.line.hybrid_scores import image_proba, judged
 from cnnboost.line.hybrids import Hybrid, fit_hybrid
 from cnnboost.line.int8_scores import int8_proba, measured_on
-from cnnboost.line.job import Job, alone, labelled_digest
+from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.provenance import versions
+from cnnboost.locks import alone, alone_in
 from cnnboost.recipe import BUNDLE_TABLES
 
 log = logging.getLogger("cnnboost")
@@ -123,7 +124,7 @@ def export(
             "recipe": job.recipe.digest(*BUNDLE_TABLES),
         }
     )
-    with alone(job.models_dir / "export.lock", folder / "manifest.json"):
+    with alone(job.models_dir / "export.lock", folder / "manifest.json"), alone_in(folder):
         finish(folder)  # what a killed export had put together already
         there = None if job.force else _there(folder, made_from)
         if there:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import unicodedata
 from collections import Counter
@@ -19,10 +20,11 @@ from cnnboost.cnn.network import network
 from cnnboost.errors import DataError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
-from cnnboost.files import file_part, replacing, short_digest
+from cnnboost.files import file_part, short_digest, write_bytes
 from cnnboost.images import Split
 from cnnboost.line.job import Job
 from cnnboost.line.training import Trained, train
+from cnnboost.locks import alone_in
 
 log = logging.getLogger("cnnboost")
 
@@ -160,14 +162,15 @@ def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
     list of Path
     """
     written = []
-    for name, part in extracted.items():
-        files = _file_names(name, list(part.stored))
-        for layer, stored in part.stored.items():
-            written.append(FeatureStore.export_plain(stored, out / files[layer]))
-        labels = out / f"{name}-labels.npy"
-        with replacing(labels) as temporary:
-            np.save(temporary, part.split.labels, allow_pickle=False)
-        written.append(labels)
+    # The files of two commands that write here at once must not mix.
+    with alone_in(out):
+        for name, part in extracted.items():
+            files = _file_names(name, list(part.stored))
+            for layer, stored in part.stored.items():
+                written.append(FeatureStore.export_plain(stored, out / files[layer]))
+            content = io.BytesIO()
+            np.save(content, part.split.labels, allow_pickle=False)
+            written.append(write_bytes(out / f"{name}-labels.npy", content.getbuffer()))
     return written
 
 

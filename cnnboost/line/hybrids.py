@@ -20,9 +20,10 @@ from cnnboost.hybrid.modes import Seen, check_mode, fit_mode
 from cnnboost.images import Split
 from cnnboost.images.views import check_tta, views
 from cnnboost.line.boosting import Head, estimator, fit_boost, head_there
-from cnnboost.line.job import Job, alone, labelled_digest
+from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.networks import Networks, networks_of
 from cnnboost.line.training import Trained
+from cnnboost.locks import alone
 
 log = logging.getLogger("cnnboost")
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError, ModelError
@@ -206,29 +205,6 @@ def _thin(images: ImageSet, few: int) -> ImageSet:
         for code in range(len(images.classes)):
             rows.append(split.rows[split.y == code][:few])
     return images.select(np.sort(np.concatenate(rows)))
-
-
-@contextmanager
-def alone(lock_file: Path, path: Path) -> Iterator[None]:
-    """Let one process at a time make a file; another waits and then finds it there.
-
-    Parameters
-    ----------
-    lock_file : Path
-    path : Path
-        What is being made, for messages.
-    """
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is making %s; waiting for it", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def labelled_digest(split: Split) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError, ModelError, RecipeError, StoreError
-from cnnboost.files import file_digest, read_json
+from cnnboost.files import file_digest
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.line import training
 from cnnboost.line.job import Job
@@ -90,7 +90,7 @@ def find_other_images(job: Job) -> OtherImages | None:
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
     if job.model is not None or not record.is_file() or not path.is_file():
         return None
-    facts = read_json(record)
+    facts = training.read_history(job)
     if facts is None:
         return None
     on = TrainedOn.read(facts)

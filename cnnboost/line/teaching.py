@@ -16,8 +16,9 @@ from cnnboost.files import digest_of, file_digest
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import ImageSet, Split
 from cnnboost.images.views import check_tta, mean_over_views
-from cnnboost.line.job import Job, alone
+from cnnboost.line.job import Job
 from cnnboost.line.training import Trained, train
+from cnnboost.locks import alone
 
 log = logging.getLogger("cnnboost")
 

@@ -8,22 +8,73 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.teacher import teacher_digest
-from cnnboost.errors import ModelError
-from cnnboost.files import digest_of, file_digest, read_json, write_json
+from cnnboost.documents import Document, read_document
+from cnnboost.errors import ModelError, StoreError
+from cnnboost.files import digest_of, file_digest, write_json
 from cnnboost.images import ImageSet
 from cnnboost.line.feeding import Feeding
-from cnnboost.line.job import Job, alone, labelled_digest
+from cnnboost.line.job import Job, labelled_digest
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.trained_on import TrainedOn
+from cnnboost.locks import alone
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
+"""Of what a CNN is made from; another one trains every CNN again."""
+
+_RECORD = 2
+"""Of `history.json`; since 2 it carries a checksum."""
+
+
+class History(Document):
+    """`history.json`: what a CNN was trained from, and how that went."""
+
+    format: int
+    made_from: str
+    model_sha256: str
+    classes: list[str]
+    pixels: Literal["raw", "unit", "symmetric"]
+    input_shape: list[int]
+    parameters: int
+    seed: int
+    fit_seconds: float
+    history: dict[str, list[float]]
+    trained_on: dict[str, str | int] | None = None
+    teacher: str | None = None
+    versions: dict[str, str]
+
+
+def read_history(job: Job) -> dict[str, Any] | None:
+    """Read the record of the recipe's CNN.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    dict or None
+        None where there is none.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged or altered. Training takes hours: that is not a reason to train again unasked.
+    """
+    path = job.models_dir / "history.json"
+    if not path.is_file():
+        return None
+    remedy = f"put the file back, or train again: cnnboost train -r {job.recipe.name} --force"
+    facts = read_document(path, History, remedy)
+    if facts["format"] >= _RECORD:
+        read_document(path, History, remedy, checksum=True)
+    return facts
 
 
 @dataclass(frozen=True)
@@ -129,7 +180,7 @@ def train(job: Job) -> Trained:
 
 def _there(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
     """Return the CNN on disk if it is the one that is wanted."""
-    facts = read_json(record)
+    facts = read_history(job)
     if not facts or facts.get("made_from") != made_from or not path.is_file():
         return None
     if file_digest(path) != facts["model_sha256"]:
@@ -141,7 +192,10 @@ def _there(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) ->
         # from is the same, so this is what it was trained on.
         facts["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
         facts["teacher"] = teacher
-        write_json(record, facts)
+        try:
+            write_json(record, facts)
+        except StoreError as error:  # the CNN can be used all the same, it is only asked again next time
+            log.info("%s", error)
     log.info("%s is up to date", path)
     return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
 
@@ -155,7 +209,7 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path,
     record.unlink(missing_ok=True)
     cnn.save(path)
     facts = {
-        "format": FORMAT,
+        "format": _RECORD,
         "recipe": job.recipe.name,
         "made_from": made_from,
         "teacher": _teacher_digest(job),
@@ -223,8 +277,8 @@ def _teacher_digest(job: Job) -> str | None:
     teacher = _teacher(job)
     if teacher is None:
         return None
-    known = (read_json(job.models_dir / "history.json") or {}).get("teacher")
-    return known if known and not Path(teacher).exists() else teacher_digest(teacher)
+    known = None if Path(teacher).exists() else (read_history(job) or {}).get("teacher")
+    return known or teacher_digest(teacher)
 
 
 def _made_from(job: Job, images: ImageSet) -> str:

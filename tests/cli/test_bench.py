@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cnnboost.cli import app
 from cnnboost.cli.bench import show_latency
+from cnnboost.files import read_json
 from cnnboost.timing.paths import PATHS, is_head_only
 
 
@@ -47,7 +48,7 @@ def test_the_document_is_what_was_written(document, folder):
         "reports/toy/latency.csv",
         "reports/toy/figures/latency.png",
     ]
-    assert json.loads((folder / "reports/toy/latency.json").read_text()) == document
+    assert read_json(folder / "reports/toy/latency.json") == document
     assert set(document) == {
         "format", "recipe", "title", "layer", "mode", "rounds", "tta", "split", "images", "shape", "repeats",
         "seconds", "threads", "goals", "goals_stated_for", "rows", "starts", "operations", "product",

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
+from cnnboost.files import read_json
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_train_overfit(cnnboost, tmp_path):
     found = document(cnnboost("train", "--overfit", "20", "--json", "-s", "cnn.learning_rate=0.01"))
     assert (found["learnt"], found["accuracy"], found["images"]) == (True, 1.0, 20)
     assert found["written"] == ["reports/toy/overfit.json"]
-    assert json.loads((tmp_path / "reports/toy/overfit.json").read_text())["learnt"]
+    assert read_json(tmp_path / "reports/toy/overfit.json")["learnt"]
     slow = ("train", "--overfit", "20", "--steps", "2", "-s", "cnn.learning_rate=1e-9")
     failed = cnnboost(*slow, "-s", "cnn.augment.flip=0.5", status=1)
     assert "did NOT learn them by heart" in failed.stdout
@@ -211,7 +212,7 @@ def test_ctrl_c_keeps_finished_epochs(recipe_file, tmp_path):
     assert "continues there" in stderr
     assert "Traceback" not in stderr
     assert state.is_file()
-    done = json.loads(state.read_text())["epochs"]
+    done = read_json(state)["epochs"]
     command[-1] = f"cnn.epochs={done + 1}"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"continues after epoch {done} of {done + 1}" in again.stderr

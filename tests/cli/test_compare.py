@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
+from cnnboost.files import read_json
 
 FEW = ["-s", "cnn.epochs=1", "-s", "compare.folds=2", "-s", "hybrid.boost={n_estimators=4, max_depth=2}"]
 
@@ -20,7 +21,7 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
     for words in ("calibrated", "residual", "blend", "median p", "trees grown on train"):
         assert words in result.stdout
     assert result.stdout.count("the softmax") >= 3
-    document = json.loads((tmp_path / "reports/digits/compare.json").read_text())
+    document = read_json(tmp_path / "reports/digits/compare.json")
     assert len(document["runs"]) == 1
     again = runner.invoke(app, ["compare", "--seeds", "1", "--json", *FEW])
     found = json.loads(again.stdout)

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from cnnboost import line
 from cnnboost.cli import app
+from cnnboost.files import read_json, write_json
 
 FACTS = Path(__file__).parents[1] / "evaluation" / "report_facts.json"
 
@@ -72,7 +73,7 @@ def test_the_page_shows_figures_and_mistakes(report, folder):
     assert document["why_no_pictures"] is None
     assert document["written"] == ["reports/toy/index.html"]
     assert page(folder).count("<img src=") == len(figures(folder)) + 12
-    metrics = json.loads((folder / "reports/toy/metrics.json").read_text())
+    metrics = read_json(folder / "reports/toy/metrics.json")
     assert f"{metrics['cnn']['scores']['accuracy']['value']:.1%}" in page(folder)
 
 
@@ -101,17 +102,17 @@ def test_without_images_there_is_a_page_all_the_same(report, folder):
 
 def test_another_cnn_or_other_images_than_those_scored_give_no_pictures(report, folder):
     path = folder / "reports/toy/metrics.json"
-    metrics = json.loads(path.read_text())
+    metrics = read_json(path)
     confusion = metrics["cnn"]["scores"]["confusion"]
     confusion[0] = confusion[0][::-1]
-    path.write_text(json.dumps(metrics))
+    write_json(path, metrics)
     assert "another CNN than the one that was scored" in report().stderr
     assert "another CNN" in page(folder)
-    path.write_text(json.dumps({**metrics, "data_digest": "0"}))
+    write_json(path, {**metrics, "data_digest": "0"})
     assert "others than those that were scored" in report().stderr
     with (folder / "models/toy/cnn.keras").open("ab") as file:
         file.write(b"x")
-    path.write_text(json.dumps(metrics))
+    write_json(path, metrics)
     assert "altered since it was trained" in report().stderr
 
 
@@ -158,7 +159,7 @@ def test_notes_must_be_text(report, folder):
 def test_repeated_runs_are_shown(report, folder, recipe_file):
     from cnnboost.line.repeats import summarise
 
-    metrics = json.loads((folder / "reports/toy/metrics.json").read_text())
+    metrics = read_json(folder / "reports/toy/metrics.json")
     (folder / "reports/toy/repeats.json").write_text(json.dumps(summarise([metrics, metrics], [0, 1])))
     report("--no-pictures")
     assert "2 runs of the recipe, with seeds 0, 1" in page(folder)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
+from cnnboost.files import read_json
 
 SEARCHES = """
 [search]
@@ -69,7 +70,7 @@ def test_studies(tune, tmp_path):
     assert re.search(r"\brotation 5 +4, 4\b", result.stdout)
     assert re.search(r"importance: cnn\.[a-z.]+ \d+%, cnn\.", result.stdout)
     assert re.search(r"figures/study-filters-points\.png", result.stdout)
-    document = json.loads((tmp_path / "reports" / "toy" / "study-filters.json").read_text())
+    document = read_json(tmp_path / "reports" / "toy" / "study-filters.json")
     assert document["study"] == "filters"
 
 

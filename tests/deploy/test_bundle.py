@@ -76,14 +76,32 @@ def test_a_member_that_is_the_same_is_not_written_again(folder):
         (lambda f: (f / "head.ubj").write_bytes(b"old"), r"head\.ubj has 3 bytes .* 9: truncated"),
         (lambda f: (f / "head.ubj").write_bytes(b"bad trees"), r"head\.ubj is not the file"),
         (lambda f: (f / "manifest.json").unlink(), r"manifest\.json is missing"),
-        (lambda f: (f / "manifest.json").write_text("{"), r"manifest\.json is no JSON"),
-        (lambda f: (f / "manifest.json").write_text("[]"), "format None"),
+        (lambda f: (f / "manifest.json").write_text("{"), r"manifest\.json is damaged: not JSON"),
+        (lambda f: (f / "manifest.json").write_text("[]"), "holds no JSON object"),
         (lambda f: (f / "manifest.json").write_text('{"format": 1}'), "classes, .* missing"),
         (lambda f: edit(f, classes=["b", "a"]), r"manifest\.json was altered"),
         (lambda f: edit(f, format=2, sealed=True), "format 2, this version reads 1; update"),
         (
             lambda f: edit(f, members={"../cnn.keras": {"bytes": 1, "sha256": ""}}, sealed=True),
-            "no plain file name",
+            "not a plain file name",
+        ),
+        *(
+            (lambda f, change=change: edit(f, **change, sealed=True), said)
+            for change, said in (
+                ({"members": None}, "members = None cannot be"),
+                ({"members": {"a" * 300: {"bytes": 1, "sha256": ""}}}, r"a member 'aaa.*\.\.\.: not a plain"),
+                ({"members": {"cnn.keras\x00": {"bytes": 1, "sha256": ""}}}, "not a plain file name"),
+                ({"members": {"cnn.keras": None}}, "does not state bytes and sha256 of cnn.keras"),
+                ({"members": {"cnn.keras": {"bytes": "1", "sha256": ""}}}, "does not state bytes"),
+                ({"classes": "ab"}, "classes = 'ab' cannot be"),
+                ({"classes": ["a", "a"]}, "classes = .* cannot be"),
+                ({"input": {"height": 8}}, "input = .* cannot be"),
+                ({"input": {"height": 8, "width": True, "channels": 1}}, "input = .* cannot be"),
+                ({"rounds": "3"}, "rounds = '3' cannot be"),
+                ({"networks": [1]}, r"networks = \[1\] cannot be"),
+                ({"versions": {"numpy": 2}}, "versions = .* cannot be"),
+                ({"parity": {"hybrid": 1}}, "parity = .* cannot be"),
+            )
         ),
     ],
 )

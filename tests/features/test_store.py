@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import cnnboost
 from cnnboost.errors import FeatureError, StoreError
 from cnnboost.features.store import FeatureSpec, FeatureStore, StoreWarning
+from cnnboost.files import read_json, write_json
 
 SPEC = FeatureSpec("fc1", trunk="ab12", width=3, pixels="raw", images="cd34", rows=20)
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
@@ -308,7 +309,7 @@ def _foreign_sidecar(path: Path, sidecar: Path) -> None:
 
 
 def _future(path: Path, sidecar: Path) -> None:
-    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"format": 99}))
+    write_json(sidecar, {**read_json(sidecar), "format": 99})
 
 
 @pytest.mark.parametrize(
@@ -318,9 +319,9 @@ def _future(path: Path, sidecar: Path) -> None:
         (_flip, "altered"),
         (_header, "header is not that of a float32 array of 20 x 3"),
         (lambda path, sidecar: path.write_bytes(b""), "has 0 bytes"),
-        (lambda path, sidecar: sidecar.unlink(), "missing or unreadable"),
-        (lambda path, sidecar: sidecar.write_text('{"format": 1'), "missing or unreadable"),
-        (lambda path, sidecar: sidecar.write_text("[]"), "missing or unreadable"),
+        (lambda path, sidecar: sidecar.unlink(), "missing, damaged or altered"),
+        (lambda path, sidecar: sidecar.write_text('{"format": 1'), "missing, damaged or altered"),
+        (lambda path, sidecar: sidecar.write_text("[]"), "missing, damaged or altered"),
         (_foreign_sidecar, "belongs to other features"),
         (_future, "format 99"),
     ],
@@ -406,7 +407,7 @@ def interrupted(root: Path, stop_at: int = 12) -> tuple[Path, Path]:
 
 
 def _change(record: Path, **facts) -> None:
-    record.write_text(json.dumps(json.loads(record.read_text()) | facts))
+    write_json(record, {**read_json(record), **facts})
 
 
 @pytest.mark.parametrize(
@@ -456,11 +457,11 @@ def test_a_crash_between_the_two_renames_is_completed_without_computing(tmp_path
     stored, _ = make(tmp_path)
     whole = stored.path.read_bytes()
     part, record = interrupted(tmp_path / "other", stop_at=19)
-    facts = json.loads(record.read_text())
+    facts = read_json(record)
     facts |= {"rows": 20, "sha256": hashlib.sha256(whole).hexdigest()}
     # What is on the disk at that moment: all rows, their record, the .json, and no .npy.
     stored.path.rename(stored.path.with_name(part.name))
-    stored.path.with_suffix(".part.json").write_text(json.dumps(facts))
+    write_json(stored.path.with_suffix(".part.json"), facts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert FeatureStore(tmp_path).get(SPEC) is None
@@ -487,6 +488,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from cnnboost.features.store import FeatureSpec, FeatureStore
+from cnnboost.files import read_json, write_json
 
 root, log, rows, width, chunk, mode = sys.argv[1:]
 spec = FeatureSpec("fc1", trunk="ab12", width=int(width), pixels="raw", images="cd34", rows=int(rows))
@@ -635,7 +637,7 @@ def test_a_disk_that_gives_no_more_is_an_error_before_the_work(tmp_path):
     assert worker.returncode == 1, "a signal ended it" if worker.returncode < 0 else err
     last = err.strip().splitlines()[-1]
     assert "StoreError" in last
-    assert "bytes free" in last
+    assert "are free" in last
     assert str(root) in last
     assert not log.exists()
     assert names(root) == set()
@@ -650,7 +652,7 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_finished_rows(tmp_path):
     assert worker.returncode == 1, "a signal ended it" if worker.returncode < 0 else err
     last = err.strip().splitlines()[-1]
     assert "StoreError" in last
-    assert "needs 400,128 bytes" in last
+    assert "400,128 bytes are needed" in last
     assert "Finished rows are kept" in last
     assert finished(start(root, log, 5000, 20, 1000)) == "cached=False from=2000"
     assert log.read_text().split() == ["0", "1000", "2000", "2000", "3000", "4000"]

@@ -70,7 +70,7 @@ def card(job, words_file):
 
 
 def document(job, name):
-    return json.loads((job.reports_dir / f"{name}.json").read_text())
+    return read_json(job.reports_dir / f"{name}.json")
 
 
 def rows_under(card, heading):
@@ -174,7 +174,7 @@ class TestNumbers:
         assert "no images chose them" in card
 
     def test_files(self, job, card):
-        members = json.loads((job.models_dir / "manifest.json").read_text())["members"]
+        members = read_json(job.models_dir / "manifest.json")["members"]
         found = rows_under(card, "## Files")
         assert {name: numbers(cells[0].replace(",", "")) for name, cells in found.items()} == {
             name: [facts["bytes"]] for name, facts in members.items()
@@ -242,7 +242,7 @@ class TestNumbers:
 class TestResidual:
     def test_what_chose_and_what_scored_are_told_apart(self, residual, words_file):
         card = write_card(residual, read_words(words_file)).text
-        manifest = json.loads((residual.models_dir / "manifest.json").read_text())
+        manifest = read_json(residual.models_dir / "manifest.json")
         (head,) = [h for h in document(residual, "metrics")["heads"] if h["mode"] == "residual"]
         assert "(`residual` at `fc1`" in card
         assert numbers(rows_under(card, "## Scores")["this bundle"][0])[0] == pytest.approx(
@@ -256,7 +256,7 @@ class TestResidual:
 
     def test_the_graph_in_integers_is_set_beside_the_exact_one(self, residual, words_file, card):
         found = write_card(residual, read_words(words_file)).text
-        scores = json.loads((residual.models_dir / "manifest.json").read_text())["scores"]
+        scores = read_json(residual.models_dir / "manifest.json")["scores"]
         (text,) = [part for part in found.split("\n\n") if part.startswith("`--graph int8`")]
         assert f"right on {percent(scores['int8']['accuracy'])}" in text
         assert f"graph on {percent(scores['hybrid']['accuracy'])}" in text

@@ -10,7 +10,7 @@ import pytest
 
 from cnnboost import line
 from cnnboost.errors import LayerError, ParameterError
-from cnnboost.files import file_digest
+from cnnboost.files import file_digest, read_json
 from cnnboost.line.comparison import summarise
 
 HYBRID = {"tta": "flip", "views": 2, "boost": {"n_estimators": 6, "max_depth": 2, "learning_rate": 0.3}}
@@ -23,7 +23,7 @@ def comparing(job, change):
 
 def test_the_document(comparing):
     found = line.compare_modes(comparing)
-    document = json.loads(found.path.read_text())
+    document = read_json(found.path)
     assert document == json.loads(json.dumps(found.document))
     assert [path.name for path in found.figures] == ["compare.png"]
     assert [run["seed"] for run in document["runs"]] == [0, 1]

@@ -1,4 +1,3 @@
-import json
 import logging
 
 import pytest
@@ -8,6 +7,7 @@ from cnnboost import line
 from cnnboost.errors import RecipeError
 from cnnboost.evaluation.class_plots import plot_class_accuracy as class_accuracy
 from cnnboost.evaluation.published import beside_published
+from cnnboost.files import read_json
 from cnnboost.recipe.outcomes import Published
 
 
@@ -27,7 +27,7 @@ def warnings(caplog):
 
 
 def test_predictions_of_one_class_are_warned_of_and_written_down(one_sided, caplog):
-    metrics = json.loads(line.evaluate(one_sided, ["fc1"]).path.read_text())
+    metrics = read_json(line.evaluate(one_sided, ["fc1"]).path)
     said = warnings(caplog)
     rows = {"CNN": metrics["cnn"], "XGBoost at fc1": metrics["heads"][0]}
     assert len(said) == len(rows)
@@ -82,7 +82,7 @@ def test_every_class_has_an_area_under_its_roc_curve(job):
 
 def test_two_classes_are_scored_over_thresholds(two_classes):
     evaluated = line.evaluate(two_classes, ["fc1", "fc2"])
-    metrics = json.loads(evaluated.path.read_text())
+    metrics = read_json(evaluated.path)
     held = two_classes.images.validation
     positive = line.train(two_classes).cnn.predict_proba(held.X)[:, 1]
     found = metrics["cnn"]["thresholds"]

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from cnnboost import BoostClassifier, CNNFeatures, line
 from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, ParameterError
+from cnnboost.files import read_json
 from cnnboost.line.extraction import export_plain
 from cnnboost.recipe import load_recipe
 
@@ -223,7 +224,7 @@ class TestBoosting:
 class TestEvaluation:
     def test_the_document(self, job):
         evaluated = line.evaluate(job)
-        metrics = json.loads(evaluated.path.read_text())
+        metrics = read_json(evaluated.path)
         assert metrics == json.loads(json.dumps(evaluated.metrics))
         assert set(metrics) == {
             "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
@@ -272,7 +273,7 @@ def test_inspection(job, face_folder):
         found = line.inspect(replace(job, data=face_folder))
     finally:
         (face_folder / "train/happy/Training_99.png").unlink()
-    audit = json.loads(found.path.read_text())
+    audit = read_json(found.path)
     assert audit["source"] == face_folder.name
     assert audit["duplicates"]["exact"]["contradicting_groups"] == 1
     assert audit["counts"]["train"]["happy"] == 13

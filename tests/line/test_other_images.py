@@ -11,6 +11,7 @@ from PIL import Image
 
 from cnnboost import BoostClassifier, CNNFeatures, line
 from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, RecipeError, StoreError
+from cnnboost.files import read_json, write_json
 from cnnboost.line.other_images import source_name
 from cnnboost.line.trained_on import TrainedOn
 
@@ -65,7 +66,7 @@ class TestWhatIsScored:
         assert "nothing is trained" in caplog.text
         assert f"cnnboost run toy --data {photos}" in caplog.text
         assert found.path == boosted.reports / "toy/other/my-photos/metrics.json"
-        assert json.loads(found.path.read_text()) == found.metrics
+        assert read_json(found.path) == found.metrics
         assert all(path.parent == found.path.parent / "figures" for path in found.figures)
         assert {path.name for path in found.figures} >= {"confusion-cnn.png", "confusion-fc1.png"}
         trained = line.train(boosted)
@@ -268,9 +269,9 @@ class TestTheCnn:
 
     def test_an_old_record_is_refused_until_training_has_noted_it(self, boosted, photos):
         record = boosted.models_dir / "history.json"
-        facts = json.loads(record.read_text())
+        facts = read_json(record)
         del facts["trained_on"]
-        record.write_text(json.dumps(facts))
+        write_json(record, facts)
         with pytest.raises(StoreError, match=r"earlier version.* cnnboost train -r toy"):
             scored(boosted, photos)
         assert line.find_other_images(boosted) is None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cnnboost import line
 from cnnboost.errors import ParameterError
+from cnnboost.files import read_json
 from cnnboost.images import load_images
 from cnnboost.line.overfit import _chosen
 
@@ -34,7 +35,7 @@ def test_a_network_that_can_learn(job, change):
     assert found.facts["steps"] == found.facts["epochs"] < found.facts["steps_at_most"] == 2000
     assert sum(found.facts["classes"].values()) == 50
     assert found.path == job.reports_dir / "overfit.json"
-    assert json.loads(found.path.read_text()) == json.loads(json.dumps(found.facts))
+    assert read_json(found.path) == json.loads(json.dumps(found.facts))
     assert files(job.models) == before
 
 
@@ -52,7 +53,7 @@ def test_one_that_breaks_off(job, change):
     assert found.facts["accuracy"] is None
     assert "loss is" in found.facts["failure"]
     assert "(1e+09)" in " ".join(found.facts["symptoms"])
-    json.loads(found.path.read_text())
+    read_json(found.path)
 
 
 def test_a_step_too_far_in_the_last_batch_is_seen(job, change):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cnnboost import line
 from cnnboost.errors import ParameterError
+from cnnboost.files import read_json
 from cnnboost.line.repeats import spread
 
 STATISTICS = ["max", "min", "std", "variance", "mean"]
@@ -33,7 +34,7 @@ def times(folder):
 def test_the_document(repeated):
     job, found = repeated
     assert found.path == job.reports_dir / "repeats.json"
-    summary = json.loads(found.path.read_text())
+    summary = read_json(found.path)
     assert summary == json.loads(json.dumps(found.summary))
     assert [(run["seed"], run["boost_seed"]) for run in summary["runs"]] == [(3, 7), (4, 8)]
     assert summary["recipe_facts"]["cnn"]["seed"] == 3
@@ -100,7 +101,7 @@ def test_each_run_has_its_folder_and_the_recipe_keeps_its_own(repeated):
     assert sorted(p.name for p in (job.models_dir / "repeats").iterdir()) == ["3", "4"]
     for seed in "34":
         run = job.models_dir / "repeats" / seed
-        assert json.loads((run / "history.json").read_text())["seed"] == int(seed)
+        assert read_json(run / "history.json")["seed"] == int(seed)
         assert {p.name for p in (run / "heads").glob("*.ubj")} == {"fc1-plain.ubj", "fc2-plain.ubj"}
     assert [p.name for p in job.reports_dir.iterdir()] == ["repeats.json"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from cnnboost import line
 from cnnboost.errors import StoreError
-from cnnboost.files import write_json
+from cnnboost.files import read_json, write_json
 from cnnboost.line.reporting import report, report_all
 from cnnboost.recipe import Space, load_recipe
 
@@ -31,7 +31,7 @@ def oslo(tmp_path):
 def other(oslo):
     """Return the folder of scores on other images."""
     folder = oslo.reports_dir / "other" / "photos"
-    metrics = json.loads((oslo.reports_dir / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(oslo.reports_dir / "metrics.json")
     write_json(folder / "metrics.json", {**metrics, "source_name": "photos"})
     (folder / "figures").mkdir()
     for name in ("confusion-cnn.png", "contact-sheet.png"):

@@ -10,6 +10,7 @@ from cnnboost.errors import StoreError
 from cnnboost.line.card.agreement import check_agreement
 from cnnboost.line.job import Job
 from cnnboost.line.reporting.documents import command, read_metrics, read_optional
+from cnnboost.line.training import read_history
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ def read_documents(job: Job) -> Documents:
     """
     evaluate, train = command("evaluate", job), command("train", job)
     bundle = read_bundle(job.bundle_dir)
-    path = job.models_dir / "history.json"
-    history = read_optional(path, train)
+    history = read_history(job)
     if history is None:
-        raise StoreError(f"{path}: there is no record of the training; {train} makes it")
+        raise StoreError(
+            f"{job.models_dir / 'history.json'}: there is no record of the training; {train} makes it"
+        )
     metrics = read_metrics(job.reports_dir, evaluate)
     compared = read_optional(job.reports_dir / "compare.json", command("compare", job))
     audit = read_optional(job.reports_dir / "audit.json", command("inspect", job))

@@ -10,9 +10,9 @@ import numpy as np
 from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError
 from cnnboost.evaluation.mistakes import Mistake, most_confident_mistakes
-from cnnboost.files import file_digest, read_json
+from cnnboost.files import file_digest
 from cnnboost.line.job import Job
-from cnnboost.line.training import Trained
+from cnnboost.line.training import Trained, read_history
 
 _MISTAKES = 12
 _SAME = 0.01  # another machine's last bits may turn a few labels, never so many
@@ -34,7 +34,7 @@ def why_no_pictures(job: Job) -> str | None:
         _ = job.source
     except DataError:
         return "the images are not at hand (--data PATH names them)"
-    record = read_json(job.models_dir / "history.json")
+    record = read_history(job)
     path = job.models_dir / "cnn.keras"
     if record is None or not path.is_file():
         return f"the trained CNN is not at hand ({path})"
@@ -67,7 +67,7 @@ def mistakes_of(job: Job, metrics: dict[str, Any]) -> list[Mistake]:
     path = job.models_dir / "cnn.keras"
     if metrics["cnn"] is None:
         raise NotTheSame("the network that was scored has no softmax of its own")
-    facts = read_json(job.models_dir / "history.json") or {}
+    facts = read_history(job) or {}
     images = job.images
     if images.digest != metrics["data_digest"]:
         raise NotTheSame(f"the images at {job.source} are others than those that were scored")
