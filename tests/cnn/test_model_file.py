@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file(toy_cnn, tmp_path):
 
     class Broken:
         def save(self, place):
-            place.write_bytes(b"half")
+            place.write(b"half")
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
