@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
@@ -39,7 +39,7 @@ class History(Document):
     made_from: str
     model_sha256: str
     classes: list[str]
-    pixels: Literal["raw", "unit", "symmetric"]
+    pixels: str
     input_shape: list[int]
     parameters: int
     seed: int
