@@ -133,6 +133,7 @@ class Walk:
             for member in layer.layers:
                 first = self._call(f"{path}/", member, first)
             return first
+        args, kwargs = keras.tree.map_structure(_constant, (args, kwargs))
         # The trunk is always in inference mode, whatever the graph demands and a layer's default is.
         if getattr(layer, "_call_has_training_arg", False) or kwargs.get("training"):
             kwargs["training"] = False
@@ -239,6 +240,14 @@ def _call_of(tensor: Any) -> tuple[Any, Any, Any]:
     operation, number, _ = tensor._keras_history
     call = operation._inbound_nodes[number].arguments
     return operation, call.args, call.kwargs
+
+
+def _constant(leaf: Any) -> Any:
+    """Turn a tensor of values into an array: Keras' export to ONNX leaves out tensors in a call."""
+    import keras
+
+    is_variable = isinstance(leaf, (keras.KerasTensor, keras.Variable))
+    return leaf if is_variable or not keras.ops.is_tensor(leaf) else keras.ops.convert_to_numpy(leaf)
 
 
 def _idle_dtype(layer: Any, x: Any) -> str | None:

@@ -137,3 +137,11 @@ def test_a_model_for_export_draws_nothing_and_gives_the_same():
     found = inference_model(model)
     assert not any("random" in type(layer).__name__.lower() for layer in found.layers)
     np.testing.assert_array_equal(found(pixels(), training=True), model(pixels(), training=False))
+
+
+def test_constants_are_arrays_whatever_the_call_holds():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Flatten()(image[..., ::-1] - keras.ops.convert_to_tensor([1.0, 2.0, 3.0])))
+    steps, walked = walk(model)
+    assert isinstance(steps[1].arguments[0][1], np.ndarray)
+    np.testing.assert_array_equal(walked(pixels()), model(pixels(), training=False))
