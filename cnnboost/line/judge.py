@@ -202,9 +202,8 @@ class Judge:
         found = find_collapse(scores["confusion"], rows.classes)
         if found is None:
             return None
-        log.warning(
-            "%s %s: it has learnt the share of the classes and no more; look at %s", title, found, remedy
-        )
+        learnt = "" if remedy == FOREIGN_CAUSES else "it has learnt the share of the classes and no more; "
+        log.warning("%s %s: %slook at %s", title, found, learnt, remedy)
         return found.to_dict()
 
 
