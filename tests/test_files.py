@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from cnnboost.errors import StoreError
-from cnnboost.files import digest_of, disk_error, file_digest, read_json, replacing, write_bytes, write_json
+from cnnboost.files import (
+    digest_of,
+    disk_error,
+    file_digest,
+    open_regular,
+    read_json,
+    read_regular,
+    replacing,
+    write_bytes,
+    write_json,
+)
 
 
 def test_a_file_is_whole_and_alone(tmp_path):
@@ -134,3 +145,31 @@ def test_a_device_or_a_folder_is_not_replaced(tmp_path):
         with pytest.raises(StoreError, match="it is a folder or a device"):
             write_bytes(place, b"x")
     assert Path("/dev/null").is_char_device()
+
+
+def test_a_regular_file_is_read_up_to_a_limit(tmp_path):
+    path = write_bytes(tmp_path / "x", b"x" * 100)
+    assert read_regular(path) == read_regular(path, 100) == b"x" * 100
+    assert read_regular(path, 10) == b"x" * 11
+    with open_regular(path) as file:
+        assert file.read() == b"x" * 100
+    assert read_regular("/proc/self/stat") if Path("/proc/self/stat").exists() else True
+
+
+@pytest.mark.parametrize("read", [read_regular, open_regular])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, monkeypatch, read):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind("socket")
+    for name, told in (
+        ("pipe", "a named pipe, not a regular file"),
+        ("/dev/zero", "a device, not a regular file"),
+        (".", "a folder, not a regular file"),
+        ("socket", "socket|No such device"),
+        ("a\0b", "cannot hold a zero byte"),
+        ("x" * 300, "too long"),
+    ):
+        with pytest.raises(OSError, match=told):
+            read(name)
+    server.close()

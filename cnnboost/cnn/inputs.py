@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.errors import DataError, ModelError, ParameterError
+from cnnboost.images.pixels import TWO_LEVELS
 
 SCALES = {
     "raw": "0..255",
@@ -187,7 +188,9 @@ def _check_floats(X: np.ndarray) -> np.ndarray:
         raise DataError(
             f"pixels must be in [0, 255], these are in [{low:g}, {high:g}]; undo their scaling first"
         )
-    if high <= 1 and np.any((X > 0) & (X < 1)):
+    if 0 < high <= 1 and not np.any((X > 0) & (X < 1)):
+        raise DataError(TWO_LEVELS)
+    if 0 < high <= 1:
         raise DataError(
             "the pixels are fractions in [0, 1]: they look scaled already, and the CNN would scale them "
             "again. Give pixels in [0, 255] (X * 255)"

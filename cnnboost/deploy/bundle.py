@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import StoreError
-from cnnboost.files import CHECKSUM, REMEDY, digest_of, file_digest, parsed_json, write_json
+from cnnboost.files import (
+    CHECKSUM,
+    REMEDY,
+    digest_of,
+    file_digest,
+    parsed_json,
+    read_regular,
+    write_json,
+)
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -116,7 +124,8 @@ def _manifests(folder: Path) -> list[bytes | None]:
     found: list[bytes | None] = []
     for path in (folder / _PENDING / MANIFEST, folder / MANIFEST):
         try:
-            found.append(path.read_bytes() if path.stat().st_size <= _MOST_JSON_BYTES else None)
+            content = read_regular(path, _MOST_JSON_BYTES)
+            found.append(content if len(content) <= _MOST_JSON_BYTES else None)
         except OSError:
             found.append(None)
     return found

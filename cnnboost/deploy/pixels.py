@@ -8,6 +8,7 @@ import numpy as np
 
 from cnnboost.errors import DataError, ModelError
 from cnnboost.images.decode import InputSpec
+from cnnboost.images.pixels import TWO_LEVELS
 
 
 def fits(X: Any, spec: InputSpec, place: str) -> np.ndarray:
@@ -101,6 +102,8 @@ def as_pixels(X: np.ndarray, first: int = 0) -> np.ndarray:
     low, high = X.min(), X.max()
     if not 0 <= low <= high <= 255:  # also where one is NaN
         _refuse_range(X, first)
+    if X.dtype.kind == "f" and high == 1 and np.isin(X, (0, 1)).all():
+        raise DataError(TWO_LEVELS)
     pixels = X.astype(np.uint8)
     if X.dtype.kind == "f" and not np.array_equal(pixels, X):
         if high <= 1:

@@ -16,6 +16,7 @@ from cnnboost.deploy.seal import check_seal
 from cnnboost.deploy.session import ENGINE_ERRORS, GRAPHS, brief, open_session
 from cnnboost.deploy.shipped import shipped_bundle
 from cnnboost.errors import ModelError, ParameterError, StoreError
+from cnnboost.files import read_regular
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.pool import n_threads
 
@@ -249,7 +250,7 @@ def _content(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise StoreError(f"{path} has more than {_MOST_BYTES} bytes, the limit of the ONNX format")
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -86,6 +86,9 @@ class ImageSet:
         unknown = sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
         if unknown:
             raise DataError(f"{self.source}: split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
+        if len(set(self.classes)) < len(self.classes):
+            twice = max(self.classes, key=self.classes.count)
+            raise DataError(f"{self.source}: class {twice!r} is named twice; name each class once")
         if len(self.y) and not (int(self.y.min()) >= 0 and int(self.y.max()) < len(self.classes)):
             row = int(np.flatnonzero((self.y < 0) | (self.y >= len(self.classes)))[0])
             raise DataError(

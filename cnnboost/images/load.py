@@ -160,10 +160,10 @@ def _spec(
 ) -> tuple[InputSpec, bool]:
     """Return the shape of the pixels, and whether it is only guessed that all images are grey."""
     if size is None:
-        size = first_shape(listing)[:2]
+        size = first_shape(listing, source)[:2]
     if channels is not None:
         return InputSpec(*size, channels), False
-    found = sampled_channels(listing) or {first_shape(listing).channels}
+    found = sampled_channels(listing) or {first_shape(listing, source).channels}
     if len(found) > 1:
         log.info(_MIXED, source)
     return InputSpec(*size, max(found)), max(found) == 1

@@ -9,6 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 _HASH_BLOCK = 1 << 24
+TWO_LEVELS = (
+    "the pixels are 0.0 and 1.0 only: black and white, scaled to [0, 1], or two levels of 0..255? "
+    "Give X.astype(bool) for black and white, X.astype('uint8') for levels"
+)
+"""Why floats of two values are refused: nobody can tell what white is."""
 
 
 def pixel_digest(pixels: np.ndarray) -> str:

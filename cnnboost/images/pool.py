@@ -55,7 +55,7 @@ def n_threads(n_jobs: int | None) -> int:
     return n_jobs
 
 
-def first_shape(listing: Listing) -> InputSpec:
+def first_shape(listing: Listing, source: str = "images") -> InputSpec:
     """Return the shape of the first row that can be read.
 
     Raises
@@ -70,7 +70,7 @@ def first_shape(listing: Listing) -> InputSpec:
         except DataError as error:
             bad += error.bad
     first = f": {bad[0].place} {bad[0].reason}" if bad else ""
-    raise DataError(f"none of {len(listing)} images can be decoded{first}", bad)
+    raise DataError(f"{source}: none of {len(listing)} images can be decoded{first}", bad)
 
 
 def sampled_channels(listing: Listing) -> set[int]:

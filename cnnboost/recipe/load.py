@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import RecipeError
+from cnnboost.files import read_regular
 from cnnboost.recipe.experiment import Recipe, checked
 from cnnboost.recipe.limits import shown
 
@@ -41,7 +42,7 @@ def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequenc
         raise RecipeError(f"{path}: {path.stat().st_size:,} bytes are too many for a recipe")
     try:
         # With a byte order mark, as some editors write, or without.
-        facts = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        facts = tomllib.loads(read_regular(path).decode("utf-8-sig"))
     # Beside its own error, the parser raises those of Python's numbers and of its own recursion.
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {_reason(error)}") from error

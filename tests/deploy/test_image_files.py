@@ -122,6 +122,22 @@ class TestFinding:
         assert names([tmp_path / "a"], tmp_path) == ["a/1.png", "a/nowhere.png", "a/more/2.png"]
         assert reasons([tmp_path / "a"])[str(tmp_path / "a/nowhere.png")] == "does not exist"
 
+    def test_pipes_and_devices_are_named_and_do_not_hang(self, tmp_path):
+        write(tmp_path, {"1.png": png()})
+        os.mkfifo(tmp_path / "2.png")
+        (tmp_path / "3.png").symlink_to("/dev/zero")
+        for paths in ([tmp_path], sorted(tmp_path.iterdir())):
+            assert reasons(paths) == {
+                str(tmp_path / "1.png"): None,
+                str(tmp_path / "2.png"): "cannot be read (a named pipe, not a regular file)",
+                str(tmp_path / "3.png"): "cannot be read (a device, not a regular file)",
+            }
+
+    def test_images_are_found_as_in_training(self, tmp_path):
+        found = ["1.jfif", "2.PGM", "3", "4.heic", "5.old"]
+        write(tmp_path, {name: png() for name in found} | {"6": b"no", "7.txt": b"no"})
+        assert names([tmp_path], tmp_path) == found
+
     def test_a_list(self, tmp_path):
         write(tmp_path, {"one.png": png(), "folder/2.png": png(), "café.png": png()})
         listed = [

@@ -155,6 +155,12 @@ class TestRefusedImages:
         with pytest.raises(DataError, match=r"image 4321 .*np\.rint\(X\)"):
             predictor.predict_proba(X)
 
+    def test_zeros_and_ones(self, predictor, images):
+        with pytest.raises(DataError, match=r"0\.0 and 1\.0 only: .*X\.astype\(bool\)"):
+            predictor.predict_proba((images[:9] > 100).astype(np.float32))
+        black_and_white = predictor.predict_proba(images[:9] > 100)
+        np.testing.assert_array_equal(black_and_white, predictor.predict_proba((images[:9] > 100) * 255))
+
     def test_a_sparse_matrix(self, predictor):
         from scipy.sparse import csr_array
 

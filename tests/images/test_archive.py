@@ -1,13 +1,17 @@
+import contextlib
 import re
+import stat
 import struct
 import threading
 import zipfile
 import zlib
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
-from cnnboost.images import archive
+from cnnboost.images import archive, load_images
 from cnnboost.images.archive import ZipTree
 
 from .conftest import write_zip
@@ -157,3 +161,92 @@ def test_an_archive_that_is_cut_off_is_named(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match=r"x\.zip: is not a readable zip archive"):
         ZipTree(path)
+
+
+def whole(path) -> list[str]:
+    """The members that are read without complaint."""
+    tree = ZipTree(path)
+    good = []
+    for name in tree.files:
+        with contextlib.suppress(DataError):
+            tree.read(name)
+            good.append(name)
+    tree.close()
+    return good
+
+
+def test_bytes_cut_out_are_the_fault_of_the_archive(tmp_path, rng):
+    members = {f"a/{k}.png": rng.bytes(300) for k in range(5)}
+    path = write_zip(tmp_path / "x.zip", members, zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    for start, stop in ((30, 200), (0, 400), (200, 1000), (10, 11)):
+        path.write_bytes(data[:start] + data[stop:])
+        with contextlib.suppress(DataError):  # the directory was hit too
+            assert set(whole(path)) < set(members)
+    path.write_bytes(data[:30] + data[200:])
+    with pytest.raises(DataError, match=r"x\.zip: none of 4 .* a/0\.png is damaged: it lies outside"):
+        load_images(path)
+
+
+def test_a_member_is_what_both_of_its_headers_call_it(tmp_path):
+    members = {"dog/3.png": b"dog", "dog/caf\u00e9.png": b"x", "cat/1.png": b"cat"}
+    path = write_zip(tmp_path / "x.zip", members)
+    assert whole(path) == sorted(members)
+    data = path.read_bytes()
+    central = data.rindex(b"dog/3.png")
+    path.write_bytes(data[:central] + b"cat/7.png" + data[central + 9 :])
+    tree = ZipTree(path)
+    with pytest.raises(DataError, match=r"cat/7\.png: is damaged: .* 'dog/3\.png'"):
+        tree.read("cat/7.png")
+    assert tree.head("cat/7.png") == b""
+
+
+def test_old_archives_with_letters_of_code_page_437_are_read(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"a/caf_.png": b"x"})
+    path.write_bytes(path.read_bytes().replace(b"caf_", b"caf\x82"))
+    assert whole(path) == ["a/caf\u00e9.png"]
+
+
+def test_members_that_lie_over_one_another_are_named(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"a/1.bin": b"x" * 50, "a/2.bin": b"x" * 50}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    second = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    struct.pack_into("<I", data, second + 42, 0)  # where its header stands
+    path.write_bytes(data)
+    assert set(reasons(ZipTree(path))) == {"a/1.bin", "a/2.bin"}
+
+
+def test_links_are_not_taken_for_images(tmp_path):
+    info = zipfile.ZipInfo("a/1.png")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        packed.writestr(info, "../../etc/passwd")
+    assert "is a link" in reasons(ZipTree(tmp_path / "x.zip"))["a/1.png"]
+
+
+def test_what_leads_out_is_named_where_nothing_is_left(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"../a/1.png": b"x"})
+    with pytest.raises(DataError, match=r"holds no files \(\.\./a/1\.png: leads out of the archive"):
+        load_images(path, cache=False)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_archive_never_gives_other_content(tmp_path, data):
+    members = {f"{label}/{k}.png": f"{label}{k}".encode() * 9 for label in ("cat", "dog") for k in range(2)}
+    path = write_zip(tmp_path / "x.zip", members, data.draw(st.sampled_from([0, 8])))
+    content = bytearray(path.read_bytes())
+    start = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[start] = data.draw(st.integers(0, 255))
+    else:
+        del content[start : start + data.draw(st.integers(1, 400))]
+    path.write_bytes(content)
+    try:
+        tree = ZipTree(path)
+    except DataError:
+        return
+    for name in tree.files:
+        with contextlib.suppress(DataError):
+            assert tree.read(name) == members[name]
+    tree.close()

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from cnnboost.errors import DataError
-from cnnboost.images.decode import MAX_PIXELS, InputSpec, decode_image, fit_array, image_shape
+from cnnboost.images.decode import MAX_PIXELS, ColourError, InputSpec, decode_image, fit_array, image_shape
 
 from .conftest import encode
 
@@ -136,7 +138,26 @@ def test_cmyk():
     [
         (b"", "is empty"),
         (b"hello, I am a text file", "not an image"),
-        (b"GIF89a" + bytes(50), "GIF"),
+        (b"GIF89a" + bytes(50), "header is damaged"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer.*run 'git lfs pull'"),
+        (b"/annex/objects/MD5E-s1--x.png", "git-annex pointer"),
+        (b"\r\n <!DOCTYPE html><html>Not found", "HTML page.*download the file again"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied", "XML document.*download"),
+        (b"<?xml version='1.0'?><svg xmlns='x'>", "SVG drawing.*save it as PNG"),
+        (b"<svg>", "SVG drawing"),
+        (b"\0\0\0\x18ftypheic" + bytes(90), "HEIC picture .install pillow-heif"),
+        (b"\0\0\0\x18ftypmif1" + bytes(90), "HEIC picture"),
+        (b"\0\0\0\x18ftypcrx " + bytes(90), "RAW file"),
+        (b"FUJIFILMCCD-RAW", "RAW file"),
+        (b"8BPS\0\1" + bytes(90), "Photoshop"),
+        (b"\0\0\0\x0cjP  " + bytes(90), "JPEG 2000"),
+        (b"\xff\x0a" + bytes(90), "JPEG XL"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (bytes(257) + b"ustar", "tar archive"),
+        (b"\0\0\0\x18ftypisom" + bytes(90), "a video"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"Rar!\x1a\x07", "RAR archive"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"%PDF-1.7", "PDF"),
         (b"\xff\xd8\xff\xe0", "truncated|not an image"),
     ],
@@ -165,7 +186,7 @@ def test_truncated_at_any_place_is_refused(pixels, kind):
     assert accepted == []
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF", "AVIF"])
 def test_frames_are_refused_by_name(pixels, kind):
     frames = [Image.fromarray(pixels(8, 8, 3)) for _ in range(3)]
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
@@ -214,3 +235,84 @@ def test_fit_array_is_decode_image(pixels):
     image = pixels(10, 12, 3)
     for spec in (InputSpec(10, 12, 3), InputSpec(10, 12, 1), InputSpec(5, 6, 3), InputSpec(20, 7, 1)):
         np.testing.assert_array_equal(fit_array(image, spec, "x"), decode_image(encode(image), spec, "x"))
+
+
+def tiff(pixels: np.ndarray, tags: dict[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "TIFF", tiffinfo=tags)
+    return file.getvalue()
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """A PNG of colours (3) or colours and alpha (4) of 16 bits, which Pillow cannot write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_twelve_bits_in_sixteen_are_refused_and_not_nearly_black(kind):
+    pixels = np.full((8, 8), 4095, dtype=np.uint16)
+    with pytest.raises(DataError, match=r"x\.png: has 16-bit pixels of at most 4095, .* nearly black"):
+        decode_image(saved(Image.fromarray(pixels), kind), GREY, "x.png")
+    assert decode_image(saved(Image.fromarray(pixels * 0), kind), GREY, "x.png").max() == 0
+    assert decode_image(saved(Image.fromarray(pixels * 16), kind), GREY, "x.png").max() == 255
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_twelve_bits_in_colours_of_sixteen_are_refused_too(channels):
+    pixels = np.full((8, 8, channels), 4095, dtype=np.uint16)
+    pixels[..., 3:] = 65535
+    with pytest.raises(DataError, match="nearly black"):
+        decode_image(png_of_16_bits(pixels), RGB, "x.png")
+    pixels[0, 0] = 65535
+    assert decode_image(png_of_16_bits(pixels), RGB, "x.png")[0, 0].tolist() == [255, 255, 255]
+
+
+def test_a_file_that_states_its_maximum_is_scaled_by_it():
+    pixels = np.full((8, 8), 4095, dtype=np.uint16)
+    pixels[0] = 0
+    decoded = decode_image(tiff(pixels, {281: 4095}), GREY, "x.tif")
+    assert (decoded[0].max(), decoded[1:].min()) == (0, 255)
+    with pytest.raises(DataError, match="has the pixel 4095, though its header says that 1000 is white"):
+        decode_image(tiff(pixels, {281: 1000}), GREY, "x.tif")
+
+
+def test_previews_in_raw_files_are_not_taken_for_the_photograph(pixels):
+    for tags in ({254: 1}, {50706: b"\1\4\0\0"}):
+        with pytest.raises(DataError, match=r"x\.nef: is a camera's RAW file, or a preview only"):
+            decode_image(tiff(pixels(8, 8, 3), tags), RGB, "x.nef")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PPM", "AVIF"])
+def test_more_formats(pixels, kind):
+    grey = pixels()
+    if kind != "AVIF":
+        np.testing.assert_array_equal(decode_image(encode(grey, kind), GREY, "x"), grey)
+    colour = np.zeros((8, 8, 3), np.uint8) + np.uint8([200, 100, 50])
+    decoded = decode_image(encode(colour, kind, **({"quality": 100} if kind == "AVIF" else {})), RGB, "x")
+    assert np.abs(decoded.astype(int) - colour).max() <= 3
+
+
+def test_colour_in_a_grey_set_can_be_told(pixels):
+    with pytest.raises(ColourError):
+        decode_image(encode(pixels(8, 8, 3)), GREY, "x", colour=False)
+    decode_image(encode(pixels()), GREY, "x", colour=False)
+
+
+@pytest.mark.parametrize(
+    "image", [Image.new(mode, (9, 5)) for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "I;16")]
+)
+def test_the_header_tells_the_shape_that_decoding_gives(image):
+    spec = image_shape(saved(image), "x")
+    assert spec == (5, 9, 1 if image.mode in ("1", "L", "LA", "I;16") else 3)

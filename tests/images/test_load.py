@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -36,6 +37,76 @@ def test_size_and_channels_default_to_the_first_image(tmp_path, pixels):
         load_images(source, cache=False)
     assert load_images(source, cache=False, size=(6, 4), validation_fraction=0).shape == (3, 6, 4, 3)
     assert load_images(source, cache=False, size=5, channels=3, validation_fraction=0).shape == (3, 5, 5, 3)
+
+
+@pytest.mark.parametrize("colour", [0, 3, 150, 199])
+def test_one_image_in_colour_makes_a_set_colour_wherever_it_stands(tmp_path, pixels, caplog, colour):
+    members = {
+        f"{'ab'[k // 100]}/{k:03}.png": encode(pixels(2, 2, 3 if k == colour else 1)) for k in range(200)
+    }
+    source = write_zip(tmp_path / "x.zip", members)
+    for cache in (False, tmp_path / "cache"):
+        caplog.clear()
+        with caplog.at_level("INFO", "cnnboost"):
+            images = load_images(source, cache=cache, validation_fraction=0)
+        assert images.shape == (200, 2, 2, 3)
+        assert sum(np.any(x[..., 0] != x[..., 2]) for x in images.X) == 1
+        assert caplog.text.count("some images are grey and others in colour; all become RGB") == 1
+    assert load_images(source, cache=tmp_path / "cache", channels=1).shape == (200, 2, 2, 1)
+
+
+def test_a_grey_set_stays_grey(tmp_path, pixels, caplog):
+    kinds = [Image.fromarray(pixels(4, 4)[..., 0]).convert(mode) for mode in ("1", "L", "LA")]
+    members = {f"a/{k}.png": encode(np.asarray(image)) for k, image in enumerate(kinds)}
+    assert (
+        load_images(write_folder(tmp_path / "x", members), cache=False, validation_fraction=0).shape[3] == 1
+    )
+    assert caplog.text == ""
+
+
+def test_one_folder_behind_two_names_is_used_twice_and_said(tmp_path, pixels, caplog):
+    source = write_folder(
+        tmp_path / "x", {f"train/{c}/{k}.png": encode(pixels()) for c in "ab" for k in range(2)}
+    )
+    (source / "val").symlink_to(source / "train")
+    images = load_images(source, cache=False)
+    assert Counter(images.splits.tolist()) == {"train": 4, "validation": 4}
+    assert "val and train are the same folder, through a link" in caplog.text
+
+
+def test_files_of_other_sorts_are_left_out_and_counted(tmp_path, faces, caplog):
+    source = write_folder(
+        tmp_path / "x", faces | {"train/sad/flickr.py": b"import x", "train/sad/Read me": b"x"}
+    )
+    with caplog.at_level("INFO", "cnnboost"):
+        assert len(load_images(source, cache=False)) == 14
+    assert "left out 2 files that are not images, e.g. train/sad/Read me" in caplog.text
+
+
+def test_images_are_known_by_their_first_bytes_where_the_name_says_nothing(tmp_path, pixels):
+    names = ["1", "2.happy", "3.JFIF", "4.dib", "5.PGM", "6.png.bak"]
+    members = {f"{label}/{name}": encode(pixels()) for label in "ab" for name in names}
+    assert len(load_images(write_folder(tmp_path / "x", members), cache=False)) == 12
+    assert len(load_images(write_zip(tmp_path / "x.zip", members), cache=False)) == 12
+
+
+@pytest.mark.parametrize("name", ["1.heic", "1.svg", "1.NEF", "1.psd", "1.webp", "1.tiff"])
+def test_pictures_that_cannot_be_decoded_are_not_passed_over(tmp_path, faces, name):
+    source = write_folder(tmp_path / "x", faces | {f"train/sad/{name}": b"\0\0\0\x18ftypheic0000"})
+    with pytest.raises(DataError, match=rf"1 of 15 .*{name}: is a HEIC picture \(install pillow-heif"):
+        load_images(source, cache=False)
+
+
+def test_names_that_are_not_utf_8(tmp_path, faces):
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        source = write_folder(tmp_path / name, {f"{name}/{k}.png": faces["test/sad/0.png"] for k in range(3)})
+    except OSError:
+        pytest.skip("the file system takes UTF-8 only")
+    for _ in range(2):
+        images = load_images(source, cache=tmp_path / "cache", validation_fraction=0)
+        assert images.classes == ("caf\\xe9",)
+        assert images.ids.tolist() == [f"{name}/{k}.png" for k in range(3)]
 
 
 def test_classes_drop_and_binary(tmp_path, faces, pixels):

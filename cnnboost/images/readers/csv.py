@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from cnnboost.errors import BadInput, DataError
+from cnnboost.files import open_regular
 from cnnboost.images.decode import MAX_PIXELS, InputSpec, bad_input, fit_array
 from cnnboost.images.readers.listing import Listing, split_of, split_order, stamp
 from cnnboost.images.tree import FileStamp
@@ -41,7 +42,10 @@ class CsvReader:
     def read(self, source: str | Path) -> Listing:
         """List the rows; their pixels are only counted."""
         path = Path(source)
-        file = path.open("rb")
+        try:
+            file = open_regular(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         try:
             return _list_rows(path, file)
         except BaseException:
@@ -49,9 +53,9 @@ class CsvReader:
             raise
 
 
-def _cells(line: bytes) -> list[bytes]:
-    # Neither labels, usages nor pixels hold a comma, so quotes are no more than decoration.
-    return [cell.strip().strip(b'"').strip() for cell in line.split(b",")]
+def _cells(line: bytes, separator: bytes) -> list[bytes]:
+    # Neither labels, usages nor pixels hold a separator, so quotes are no more than decoration.
+    return [cell.strip().strip(b'"').strip() for cell in line.split(separator)]
 
 
 class _Columns(NamedTuple):
@@ -59,18 +63,26 @@ class _Columns(NamedTuple):
     pixels: int
     usage: int | None
     width: int
+    separator: bytes
 
 
 def _columns(path: Path, header: bytes) -> _Columns:
-    names = [cell.decode("utf-8", "replace").lower() for cell in _cells(header.removeprefix(b"\xef\xbb\xbf"))]
+    if header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: is written in UTF-16; save it as UTF-8")
+    header = header.removeprefix(b"\xef\xbb\xbf")
+    # Spreadsheets write semicolons where a comma is the decimal sign.
+    separator = next((mark for mark in (b",", b";", b"\t") if mark in header), b",")
+    names = [cell.decode("utf-8", "replace").lower() for cell in _cells(header, separator)]
     for wanted in ("emotion", "pixels"):
         if wanted not in names:
             raise DataError(
                 f"{path}: has no column {wanted!r}; its first line has {', '.join(map(repr, names))}, "
                 "wanted are emotion, pixels and (optional) Usage"
             )
+        if names.count(wanted) > 1:
+            raise DataError(f"{path}: has two columns {wanted!r} in its first line; keep one of them")
     usage = names.index("usage") if "usage" in names else None
-    return _Columns(names.index("emotion"), names.index("pixels"), usage, len(names))
+    return _Columns(names.index("emotion"), names.index("pixels"), usage, len(names), separator)
 
 
 def _list_rows(path: Path, file: BinaryIO) -> Listing:
@@ -92,7 +104,7 @@ def _list_rows(path: Path, file: BinaryIO) -> Listing:
         if not line.strip():
             continue
         row += 1
-        cells = _cells(line)
+        cells = _cells(line, columns.separator)
         fault = _fault(cells, columns)
         if fault is not None:
             bad.append(BadInput(f"row {row} (line {line_number})", fault))
@@ -112,7 +124,7 @@ def _list_rows(path: Path, file: BinaryIO) -> Listing:
     if side * side != count or count > MAX_PIXELS:
         raise DataError(f"{path}: most rows have {count} pixels, which make no square image")
     order = split_order(splits)
-    rows = _PixelRows(file, columns.pixels, [spans[k] for k in order], [ids[k] for k in order], side)
+    rows = _PixelRows(file, columns, [spans[k] for k in order], [ids[k] for k in order], side)
     classes = tuple(sorted(set(names)))
     code = {name: position for position, name in enumerate(classes)}
     return Listing(
@@ -145,11 +157,11 @@ class _PixelRows:
     """The pixels of the rows, read from the file when they are asked for."""
 
     def __init__(
-        self, file: BinaryIO, column: int, spans: list[tuple[int, int]], ids: list[str], side: int
+        self, file: BinaryIO, columns: _Columns, spans: list[tuple[int, int]], ids: list[str], side: int
     ) -> None:
         self.ids = ids
         self._file = file
-        self._column = column
+        self._column, self._separator = columns.pixels, columns.separator
         self._spans = spans
         self._side = side
         self._lock = threading.Lock()
@@ -159,7 +171,7 @@ class _PixelRows:
         with self._lock:
             self._file.seek(start)
             line = self._file.read(length)
-        words = _cells(line)[self._column].split()
+        words = _cells(line, self._separator)[self._column].split()
         place, side = self.ids[row], self._side
         try:
             values = bytes(map(_VALUES.__getitem__, words))

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import DataError
+from cnnboost.files import open_regular
 from cnnboost.images.archive import list_members
 from cnnboost.images.readers.arrays import array_listing
 from cnnboost.images.readers.listing import Listing, stamp
 from cnnboost.images.tree import FileStamp
 
 _PAIRS = (
-    ("train", ("x", "images"), ("y", "labels")),
-    ("train", ("x_train", "train_images"), ("y_train", "train_labels")),
+    (
+        "train",
+        ("x", "images", "imgs", "image", "data"),
+        ("y", "labels", "label", "targets", "target"),
+    ),
+    (
+        "train",
+        ("x_train", "train_x", "train_images", "train_data"),
+        ("y_train", "train_y", "train_labels", "train_targets"),
+    ),
     (
         "validation",
-        ("x_val", "x_valid", "x_validation", "val_images"),
-        ("y_val", "y_valid", "y_validation", "val_labels"),
+        ("x_val", "x_valid", "x_validation", "val_x", "valid_x", "val_images", "valid_images", "val_data"),
+        ("y_val", "y_valid", "y_validation", "val_y", "valid_y", "val_labels", "valid_labels", "val_targets"),
     ),
-    ("test", ("x_test", "test_images"), ("y_test", "test_labels")),
+    (
+        "test",
+        ("x_test", "test_x", "test_images", "test_data"),
+        ("y_test", "test_y", "test_labels", "test_targets"),
+    ),
 )
+_CLASSES = ("classes", "class_names")
 
 
 class NpzReader:
@@ -44,10 +60,23 @@ class NpzReader:
     def read(self, source: str | Path) -> Listing:
         """Read the arrays; no pickled objects."""
         path = Path(source)
-        list_members(path)
+        wanted = {name for _, xs, ys in _PAIRS for name in (*xs, *ys)} | set(_CLASSES)
+        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in list_members(path)}
+        arrays: dict[str, np.ndarray] = {}
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {key.lower(): stored[key] for key in stored.files}
+            with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
+                for name in stored.files:
+                    key = name.lower()
+                    if key in arrays:
+                        raise DataError(f"{path}: has {name!r} in capitals and in small letters; keep one")
+                    # Other arrays, which may be large or of objects, are named and not read.
+                    arrays[key] = _array(path, stored, name, sizes[name]) if key in wanted else np.empty(0)
+        except DataError:
+            raise
+        except MemoryError as error:
+            raise DataError(
+                f"{path}: is larger than the memory; write its images into class folders"
+            ) from error
         except Exception as error:
             raise DataError(
                 f"{path}: cannot be read ({error}); save plain arrays again, none of dtype object"
@@ -55,14 +84,36 @@ class NpzReader:
         return _list_arrays(path, arrays)
 
 
-def _find(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in arrays), None)
+def _array(path: Path, stored: Any, name: str, size: int) -> np.ndarray:
+    """Read one array, unless its header promises more than the file holds."""
+    with stored.zip.open(f"{name}.npy") as member:
+        if member.read(6) != b"\x93NUMPY":
+            raise DataError(f"{path}: {name!r} is not a NumPy array; save the file with np.savez")
+        member.seek(0)
+        version = np.lib.format.read_magic(member)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(member)
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
+        raise DataError(
+            f"{path}: {name!r} is damaged: its header promises the shape {shape}, more than is there"
+        )
+    array: np.ndarray = stored[name]
+    return array
+
+
+def _find(path: Path, arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> str | None:
+    there = [name for name in names if name in arrays]
+    if len(there) > 1:
+        raise DataError(f"{path}: has {' and '.join(map(repr, there))}; keep the one that is meant")
+    return there[0] if there else None
 
 
 def _list_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Listing:
     parts: list[tuple[str, np.ndarray, np.ndarray]] = []
     for split, pixel_names, label_names in _PAIRS:
-        x, y = _find(arrays, pixel_names), _find(arrays, label_names)
+        x, y = _find(path, arrays, pixel_names), _find(path, arrays, label_names)
         if x is None and y is None:
             continue
         if x is None or y is None:
@@ -72,13 +123,16 @@ def _list_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Listing:
     if not parts:
         raise DataError(
             f"{path}: has the arrays {', '.join(sorted(arrays)) or '(none)'}; wanted are X and y, or "
-            "x_train, y_train, x_test, y_test"
+            "x_train, y_train, x_test, y_test (np.savez('set.npz', X=images, y=labels))"
         )
     if len({pixels.shape[1:] for _, pixels, _ in parts}) > 1:
         told = ", ".join(f"{split} {pixels.shape}" for split, pixels, _ in parts)
         raise DataError(f"{path}: the images of the splits differ in shape: {told}")
     labels = np.concatenate([y for _, _, y in parts])
-    classes, codes = _classes(path, labels, arrays.get("classes"))
+    if not len(labels):
+        raise DataError(f"{path}: holds no images: {', '.join(sorted(arrays))} have no rows")
+    named = _find(path, arrays, _CLASSES)
+    classes, codes = _classes(path, labels, None if named is None else arrays[named])
     return array_listing(
         np.concatenate([pixels for _, pixels, _ in parts]) if len(parts) > 1 else parts[0][1],
         codes,
@@ -113,27 +167,59 @@ def _pixels(path: Path, name: str, pixels: np.ndarray) -> npt.NDArray[np.uint8]:
 def _labels(path: Path, x_name: str, pixels: np.ndarray, name: str, labels: np.ndarray) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iuUSb":
+    if labels.ndim != 1 or labels.dtype.kind not in "iufUSb":
         raise DataError(
             f"{path}: {name!r} has shape {labels.shape} and dtype {labels.dtype}; wanted is one whole "
             "number or name for each image"
         )
     if len(labels) != len(pixels):
         raise DataError(f"{path}: {len(pixels)} images in {x_name!r}, but {len(labels)} labels in {name!r}")
-    return labels.astype(np.str_) if labels.dtype.kind == "S" else labels
+    if labels.dtype.kind == "f":
+        broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.rint(labels)) | (np.abs(labels) > 1e9))
+        if len(broken):
+            row = int(broken[0])
+            raise DataError(
+                f"{path}: row {row + 1} of {name!r} is {labels[row]}; labels are whole numbers or names"
+            )
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind == "i" and (labels < 0).any():
+        row = int(np.flatnonzero(labels < 0)[0])
+        raise DataError(f"{path}: row {row + 1} of {name!r} is {labels[row]}; number the classes from 0 on")
+    return _texts(labels) if labels.dtype.kind in "US" else labels
+
+
+def _texts(names: np.ndarray) -> np.ndarray:
+    """Names as text that can be shown and stored; bytes are UTF-8, or escaped."""
+    if names.dtype.kind == "S":
+        return np.array([name.decode("utf-8", "backslashreplace") for name in names.tolist()], dtype=np.str_)
+    return np.array(
+        [name.encode("utf-8", "backslashreplace").decode() for name in names.tolist()], dtype=np.str_
+    )
 
 
 def _classes(
     path: Path, labels: np.ndarray, names: np.ndarray | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Class names and codes: alphabetical, or in the order of whole numbers."""
-    if names is None or labels.dtype.kind == "U":
+    if names is None:
         found, codes = np.unique(labels, return_inverse=True)
-        if names is not None and sorted(map(str, names.tolist())) != found.tolist():
-            raise DataError(f"{path}: 'classes' are {names.tolist()}, the labels {found.tolist()}")
         return tuple(str(value) for value in found.tolist()), codes.astype(np.int64)
-    known = tuple(str(value) for value in names.reshape(-1).tolist())
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(known)))
+    if names.ndim != 1 or names.dtype.kind not in "iuUSb":
+        raise DataError(
+            f"{path}: 'classes' has shape {names.shape} and dtype {names.dtype}; wanted is a list of names"
+        )
+    known = tuple(map(str, (_texts(names) if names.dtype.kind in "US" else names).tolist()))
+    if len(set(known)) < len(known):
+        raise DataError(
+            f"{path}: 'classes' names {max(known, key=known.count)!r} twice; name each class once"
+        )
+    if labels.dtype.kind == "U":
+        missing = sorted(set(labels.tolist()) - set(known))
+        if missing:
+            raise DataError(f"{path}: the label {missing[0]!r} is not one of the classes {', '.join(known)}")
+        code = {name: position for position, name in enumerate(known)}
+        return known, np.array([code[label] for label in labels.tolist()], dtype=np.int64)
+    wrong = np.flatnonzero(labels >= len(known))
     if len(wrong):
         raise DataError(
             f"{path}: row {int(wrong[0]) + 1} has label {labels[wrong[0]]}, but 'classes' names "

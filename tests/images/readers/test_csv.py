@@ -41,7 +41,15 @@ def quoted(faces) -> list[str]:
     return ["\ufeffemotion,pixels,Usage", *rows]
 
 
-@pytest.mark.parametrize("layout", [original, blanks, quoted])
+def semicolons(faces) -> list[str]:
+    return [line.replace(",", ";") for line in original(faces)]
+
+
+def more_columns(faces) -> list[str]:
+    return [f"x, {line} ,tab\t," for line in original(faces)]
+
+
+@pytest.mark.parametrize("layout", [original, blanks, quoted, semicolons, more_columns])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_the_layouts_in_circulation_are_the_same_set(tmp_path, faces, layout, newline):
     images = load_images(write(tmp_path / "fer.csv", layout(faces), newline), cache=False)
@@ -92,6 +100,8 @@ def test_rows_are_resized(tmp_path, faces):
             "Usage 'Holdout'; .*PublicTest",
         ),
         ("3,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16", r"row 2 \(line 3\)", "has 2 columns"),
+        (",1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", r"row 2 \(line 3\)", "has the label ''"),
+        ("3,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Training,", r"row 2 \(line 3\)", "has 4 columns"),
     ],
 )
 def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, faces, row, place, reason):
@@ -126,6 +136,7 @@ def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
         (["emotion,pixels,Usage"], "holds no usable row"),
         (["emotion,Usage", "3,Training"], "no column 'pixels'; its first line has 'emotion', 'usage'"),
         (["pixels", "1 2 3 4"], "no column 'emotion'"),
+        (["emotion,pixels,Pixels ", "3,1 2 3 4,1 2 3 4"], "two columns 'pixels'"),
         (["emotion,pixels", "9,1 2 3 4"], r"no usable row: row 1 \(line 2\) has the label '9'"),
         (["emotion,pixels", "3,1 2 3"], "3 pixels, which make no square image"),
     ],
@@ -133,3 +144,10 @@ def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
 def test_a_file_that_is_no_image_set_is_refused(tmp_path, lines, message):
     with pytest.raises(DataError, match=message):
         load_images(write(tmp_path / "fer.csv", lines), cache=False)
+
+
+def test_utf_16_is_named(tmp_path, faces):
+    path = tmp_path / "fer.csv"
+    path.write_bytes("\n".join(original(faces)).encode("utf-16"))
+    with pytest.raises(DataError, match="UTF-16; save it as UTF-8"):
+        load_images(path, cache=False)

@@ -1,8 +1,14 @@
+import contextlib
+import io
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
 from cnnboost.images import load_images
+from tests.images.conftest import write_zip
 
 X = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
 Y = np.arange(12) % 3
@@ -53,7 +59,21 @@ def test_names_as_labels_and_numbers_with_gaps(tmp_path):
         ({"X": X / 255, "y": Y}, "float64 pixels; save them as uint8"),
         ({"X": X.astype(int) + 1, "y": Y}, "int64 pixels"),
         ({"X": X.reshape(12, -1), "y": Y}, r"shape \(12, 48\); wanted"),
-        ({"X": X, "y": Y / 2}, "dtype float64"),
+        ({"X": X, "y": Y / 2}, r"row 2 of 'y' is 0\.5; labels are whole"),
+        ({"X": X, "y": np.where(Y == 1, np.nan, Y)}, "row 2 of 'y' is nan"),
+        ({"X": X, "y": Y - 1}, "row 1 of 'y' is -1; number the classes from 0"),
+        ({"X": X, "y": Y.astype(complex)}, "dtype complex128"),
+        ({"X": X, "y": np.eye(3)[Y]}, r"'y' has shape \(12, 3\)"),
+        ({"X": X, "y": np.array(["a", "b", "c"])[Y], "classes": np.array(7)}, r"'classes' has shape \(\)"),
+        ({"X": X, "y": Y, "classes": np.array(7)}, r"'classes' has shape \(\)"),
+        ({"X": X, "y": Y % 2, "classes": ["a", "a"]}, "'classes' names 'a' twice"),
+        ({"X": X, "y": np.array(["a", "b", "c"])[Y], "classes": ["a", "b"]}, "the label 'c' is not one of"),
+        ({"X": X[:0], "y": Y[:0]}, "holds no images"),
+        ({"X": X, "x": X, "y": Y}, "'x' in capitals and in small letters"),
+        ({"X": X, "images": X, "y": Y}, "has 'x' and 'images'; keep"),
+        ({"X": X.astype(object), "y": Y}, "cannot be read .*dtype object"),
+        ({"X": X[0, 0, 0, 0], "y": Y}, r"shape \(\); wanted"),
+        ({"X": X.astype("M8[s]"), "y": Y}, "datetime64"),
         ({"X": X, "y": Y, "classes": ["a", "b"]}, "row 3 has label 2, but 'classes' names 2"),
         ({"x_train": X, "y_train": Y, "x_test": X[..., :1], "y_test": Y}, "differ in shape"),
         ({"X": X, "y": np.array([{}] * 12, dtype=object)}, "cannot be read .*pickle"),
@@ -75,3 +95,64 @@ def test_a_damaged_file_is_named(tmp_path):
     path.write_bytes(data[:100])
     with pytest.raises(DataError, match=r"set\.npz: is not a readable zip"):
         load_images(path, cache=False)
+
+
+def raw(tmp_path, **members: bytes):
+    """An .npz file with these bytes in place of arrays."""
+    stored = {"y.npy": Y, "X.npy": X}
+    for name, array in stored.items():
+        file = io.BytesIO()
+        np.save(file, array)
+        members.setdefault(name[0], file.getvalue())
+    return write_zip(tmp_path / "set.npz", {f"{name}.npy": data for name, data in members.items()})
+
+
+def header(shape: str, kind: str = "|u1") -> bytes:
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"remember the milk", "'X' is not a NumPy array"),
+        (b"", "'X' is not a NumPy array"),
+        (header("(10**9, 1000, 1000, 3)"), "cannot be read"),
+        (header("(1000000000, 1000, 1000, 3)"), "header promises the shape"),
+        (header("(12, 4, 4, 3)") + bytes(5), "header promises the shape"),
+        (header("(-1, 4)"), "cannot be read|shape"),
+        (header("(12, 4, 4, 3)", "|O") + bytes(600), "cannot be read"),
+        (b"\x93NUMPY\x07\x00" + bytes(50), "cannot be read"),
+        (b"\x93NUMPY\x01\x00\xff\xff", "cannot be read"),
+    ],
+)
+def test_members_that_are_not_arrays_are_refused_before_memory_is_taken(tmp_path, content, message):
+    with pytest.raises(DataError, match=rf"set\.npz: .*({message})"):
+        load_images(raw(tmp_path, X=content), cache=False)
+
+
+def test_labels_in_other_clothes(tmp_path):
+    floats = load(tmp_path, X=X, y=Y.astype(np.float32))
+    assert floats.classes == ("0", "1", "2")
+    names = np.array([b"a", "é".encode(), b"\xff"])[Y]
+    assert load(tmp_path, X=X, y=names).classes == ("\\xff", "a", "é")
+    ordered = load(tmp_path, X=X, y=np.array(["cat", "ape", "dog"])[Y], class_names=["dog", "cat", "ape"])
+    assert ordered.classes == ("dog", "cat", "ape")
+    assert ordered.y[:3].tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("names", ["images labels", "imgs label", "data target", "train_x train_y"])
+def test_other_names_of_arrays(tmp_path, names):
+    x, y = names.split()
+    assert len(load(tmp_path, **{x: X, y: Y, "extra": np.array([{}], dtype=object)})) == 12
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_a_changed_byte_gives_images_or_our_error(tmp_path, where, value):
+    path = raw(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[int(where * len(data))] = value
+    path.write_bytes(data)
+    with contextlib.suppress(DataError):
+        assert len(load_images(path, cache=False, validation_fraction=0)) == 12
