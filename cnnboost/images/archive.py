@@ -49,9 +49,10 @@ class ZipTree:
         folders: set[str] = set()
         for info in infos:
             name = info.filename.replace("\\", "/")
-            if ignored(name) and ".." not in name.split("/"):
+            leads_out = ".." in name and ".." in name.split("/")
+            if ignored(name) and not leads_out:
                 continue
-            reason = _unsafe(name, info)
+            reason = _unsafe(name, info, leads_out)
             if reason is None and id(info) in overlapping:
                 reason = "is damaged: it lies outside of the archive, or over another member"
             if reason is None and name in members:
@@ -70,7 +71,7 @@ class ZipTree:
         self.folders = sorted(folders)
         self._members = members
         self._lock = threading.Lock()
-        self._file = open_regular(path)
+        self._file = open_regular(path).detach()  # without a buffer: members are read whole
 
     def close(self) -> None:
         """Close the archive."""
@@ -185,10 +186,10 @@ def _overlapping(infos: list[zipfile.ZipInfo], size: int) -> set[int]:
     return wrong
 
 
-def _unsafe(name: str, info: zipfile.ZipInfo) -> str | None:
+def _unsafe(name: str, info: zipfile.ZipInfo, leads_out: bool) -> str | None:
     if name.startswith("/") or name[1:2] == ":":
         return "is an absolute path; pack the archive with relative ones"
-    if ".." in name.split("/"):
+    if leads_out:
         return "leads out of the archive ('..'); pack it with plain relative paths"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "is a link; pack the archive with the files that its links lead to"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
@@ -55,10 +55,8 @@ class _Node:
         """The folders in it that hold images, at any depth."""
         return [node for node in self.below.values() if node.images or node.full]
 
-    def all_images(self) -> Iterator[str]:
-        yield from self.images
-        for node in self.below.values():
-            yield from node.all_images()
+    def all_images(self) -> list[str]:
+        return [*self.images, *(path for node in self.below.values() for path in node.all_images())]
 
 
 def folder_split(name: str) -> str | None:
@@ -85,7 +83,7 @@ def class_name(folder: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def find_layout(name: str, images: Iterable[str], others: Iterable[str], folders: Collection[str]) -> Layout:
+def find_layout(name: str, images: Sequence[str], others: Iterable[str], folders: Collection[str]) -> Layout:
     """Find out which folders are splits and which are classes.
 
     Files that are not images play no part. Folders that only wrap others are passed. A folder is a split by
@@ -97,8 +95,10 @@ def find_layout(name: str, images: Iterable[str], others: Iterable[str], folders
     ----------
     name : str
         Of the source, for messages.
-    images, others : iterable of str
+    images : sequence of str
         Paths with ``/``.
+    others : iterable of str
+        Other files.
     folders : collection of str
         All of them.
 
@@ -135,7 +135,12 @@ def find_layout(name: str, images: Iterable[str], others: Iterable[str], folders
         if _check_level(name, tops, reversible=True):
             classes = []
             empty = set()
-    rows = [(path, split, class_name(node.name)) for node, split in classes for path in node.all_images()]
+    rows = [
+        (path, split, label)
+        for node, split in classes
+        for label in (class_name(node.name),)
+        for path in node.all_images()
+    ]
     if not classes:  # <class>/<split>
         rows = [
             (path, folder_split(kid.name) or "train", class_name(top.name))
@@ -145,19 +150,19 @@ def find_layout(name: str, images: Iterable[str], others: Iterable[str], folders
         ]
     if not rows:
         raise DataError(f"{name}: {_list(top.name for top in tops)}: no class folders in them; {ADVICE}")
+    rows.sort()
     _check_spelling(name, rows)
     deep = [node for node, _ in classes if node.full]
     if deep:
         notes.append(
             f"images in folders below a class folder are of that class: {_list(node.path for node in deep)}"
         )
-    used = {path for path, _, _ in rows}
     beside = f" (splits are {_list(top.name for top in splits)})" if splits else ""
-    outside = [
-        BadInput(path, f"stands in no class folder{beside}; {ADVICE}")
-        for path in root.all_images()
-        if path not in used
-    ]
+    outside = []
+    if len(rows) < len(images):
+        used = {path for path, _, _ in rows}
+        reason = f"stands in no class folder{beside}; {ADVICE}"
+        outside = [BadInput(path, reason) for path in images if path not in used]
     return Layout(rows, empty, outside, notes)
 
 

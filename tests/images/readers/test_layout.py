@@ -154,6 +154,11 @@ def test_deeper_images_are_of_the_class_above_and_that_is_said():
     assert classes(layout("a/1.png", "a/more/2.png", "b/3.png")) == {"train": "a b"}
 
 
+def test_rows_are_in_the_order_of_their_paths():
+    paths = ["train/a b/1.png", "train/a/1.png", "train/a/more/1.png", "train/a/z.png", "test/a/1.png"]
+    assert [path for path, _, _ in layout(*reversed(paths)).rows] == sorted(paths)
+
+
 def test_an_empty_folder_is_a_class_without_images_and_a_folder_of_other_files_is_none():
     found = layout("train/a", "train/b", "test/a", others=["train/doc/x.md"], empty=["train/c", "valid"])
     assert found.empty == {"c"}
