@@ -288,3 +288,65 @@ def test_a_head_takes_what_a_recipe_takes_and_no_more(key, value):
         check_parameters({**parameters, key: value + 1})
     with pytest.raises(ValidationError):
         Boost.model_validate({"seed" if key == "random_state" else key: value + 1})
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("cnn.epohs=5", "--set cnn.epohs=5: [cnn] epohs: unknown key"),
+        ("cnn.progressive_resizing=[[32, 0]]", "--set cnn.progressive_resizing=[[32, 0]]: "),
+        ("hybrid.folds=1", "--set hybrid.folds=1: "),
+        ("boost.subsample = 7", "--set boost.subsample = 7: "),
+    ],
+)
+def test_an_override_is_to_blame_and_not_the_file(override, said):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("digits", ["cnn.batch_size=8", override])
+    assert str(caught.value).startswith(said)
+    assert "digits" not in str(caught.value)
+    assert "batch_size=8" not in str(caught.value)
+
+
+def test_both_the_file_and_an_override_can_be_to_blame(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[boost]\nmax_dept = 3\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, ["cnn.epochs=0"])
+    assert f"{path}: [boost] max_dept: unknown key" in str(caught.value)
+    assert "--set cnn.epochs=0: [cnn] epochs = 0" in str(caught.value)
+
+
+class TestSource:
+    @pytest.fixture
+    def recipe(self, tmp_path, monkeypatch):
+        """A recipe in one folder, images beside it, and another working folder."""
+        (tmp_path / "study" / "pets").mkdir(parents=True)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        path = tmp_path / "study" / "mine.toml"
+        path.write_text('[data]\nsource = "pets"\n')
+        return path
+
+    def test_it_is_relative_to_the_recipe(self, recipe):
+        read = load_recipe(recipe)
+        assert read.source == str(recipe.parent / "pets")
+        assert changed(read, {"cnn.epochs": 2}).source == read.source
+        assert read.model_copy(update={"title": "x"}).source == read.source
+
+    def test_no_place_enters_a_digest(self, recipe, tmp_path):
+        before = load_recipe(recipe).digest("data")
+        (tmp_path / "study").rename(tmp_path / "moved")
+        assert load_recipe(tmp_path / "moved" / "mine.toml").digest("data") == before
+
+    def test_what_is_typed_is_relative_to_the_working_folder(self, recipe, tmp_path):
+        (tmp_path / "elsewhere" / "pets").mkdir()
+        assert load_recipe(recipe, ["data.source=pets"]).source == "pets"
+
+    def test_a_path_from_the_working_folder_is_told_how_to_be_mended(self, recipe, tmp_path):
+        (tmp_path / "study" / "pets").rename(tmp_path / "elsewhere" / "pets")
+        with pytest.raises(RecipeError, match=r'Write source = "\.\./elsewhere/pets", or give --data pets'):
+            _ = load_recipe(recipe).source
+
+    def test_the_digits_are_no_path(self, recipe):
+        recipe.write_text('[data]\nsource = "digits"\n')
+        assert load_recipe(recipe).source == "digits"

@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import cnnboost
 from cnnboost.cli import console
 from cnnboost.cli.options import OnBad
 from cnnboost.errors import ParameterError
 
+
+class _Commands(TyperGroup):
+    """The commands; an option that none of them has, but a recipe, is answered with how a recipe is told."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[__name__] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Typer has carried a copy of click's classes since 0.27, so that none can be named here.
+            if type(error).__name__ == "NoSuchOption":
+                _suggest_set(error, ctx.meta[__name__])
+            raise
+
+
+def _suggest_set(error: Any, args: list[str]) -> None:
+    """Name the keys of a recipe that an unknown option looks like."""
+    import difflib
+
+    from cnnboost.recipe import Recipe
+
+    tables = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    keys: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        for key in getattr(table, "model_fields", ()):
+            keys.setdefault(key, []).append(f"{name}.{key}")
+    option = error.option_name
+    name = option.lstrip("-").replace("-", "_")
+    near = difflib.get_close_matches(name, keys, n=1, cutoff=0.85)
+    others = [difflib.SequenceMatcher(None, option, other).ratio() for other in error.possibilities or ()]
+    if not near or max(others, default=0) > difflib.SequenceMatcher(None, name, near[0]).ratio():
+        return
+    after = [*args, ""][args.index(option) + 1] if option in args else ""
+    given = [arg.partition("=")[2] for arg in args if arg.startswith(f"{option}=")]
+    value = given[0] if given else after if after and not after.startswith("-") else "..."
+    ways = " or ".join(f"--set {key}={value}" for key in keys[near[0]])
+    error.message = f"{error.message.rstrip('.')}. It is a key of the recipe: {ways}"
+    error.possibilities = None
+
+
 app = typer.Typer(
     name="cnnboost",
+    cls=_Commands,
     help="Cut a trained Keras CNN, train XGBoost on its features, and measure what that bought.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,22 +92,36 @@ def make_job(
     keras: bool = True,
     **facts: Any,
 ) -> Any:
-    """Make the job of a command; the recipe is read before anything slow is imported."""
-    from cnnboost.recipe import load_recipe
+    """Make the job of a command; the recipe is read before anything slow is imported.
+
+    Without a recipe, images and model speak for themselves; where there are neither, it is the packaged
+    default.
+    """
+    from cnnboost.recipe import ALWAYS_AT_HAND, load_recipe
 
     console.notes(quiet)
+    data, model = facts.get("data"), facts.get("model")
     order = None if classes is None else _names(classes)
-    if order and facts.get("model") is None:
+    if order and model is None:
         raise ParameterError(
             "--classes states the order of the outputs of --model FILE, and there is none; the order of the "
             "recipe's own classes is its data.classes"
         )
-    read = load_recipe(recipe, overrides or ())
+    _check_places(facts["models"], facts["reports"], model)
+    unstated = recipe is None and (model is not None or data not in (None, ALWAYS_AT_HAND))
+    read = None if unstated else load_recipe(recipe, overrides or ())
     if keras:
         console.load_keras()
-    from cnnboost.line import Job
+    from cnnboost.line import Job, recipe_for
 
-    return Job(
+    given = None
+    if read is None:
+        if model is not None:
+            from cnnboost.cnn.model_file import read_model
+
+            given, data = read_model(model), data or os.environ.get("CNNBOOST_DATA")
+        read = recipe_for(data, model, overrides or (), given=given)
+    job = Job(
         recipe=read,
         on_bad=on_bad.value,
         pixels=pixels.value if pixels else None,
@@ -70,6 +129,9 @@ def make_job(
         progress=console.progress(quiet),
         **facts,
     )
+    if given is not None:
+        job.__dict__["given"] = given  # read once
+    return job
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -85,3 +147,15 @@ def _names(text: str) -> tuple[str, ...]:
     if len(names) < 2:
         raise ParameterError(f"--classes {text}: there is no such file, and it names fewer than two classes")
     return names
+
+
+def _check_places(models: Path, reports: Path, model: Path | None) -> None:
+    """Refuse a file where a folder is meant, and a folder where a file is."""
+    for option, place in (("--models", models), ("--reports", reports)):
+        if place.is_file():
+            hint = f"; did you mean --model {place}?" if place.suffix in (".keras", ".h5", ".hdf5") else ""
+            raise ParameterError(f"{option} {place} is a file; it names the folder that outputs go to{hint}")
+    if model is not None and model.is_dir():
+        inside = sorted(path for path in model.glob("*") if path.suffix in (".keras", ".h5", ".hdf5"))
+        hint = f", such as {inside[0]}" if inside else "; --models names the folder that outputs go to"
+        raise ParameterError(f"--model {model} is a folder; it takes a trained .keras or .h5 file{hint}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +27,9 @@ from cnnboost.cli.options import (
     SetOption,
     TtaOption,
 )
+from cnnboost.errors import CnnboostError
+
+log = logging.getLogger("cnnboost")
 
 _MODELS, _REPORTS = Path("models"), Path("reports")
 
@@ -117,19 +122,31 @@ def run(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Walk the whole line: train, extract, boost at every layer of the recipe, score."""
+    """Walk the whole line: train, extract, boost at every layer of the recipe, score, write the page."""
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
     from cnnboost import line
 
     job = line.smoke(job) if smoke else job
     if repeats is None:
-        _show_scores(line.evaluate(job, device=device), as_json)
+        _show_scores(line.evaluate(job, device=device), as_json, _page(job))
         return
     repeated = line.repeat(job, repeats, device=device)
     document = {**repeated.summary, "written": [str(repeated.path)]}
     console.emit(document, as_json, lambda out: tables.show_repeats(out, document))
 
 
-def _show_scores(evaluated: Any, as_json: bool) -> None:
-    document = {**evaluated.metrics, "written": [str(p) for p in (evaluated.path, *evaluated.figures)]}
+def _page(job: Any) -> list[str]:
+    """Write the report page; scores that were made are shown though it cannot be written."""
+    from cnnboost.line import reporting
+
+    try:
+        return [str(reporting.report(job).path)]
+    except CnnboostError as error:
+        log.warning("no report page was written: %s", error)
+        return []
+
+
+def _show_scores(evaluated: Any, as_json: bool, page: Sequence[str] = ()) -> None:
+    written = [*map(str, (evaluated.path, *evaluated.figures)), *page]
+    document = {**evaluated.metrics, "written": written}
     console.emit(document, as_json, lambda out: tables.show_scores(out, document))

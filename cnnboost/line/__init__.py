@@ -11,6 +11,7 @@ from cnnboost.line.job import Job
 from cnnboost.line.other_images import OtherImages, find_other_images
 from cnnboost.line.other_scores import evaluate_other, evaluate_source
 from cnnboost.line.overfit import Overfitted, overfit
+from cnnboost.line.recipe_for import recipe_for
 from cnnboost.line.repeats import Repeated, repeat
 from cnnboost.line.smoke import smoke
 from cnnboost.line.training import Trained, train
@@ -40,6 +41,7 @@ __all__ = [
     "inspect",
     "layers_of",
     "overfit",
+    "recipe_for",
     "repeat",
     "smoke",
     "train",

@@ -14,6 +14,7 @@ from cnnboost.files import file_part
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.line.extraction import Extracted, extract
 from cnnboost.line.job import Job, labelled_digest
+from cnnboost.line.names import check_names
 from cnnboost.line.trained_on import head_digest
 from cnnboost.locks import alone
 
@@ -89,6 +90,8 @@ def fit_boost(
         If images, layer or device are at fault.
     """
     layer, mode = layer or job.recipe.cut.layer, "plain"
+    if features is None:
+        check_names(job, [layer], device=device)
     wanted = device or job.recipe.boost.device
     resolved = resolve_device(wanted)
     found = features or extract(job.needs(), [layer], ["train"])["train"]

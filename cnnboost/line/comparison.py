@@ -20,6 +20,7 @@ from cnnboost.images import Split
 from cnnboost.line.hybrid_scores import cross_fit
 from cnnboost.line.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.line.job import Job
+from cnnboost.line.names import check_names
 from cnnboost.line.provenance import machine, versions
 from cnnboost.line.runs import run_of
 from cnnboost.line.training import train
@@ -71,6 +72,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     if job.model is not None:
         raise ParameterError(f"{job.model} is of no recipe: compare trains and compares the recipe's own CNN")
     facts = job.recipe.compare
+    check_names(job, hybrid_layers(job), tta=job.recipe.hybrid.tta)
     scored = job.images[split or job.scored_split]
     trained = [
         train(run_of(job.needs(), number) if number else job.needs()) for number in range(facts.networks)

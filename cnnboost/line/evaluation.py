@@ -19,9 +19,10 @@ from cnnboost.line.boosting import fit_boost
 from cnnboost.line.extraction import extract
 from cnnboost.line.figures import draw_scores
 from cnnboost.line.hybrid_scores import judged
-from cnnboost.line.hybrids import fit_hybrid
+from cnnboost.line.hybrids import fit_hybrid, hybrid_layers
 from cnnboost.line.job import Job
 from cnnboost.line.judge import Judge
+from cnnboost.line.names import check_names
 from cnnboost.line.training import Trained, train
 from cnnboost.locks import alone_in
 from cnnboost.recipe.outcomes import POSITIVE_SCORES
@@ -139,6 +140,8 @@ def _score(
     scored = job.images[split or job.scored_split]
     _check_published(job, scored.classes)
     names = list(dict.fromkeys(layers or job.recipe.cut.layers))
+    of_modes = hybrid_layers(job) if wanted and not (layers and modes) else ()
+    check_names(job, [*names, *of_modes], device=device)
     if job.model is not None:
         job.feeding.require()
     trained = train(needs)

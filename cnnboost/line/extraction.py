@@ -23,6 +23,7 @@ from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
 from cnnboost.files import file_part, short_digest, write_bytes
 from cnnboost.images import Split
 from cnnboost.line.job import Job
+from cnnboost.line.names import check_names
 from cnnboost.line.training import Trained, train
 from cnnboost.locks import alone_in
 
@@ -137,7 +138,9 @@ def extract(
         If the features are not finite, or the disk does not hold them.
     """
     chosen = [job.images[name] for name in splits or job.images.split_names]
-    trained = trained or train(job.needs())
+    if trained is None:
+        check_names(job, layers or job.recipe.cut.layers, heads=False)
+        trained = train(job.needs())
     if trained.feeding is not None:
         trained.feeding.warn()
     cut = Cut(trained.model)

@@ -21,6 +21,7 @@ from cnnboost.images import Split
 from cnnboost.images.views import check_tta, views
 from cnnboost.line.boosting import Head, estimator, fit_boost, head_there
 from cnnboost.line.job import Job, labelled_digest
+from cnnboost.line.names import check_names
 from cnnboost.line.networks import Networks, networks_of
 from cnnboost.line.training import Trained
 from cnnboost.locks import alone
@@ -170,6 +171,7 @@ def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> B
 
 def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
     facts = job.recipe.hybrid
+    check_names(job, layers, device=device)
     networks = networks_of(job.needs())
     if job.model is not None:
         job.feeding.warn()

@@ -102,10 +102,12 @@ class Job:
         ------
         DataError
             If nobody said.
+        RecipeError
+            If the recipe states a path that is not there from its own folder.
         """
         source = self.data
         if source is None:
-            source = self.recipe.data.source or os.environ.get("CNNBOOST_DATA") or None
+            source = self.recipe.source or os.environ.get("CNNBOOST_DATA") or None
         if source is None:
             raise DataError(
                 f"recipe {self.recipe.name!r} needs images: give --data PATH (a folder of class folders, a "

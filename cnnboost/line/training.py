@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
+from cnnboost.cnn.network import network
+from cnnboost.cnn.optimizers import build_optimizer
+from cnnboost.cnn.seeding import seeded
 from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import ModelError, StoreError
@@ -201,6 +206,7 @@ def _there(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) ->
 
 
 def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path, on: TrainedOn) -> Trained:
+    untrained(job)  # what cannot be built is refused before training is announced
     table = job.recipe.cnn
     log.info("train %r on %d images, %d epochs", table.architecture, len(images.train), table.epochs)
     with job.progress("train", "epoch") as report:
@@ -250,6 +256,48 @@ def estimator(job: Job) -> CNNClassifier:
     return CNNClassifier(
         architecture, model_options=options, classes=job.images.classes, random_state=seed, **facts
     )
+
+
+def untrained(job: Job) -> Any:
+    """Build the recipe's network as it is before training; what `[cnn]` states is checked on the way.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    ParameterError
+        If a key of `[cnn]` has an impossible value.
+    ModelError
+        If the architecture or an option of it is unknown, or it does not fit the images.
+    """
+    cnn = estimator(job)
+    options = cnn._options()
+    with seeded(cnn.random_state):
+        shape, n_classes = job.images.shape[1:], len(job.images.classes)
+        model, _, _ = network(cnn.model, shape, n_classes, cnn.model_options)
+    build_optimizer(options, model, steps=1)
+    return model
+
+
+def is_trained(job: Job) -> bool:
+    """Say whether the recipe's CNN is there as the recipe and the images want it.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    bool
+    """
+    facts = read_history(job) or {}
+    return (job.models_dir / "cnn.keras").is_file() and facts.get("made_from") == _made_from(job, job.images)
 
 
 def _fit(job: Job, images: ImageSet, callback: Any) -> CNNClassifier:
@@ -306,12 +354,21 @@ def _given(job: Job) -> Trained:
 def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:
     import keras
 
+    started: list[tuple[int, float]] = []
+
+    def begun(epoch: int, logs: Any = None) -> None:
+        if not started:  # a training that continues does not begin with the first
+            started.append((epoch, time.perf_counter()))
+
     def finished(epoch: int, logs: dict[str, float]) -> None:
         report(epoch + 1, epochs)
+        first, since = started[0]
+        seconds = (time.perf_counter() - since) / (epoch + 1 - first) * (epochs - epoch - 1)
+        left = f", {timedelta(seconds=round(seconds))} left" if epoch + 1 < epochs else ""
         watched = f", validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
         log.info(
-            "epoch %d of %d: loss %.4f, accuracy %s%s", epoch + 1, epochs, logs["loss"],
-            f"{logs['accuracy']:.2%}", watched,
+            "epoch %d of %d: loss %.4f, accuracy %s%s%s", epoch + 1, epochs, logs["loss"],
+            f"{logs['accuracy']:.2%}", watched, left,
         )  # fmt: skip
 
-    return keras.callbacks.LambdaCallback(on_epoch_end=finished)
+    return keras.callbacks.LambdaCallback(on_epoch_begin=begun, on_epoch_end=finished)

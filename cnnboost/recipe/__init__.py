@@ -4,8 +4,17 @@ Unknown keys and impossible values are refused with the key, the value and what 
 `Recipe.digest` of some of its tables is what decides whether an output is up to date.
 """
 
-from cnnboost.recipe.experiment import BUNDLE_TABLES, Recipe, changed
+from cnnboost.recipe.experiment import ALWAYS_AT_HAND, BUNDLE_TABLES, Recipe, changed
 from cnnboost.recipe.load import load_recipe, packaged
 from cnnboost.recipe.space import Search, Space
 
-__all__ = ["BUNDLE_TABLES", "Recipe", "Search", "Space", "changed", "load_recipe", "packaged"]
+__all__ = [
+    "ALWAYS_AT_HAND",
+    "BUNDLE_TABLES",
+    "Recipe",
+    "Search",
+    "Space",
+    "changed",
+    "load_recipe",
+    "packaged",
+]

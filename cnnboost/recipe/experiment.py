@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cnnboost.errors import RecipeError
 from cnnboost.recipe.limits import shown
@@ -18,6 +20,9 @@ from cnnboost.recipe.tables import Boost, Cnn, CutTable, Data, Hybrid, Table
 
 #: The tables that a bundle follows from.
 BUNDLE_TABLES = ("data", "cnn", "cut", "boost", "hybrid", "export")
+
+ALWAYS_AT_HAND = "digits"
+"""A source that is no path: the images come with scikit-learn."""
 
 
 class Recipe(Table):
@@ -53,6 +58,7 @@ class Recipe(Table):
     bench: Bench = Bench()
     search: Search = Search()
     studies: dict[StudyName, Search] = Field(default_factory=dict)
+    _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _teacher_has_seen_them(self) -> Recipe:
@@ -67,6 +73,33 @@ class Recipe(Table):
                     f"cnn.teacher = false, or hybrid.{key} = 0"
                 )
         return self
+
+    def beside(self, folder: Path) -> Recipe:
+        """Return the recipe as one whose file lies in a folder: `source` is relative to it."""
+        self._folder = folder
+        return self
+
+    @property
+    def source(self) -> str | None:
+        """Where the images are: `[data] source`, a path from the folder of the recipe's file.
+
+        Raises
+        ------
+        RecipeError
+            If it exists only from the working folder.
+        """
+        stated = self.data.source
+        if stated is None or stated == ALWAYS_AT_HAND or self._folder is None:
+            return stated
+        beside = self._folder / stated
+        if not beside.exists() and Path(stated).exists():
+            remedy = os.path.relpath(Path(stated).resolve(), self._folder.resolve())
+            raise RecipeError(
+                f"[data] source = {stated!r} is a path from the folder of the recipe's file, and {beside} "
+                f"does not exist; {stated} exists from the working folder only. Write "
+                f'source = "{Path(remedy).as_posix()}", or give --data {stated}'
+            )
+        return str(beside)
 
     def digest(self, *tables: str) -> str:
         """Hash some tables: equal facts, equal digest, whatever the layout of the file.
@@ -89,7 +122,7 @@ class Recipe(Table):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def checked(facts: Mapping[str, Any], place: str = "") -> Recipe:
+def checked(facts: Mapping[str, Any], place: str = "", given: Mapping[str, str] | None = None) -> Recipe:
     """Make a recipe of facts.
 
     Parameters
@@ -98,6 +131,8 @@ def checked(facts: Mapping[str, Any], place: str = "") -> Recipe:
         Tables by name, as a TOML file states them.
     place : str
         Where they stand, for the message.
+    given : mapping of str to str, optional
+        Keys that were given by `--set`, and how: it is what a message about them names.
 
     Returns
     -------
@@ -111,8 +146,11 @@ def checked(facts: Mapping[str, Any], place: str = "") -> Recipe:
     try:
         return Recipe.model_validate(facts)
     except ValidationError as error:
-        found = "; ".join(_explain(e) for e in error.errors())
-        raise RecipeError(f"{place}: {found}" if place else found) from None
+        found: dict[str, list[str]] = {}
+        for e in error.errors():
+            found.setdefault(_given_by(e, given or {}) or place, []).append(_explain(e))
+        explained = [f"{by}: {'; '.join(words)}" if by else "; ".join(words) for by, words in found.items()]
+        raise RecipeError("; ".join(explained)) from None
 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -148,7 +186,18 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
             if not isinstance(table, dict):
                 raise RecipeError(f"{key!r} is no key of a recipe: {name!r} is no table")
         table[last] = value
-    return checked(facts)
+    return checked(facts).beside(recipe._folder) if recipe._folder else checked(facts)
+
+
+def _given_by(error: Any, given: Mapping[str, str]) -> str:
+    """The overrides that a finding is about; none where it is about the file."""
+    where = ".".join(map(str, error["loc"]))
+    about = [
+        override
+        for key, override in given.items()
+        if where and (f"{where}.".startswith(f"{key}.") or f"{key}.".startswith(f"{where}."))
+    ]
+    return " ".join(f"--set {o if len(o) <= 100 and o.isprintable() else shown(o)}" for o in about)
 
 
 def _explain(error: Any) -> str:

@@ -47,9 +47,36 @@ def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequenc
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {_reason(error)}") from error
     facts.setdefault("name", path.stem)
-    for override in overrides:
-        _override(facts, override)
-    return checked(facts, str(path))
+    return recipe_of(facts, overrides, path)
+
+
+def recipe_of(facts: dict[str, Any], overrides: Sequence[str] = (), path: Path | None = None) -> Recipe:
+    """Make a recipe of what a file states, or of what was found out, with overrides on top.
+
+    Parameters
+    ----------
+    facts : dict
+        Tables by name; overrides are written into it.
+    overrides : sequence of str
+        As for `load_recipe`.
+    path : Path, optional
+        The file, for messages, and for a `[data] source` that is relative to it.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    RecipeError
+        If a key is unknown or a value is impossible.
+    """
+    given = {_override(facts, override): override for override in overrides}
+    # A packaged file is nobody's own: its name says more than its place.
+    place = "" if path is None else f"recipe {path.stem!r}" if path in packaged().values() else str(path)
+    recipe = checked(facts, place, given)
+    # What is typed is relative to the folder where it is typed.
+    return recipe if path is None or "data.source" in given else recipe.beside(path.parent)
 
 
 def packaged() -> dict[str, Path]:
@@ -80,7 +107,8 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     raise RecipeError(f"{path}: no such recipe.{hint} Packaged recipes: {', '.join(recipes)}")
 
 
-def _override(facts: dict[str, Any], override: str) -> None:
+def _override(facts: dict[str, Any], override: str) -> str:
+    """Write an override into the tables; return its key."""
     key, found, text = override.partition("=")
     if not found or not key.strip():
         raise RecipeError(f"--set {shown(override)}: give table.key=value, e.g. cnn.epochs=5")
@@ -98,6 +126,7 @@ def _override(facts: dict[str, Any], override: str) -> None:
         if not isinstance(facts, dict):
             raise RecipeError(f"--set {shown(override)}: {table!r} is no table")
     facts[last] = value
+    return key.strip()
 
 
 def _reason(error: Exception) -> str:

@@ -33,7 +33,7 @@ class Data(Table):
     Attributes
     ----------
     source : str or None
-        A source that is always at hand (`digits`); others are given by `--data`.
+        `digits`, or a path from the folder of the recipe's file. None: `--data` gives it.
     size : int or (height, width)
         Pixels; images of another size are resized. None: as they are.
     channels : 1 or 3

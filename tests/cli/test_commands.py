@@ -1,12 +1,15 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
@@ -17,6 +20,7 @@ from cnnboost.files import read_json
 def cnnboost(job, recipe_file, tmp_path, monkeypatch):
     """Run a command on the toy recipe, in a folder where its CNN is trained."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(recipe_file, tmp_path / "toy.toml")
 
     def run(*arguments, recipe=True, status=0):
         place = ["--recipe", str(recipe_file)] if recipe else []
@@ -180,16 +184,31 @@ def test_quiet_says_nothing_and_json_is_alone_on_stdout(cnnboost):
         (["train", "--overfit", "20", "--steps", "0"], 2, ["steps=0"]),
         (["train", "--steps", "5"], 2, ["--steps", "--overfit"]),
         (["run", "--repeats", "1"], 2, ["repeats=1", "at least 2"]),
+        (["train", "--epochs", "5"], 2, ["--set cnn.epochs=5"]),
+        (["train", "--batch-size=8"], 2, ["--set cnn.batch_size=8"]),
+        (["run", "--learning-rate", "0.1"], 2, ["cnn.learning_rate=0.1 or --set boost.learning_rate=0.1"]),
+        (["fit-boost", "--max-depth"], 2, ["--set boost.max_depth=..."]),
+        (["fit-boost", "--layers", "fc1"], 2, ["--layer"]),
+        (["fit-boost", "--no-such-thing"], 2, ["No such option: --no-such-thing"]),
+        (["fit-boost", "--layer", "fcl"], 2, ["'fcl'", "fc1 (64)"]),
+        (["train", "--models", "here.keras"], 2, ["here.keras is a file", "--model here.keras"]),
+        (["train", "--reports", "here.keras"], 2, ["--reports here.keras is a file"]),
+        (["layers", "--model", "."], 2, ["--model . is a folder", "such as here.keras"]),
+        (["extract", "--model", "toy.keras"], 1, ["needs images", "--data PATH"]),
     ],
 )
-def test_mistakes_are_named_and_have_a_status(arguments, status, words, tmp_path, monkeypatch):
+def test_mistakes_are_named_and_have_a_status(arguments, status, words, toy_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.keras").write_text("")
+    if "toy.keras" in arguments:
+        shutil.copy(toy_file, "toy.keras")
     overrides = [] if "--recipe" in arguments or arguments[0] == "extrct" else ["-s", "cnn.epochs=1"]
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, *overrides])
     assert result.exit_code == status, result.output
     assert "Traceback" not in result.output
     assert all(word in result.stderr for word in words), result.stderr
     assert result.stdout == ""
+    assert "epoch 1" not in result.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(cnnboost, tmp_path):
@@ -216,3 +235,55 @@ def test_ctrl_c_keeps_finished_epochs(recipe_file, tmp_path):
     command[-1] = f"cnn.epochs={done + 1}"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"continues after epoch {done} of {done + 1}" in again.stderr
+
+
+def test_without_a_recipe_images_speak_for_themselves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for code, name in enumerate(("cat", "dog")):
+        (tmp_path / "My pets" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(100 * code, 100 * code + 90, (128, 96, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "My pets" / name / f"{i}.png")
+    small = ["-s", "cnn.options={filters=[2], convolutions=[1], dense=[4]}", "-s", "cnn.epochs=2"]
+    result = CliRunner().invoke(app, ["run", "--data", "My pets/", *small, "-s", "boost.n_estimators=2"])
+    assert result.exit_code == 0, result.output
+    for words in ("96x72 RGB", "'vgg'", "128x96", "2 classes", "named 'My-pets'", "0:00:", "left"):
+        assert words in result.stderr
+    assert "My-pets: scores on validation" in result.stdout
+    assert "digits" not in result.output
+    assert (tmp_path / "reports/My-pets/index.html").is_file()
+    assert result.stdout.rstrip().endswith("reports/My-pets/index.html")
+    heads = {path.name for path in (tmp_path / "models/My-pets/heads").glob("*.ubj")}
+    assert heads == {"flatten-plain.ubj", "fc1-plain.ubj", "output-plain.ubj"}
+
+
+def test_without_a_recipe_models_of_equal_name_stay_apart(toy_images, tmp_path, monkeypatch):
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("digits8.npz", X=toy_images[0][:200], y=toy_images[1][:200])
+    for folder in "ab":
+        layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(6, "relu")]
+        (tmp_path / folder).mkdir()
+        keras.Sequential([*layers, keras.layers.Dense(10, "softmax")]).save(f"{folder}/m.keras")
+    for folder in "ab":
+        given = ["--model", f"{folder}/m.keras", "--data", "digits8.npz"]
+        out = CliRunner().invoke(app, ["extract", *given, "--out", f"{folder}/o"])
+        assert out.exit_code == 0, out.output
+        assert np.load(f"{folder}/o/train-fc1.npy").shape[1] == 6
+        done = CliRunner().invoke(app, ["fit-boost", *given, "-s", "boost.n_estimators=2", "--json"])
+        assert not document(done)["cached"]
+    assert len(list((tmp_path / "models").glob("*/heads/fc1-plain.ubj"))) == 2
+
+
+def test_a_page_that_cannot_be_written_loses_no_scores(cnnboost, tmp_path):
+    (tmp_path / "reports" / "toy" / "index.html").mkdir(parents=True)
+    result = cnnboost("run", str(tmp_path / "toy.toml"), recipe=False)
+    assert "CNN softmax" in result.stdout
+    assert "no report page was written" in result.stderr
+    assert "index.html" not in result.stdout
+
+
+def test_completion_can_be_installed(cnnboost):
+    assert "--install-completion" in cnnboost("--help", recipe=False).stdout
