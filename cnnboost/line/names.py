@@ -73,6 +73,7 @@ def check_names(
 
 def _check_boost(job: Job) -> None:
     facts = job.recipe.boost.model_dump()
+    facts["random_state"] = facts.pop("seed")
     check_parameters(facts)
     if facts["xgb_params"]:
         wanted = xgboost_parameters(
