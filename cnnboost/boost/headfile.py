@@ -163,7 +163,8 @@ def read_head(head: BoostClassifier, path: Path) -> None:
         booster = xgboost.Booster({"device": "cpu"})
         booster.load_model(bytearray(trees))
         model = json.loads(booster.save_config())["learner"]["learner_model_param"]
-    except xgboost.core.XGBoostError as error:
+    # ValueError: names in it are not UTF-8. KeyError: it lacks what a head of classes has.
+    except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
         reason = str(error).split("Stack trace")[0].strip()
         raise StoreError(
             f"{ubj}: XGBoost {xgboost.__version__} cannot read the trees that XGBoost "

@@ -18,9 +18,10 @@ KINDS = ("hybrid", "cnn")
 GRAPHS = (*KINDS, "int8")
 ENGINE_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
+    UnicodeDecodeError,
     *(value for value in vars(_state).values() if isinstance(value, type) and issubclass(value, Exception)),
 )
-"""What ONNX Runtime raises."""
+"""What ONNX Runtime raises; the one of text, where a file holds names that are not UTF-8."""
 
 
 #: Without a limit, ONNX Runtime's threads spin for tens of milliseconds after a call: trees that XGBoost
@@ -65,9 +66,10 @@ def open_session(
     options.add_session_config_entry("session.intra_op.spin_duration_us", _AWAKE_US)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        noted = session.get_modelmeta().custom_metadata_map
     except ENGINE_ERRORS as error:
         raise ModelError(f"{place}: ONNX Runtime cannot read the graph: {brief(error)}") from error
-    details = _details(session, place)
+    details = _details(noted.get(FACTS_KEY), place)
     _check_graph(session, InputSpec(**details["input"]), len(details["classes"]), place)
     return session, details
 
@@ -86,9 +88,8 @@ def brief(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _details(session: onnxruntime.InferenceSession, place: str) -> dict[str, Any]:
+def _details(text: str | None, place: str) -> dict[str, Any]:
     """Return what the file says about itself."""
-    text = session.get_modelmeta().custom_metadata_map.get(FACTS_KEY)
     try:
         facts = json.loads(text) if text else None
     except (ValueError, RecursionError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import threading
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import open_regular
@@ -20,6 +22,8 @@ SMALL = 1 << 23
 MAX_MEMBERS = 10_000_000
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_END = 22 + 0xFFFF  # the record at the end of an archive, with the longest comment
+_MANY = 0xFFFF  # stated where 16 bits do not hold the number
 
 
 class ZipTree:
@@ -151,6 +155,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
             try:
                 with zipfile.ZipFile(file) as archive:
                     infos = archive.infolist()
+                stated = _stated_members(file)
             except MemoryError:
                 raise
             # The file could be opened, so whatever the library trips over is the archive's fault.
@@ -160,6 +165,12 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
                 ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    # A length that was damaged in the directory swallows the entries behind it, and zipfile does not count.
+    if stated not in (_MANY, len(infos) & 0xFFFF):
+        raise DataError(
+            f"{path}: is damaged: its directory lists {len(infos)} members, and its end says that it should "
+            f"list {stated}; download or pack it again"
+        )
     total = sum(info.file_size for info in infos)
     size = path.stat().st_size
     if len(infos) > MAX_MEMBERS or total > MAX_RATIO * max(size, SMALL):
@@ -168,6 +179,15 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
             f"{MAX_RATIO} times its size is refused as a decompression bomb"
         )
     return infos
+
+
+def _stated_members(file: BinaryIO) -> int:
+    """Return how many members an archive has by the record at its end, which counts in 16 bits."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END))
+    tail = file.read()
+    record = tail.rfind(b"PK\x05\x06")
+    return int.from_bytes(tail[record + 10 : record + 12], "little")
 
 
 def _overlapping(infos: list[zipfile.ZipInfo], size: int) -> set[int]:

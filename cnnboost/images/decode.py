@@ -6,6 +6,7 @@ This is the only code that does so: training, extraction and prediction all see 
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -173,6 +174,8 @@ def open_image(data: bytes, place: str) -> Image.Image:
     with _reading(data, place) as image:
         maximum = _maximum(image)
         image.load()
+        if image.format == "PNG":
+            _check_chunks(data, place)
         upright = ImageOps.exif_transpose(image)
         return _opaque(upright if maximum is None else _eight_bits(upright, maximum, place), place)
 
@@ -216,6 +219,19 @@ def _open(data: bytes) -> Image.Image:
         pillow_heif.register_heif_opener()
         return Image.open(io.BytesIO(data), formats=("HEIF",))
     return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _check_chunks(data: bytes, place: str) -> None:
+    """Compare all parts of a PNG file with their checksums; Pillow leaves out those of the pixels."""
+    view, start, name = memoryview(data), 8, b""
+    while name != b"IEND":
+        stop = start + 8 + int.from_bytes(view[start : start + 4], "big")
+        name = bytes(view[start + 4 : start + 8])
+        if len(data) < stop + 4 or zlib.crc32(view[start + 4 : stop]) != int.from_bytes(
+            view[stop : stop + 4], "big"
+        ):
+            raise bad_input(place, "is damaged: its content does not match its checksums (CRC-32)")
+        start = stop + 4
 
 
 def _check_size(size: tuple[int, int], place: str) -> None:

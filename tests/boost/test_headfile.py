@@ -176,10 +176,18 @@ def test_the_trees_of_another_head_are_refused(saved, tmp_path, features, number
         BoostClassifier.load(saved)
 
 
-def test_bytes_that_xgboost_cannot_read_are_a_store_error(saved):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda trees: b"junk" * 100,
+        # XGBoost names what it does not know, here by bytes that are not text.
+        lambda trees: trees.replace(b"multi:softprob", b"multi:softpr\xffb"),
+    ],
+)
+def test_bytes_that_xgboost_cannot_read_are_a_store_error(saved, damage):
     import hashlib
 
-    junk = b"junk" * 100
+    junk = damage(saved.read_bytes())
     saved.write_bytes(junk)
     edit(lambda facts: facts.update(ubj_sha256=hashlib.sha256(junk).hexdigest(), ubj_bytes=len(junk)))(saved)
     with pytest.raises(StoreError, match=r"fc1\.ubj: XGBoost .* cannot read the trees"):

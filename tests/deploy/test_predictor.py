@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from cnnboost.deploy.bundle import read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, serialise
 from cnnboost.deploy.predictor import Predictor
+from cnnboost.deploy.seal import seal
 from cnnboost.errors import DataError, ModelError, ParameterError, StoreError
 
 from .small_graph import CLASSES, expected, facts_of, small_file, small_graph
@@ -255,6 +256,14 @@ class TestLoading:
         with pytest.raises(ModelError, match=r"x\.onnx: ONNX Runtime cannot read the graph: .*Dragon"):
             Predictor(serialise(graph, facts_of()), place="x.onnx")
 
+    @pytest.mark.parametrize("text", [b"MatMul", b"cnnboost", b"recipe"])
+    def test_a_graph_with_names_that_are_not_text(self, text):
+        content = small_file()
+        sealed = len(seal(b""))
+        broken = seal(content[:-sealed].replace(text, b"\xff" + text[1:]))
+        with pytest.raises((ModelError, StoreError), match=r"^x\.onnx"):
+            Predictor(broken, place="x.onnx")
+
     def test_a_graph_that_cannot_run(self, images):
         graph = small_graph()
         graph.graph.node[1].op_type = "Reshape"
@@ -334,6 +343,7 @@ class TestSharing:
 import sys
 import numpy as np
 from cnnboost.deploy.predictor import Predictor
+from cnnboost.deploy.seal import seal
 Predictor.load({str(bundle.folder)!r}).predict(np.zeros((200, 8, 8), float))
 heavy = {{"tensorflow", "keras", "jax", "torch", "xgboost", "sklearn", "scipy", "pandas", "matplotlib",
           "pydantic", "onnx", "joblib"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,10 +94,10 @@ class Kind(ABC):
         files = dict(rng.choice(self.inputs()))
         name = rng.choice(self.targets(files))
         other = rng.choice(self.inputs()).get(name, b"")
-        if len(files) > 1 and rng.random() < 0.03:
+        if len(files) > 1 and rng.random() < 0.05:
             del files[name]
             put(folder, files)
-            return Damage(f"{name} is missing", self.listed)
+            return Damage(f"{name} is {special(rng, folder / name)}", self.listed)
         how, content, covered = self.change(rng, name, files[name], other)
         files[name] = content
         files, covered = self.forge(rng, name, files, covered)
@@ -128,6 +129,22 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def special(rng: Random, path: Path) -> str:
+    """Put something at a place that is not a file, or nothing; return what it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = rng.choice((None, None, "folder", "queue", "nowhere", path.name, "/dev/null", "/dev/zero", "."))
+    if target is None:
+        return "missing"
+    if target == "folder":
+        path.mkdir()
+    elif target == "queue":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+        return f"a link to {target}"
+    return f"a {target}"
 
 
 def files_in(folder: Path, *, leave_out: Iterable[str] = ()) -> dict[str, bytes]:

@@ -250,3 +250,22 @@ def test_a_damaged_archive_never_gives_other_content(tmp_path, data):
         with contextlib.suppress(DataError):
             assert tree.read(name) == members[name]
     tree.close()
+
+
+def test_an_entry_that_swallows_others_is_noticed(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {f"a/{k}.png": b"x" for k in range(4)})
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1)
+    data[entry + 32] = 2 * (46 + len("a/0.png"))  # a comment as long as the two entries behind it
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as packed:
+        assert len(packed.infolist()) < 4
+    with pytest.raises(DataError, match=r"x\.zip: is damaged: its directory lists 2 members, .* list 4"):
+        ZipTree(path)
+
+
+def test_an_archive_with_a_comment_is_counted(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"a/1.png": b"x"})
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.comment = b"of its maker" * 2000
+    assert ZipTree(path).files == ["a/1.png"]

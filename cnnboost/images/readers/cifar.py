@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnboost.errors import DataError
+from cnnboost.files import read_regular
 from cnnboost.images.readers.arrays import array_listing
 from cnnboost.images.readers.listing import Listing, stamp
 from cnnboost.images.tree import FileStamp
@@ -39,12 +40,16 @@ class CifarReader:
         """Map the batches."""
         folder = _folder(Path(source)) or Path(source)
         try:
-            text = (folder / _META).read_text(encoding="utf-8")
-        except OSError as error:
+            text = read_regular(folder / _META).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
             raise DataError(
-                f"{folder / _META}: cannot be read ({error.strerror}); it holds the class names, one a line"
+                f"{folder / _META}: cannot be read ({reason}); it holds the class names, one a line"
             ) from error
         classes = tuple(line.strip() for line in text.splitlines() if line.strip())
+        if len(set(classes)) < len(classes):
+            twice = max(classes, key=classes.count)
+            raise DataError(f"{folder / _META}: names {twice!r} twice; name each class once")
         rows, splits, ids = [], [], []
         for path in _batches(folder):
             batch = _read_batch(path, len(classes))
@@ -68,7 +73,10 @@ def _batches(folder: Path) -> list[Path]:
 
 
 def _read_batch(path: Path, n_classes: int) -> np.ndarray:
-    content = np.fromfile(path, dtype=np.uint8)
+    try:
+        content = np.frombuffer(read_regular(path), dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) == 0 or len(content) % _ROW:
         raise DataError(
             f"{path}: {len(content)} bytes are not a whole number of rows of {_ROW}: empty or cut off; "

@@ -72,7 +72,11 @@ def write_card(job: Job, words: Words) -> Card:
             "there, compare and inspect again"
         ) from error
     text = _template().render(words=asdict(words), **facts)
-    return Card(write_bytes(documents.bundle.folder / FILE, text.encode()), text, documents.bundle)
+    return Card(
+        write_bytes(documents.bundle.folder / FILE, text.encode(errors="backslashreplace")),
+        text,
+        documents.bundle,
+    )
 
 
 @cache

@@ -57,5 +57,5 @@ def report_all(reports: Path) -> Reported:
             f"{reports}: no recipe has scores here; cnnboost run RECIPE makes them, --reports names the "
             "folder"
         )
-    path = write_bytes(reports / "index.html", overview_page(entries).encode())
+    path = write_bytes(reports / "index.html", overview_page(entries).encode(errors="backslashreplace"))
     return Reported(path, [entry.metrics["recipe"] for entry in entries])

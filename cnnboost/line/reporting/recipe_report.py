@@ -87,7 +87,7 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
             "again, and what wrote the others (inspect, bench, compare, tune, train --overfit) where they "
             "are there"
         ) from error
-    path = write_bytes(folder / "index.html", page.encode())
+    path = write_bytes(folder / "index.html", page.encode(errors="backslashreplace"))
     return Reported(
         path,
         [metrics["recipe"]],

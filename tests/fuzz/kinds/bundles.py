@@ -112,7 +112,7 @@ class ImagesToPredict(Kind):
         if name == "list" and rng.random() < 0.5:
             odd = (
                 b"\0",
-                b"/",
+                b"/etc/hostname",
                 b".",
                 b"-",
                 b"/dev/zero",

@@ -71,7 +71,7 @@ def _other_content(rng: Random, path: Path) -> str:
 def _hole(rng: Random, path: Path) -> str:
     _remove(path)
     with path.open("wb") as file:
-        file.truncate(rng.choice((1 << 28, (1 << 28) + 1, 1 << 33)))
+        file.truncate(rng.choice((1 << 20, 1 << 24, 1 << 33)))
     return "huge file without content"
 
 

@@ -24,6 +24,8 @@ _SAVED: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("L", {}), ("RGB", {"compression": "tiff_lzw"}), ("RGB", {"compression": "tiff_adobe_deflate"}),
         ("1", {"compression": "group4"}), ("I;16", {}), ("RGB", {"compression": "jpeg"}), ("RGBA", {}),
     ),
+    "gif": (("L", {}), ("RGB", {}), ("P", {"transparency": 3})),
+    "ppm": (("L", {}), ("RGB", {}), ("1", {})),
     "webp": (("RGB", {}), ("RGB", {"lossless": True}), ("RGBA", {"lossless": True})),
 }  # fmt: skip
 _FORMATS = {"jpg": "JPEG", "tif": "TIFF"}

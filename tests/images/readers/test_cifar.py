@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -56,4 +58,23 @@ def test_missing_class_names_are_named(batches):
     folder, _ = batches
     (folder / "batches.meta.txt").unlink()
     with pytest.raises(DataError, match=r"batches\.meta\.txt: cannot be read"):
+        load_images(folder, cache=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"), [(b"airplane\n\xff\ncat\n", "not UTF-8"), (b"cat\nbird\ncat\n", "'cat' twice")]
+)
+def test_damaged_class_names_are_named(batches, names, reason):
+    folder, _ = batches
+    (folder / "batches.meta.txt").write_bytes(names)
+    with pytest.raises(DataError, match=rf"batches\.meta\.txt: .*{reason}"):
+        load_images(folder, cache=False)
+
+
+@pytest.mark.parametrize("name", ["batches.meta.txt", "data_batch_1.bin"])
+def test_a_pipe_in_place_of_a_file_is_named(batches, name):
+    folder, _ = batches
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(DataError, match=rf"{name}: cannot be read \(a named pipe"):
         load_images(folder, cache=False)
