@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import cnnboost
 from cnnboost.cli import console
 from cnnboost.cli.options import OnBad
+from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import ParameterError
 
 
@@ -155,6 +156,11 @@ def _check_places(models: Path, reports: Path, model: Path | None) -> None:
         if place.is_file():
             hint = f"; did you mean --model {place}?" if place.suffix in (".keras", ".h5", ".hdf5") else ""
             raise ParameterError(f"{option} {place} is a file; it names the folder that outputs go to{hint}")
+        if is_bundle(place):
+            raise ParameterError(
+                f"{option} {place} is a bundle; it names the folder that outputs go to; did you mean "
+                f"--model {place}?"
+            )
     if model is not None and model.is_dir():
         inside = sorted(path for path in model.glob("*") if path.suffix in (".keras", ".h5", ".hdf5"))
         hint = f", such as {inside[0]}" if inside else "; --models names the folder that outputs go to"

@@ -27,6 +27,7 @@ from cnnboost.cli.options import (
     SetOption,
     TtaOption,
 )
+from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import CnnboostError
 
 log = logging.getLogger("cnnboost")
@@ -79,8 +80,29 @@ def evaluate(
     """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test.
 
     Where --data gives other images than those the CNN was trained on, nothing is trained: the CNN and the
-    heads that are there are scored on them as they are; their scores go to other/ in the reports.
+    heads that are there are scored on them as they are; their scores go to other/ in the reports. So is a
+    bundle that 'cnnboost export' wrote: --model BUNDLE.
     """
+    bundle = model if model is not None and is_bundle(model) else None
+    if bundle:
+        from cnnboost.recipe.load import DEFAULT
+
+        given = {
+            "--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--pixels": pixels,
+            "--classes": classes,
+        }  # fmt: skip
+        for option, value in given.items():
+            if value:
+                raise typer.BadParameter(
+                    f"{model} is a bundle, which is scored as exported; leave it out",
+                    param_hint=option,
+                )
+        # Of a recipe, [evaluate] alone counts.
+        job = make_job(recipe or DEFAULT, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+        from cnnboost import line
+
+        _show_scores(line.evaluate_bundle(job, bundle, split=split), as_json)
+        return
     job = make_job(
         recipe,
         overrides,

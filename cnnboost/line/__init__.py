@@ -1,6 +1,7 @@
 """The line, walked for a recipe: one function per arrow; what is up to date is skipped."""
 
 from cnnboost.line.boosting import Head, fit_boost
+from cnnboost.line.bundle_scores import evaluate_bundle
 from cnnboost.line.comparison import Compared, compare_modes
 from cnnboost.line.evaluation import Evaluated, evaluate
 from cnnboost.line.export import Exported, export
@@ -31,6 +32,7 @@ __all__ = [
     "Trained",
     "compare_modes",
     "evaluate",
+    "evaluate_bundle",
     "evaluate_other",
     "evaluate_source",
     "export",

@@ -60,10 +60,15 @@ class OtherImages:
         DataError
             If the source has no such split.
         """
-        if split is not None:
-            return self.images[split]
-        together = replace(self.images, splits=np.full(len(self.images), "test"))
-        return replace(together["test"], name="all")
+        return rows_of(self.images, split)
+
+
+def rows_of(images: ImageSet, split: str | None = None) -> Split:
+    """Return the images of one split, or all of them together as the split `all`."""
+    if split is not None:
+        return images[split]
+    together = replace(images, splits=np.full(len(images), "test"))
+    return replace(together["test"], name="all")
 
 
 def find_other_images(job: Job) -> OtherImages | None:
@@ -106,7 +111,8 @@ def find_other_images(job: Job) -> OtherImages | None:
             f"{path} was altered since it was trained, so it is not scored; put the file back, or train it "
             f"anew: {_command(job, 'train')} --data <the images it was trained on>"
         )
-    images, counted_as = _to_known_classes(source, tuple(facts["classes"]), job)
+    data = job.recipe.data
+    images, counted_as = to_known_classes(source, tuple(facts["classes"]), data.binary, data.classes)
     trained = Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
     return OtherImages(trained, on, images, counted_as, source_name(job.source))
 
@@ -176,22 +182,49 @@ def _check_facts(job: Job, on: TrainedOn, path: Path) -> None:
         )
 
 
-def _to_known_classes(images: ImageSet, known: tuple[str, ...], job: Job) -> tuple[ImageSet, dict[str, str]]:
-    """Give the images the CNN's classes by name, to the letter: a wrong guess would count as errors."""
-    data = job.recipe.data
+def to_known_classes(
+    images: ImageSet,
+    known: tuple[str, ...],
+    binary: str | None = None,
+    original: Sequence[str] | None = None,
+) -> tuple[ImageSet, dict[str, str]]:
+    """Give images the classes that a CNN knows, by name, to the letter: a wrong guess would count as errors.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Under the classes of their source.
+    known : tuple of str
+        The CNN's, in order.
+    binary : str, optional
+        The second of two classes, where the first is everything else.
+    original : sequence of str, optional
+        All that the first of them may be called.
+
+    Returns
+    -------
+    images : ImageSet
+    counted_as : dict of str to str
+        Classes of the source, and the one that each stands for.
+
+    Raises
+    ------
+    DataError
+        If a class is unknown, with what may be meant.
+    """
     known_as: Callable[[str], str | None]
-    if data.binary is None:
+    if binary is None:
         names: Sequence[str] = known
         known_as = {name: name for name in known}.get
     else:
         rest, positive = known
-        names = (*known, *(name for name in data.classes or () if name not in known))
+        names = (*known, *(name for name in original or () if name not in known))
 
         def known_as(name: str) -> str | None:
             if name in known:
                 return name
-            if data.classes is not None:
-                return rest if name in data.classes else None
+            if original is not None:
+                return rest if name in original else None
             # Nothing says what the rest consists of: any name will do but one that looks mistyped.
             near = difflib.get_close_matches(name.casefold(), [positive.casefold()], cutoff=_TYPO)
             return None if near else rest
@@ -199,7 +232,7 @@ def _to_known_classes(images: ImageSet, known: tuple[str, ...], job: Job) -> tup
     counted = {name: known_as(name) for name in images.classes}
     unknown = [name for name, found in counted.items() if found is None]
     if unknown:
-        raise DataError(_unknown_classes(images.source, unknown, names, data.binary))
+        raise DataError(_unknown_classes(images.source, unknown, names, binary))
     counted_as = {name: found for name, found in counted.items() if found is not None}
     code = np.array([known.index(counted_as[name]) for name in images.classes], dtype=np.int64)
     return replace(images, y=code[images.y], classes=known), counted_as

@@ -67,7 +67,7 @@ def evaluate_source(
     if [mode for mode in modes or () if mode != "plain"] or tta not in (None, "none"):
         raise ParameterError(
             "--mode and --tta: images that the CNN was not trained on are scored by plain heads and as they "
-            "are; leave both out, or export the hybrid and give 'cnnboost predict' the images"
+            "are; leave both out, or score the hybrid that 'cnnboost export' writes: evaluate --model BUNDLE"
         )
     if device is not None:
         resolve_device(device)
@@ -140,8 +140,8 @@ def _hybrid_left_out(job: Job) -> list[dict[str, str]]:
     if mode == "plain":
         return []
     reason = (
-        f"images that the CNN was not trained on are scored by plain heads; export the {mode} hybrid and "
-        "give 'cnnboost predict' the images to see what it says of them"
+        f"images that the CNN was not trained on are scored by plain heads; the {mode} hybrid that 'cnnboost "
+        "export' writes is scored by evaluate --model BUNDLE"
     )
     log.warning("the recipe's %s hybrid is left out: %s", mode, reason)
     return [{"layer": layers_name(hybrid_layers(job)), "reason": reason}]
