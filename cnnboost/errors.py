@@ -29,6 +29,20 @@ class BadInput(NamedTuple):
     reason: str
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the program: Ctrl-C, SIGTERM or SIGHUP.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
 class DataError(CnnboostError, ValueError):
     """Images, labels or rows that cannot be used.
 

@@ -16,10 +16,12 @@ from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
 )
 from cnnboost.cli.app import app
 from cnnboost.cli.console import open_streams
+from cnnboost.stopping import heed_signals
 
 
 def main() -> None:
     """Run the command line."""
+    heed_signals()
     with open_streams():
         app()
 

@@ -38,6 +38,15 @@ stdout = _Screen()
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
+#: What is said to be kept of a command that was stopped, where it is not what was finished.
+_KEPT = {
+    "predict": "no file was written",
+    "export": "the bundle that was there is unchanged; networks, features and heads that were made are kept",
+    "fit_boost": "features are kept, the same command continues there; the trees begin again",
+    "card": "the card that was there is still there",
+    "report": "the page that was there is still there",
+}
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -62,7 +71,8 @@ def guarded(command: Command) -> Command:
         except CnnboostError as error:
             _fail(str(error), FAILED, error)
         except KeyboardInterrupt as error:
-            _fail("stopped; what was finished is kept, the same command continues there", INTERRUPTED, error)
+            kept = _KEPT.get(command.__name__, "what was finished is kept, the same command continues there")
+            _fail(kept, getattr(error, "status", INTERRUPTED), error)
         except BrokenPipeError:
             raise  # whoever reads our output has seen enough: `main` ends quietly
         except OSError as error:
@@ -73,10 +83,10 @@ def guarded(command: Command) -> Command:
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:
-    label = "stopped" if status == INTERRUPTED else "error"
-    text = message.removeprefix("stopped; ")
-    stderr.print(f"{label}: ", end="", style="bold red")
-    stderr.print(text)
+    label = "stopped" if isinstance(error, KeyboardInterrupt) else "error"
+    with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
+        stderr.print(f"{label}: ", end="", style="bold red")
+        stderr.print(message)
     if os.environ.get("CNNBOOST_TRACEBACK"):
         raise error
     raise typer.Exit(status)
@@ -199,7 +209,7 @@ def quiet_import() -> Iterator[None]:
         os.dup2(sink.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             sink.seek(0)
             os.write(saved, sink.read())
             raise

@@ -121,12 +121,7 @@ def predict(
         source = _bundle(recipe, overrides, quiet, data=data, models=models, reports=reports)
     else:
         source = _shipped(ctx, graph)
-    try:
-        failed = _predict(source, graph, threads, paths, csv_path, as_json, quiet)
-    except KeyboardInterrupt:
-        console.stderr.print("stopped: no file was written", style="bold red")
-        raise typer.Exit(console.INTERRUPTED) from None
-    if failed:
+    if _predict(source, graph, threads, paths, csv_path, as_json, quiet):
         raise typer.Exit(console.FAILED)
 
 

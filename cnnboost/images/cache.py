@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import FileLock
 
-from cnnboost.errors import BadInput
+from cnnboost.errors import BadInput, StoreError
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.files import disk_errors, require_space, write_text
 from cnnboost.images.imageset import ImageSet
@@ -30,6 +31,8 @@ from cnnboost.images.pixels import pixel_digest, shape_tag
 from cnnboost.images.pool import Chunk
 from cnnboost.images.readers import Listing
 from cnnboost.images.split import SPLITS
+
+log = logging.getLogger("cnnboost")
 
 FORMAT = 2
 Decoding = AbstractContextManager[tuple[Listing, InputSpec, Iterator[Chunk]]]
@@ -196,5 +199,9 @@ def _open_pixels(entry: Path, facts: dict[str, Any]) -> np.ndarray:
     if stat.st_mtime_ns != facts["images_mtime_ns"]:  # touched: moved, copied, or altered
         if pixel_digest(pixels) != facts["pixels_digest"]:
             raise ValueError("images.npy does not match its checksum")
-        write_text(entry / "set.json", json.dumps({**facts, "images_mtime_ns": stat.st_mtime_ns}, indent=1))
+        touched = json.dumps({**facts, "images_mtime_ns": stat.st_mtime_ns}, indent=1)
+        try:
+            write_text(entry / "set.json", touched)
+        except StoreError as error:  # in a cache that may only be read the checksum is taken each time
+            log.debug("%s", error)
     return pixels

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cnnboost.errors import StoreError
 from cnnboost.files import open_regular
 from cnnboost.images.files import write_text
 from cnnboost.images.pool import n_threads
@@ -18,6 +20,8 @@ from cnnboost.images.tree import FileStamp
 # A file that changed this shortly before it was hashed can change again under the same time stamp.
 _SETTLED_NS = 2_000_000_000
 _BATCH = 512
+
+log = logging.getLogger("cnnboost")
 
 
 def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: int | None = None) -> str:
@@ -53,7 +57,10 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
     hashed_at = time.time_ns()
     content = _hash_files(files, n_jobs)
     facts = {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
-    write_text(note, json.dumps(facts, indent=1))
+    try:
+        write_text(note, json.dumps(facts, indent=1))
+    except StoreError as error:  # in a cache that may only be read the files are hashed each time
+        log.debug("%s", error)
     return content
 
 
