@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import onnxruntime
@@ -64,13 +65,21 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; nothing is printed besides
     options.add_session_config_entry("session.intra_op.spin_duration_us", _AWAKE_US)
+    # A graph from elsewhere could have the content of any file here taken for its weights.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", f"{os.devnull}/none"
+    )
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        noted = session.get_modelmeta().custom_metadata_map
+        details = _details(session.get_modelmeta().custom_metadata_map.get(FACTS_KEY), place)
+        _check_graph(session, InputSpec(**details["input"]), len(details["classes"]), place)
     except ENGINE_ERRORS as error:
+        if "xternal data" in str(error):
+            raise ModelError(
+                f"{place} keeps weights in other files, which are not read; export it again "
+                "('cnnboost export'), or save it with all of its weights"
+            ) from error
         raise ModelError(f"{place}: ONNX Runtime cannot read the graph: {brief(error)}") from error
-    details = _details(noted.get(FACTS_KEY), place)
-    _check_graph(session, InputSpec(**details["input"]), len(details["classes"]), place)
     return session, details
 
 

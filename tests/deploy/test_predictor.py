@@ -256,13 +256,24 @@ class TestLoading:
         with pytest.raises(ModelError, match=r"x\.onnx: ONNX Runtime cannot read the graph: .*Dragon"):
             Predictor(serialise(graph, facts_of()), place="x.onnx")
 
-    @pytest.mark.parametrize("text", [b"MatMul", b"cnnboost", b"recipe"])
+    @pytest.mark.parametrize("text", [b"MatMul", b"cnnboost", b"recipe", b"image", b"label", b"batch"])
     def test_a_graph_with_names_that_are_not_text(self, text):
         content = small_file()
         sealed = len(seal(b""))
         broken = seal(content[:-sealed].replace(text, b"\xff" + text[1:]))
         with pytest.raises((ModelError, StoreError), match=r"^x\.onnx"):
             Predictor(broken, place="x.onnx")
+
+    @pytest.mark.parametrize("folder", ["", "/etc/", "../"])
+    def test_weights_in_other_files_are_refused(self, tmp_path, monkeypatch, folder):
+        monkeypatch.chdir(tmp_path)
+        graph = small_graph()
+        [weights] = graph.graph.initializer
+        (tmp_path / "w.bin").write_bytes(weights.raw_data)
+        onnx.external_data_helper.set_external_data(weights, f"{folder}w.bin")
+        weights.ClearField("raw_data")
+        with pytest.raises(ModelError, match=r"x\.onnx keeps weights in other files"):
+            Predictor(serialise(graph, facts_of()), place="x.onnx")
 
     def test_a_graph_that_cannot_run(self, images):
         graph = small_graph()
