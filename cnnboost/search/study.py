@@ -120,7 +120,10 @@ def _study(optuna: Any, planned: Plan, database: Path, inner: Job) -> Any:
         load_if_exists=True,
     )
     _take_up(optuna, study)
-    for trial in filter(tried, study.get_trials(deepcopy=False)):
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state == optuna.trial.TrialState.COMPLETE and trial.value is None for trial in trials):
+        raise ValueError("the value of a trial is missing")
+    for trial in filter(tried, trials):
         Noted.model_validate({"number": trial.number, "value": trial.value, **trial.user_attrs})
         decoded(planned.spaces, trial.params)
     return study
@@ -156,6 +159,8 @@ def _stored(database: Path, not_its: Sequence[BaseException] = ()) -> Iterator[N
             raise
         cause = error.__cause__ or error
         reason = (" ".join(str(cause).split()) or type(cause).__name__)[:200]
+        if isinstance(cause, LookupError):
+            reason = f"unknown or missing entry {reason}"
         known = next((remedy for words, remedy in _REMEDIES.items() if words in reason), None)
         raise StoreError(
             f"{database} cannot be used: {reason}. "

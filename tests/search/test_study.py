@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -311,3 +314,52 @@ def test_an_interrupted_trial_has_not_ended():
     assert not document.tried(SimpleNamespace(value=None, user_attrs={}))
     assert document.tried(SimpleNamespace(value=None, user_attrs={"error": "too big"}))
     assert document.tried(SimpleNamespace(value=0.0, user_attrs={}))
+
+
+DAMAGES = {
+    "text": lambda path: path.write_text("not a database" * 1000),
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "pages": lambda path: path.write_bytes(
+        path.read_bytes()[:20_000] + bytes(4096) + path.read_bytes()[24_096:]
+    ),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "state": "UPDATE trials SET state = 'DONE'",
+    "direction": "UPDATE study_directions SET direction = 'UP'",
+    "distribution": "UPDATE trial_params SET distribution_json = '{'",
+    "kind": 'UPDATE trial_params SET distribution_json = \'{"name": "Dragon", "attributes": {}}\'',
+    "choice": "UPDATE trial_params SET param_value = 99",
+    "value": "UPDATE trial_values SET value_type = 'INF_POS'",
+    "note": "UPDATE trial_user_attributes SET value_json = 'x'",
+    "notes": "UPDATE trial_user_attributes SET value_json = '{\"a\": 1}'",
+    "table": "DROP TABLE trial_values",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_database_is_named_with_the_remedy(searching, judged_by, damage):
+    judged_by(lambda values: 0.5)
+    search(searching)
+    database = searching.models_dir / "search" / "study.db"
+    if callable(damage):
+        damage(database)
+    else:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(damage)
+    with pytest.raises(StoreError, match=r"study\.db (cannot be used|is a folder).*remove it"):
+        search(searching)
+
+
+def test_a_locked_database_is_named(searching, judged_by):
+    judged_by(lambda values: 0.5)
+    search(searching)
+    database = searching.models_dir / "search" / "study.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"study\.db cannot be used: .*locked.*Another program has it"):
+            search(searching)
+
+
+def test_an_error_of_a_trial_is_not_blamed_on_the_database(searching, judged_by):
+    judged_by(lambda values: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        search(searching)
