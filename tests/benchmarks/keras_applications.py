@@ -191,6 +191,7 @@ def main(arguments: list[str], say: Callable[[str], Any] = print) -> int:
     family_of = {name: family for family, names in FAMILIES.items() for name in names}
     if not options.names:
         work += [(n, family_of[n], policy, options.onnx) for policy, some in POLICIES.items() for n in some]
+    work.sort(key=lambda item: item[0] != FAMILIES[item[1]][0])  # one of each family first
     results, failed = [], 0
     for name, family, policy, onnx in work:
         try:
