@@ -129,9 +129,33 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
             f"{', '.join(lost)}. A layer that holds constants should hold them as NumPy arrays or "
             "numbers, not as tensors"
         )
+    _keep_padding(network.graph)
     if len(network.functions):
         raise ModelError(f"the network {model.name!r} needs functions of its own, which are not joined")
     return network
+
+
+def _keep_padding(graph: onnx.GraphProto) -> None:
+    """Pad with the smallest number above 0 before a maximum.
+
+    ONNX Runtime takes a padding with 0 for one of the pooling itself, whose maximum leaves padding out: other
+    values come out where all others are negative.
+    """
+    from onnx import numpy_helper
+
+    name = "padding_before_maximum"
+    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    constants = {constant.name: constant for constant in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Pad" or node.output[0] not in pooled:
+            continue
+        value = node.input[2] if len(node.input) > 2 else ""
+        if value in constants and numpy_helper.to_array(constants[value]).any():
+            continue
+        node.input[:] = [*node.input[:2], name, *node.input[3:]]
+        if name not in constants:
+            constants[name] = numpy_helper.from_array(np.array(np.finfo(np.float32).tiny), name)
+            graph.initializer.append(constants[name])
 
 
 @contextlib.contextmanager

@@ -190,6 +190,19 @@ def test_the_statistics_of_a_normalization_are_in_the_graph(toy_images):
         assert keras.ops.is_tensor(layer.mean)
 
 
+def test_zeros_around_negative_maps_take_part_in_their_maximum(toy_images):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, bias_initializer=keras.initializers.Constant(-900.0))(image)
+    x = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
+    x = keras.layers.Conv2D(4, 2, activation="relu")(x)
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x * 1e-3)))
+    own = keras.ops.convert_to_numpy(
+        keras.ops.softmax(model(toy_images[0].astype(np.float32), training=False))
+    )
+    same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), toy_images[0], own)
+
+
 def test_constants_that_the_exporter_loses_are_named():
     class Shifted(keras.layers.Layer):
         def build(self, shape):
