@@ -31,7 +31,7 @@ REMEDY = "Check the folder, its permissions and the free space."
 CHECKSUM = "facts_sha256"
 """Key of a document under which the checksum of all its other keys is kept."""
 
-_NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
+NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LONGEST_STEM = 200
 _MOST_JSON_BYTES = 1 << 28
@@ -121,7 +121,7 @@ def disk_error(
     if isinstance(error, StoreError):
         return error
     reason = error.strerror or str(error)
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         wanted = "" if needed is None else f"{needed:,} bytes are needed, "
         reason += f" ({wanted}{_free(Path(path)):,} are free)"
         remedy = "Free space, raise the quota, or choose a folder on another disk."

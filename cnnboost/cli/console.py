@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cnnboost.errors import CnnboostError, LayerError, ParameterError, RecipeError
 from cnnboost.escape import visible
+from cnnboost.files import NO_ROOM
 
 
 class _Screen(Console):
@@ -77,7 +78,10 @@ def guarded(command: Command) -> Command:
             raise  # whoever reads our output has seen enough: `main` ends quietly
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            _fail(f"{place}{error.strerror or error}", FAILED, error)
+            # Files of ours name themselves: this is a temporary one of a library.
+            hint = f" (temporary files go to {tempfile.gettempdir()}; TMPDIR names another folder)"
+            hint = hint if error.errno in NO_ROOM else ""
+            _fail(f"{place}{error.strerror or error}{hint}", FAILED, error)
 
     return run  # type: ignore[return-value]
 

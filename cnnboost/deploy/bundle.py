@@ -21,8 +21,8 @@ from typing import Any
 from cnnboost.errors import StoreError
 from cnnboost.files import (
     CHECKSUM,
-    REMEDY,
     digest_of,
+    disk_error,
     file_digest,
     parsed_json,
     read_regular,
@@ -192,10 +192,12 @@ def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, b
         finally:
             shutil.rmtree(new, ignore_errors=True)
         finish(folder)
-    except StoreError:
-        raise
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror or error}. {REMEDY}") from error
+        needed = sum(
+            content.stat().st_size if isinstance(content, Path) else len(content)
+            for content in members.values()
+        )
+        raise disk_error(folder, error, needed) from error
     return read_bundle(folder)
 
 

@@ -1,5 +1,7 @@
+import errno
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -8,13 +10,30 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from filelock import FileLock
 from sklearn.pipeline import make_pipeline
 
 from cnnboost import BoostClassifier, CNNFeatures, line
-from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, ParameterError
+from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, ParameterError, StoreError
 from cnnboost.files import read_json
 from cnnboost.line.extraction import export_plain
 from cnnboost.recipe import load_recipe
+
+SETS = """
+import io, sys
+from pathlib import Path
+import numpy as np
+from cnnboost.files import write_bytes
+from cnnboost.locks import alone_in
+
+out, value = Path(sys.argv[1]), int(sys.argv[2])
+content = io.BytesIO()
+np.save(content, np.full(1000, value))
+for _ in range(40):
+    with alone_in(out):
+        for i in range(5):
+            write_bytes(out / f"{i}.npy", content.getbuffer())
+"""
 
 
 def times(folder):
@@ -57,6 +76,40 @@ class TestTraining:
             assert not line.train(other).cached
         assert "continues after epoch 2 of 2" in caplog.text
         assert not (job.models_dir / "checkpoint").exists()
+
+    @pytest.mark.parametrize("digit", ["fit_seconds", "made_from", "parameters", "seed", "model_sha256"])
+    def test_a_digit_that_was_altered_is_found(self, job, digit):
+        path = job.models_dir / "history.json"
+        before, after = path.read_text().split(f'"{digit}"')
+        place = next(i for i, sign in enumerate(after) if sign.isdigit())
+        path.write_text(f'{before}"{digit}"{after[:place]}{9 - int(after[place])}{after[place + 1 :]}')
+        with pytest.raises(StoreError, match=r"history\.json was altered.*cnnboost train -r toy --force"):
+            line.train(job)
+        assert not line.train(replace(job, force=True)).cached
+        assert line.train(job).cached
+
+    def test_a_key_that_was_lost_is_named(self, job):
+        path = job.models_dir / "history.json"
+        facts = json.loads(path.read_text())
+        for key in facts:
+            path.write_text(json.dumps({name: value for name, value in facts.items() if name != key}))
+            with pytest.raises(StoreError, match=r"history\.json"):
+                line.train(job)
+
+    def test_a_record_of_an_earlier_version_is_taken(self, job):
+        path = job.models_dir / "history.json"
+        path.write_text(json.dumps({**read_json(path), "format": 1}))
+        assert line.train(job).cached
+
+    def test_what_may_only_be_read_is_enough(self, job, monkeypatch):
+        line.train(job)
+
+        def refused(self, *args, **kwargs):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        # The lock alone: root may write everywhere, and not every machine lets a test mount.
+        monkeypatch.setattr(FileLock, "acquire", refused)
+        assert line.train(job).cached
 
     def test_two_processes_train_once(self, recipe_file, tmp_path):
         command = [sys.executable, "-m", "cnnboost", "train", "-r", str(recipe_file)]
@@ -136,6 +189,20 @@ class TestExtraction:
         labels = np.load(tmp_path / "out/train-labels.npy", allow_pickle=False)
         assert labels.tolist() == job.images.train.labels.tolist()
         assert len(list((tmp_path / "out").iterdir())) == 4
+
+    def test_two_sets_of_plain_files_do_not_mix(self, job, change, tmp_path):
+        """Two processes write different sets again and again; what is there at any time is one of them."""
+        out = tmp_path / "out"
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", SETS, str(out), str(value)], stderr=subprocess.PIPE, text=True
+            )
+            for value in (1, 2)
+        ]
+        for writer in writers:
+            assert writer.communicate(timeout=120)[1] == ""
+        assert len({int(np.load(path)[0]) for path in out.glob("*.npy")}) == 1
+        assert sorted(path.name for path in out.iterdir()) == [f"{i}.npy" for i in range(5)]
 
     def test_plain_files_whose_names_would_be_one_are_kept_apart(self, job, tmp_path):
         layers, image = keras.layers, keras.Input((8, 8, 1))
