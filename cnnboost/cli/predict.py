@@ -59,8 +59,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Images (cropped faces, for the bundle that ships), folders, .zip archives; - for a list on "
-            "stdin.",
+            help="Images (cropped faces, for the bundle that ships), folders, .zip archives; - for a list of "
+            "them, or one image, on stdin.",
         ),
     ],
     model: Annotated[

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +22,15 @@ import numpy as np
 from cnnboost.errors import DataError
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
-from cnnboost.images.kinds import is_picture, named_as_image
+from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
 from cnnboost.images.pool import n_threads
-from cnnboost.images.tree import head_of, read_image_file, scan
+from cnnboost.images.tree import MAX_FILE_BYTES, head_of, read_image_file, scan
 
 log = logging.getLogger("cnnboost")
 
 LIST = "-"
+_BEGINNINGS = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II", b"MM", b"P", b"\0", b"8BPS")
+"""Of images, and of few paths: where one of these stands first, more is read before it is judged."""
 _BATCH = 64
 _BATCH_BYTES = 1 << 22
 
@@ -82,9 +84,9 @@ def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[
         A file is taken whatever its name. Of a folder, and of the folders in it, and of a `.zip` archive,
         which is read in place, those files are taken that are images by their names or their first bytes;
         how many others there are is said in a note. What operating systems leave behind is ignored. `-`
-        stands for the paths in `listed`.
+        stands for what is in `listed`.
     listed : iterable of bytes
-        One path a line, in UTF-8; empty lines are skipped.
+        One path a line, in UTF-8; empty lines are skipped. Or the content of one image file.
 
     Yields
     ------
@@ -94,7 +96,10 @@ def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[
     others: Counter[str] = Counter()
     for path in paths:
         if path == LIST:
-            for line in listed:
+            picture, lines = _one_picture(listed)
+            if picture is not None:
+                yield picture
+            for line in lines:
                 name = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape").removeprefix("\ufeff")
                 if name.strip():
                     yield from _find(name, others)
@@ -159,6 +164,31 @@ def decode_files(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_picture(listed: Iterable[bytes]) -> tuple[ImageFile | None, Iterator[bytes]]:
+    """Tell the content of an image file from a list of paths; no more is read of a list than is needed."""
+    lines = iter(listed)
+    read: list[bytes] = []
+    size = 0
+    for line in lines:
+        read.append(line)
+        size += len(line)
+        if size >= HEAD or not b"".join(read).startswith(_BEGINNINGS):
+            break
+    head = b"".join(read)
+    is_path = head[:2] in (b"P5", b"P6") and os.path.exists(read[0].rstrip(b"\r\n"))  # noqa: PTH110 - bytes
+    if not head or is_path or not (is_picture(head) or (b"\0" in head[:HEAD] and kind_of(head[:HEAD]))):
+        return None, chain(read, lines)
+    for line in lines:
+        if size > MAX_FILE_BYTES:
+            return _unusable(LIST, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image"), iter(
+                ()
+            )
+        read.append(line)
+        size += len(line)
+    content = b"".join(read)
+    return ImageFile(LIST, lambda: content), iter(())
 
 
 def _find(path: str, others: Counter[str]) -> Iterator[ImageFile]:

@@ -14,6 +14,8 @@ from cnnboost.errors import ModelError
 BATCHES = (1, 7, 256)
 #: Images that are compared, where there are as many.
 IMAGES = 1000
+_UNLIKELY = 0.01
+"""Fewer images may disagree on more labels than their share, where chance does that more often than so."""
 
 
 class Limits(NamedTuple):
@@ -135,14 +137,44 @@ def check_parity(
             )
         )
     for parity in found:
-        if parity.agreement < limits.agreement or parity.median >= limits.median:
+        too_many = parity.agreement < limits.agreement and not _chance(parity, limits)
+        if too_many or parity.median >= limits.median:
             raise ModelError(
                 f"{name} differs from the model it was made from: in batches of {parity.batch} the labels of "
                 f"{parity.agreement:.2%} of {parity.images} images agree ({limits.agreement:.1%} is wanted), "
                 f"the median difference of probabilities is {parity.median:.2g} (below {limits.median:g} is "
-                f"wanted), the largest {parity.largest:.2g}; it was not written"
+                f"wanted), the largest {parity.largest:.2g}; it was not written. {_remedy(parity, limits)}"
             )
     return found
+
+
+def _chance(parity: Parity, limits: Limits) -> bool:
+    """Say whether images are too few to tell so many other labels from as many as are allowed.
+
+    Never more of them than a full comparison would allow.
+    """
+    from scipy.stats import binom
+
+    allowed = 1 - limits.agreement
+    others = round((1 - parity.agreement) * parity.images)
+    return others <= round(allowed * IMAGES) and binom.sf(others - 1, parity.images, allowed) >= _UNLIKELY
+
+
+def _remedy(parity: Parity, limits: Limits) -> str:
+    if parity.median >= limits.median:
+        return (
+            "ONNX Runtime computes a layer of the network otherwise than Keras: cut it before that layer, or "
+            "run the hybrid in Keras"
+        )
+    more = (
+        f"give more images (there are {parity.images}, {IMAGES} are compared), "
+        if parity.images < IMAGES
+        else ""
+    )
+    return (
+        f"Probabilities agree, labels jump where features lie on thresholds of the trees: {more}"
+        "or fewer rounds (boost.n_estimators)"
+    )
 
 
 def _run(content: bytes, images: np.ndarray, batch: int, name: str) -> tuple[np.ndarray, np.ndarray]:

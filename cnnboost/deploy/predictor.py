@@ -11,6 +11,7 @@ import numpy as np
 
 from cnnboost.deploy.bulk import Bulk, Run
 from cnnboost.deploy.bundle import Bundle, read_bundle
+from cnnboost.deploy.pictures import pixels_of
 from cnnboost.deploy.pixels import as_pixels, fits
 from cnnboost.deploy.seal import check_seal
 from cnnboost.deploy.session import ENGINE_ERRORS, GRAPHS, brief, open_session
@@ -146,7 +147,10 @@ class Predictor:
         Parameters
         ----------
         X : array-like of shape (n, height, width, channels), or (n, height, width) where they are grey
-            Pixels in 0..255, best as uint8. Floats are taken where they are whole numbers.
+            Pixels in 0..255, best as uint8. Floats are taken where they are whole numbers. Or a picture of
+            any size: the path or the content of an image file, a Pillow image; or a list of pictures and of
+            arrays `(height, width)` or `(height, width, channels)`. Pictures become pixels as those do that
+            `cnnboost predict` is given.
 
         Returns
         -------
@@ -155,7 +159,8 @@ class Predictor:
         Raises
         ------
         DataError
-            If these are no images: no rows, no pixels, NaN, fractions, out of range.
+            If these are no images: no rows, no pixels, NaN, fractions, out of range; or if a picture cannot
+            be read.
         ModelError
             If they have another size or other channels, or ONNX Runtime cannot run the graph on them.
         """
@@ -170,7 +175,8 @@ class Predictor:
                 return self._run(_OUTPUTS, {"image": X})[0]
             except ENGINE_ERRORS as error:
                 raise self._failed(error) from error
-        X = fits(X, self.input, self.place)
+        pictures = pixels_of(X, self.input, self._asked)
+        X = fits(X if pictures is None else pictures, self.input, self.place)
         if len(X) <= self._few:
             return self._checked(self._run)(X, 0)
         # In slices: the memory of some, however large the batch.

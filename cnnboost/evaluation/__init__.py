@@ -1,1 +1,62 @@
-"""hybrid -> scores, comparisons and figures."""
+"""What predictions are worth: scores with intervals, comparisons with exact tests, figures.
+
+The names below take labels of any kind and plain arrays, whoever made the predictions; they are loaded when
+they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnboost.evaluation.compare import Comparison, mcnemar
+    from cnnboost.evaluation.predictions import (
+        bootstrap_interval,
+        calibration_error,
+        compare_predictions,
+        roc_auc,
+        score_predictions,
+    )
+    from cnnboost.evaluation.rows import wilson_interval
+    from cnnboost.evaluation.scores import ClassScores, Estimate, Scores
+
+_PLACES = {
+    "ClassScores": "scores",
+    "Comparison": "compare",
+    "Estimate": "scores",
+    "Scores": "scores",
+    "bootstrap_interval": "predictions",
+    "calibration_error": "predictions",
+    "compare_predictions": "predictions",
+    "mcnemar": "compare",
+    "roc_auc": "predictions",
+    "score_predictions": "predictions",
+    "wilson_interval": "rows",
+}
+
+__all__ = [
+    "ClassScores",
+    "Comparison",
+    "Estimate",
+    "Scores",
+    "bootstrap_interval",
+    "calibration_error",
+    "compare_predictions",
+    "mcnemar",
+    "roc_auc",
+    "score_predictions",
+    "wilson_interval",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -106,8 +106,6 @@ def compare(
     >>> compare([0, 1, 0, 0], sure, sure).verdict
     'no difference: A and B are right on the same rows'
     """
-    from scipy.stats import binomtest
-
     check_level(confidence, n_resamples)
     a = check_proba(proba_a, "proba_a")
     b = check_proba(proba_b, "proba_b", a.shape[1])
@@ -118,7 +116,7 @@ def compare(
     right_b = np.asarray(proba_b).argmax(axis=1) == labels
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     n = len(labels)
-    p_value = float(binomtest(only_b, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+    p_value = mcnemar(only_a, only_b)
     # Drawing rows with replacement is drawing the three kinds of rows from a multinomial distribution.
     shares = np.array([only_a, only_b, n - only_a - only_b]) / n
     drawn = np.random.default_rng(seed).multinomial(n, shares, size=n_resamples)
@@ -136,6 +134,31 @@ def compare(
         confidence=confidence,
         verdict=_verdict(names, only_a, only_b, p_value, difference, confidence),
     )
+
+
+def mcnemar(only_a_right: int, only_b_right: int) -> float:
+    """Return the two-sided p value of McNemar's exact test.
+
+    Parameters
+    ----------
+    only_a_right, only_b_right : int
+        Rows that one of two classifiers gets right and the other wrong.
+
+    Returns
+    -------
+    float
+        How likely these rows are to be shared out this unevenly when the two are equally accurate.
+
+    Examples
+    --------
+    >>> from cnnboost.evaluation import mcnemar
+    >>> round(mcnemar(5, 15), 4)
+    0.0414
+    """
+    from scipy.stats import binomtest
+
+    rows = only_a_right + only_b_right
+    return float(binomtest(only_b_right, rows, 0.5).pvalue) if rows else 1.0
 
 
 def _verdict(

@@ -83,7 +83,7 @@ def area_under_roc(
     check_level(confidence, 1)
     labels, p = _checked(y, proba, classes)
     return {
-        str(name): _auc(p[labels == i, i], p[labels != i, i], confidence)
+        str(name): auc(p[labels == i, i], p[labels != i, i], confidence)
         for i, name in enumerate(classes)
         if 0 < np.count_nonzero(labels == i) < len(labels)
     }
@@ -120,7 +120,7 @@ def roc(
     check_level(confidence, 1)
     positive, p = one_against_rest(y, proba, classes, name)
     false, true, _ = metrics.roc_curve(positive, p)
-    return Curve(false, true, _auc(p[positive], p[~positive], confidence))
+    return Curve(false, true, auc(p[positive], p[~positive], confidence))
 
 
 def precision_recall(
@@ -198,7 +198,7 @@ def _checked(
     return check_labels(y, rows, classes), np.asarray(proba).astype(np.float64)
 
 
-def _auc(positive: np.ndarray, negative: np.ndarray, confidence: float) -> Estimate:
+def auc(positive: np.ndarray, negative: np.ndarray, confidence: float) -> Estimate:
     """Return the share of pairs in the right order, ties as half, and DeLong's interval of it."""
     from scipy.stats import rankdata
 

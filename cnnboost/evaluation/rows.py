@@ -65,8 +65,26 @@ def check_labels(y: Sequence[int] | np.ndarray, rows: int, classes: Sequence[obj
     return labels.astype(np.int64)
 
 
-def wilson_interval(right: int, of: int, confidence: float) -> Interval | None:
-    """Return Wilson's score interval of a share, or None where there is nothing to share."""
+def wilson_interval(right: int, of: int, confidence: float = 0.95) -> Interval | None:
+    """Return Wilson's score interval of a share.
+
+    Parameters
+    ----------
+    right, of : int
+        So many of so many.
+    confidence : float, default=0.95
+
+    Returns
+    -------
+    tuple of float, or None
+        None where there is nothing to share.
+
+    Examples
+    --------
+    >>> from cnnboost.evaluation import wilson_interval
+    >>> [round(edge, 3) for edge in wilson_interval(90, 100)]
+    [0.826, 0.945]
+    """
     from scipy.stats import binomtest
 
     if of == 0:

@@ -85,9 +85,9 @@ class Scores:
     average_class_accuracy : Estimate
         Mean recall over the classes that have rows: what facial expression recognition calls average
         accuracy, and scikit-learn balanced accuracy. It counts a rare class as much as a frequent one.
-    log_loss : Estimate
+    log_loss : Estimate or None
         Mean negative natural logarithm of the probability given to the label.
-    calibration_error : Estimate
+    calibration_error : Estimate or None
         Expected calibration error [1]_: how far the top probability is from the accuracy, averaged over
         the rows in 15 bins of equal width. It has no interval: resampling adds spread within the bins and so
         moves this score upwards, and an interval from it would not be centred on the score.
@@ -107,8 +107,8 @@ class Scores:
     accuracy: Estimate
     macro_f1: Estimate
     average_class_accuracy: Estimate
-    log_loss: Estimate
-    calibration_error: Estimate
+    log_loss: Estimate | None
+    calibration_error: Estimate | None
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -196,7 +196,7 @@ def score(
         macro_f1=Estimate(float(f1[present].mean()), spread["macro_f1"]),
         average_class_accuracy=Estimate(float(recall[present].mean()), spread["average_class_accuracy"]),
         log_loss=Estimate(float(metrics.log_loss(labels, p, labels=every)), spread["log_loss"]),
-        calibration_error=Estimate(_calibration_error(p.max(axis=1), predicted == labels)),
+        calibration_error=Estimate(binned_calibration_error(p.max(axis=1), predicted == labels)),
         per_class=per_class,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
@@ -236,8 +236,9 @@ def _bootstrap(
     }
 
 
-def _calibration_error(top: np.ndarray, right: np.ndarray) -> float:
+def binned_calibration_error(top: np.ndarray, right: np.ndarray, bins: int = _BINS) -> float:
+    """Return the expected calibration error from the top probabilities and whether they were right."""
     # Bins are open below and closed above, as in the source: (0, 1/15], (1/15, 2/15], ...
-    bins = np.clip(np.ceil(top * _BINS).astype(int) - 1, 0, _BINS - 1)
-    gap = np.bincount(bins, weights=right - top, minlength=_BINS)
+    places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(places, weights=right - top, minlength=bins)
     return float(np.abs(gap).sum() / len(top))

@@ -176,8 +176,42 @@ def open_image(data: bytes, place: str) -> Image.Image:
         image.load()
         if image.format == "PNG":
             _check_chunks(data, place)
-        upright = ImageOps.exif_transpose(image)
-        return _opaque(upright if maximum is None else _eight_bits(upright, maximum, place), place)
+        return _upright(image, maximum, place)
+
+
+def fit_picture(image: Image.Image, spec: InputSpec, place: str) -> np.ndarray:
+    """Bring a Pillow image to the wanted shape, by the same rules as `decode_image`.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of several frames, the one it stands at.
+    spec, place
+        As in `decode_image`.
+
+    Returns
+    -------
+    ndarray of shape (height, width, channels), dtype uint8
+
+    Raises
+    ------
+    DataError
+        As `decode_image`.
+    """
+    _check_size(image.size, place)
+    maximum = _maximum(image)
+    try:
+        image.load()
+        upright = _upright(image, maximum, place)
+    except (OSError, SyntaxError) as error:  # it is only now read from its file
+        raise bad_input(place, f"is truncated or damaged ({error})") from error
+    mode = "L" if spec.channels == 1 else "RGB"
+    return _fit(upright if upright.mode == mode else upright.convert(mode), spec, place, True)
+
+
+def _upright(image: Image.Image, maximum: int | None, place: str) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    return _opaque(upright if maximum is None else _eight_bits(upright, maximum, place), place)
 
 
 @contextmanager

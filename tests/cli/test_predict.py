@@ -169,6 +169,29 @@ class TestInputs:
         assert option[0] in error
         assert "--model, which names the bundle already" in error
 
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM"])
+    def test_an_image_on_stdin(self, folder, kind):
+        path = folder / f"one.{kind.lower()}"
+        Image.open("faces/1.png").save(path, kind)
+        named = json.loads(run(str(path), "--json").stdout)["rows"][0]
+        piped = json.loads(run("-", "--json", input=path.read_bytes()).stdout)["rows"]
+        assert piped == [{**named, "path": "-"}]
+
+    def test_what_is_no_image_on_stdin_is_named(self, folder):
+        whole = (folder / "faces/1.png").read_bytes()
+        for content, words in ((whole[:50], "truncated"), (b"\0\0\0\x18ftypheic" + bytes(90), "HEIC")):
+            (row,) = json.loads(run("-", "--json", input=content, status=1).stdout)["rows"]
+            assert row["path"] == "-"
+            assert words in row["error"]
+
+    def test_paths_that_begin_as_images_do(self, folder):
+        for name in ("P5", "BM.png", "MMM", "RIFF.png"):
+            shutil.copy("faces/1.png", name)
+        text = run("-", "--csv", "-", input="P5\n1.png\nBM.png\nMMM\nRIFF.png\n", status=1).stdout
+        errors = {row["path"]: row["error"] for row in csv.DictReader(io.StringIO(text))}
+        assert [name for name, error in errors.items() if not error] == ["P5", "BM.png", "MMM", "RIFF.png"]
+        assert errors["1.png"] == "does not exist"
+
     def test_a_list_on_stdin(self, folder):
         text = run("-", "--csv", "-", input="faces/1.png\n\nnone.png\n", status=1).stdout
         rows = list(csv.DictReader(io.StringIO(text)))

@@ -43,6 +43,22 @@ def test_one_image_in_a_thousand_may_jump(content, toy_cnn, toy_images):
     assert check_parity(content, X, reference, name="cnn.onnx")[0].largest > 0.1
 
 
+@pytest.mark.parametrize(
+    ("images", "others", "fine"),
+    [(5, 0, True), (5, 1, False), (40, 1, True), (40, 2, False), (600, 1, True), (600, 2, False)],
+)
+def test_few_images_cannot_show_a_share(content, toy_cnn, toy_images, images, others, fine):
+    X = toy_images[0][:images]
+    reference = toy_cnn.predict_proba(X)
+    reference[:others] = np.roll(reference[:others], 1, axis=1)
+    if fine:
+        assert check_parity(content, X, reference, name="cnn.onnx")[0].images == images
+    else:
+        words = rf"give more images \(there are {images}, 1000 are compared\), or fewer rounds"
+        with pytest.raises(ModelError, match=words):
+            check_parity(content, X, reference, name="cnn.onnx")
+
+
 def test_probabilities_that_are_all_a_little_off_are_refused(content, toy_cnn, toy_images):
     X = toy_images[0]
     reference = 0.999 * toy_cnn.predict_proba(X) + 0.0001

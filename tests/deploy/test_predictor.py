@@ -14,9 +14,12 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cnnboost.deploy.bundle import read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, serialise
+from cnnboost.deploy.image_files import find_images
+from cnnboost.deploy.prediction import predict_files
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.deploy.seal import seal
 from cnnboost.errors import DataError, ModelError, ParameterError, StoreError
@@ -114,6 +117,75 @@ class TestPrediction:
             own.predict_proba(X[..., 0])
 
 
+@pytest.fixture(scope="module")
+def colour():
+    return Predictor(small_file((6, 4, 3)))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return pictures of many kinds: size, mode, depth, orientation, transparency."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(3)
+    rgb = Image.fromarray(rng.integers(0, 256, (30, 17, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned
+    rgb.save(folder / "a.png")
+    rgb.save(folder / "b.jpg", exif=exif)
+    rgb.quantize(8).save(folder / "c.gif")
+    rgb.convert("L").save(folder / "d.png")
+    rgb.resize((4, 6)).save(folder / "e.bmp")
+    Image.fromarray(rng.integers(0, 256, (9, 9, 4), np.uint8), "RGBA").save(folder / "f.png")
+    Image.fromarray(rng.integers(20000, 65536, (12, 7), np.uint16)).save(folder / "g.png")
+    rgb.convert("CMYK").save(folder / "h.tif")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def wanted(colour, files):
+    """Return what the command line says of these files."""
+    rows = list(predict_files(colour, find_images(map(str, files))))
+    assert all(row.error is None for row in rows)
+    return np.stack([row.probabilities for row in rows])
+
+
+class TestPictures:
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda path: path,
+            str,
+            Image.open,
+            lambda path: path.read_bytes(),
+            lambda path: bytearray(path.read_bytes()),
+        ],
+        ids=["Path", "str", "Pillow", "bytes", "bytearray"],
+    )
+    def test_any_form_of_a_picture_gives_what_the_command_line_gives(self, colour, files, wanted, form):
+        np.testing.assert_array_equal(colour.predict_proba([form(path) for path in files]), wanted)
+        np.testing.assert_array_equal(colour.predict_proba(tuple(map(form, files[:3]))), wanted[:3])
+        for path, row in zip(files, wanted, strict=True):
+            np.testing.assert_array_equal(colour.predict_proba(form(path)), row[None])
+            assert colour.predict(form(path)).tolist() == [CLASSES[row.argmax()]]
+
+    def test_arrays_of_any_size_are_resized_as_pictures_are(self, colour, files, wanted):
+        plain = [path for path in files if path.name in ("a.png", "d.png", "e.bmp")]
+        rows = [files.index(path) for path in plain]
+        arrays = [np.asarray(Image.open(path)) for path in plain]
+        np.testing.assert_array_equal(colour.predict_proba(arrays), wanted[rows])
+        np.testing.assert_array_equal(colour.predict_proba([a.astype(float) for a in arrays]), wanted[rows])
+        np.testing.assert_array_equal(colour.predict_proba([plain[0], arrays[1], arrays[2]]), wanted[rows])
+
+    def test_a_bad_one_is_named(self, colour, files, tmp_path):
+        bad = tmp_path / "bad.png"
+        bad.write_bytes(files[0].read_bytes()[:60])
+        for form in (bad, str(bad), bad.read_bytes()):
+            with pytest.raises(DataError, match=r"bad\.png|image 1"):
+                colour.predict([files[0], form])
+        with pytest.raises(DataError, match=r"bad\.png: is truncated"):
+            colour.predict(Image.open(bad))
+
+
 class TestRefusedImages:
     @pytest.mark.parametrize(
         ("X", "error", "words"),
@@ -130,7 +202,17 @@ class TestRefusedImages:
             (np.uint8(3), DataError, r"shape \(\)"),
             ([], DataError, r"shape \(0,\)"),
             ([[1], [2, 3]], DataError, "all of one shape"),
-            (["a", "b"], DataError, "numbers"),
+            (["a", "b"], DataError, "a: does not exist"),
+            ([[["a"]]], DataError, "numbers"),
+            (".", DataError, "folder"),
+            ("", DataError, "exist"),
+            (b"GIF89a", DataError, "image 0: is"),
+            ([b"", b""], DataError, "image 0: is empty"),
+            ([np.zeros((8, 8, 2), np.uint8)], DataError, r"image 0 of the list .* shape \(8, 8, 2\)"),
+            ([np.zeros((1, 8, 8, 1), np.uint8)], DataError, r"shape \(1, 8, 8, 1\)"),
+            ([np.zeros((8, 8)), np.full((8, 8), 0.5)], DataError, "scaled already"),
+            ([np.zeros((8, 8)), np.full((8, 8), 300)], DataError, "image.? 1 .*300"),
+            ([np.zeros((8, 8), np.uint8), None], DataError, "image 1 of the list .* NoneType"),
             (None, DataError, "dtype object"),
             (np.full((2, 8, 8), 256), DataError, r"0\.\.255, .* 256\.\.256"),
             (np.full((2, 8, 8), -1.0), DataError, r"-1\.\.-1"),
