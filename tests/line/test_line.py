@@ -328,9 +328,10 @@ class TestEvaluation:
         assert metrics["images"] == {"train": 36, "validation": 30, "test": 18}
         assert metrics["heads"][0]["scores"]["accuracy"]["value"] > 0.5
 
-    def test_a_given_model_needs_the_same_number_of_classes(self, job, toy_file, change):
-        with pytest.raises(ModelError, match="10 classes apart, 2 were named"):
-            line.evaluate(replace(change(job, data={"binary": "3"}), model=toy_file), ["fc1"])
+    def test_a_given_model_of_other_classes_is_scored_by_its_trees(self, job, toy_file, change):
+        found = line.evaluate(replace(change(job, data={"binary": "3"}), model=toy_file), ["fc1"]).metrics
+        assert (found["cnn"], found["heads"][0]["against_cnn"]) == (None, None)
+        assert "10 classes apart, 2 were named" in found["no_softmax"]
         assert line.evaluate(replace(job, model=toy_file), ["fc1"]).metrics["cnn"]["fit_seconds"] is None
 
 
