@@ -295,11 +295,10 @@ def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[s
         If it is missing, too large, cannot be read, or holds anything else.
     """
     try:
-        if path.is_file() and path.stat().st_size > most:
-            raise StoreError(
-                f"{path} has {path.stat().st_size:,} bytes, too many for this document; {remedy}"
-            )
-        facts = json.loads(path.read_bytes(), parse_constant=_no_constant)
+        content = read_regular(path, most)
+        if len(content) > most:
+            raise StoreError(f"{path} has more than {most:,} bytes, too many for this document; {remedy}")
+        facts = json.loads(content, parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; {remedy}") from error
     except OSError as error:

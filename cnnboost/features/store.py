@@ -213,10 +213,13 @@ class FeatureStore:
 
     def _part(self, spec: FeatureSpec, chunk: int, force: bool) -> PartFile:
         part = PartFile(self.path(spec), spec.key, (spec.rows, spec.width), chunk)
-        if force:
-            part.discard()
-        elif why := part.resume():
-            _warn(f"{part.file} is begun anew: {why}.")
+        try:
+            if force:
+                part.discard()
+            elif why := part.resume():
+                _warn(f"{part.file} is begun anew: {why}.")
+        except OSError as error:
+            raise disk_error(part.file, error) from error
         return part
 
     def _fill(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.errors import FeatureError
-from cnnboost.features.partfile import FORMAT, canonical_json, hash_file, npy_header
+from cnnboost.features.partfile import DTYPE, FORMAT, canonical_json, hash_file, npy_header
 from cnnboost.files import read_json, replacing
 
 
@@ -165,8 +165,9 @@ def fault(path: Path, spec: FeatureSpec) -> str:
     try:
         header = npy_header((spec.rows, spec.width))
         size = path.stat().st_size
-        if size != facts.get("size"):
-            return f"it has {size:,} bytes and {facts.get('size')!r} were written"
+        wanted = len(header) + spec.rows * spec.width * DTYPE.itemsize
+        if size != wanted:
+            return f"it has {size:,} bytes instead of {wanted:,}"
         with path.open("rb") as handle:
             if handle.read(len(header)) != header:
                 return f"its header is not that of a float32 array of {spec.rows} x {spec.width}"

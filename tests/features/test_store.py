@@ -315,7 +315,7 @@ def _future(path: Path, sidecar: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_truncate, "bytes and"),
+        (_truncate, "bytes instead"),
         (_flip, "altered"),
         (_header, "header is not that of a float32 array of 20 x 3"),
         (lambda path, sidecar: path.write_bytes(b""), "has 0 bytes"),

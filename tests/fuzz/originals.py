@@ -94,6 +94,7 @@ def make(folder: Path) -> None:
     import keras
 
     run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)  # of a process that was killed
     run.mkdir(parents=True)
     rng = np.random.default_rng(0)
     y = np.arange(120) % 3
