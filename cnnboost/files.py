@@ -257,7 +257,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview, remed
     return Path(path)
 
 
-def write_json(path: str | os.PathLike[str], facts: dict[str, Any]) -> Path:
+def write_json(path: str | os.PathLike[str], facts: dict[str, Any], remedy: str = REMEDY) -> Path:
     """Write a JSON document with its checksum, whole or not at all; see `replacing`.
 
     Parameters
@@ -265,13 +265,15 @@ def write_json(path: str | os.PathLike[str], facts: dict[str, Any]) -> Path:
     path : path-like
     facts : dict
         JSON-able.
+    remedy : str
+        What the error should advise.
 
     Returns
     -------
     Path
     """
     content = json.dumps({**facts, CHECKSUM: digest_of(facts)}, indent=2, allow_nan=False)
-    return write_bytes(path, f"{content}\n".encode())
+    return write_bytes(path, f"{content}\n".encode(), remedy)
 
 
 def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from cnnboost.files import (
     disk_error,
     file_digest,
     open_regular,
+    parsed_json,
     read_json,
     read_regular,
     replacing,
@@ -131,6 +132,13 @@ def test_what_is_no_json_object_is_none(tmp_path, content):
     if content is not None:
         path.write_text(content)
     assert read_json(path) is None
+
+
+def test_a_pipe_in_place_of_a_document_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.json")
+    assert read_json(tmp_path / "x.json") is None
+    with pytest.raises(StoreError, match=r"x\.json cannot be read: a named pipe"):
+        parsed_json(tmp_path / "x.json", "remedy")
 
 
 def test_digests(tmp_path):

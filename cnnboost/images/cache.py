@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import os
 import shutil
@@ -24,8 +23,9 @@ import numpy as np
 from filelock import FileLock
 
 from cnnboost.errors import BadInput, StoreError
+from cnnboost.files import read_json, write_json
 from cnnboost.images.decode import InputSpec
-from cnnboost.images.files import disk_errors, require_space, write_text
+from cnnboost.images.files import REMEDY, disk_errors, require_space
 from cnnboost.images.imageset import ImageSet
 from cnnboost.images.pixels import pixel_digest, shape_tag
 from cnnboost.images.pool import Chunk
@@ -119,7 +119,7 @@ def _write(entry: Path, listing: Listing, spec: InputSpec, chunks: Iterator[Chun
                 "images_mtime_ns": path.stat().st_mtime_ns,
                 "rows_sha256": hashlib.sha256(stored.getbuffer()).hexdigest(),
             }
-            write_text(temporary / "set.json", json.dumps(facts, indent=1))
+            write_json(temporary / "set.json", facts, REMEDY)
             shutil.rmtree(entry, ignore_errors=True)  # a damaged one
             os.replace(temporary, entry)  # noqa: PTH105 - a folder; pathlib's replace says file
     except BaseException:
@@ -164,7 +164,9 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
     if not entry.is_dir():
         return None
     try:
-        facts = json.loads((entry / "set.json").read_text(encoding="utf-8"))
+        facts = read_json(entry / "set.json")
+        if facts is None:
+            raise ValueError("set.json is missing, damaged or altered")
         stored = (entry / "rows.npz").read_bytes()
         if hashlib.sha256(stored).hexdigest() != facts["rows_sha256"]:
             raise ValueError("rows.npz does not match its checksum")
@@ -182,7 +184,8 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
             source=source,
             bad=tuple(BadInput(place, reason) for place, reason in facts["bad"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+    # NumPy trips over damaged headers in many ways; whatever it is, the set is decoded again.
+    except Exception as error:  # noqa: BLE001
         if warn:
             warnings.warn(f"{entry}: truncated or altered ({error}); decoding anew", stacklevel=4)
         return None
@@ -199,9 +202,8 @@ def _open_pixels(entry: Path, facts: dict[str, Any]) -> np.ndarray:
     if stat.st_mtime_ns != facts["images_mtime_ns"]:  # touched: moved, copied, or altered
         if pixel_digest(pixels) != facts["pixels_digest"]:
             raise ValueError("images.npy does not match its checksum")
-        touched = json.dumps({**facts, "images_mtime_ns": stat.st_mtime_ns}, indent=1)
         try:
-            write_text(entry / "set.json", touched)
+            write_json(entry / "set.json", {**facts, "images_mtime_ns": stat.st_mtime_ns}, REMEDY)
         except StoreError as error:  # in a cache that may only be read the checksum is taken each time
             log.debug("%s", error)
     return pixels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import time
@@ -12,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cnnboost.errors import StoreError
-from cnnboost.files import open_regular
-from cnnboost.images.files import write_text
+from cnnboost.files import open_regular, read_json, write_json
+from cnnboost.images.files import REMEDY
 from cnnboost.images.pool import n_threads
 from cnnboost.images.tree import FileStamp
 
@@ -46,7 +45,7 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
     signature = hashlib.sha256(repr([(f.name, f.size, f.mtime_ns) for f in files]).encode()).hexdigest()
     note = folder / f"{hashlib.sha256(os.fsencode(origin)).hexdigest()[:32]}.json"
     newest = max((file.mtime_ns for file in files), default=0)
-    known = _read_note(note)
+    known = read_json(note) or {}
     if (
         known.get("signature") == signature
         and isinstance(content := known.get("content"), str)
@@ -58,18 +57,10 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
     content = _hash_files(files, n_jobs)
     facts = {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
     try:
-        write_text(note, json.dumps(facts, indent=1))
+        write_json(note, facts, REMEDY)
     except StoreError as error:  # in a cache that may only be read the files are hashed each time
         log.debug("%s", error)
     return content
-
-
-def _read_note(note: Path) -> dict[str, object]:
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # no note, or a damaged one: the files are hashed again
-    return known if isinstance(known, dict) else {}
 
 
 def _hash_files(files: Sequence[FileStamp], n_jobs: int | None) -> str:

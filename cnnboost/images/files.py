@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnboost.errors import StoreError
-from cnnboost.files import write_bytes
 
 _SPARE = 1 << 20
-_REMEDY = "Make room, name another folder in CNNBOOST_CACHE, or load with cache=False"
+REMEDY = "Make room, name another folder in CNNBOOST_CACHE, or load with cache=False"
 
 
 @contextlib.contextmanager
@@ -25,8 +24,7 @@ def disk_errors(place: Path, needed: int = 0) -> Iterator[None]:
         free = _free(place)
         wanted = f"{needed} bytes are needed, " if needed else ""
         raise StoreError(
-            f"{place}: cannot be written ({error.strerror or error}); {wanted}{free} bytes are free. "
-            f"{_REMEDY}"
+            f"{place}: cannot be written ({error.strerror or error}); {wanted}{free} bytes are free. {REMEDY}"
         ) from error
 
 
@@ -40,9 +38,4 @@ def require_space(folder: Path, needed: int) -> None:
     """Raise `StoreError` where a folder's disk cannot hold so many bytes more."""
     free = _free(folder)
     if free < needed + _SPARE:
-        raise StoreError(f"{folder}: {needed} bytes are needed, {free} bytes are free. {_REMEDY}")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file of the cache whole or not at all."""
-    write_bytes(path, text.encode(), _REMEDY)
+        raise StoreError(f"{folder}: {needed} bytes are needed, {free} bytes are free. {REMEDY}")

@@ -1,4 +1,5 @@
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -70,6 +71,20 @@ def test_rows_of_something_else_are_refused(path, images, classes, words):
     assert str(path) in str(refused.value)
 
 
+def no_text():
+    """Text whose characters are none."""
+    return np.full(3, 0x110000, np.uint32).view("<U1")
+
+
+def broken_header(path):
+    """Describe an array in words that end too early, under a right checksum."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content.replace(b"), }", b"),  ").replace(b"(), ", b"(   "))
+
+
 def npz(path, **changed):
     facts = dict(np.load(path))
     np.savez(path, **{k: v for k, v in (facts | changed).items() if v is not None})
@@ -79,6 +94,8 @@ def npz(path, **changed):
     ("spoil", "words"),
     [
         (lambda path: path.unlink(), "no such file"),
+        (broken_header, "damaged"),
+        (lambda path: npz(path, classes=no_text()), "damaged"),
         (lambda path: path.write_bytes(b""), "damaged, or not the file of a teacher"),
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "damaged"),
         (lambda path: np.save(path.open("wb"), LOGS), "not the file of a teacher"),

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import cnnboost
 from cnnboost.errors import FeatureError, StoreError
 from cnnboost.features.store import FeatureSpec, FeatureStore, StoreWarning
-from cnnboost.files import read_json, write_json
+from cnnboost.files import file_digest, read_json, write_json
 
 SPEC = FeatureSpec("fc1", trunk="ab12", width=3, pixels="raw", images="cd34", rows=20)
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
@@ -303,6 +303,12 @@ def _header(path: Path, sidecar: Path) -> None:
     np.save(path, values(SPEC).reshape(3, 20))
 
 
+def _forged_size(path: Path, sidecar: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
+    proof = {"size": path.stat().st_size, "sha256": file_digest(path)}
+    write_json(sidecar, {**read_json(sidecar), **proof})
+
+
 def _foreign_sidecar(path: Path, sidecar: Path) -> None:
     other, _ = make(path.parent / "elsewhere", replace(SPEC, trunk="other"))
     shutil.copy(other.path.with_suffix(".json"), sidecar)
@@ -319,6 +325,7 @@ def _future(path: Path, sidecar: Path) -> None:
         (_flip, "altered"),
         (_header, "header is not that of a float32 array of 20 x 3"),
         (lambda path, sidecar: path.write_bytes(b""), "has 0 bytes"),
+        (_forged_size, "has 308 bytes instead of 368"),
         (lambda path, sidecar: sidecar.unlink(), "missing, damaged or altered"),
         (lambda path, sidecar: sidecar.write_text('{"format": 1'), "missing, damaged or altered"),
         (lambda path, sidecar: sidecar.write_text("[]"), "missing, damaged or altered"),
@@ -688,3 +695,11 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     )
     unit = 1 if sys.platform == "darwin" else 1024
     assert (many - few) * unit < 20e6, "100 MB of features must not be in memory"
+
+
+def test_a_folder_in_place_of_the_rows_is_named(tmp_path):
+    part = FeatureStore(tmp_path).path(SPEC)
+    part = part.with_name(part.name + ".part")
+    part.mkdir(parents=True)
+    with pytest.raises(StoreError, match=rf"{part.name} cannot be written: "):
+        make(tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost import line
-from cnnboost.files import write_json
+from cnnboost.files import read_json, write_json
 from cnnboost.line.card.words import HEADINGS
 from cnnboost.line.reporting import report
 from cnnboost.recipe import load_recipe
@@ -115,7 +115,7 @@ def make(folder: Path) -> None:
     facts = json.loads(_MEASURED.read_text(encoding="utf-8"))
     write_json(job.reports_dir / "latency.json", facts["latency"])
     shutil.copy(job.reports_dir / "search.json", job.reports_dir / "study-one.json")
-    metrics = json.loads((job.reports_dir / "metrics.json").read_text())
+    metrics = read_json(job.reports_dir / "metrics.json")
     write_json(job.reports_dir / "other" / "photos" / "metrics.json", {**metrics, "source_name": "photos"})
     report(job, pictures=False)
     networks = folder / "networks"

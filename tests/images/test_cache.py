@@ -96,9 +96,26 @@ def remove_pixels(entry):
     (entry / "images.npy").unlink()
 
 
+def other_classes(entry):
+    path = entry / "set.json"
+    path.write_text(path.read_text().replace('"happy"', '"bored"'))
+
+
+def too_deep(entry):
+    (entry / "set.json").write_text("[" * 100_000)
+
+
+def broken_header(entry):
+    data = (entry / "images.npy").read_bytes()
+    (entry / "images.npy").write_bytes(data.replace(b", }", b", ("))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        other_classes,
+        too_deep,
+        broken_header,
         damage_pixels,
         damage_rows,
         remove_pixels,

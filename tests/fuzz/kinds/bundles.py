@@ -19,7 +19,7 @@ from cnnboost.deploy.seal import seal
 from cnnboost.errors import DataError, ModelError, StoreError
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Damage, Kind, digest, files_in, put
-from tests.fuzz.kinds.heads import resealed
+from tests.fuzz.kinds.heads import forged, resealed
 from tests.fuzz.kinds.pictures import pictures
 from tests.fuzz.values import damaged_json
 
@@ -53,10 +53,7 @@ class Bundles(Kind):
         return (*(damaged_json if name.endswith(".json") else damaged)(rng, content, other), True)
 
     def forge(self, rng, name, files, covered):
-        if name == "manifest.json" and rng.random() < 0.5:
-            files[name] = resealed(files[name])
-            return files, False
-        return files, covered
+        return forged(rng, name, files, covered) if name == "manifest.json" else (files, covered)
 
     def argv(self, folder: Path) -> list[str]:
         put(folder, {"a.png": pictures("png")[0]})

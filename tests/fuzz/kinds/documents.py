@@ -12,7 +12,7 @@ from cnnboost.line.card import read_words, write_card
 from cnnboost.line.reporting import report, report_all
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind, digest, files_in
-from tests.fuzz.kinds.heads import resealed
+from tests.fuzz.kinds.heads import forged
 from tests.fuzz.originals import WORDS, toy_job
 from tests.fuzz.values import damaged_json
 
@@ -30,7 +30,11 @@ class Documents(Kind):
         return self._whole
 
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
-        return (*(damaged_json if name.endswith(".json") else damaged)(rng, content), False)
+        sealed = name.endswith(".json")
+        return (*(damaged_json if sealed else damaged)(rng, content), sealed)
+
+    def forge(self, rng, name, files, covered):
+        return forged(rng, name, files, covered)
 
 
 class Reports(Documents):
@@ -80,11 +84,6 @@ class Cards(Documents):
     def read(self, folder: Path) -> str:
         job = toy_job(self.originals / "run", models=folder / "models", reports=folder / "reports")
         return digest(write_card(job, read_words(folder / "words.md")).path.read_bytes())
-
-    def forge(self, rng, name, files, covered):
-        if name.endswith(("manifest.json", "history.json")) and rng.random() < 0.6:
-            files[name] = resealed(files[name])
-        return files, covered
 
     def argv(self, folder: Path) -> list[str]:
         recipe = self.originals / "run" / "toy.toml"

@@ -48,7 +48,7 @@ class Checkpoints(Kind):
         kept = Checkpoint(folder, "a run")
         state = kept.state()
         if state is None:
-            return digest("from the start")
+            raise MadeAnew
         kept.restore(self._model, state["weights"])
         restored = self._model.get_weights()
         for counters in state["counters"]:
@@ -65,7 +65,10 @@ class Checkpoints(Kind):
         )
 
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
-        return (*(damaged_json if name.endswith(".json") else damaged)(rng, content), False)
+        return (*(damaged_json if name.endswith(".json") else damaged)(rng, content), True)
+
+    def forge(self, rng, name, files, covered):
+        return forged(rng, name, files, covered)
 
 
 @contextmanager
@@ -109,6 +112,9 @@ class Histories(Kind):
             gc.collect()
         trained = line.train(toy_job(self.originals / "run", models=folder, progress=_no_training))
         return digest(trained.pixels, trained.classes, trained.history, *trained.model.get_weights())
+
+    def forge(self, rng, name, files, covered):
+        return forged(rng, name, files, covered)
 
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
         if name.endswith(".json"):

@@ -16,6 +16,7 @@ from cnnboost.images import ImageSet, load_images
 from tests.fuzz.archives import contradicting, damaged_npy, forged_png, packed, repacked
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind, digest, files_in, put
+from tests.fuzz.kinds.heads import forged
 from tests.fuzz.values import damaged_json
 
 _ROW = 3073
@@ -242,6 +243,9 @@ class ImageCaches(Kind):
     def read(self, folder: Path) -> str:
         images = load_images(self._source, cache=folder, n_jobs=1, validation_fraction=0)
         return digest(images.classes, images.pixels_digest, images.bad, sorted(rows_of(images)))
+
+    def forge(self, rng, name, files, covered):
+        return forged(rng, name, files, covered)
 
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
         if name.endswith(".json"):
