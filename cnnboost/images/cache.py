@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 
 from cnnboost.errors import BadInput, StoreError
-from cnnboost.files import read_json, write_json
+from cnnboost.files import read_json, read_regular, write_json
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.files import REMEDY, disk_errors, require_space
 from cnnboost.images.imageset import ImageSet
@@ -167,7 +167,7 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
         facts = read_json(entry / "set.json")
         if facts is None:
             raise ValueError("set.json is missing, damaged or altered")
-        stored = (entry / "rows.npz").read_bytes()
+        stored = read_regular(entry / "rows.npz")
         if hashlib.sha256(stored).hexdigest() != facts["rows_sha256"]:
             raise ValueError("rows.npz does not match its checksum")
         pixels = _open_pixels(entry, facts)

@@ -67,7 +67,8 @@ class Slot:
             self._readers[apart] = self._make(apart)
         reader = self._readers[apart]
         self.home = reader.home
-        self.deadline = time.monotonic() + _LIMIT + _PREPARE * (kind not in reader.known)
+        self._given = time.monotonic()
+        self.deadline = self._given + _LIMIT + _PREPARE * (kind not in reader.known)
         reader.known.add(kind)
         reader.connection.send((kind, number))
 
@@ -75,7 +76,7 @@ class Slot:
         """Return what came of the input: what the process says, or how it died."""
         kind, number, apart = self.job
         reader = self._readers[apart]
-        lost = {"kind": kind, "number": number, "how": "", "seconds": 0.0}
+        lost = {"kind": kind, "number": number, "how": "", "seconds": time.monotonic() - self._given}
         if not reader.connection.poll():
             self._stop(apart)
             return {**lost, "outcome": "hang", "said": f"longer than {_LIMIT:.0f} s"}

@@ -24,7 +24,7 @@ _ROOM = 12 << 30
 """Bytes of addresses that a worker may take; TensorFlow alone maps several billion."""
 _MOST_MEMORY = 3 << 29
 """Bytes that reading one input may take; the largest image that is accepted takes several hundred million."""
-_COMMAND_EVERY = 25
+_COMMAND_EVERY = 100
 
 
 def serve(connection: Connection, originals: Path, home: Path, seed: int) -> None:
@@ -82,6 +82,7 @@ class Inputs:
     def run(self, name: str, number: int) -> dict[str, Any]:
         """Damage one input, have it read, and say what came of it."""
         kind = self._kinds.get(name) or self._prepared(name)
+        started = time.perf_counter()
         folder = self._home / "input"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -89,7 +90,7 @@ class Inputs:
         note = {"kind": name, "seed": self._seed, "number": number, "how": damage.how}
         # Recorded before it is read, so that it is known if this process dies of it.
         (self._home / NOTE).write_text(json.dumps(note))
-        before, started = _most_memory(), time.perf_counter()
+        before = _most_memory()
         outcome, said = self._read(kind, folder, damage.covered)
         argv = kind.argv(folder) if number % _COMMAND_EVERY == 0 and outcome not in WRONG else None
         if argv and (wrong := self._command(argv)):

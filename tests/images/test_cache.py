@@ -105,6 +105,11 @@ def too_deep(entry):
     (entry / "set.json").write_text("[" * 100_000)
 
 
+def pipe(entry):
+    (entry / "rows.npz").unlink()
+    os.mkfifo(entry / "rows.npz")
+
+
 def broken_header(entry):
     data = (entry / "images.npy").read_bytes()
     (entry / "images.npy").write_bytes(data.replace(b", }", b", ("))
@@ -116,6 +121,7 @@ def broken_header(entry):
         other_classes,
         too_deep,
         broken_header,
+        pipe,
         damage_pixels,
         damage_rows,
         remove_pixels,

@@ -16,6 +16,7 @@ from cnnboost.search import search
 from tests.fuzz.archives import contradicting
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind, MadeAnew, digest, files_in
+from tests.fuzz.kinds.heads import forged
 from tests.fuzz.originals import network, toy_job
 from tests.fuzz.values import damaged_json
 
