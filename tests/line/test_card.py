@@ -302,7 +302,8 @@ class TestDocuments:
                 {"images": {"train": 420, "validation": 9}},
                 ["9 images", "evaluate", "export"],
             ),
-            ("reports/metrics", {"cnn": None}, ["not what this version writes"]),
+            ("reports/metrics", {"cnn": None}, ["metrics.json has scores of another"]),
+            ("reports/metrics", {"cnn": 3}, ["not what this version writes"]),
             ("models/history", {"trained_on": None}, ["not what this version writes", "export"]),
         ],
     )
