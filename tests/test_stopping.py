@@ -18,8 +18,8 @@ import signal, sys
 from cnnboost.errors import Stopped
 from cnnboost.stopping import heed_signals
 
-if sys.argv[1] == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# Whatever the tests themselves were started with.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == "nohup" else signal.SIG_DFL)
 heed_signals()
 try:
     print("ready", flush=True)

@@ -52,11 +52,11 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("override", "words"),
         [
-            ("bench.batches=[0]", r"\[bench\] batches .*0 is no batch size"),
-            ('bench.batches=["most"]', "'most' is no batch size"),
+            ("bench.batches=[0]", r"\[bench\] batches .*0 is not a batch size"),
+            ('bench.batches=["most"]', "'most' is not a batch size"),
             ("bench.batches=[]", "list of batch sizes"),
             ("bench.batches=8", "list of batch sizes"),
-            ("bench.batches=[true]", "(?i)true is no batch size"),
+            ("bench.batches=[true]", "(?i)true is not a batch size"),
             ("bench.repeats=0", r"\[bench\] repeats = 0"),
             ("bench.threads=0", r"\[bench\] threads = 0"),
             ("bench.seconds=0", r"\[bench\] seconds = 0"),
