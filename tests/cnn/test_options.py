@@ -13,7 +13,7 @@ from cnnboost.images.augment import Augmentation
         ({"epochs": None}, "epochs=None"),
         ({"batch_size": True}, "batch_size=True"),
         ({"early_stopping": -1}, "early_stopping=-1"),
-        ({"learning_rate": float("inf")}, r"learning_rate=inf must be a number in \(0, 1000000000\]"),
+        ({"learning_rate": float("inf")}, r"learning_rate=inf must be a number in \(0, 1e\+09\]"),
         ({"learning_rate": "fast"}, "learning_rate='fast'"),
         ({"momentum": 1.0}, r"momentum=1\.0 must be a number in \[0, 1\)"),
         ({"weight_decay": -1e-4}, r"weight_decay=-0\.0001 must be a number in \[0, 100\]"),
