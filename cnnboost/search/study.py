@@ -14,7 +14,7 @@ from pydantic import Field
 
 from cnnboost.documents import Document
 from cnnboost.errors import CnnboostError, DeviceError, LayerError, RecipeError, StoreError, TrainingError
-from cnnboost.files import digest_of
+from cnnboost.files import digest_of, disk_error
 from cnnboost.line import Job
 from cnnboost.locks import alone
 from cnnboost.recipe import changed
@@ -157,6 +157,8 @@ def _stored(database: Path, not_its: Sequence[BaseException] = ()) -> Iterator[N
     except Exception as error:
         if any(error is one for one in not_its):
             raise
+        if isinstance(error, OSError):
+            raise disk_error(database, error) from error
         cause = error.__cause__ or error
         reason = (" ".join(str(cause).split()) or type(cause).__name__)[:200]
         if isinstance(cause, LookupError):
