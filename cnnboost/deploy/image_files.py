@@ -24,7 +24,7 @@ from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
 from cnnboost.images.pool import n_threads
-from cnnboost.images.tree import MAX_FILE_BYTES, head_of, read_image_file, scan
+from cnnboost.images.tree import MAX_FILE_BYTES, head_of, looks_like_image, read_image_file, scan
 
 log = logging.getLogger("cnnboost")
 
@@ -233,7 +233,7 @@ def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
     for bad in tree.bad:
         yield _unusable(f"{path}/{bad.place}", bad.reason)
     for member in tree.files:
-        if named_as_image(member) or is_picture(tree.head(member)):
+        if looks_like_image(tree, member):
             yield ImageFile(f"{path}/{member}", partial(tree.read, member))
         else:
             others[path] += 1

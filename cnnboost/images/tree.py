@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import not_regular, open_regular, read_regular
 from cnnboost.images.decode import bad_input
-from cnnboost.images.kinds import HEAD
+from cnnboost.images.kinds import HEAD, is_picture, named_as_image
 
 MAX_FILE_BYTES = 1 << 28  # 256 MiB: more than any image in the accepted formats needs
 _IGNORED = re.compile(
@@ -136,7 +136,11 @@ def scan(root: str | os.PathLike[str]) -> Iterator[Folder]:
             continue
         files, folders = [], []
         for entry in found:
-            if not entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link to itself: named when it is read
+                is_folder = False
+            if not is_folder:
                 files.append(entry)
                 continue
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(way[-1], entry.name)  # noqa: PTH118
@@ -208,6 +212,14 @@ class FolderTree:
     def head(self, path: str) -> bytes:
         """Return the first bytes of one file."""
         return head_of(self._root + path)
+
+
+def looks_like_image(tree: Tree, path: str) -> bool:
+    """Tell by name or first bytes whether a file should be read as an image."""
+    try:
+        return named_as_image(path) or is_picture(tree.head(path))
+    except DataError:
+        return True  # damaged, which is said when it is read
 
 
 def head_of(path: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -19,7 +20,6 @@ from tests.fuzz.kinds import KINDS
 from tests.fuzz.pool import Job, Slot, run_all
 from tests.fuzz.worker import NOTE
 
-_WORKERS = 2
 _KEPT = 3
 """Inputs that are kept of each fault."""
 
@@ -35,21 +35,26 @@ class Campaign:
         Folder for the inputs that were not read as they should be.
     made : Path, optional
         Folder of the undamaged files, which are made if they are not there; default: one for this campaign.
+    workers : int
+        Processes that read at the same time.
     """
 
-    def __init__(self, kinds: Sequence[str], seed: int, keep: Path, made: Path | None = None) -> None:
+    def __init__(
+        self, kinds: Sequence[str], seed: int, keep: Path, made: Path | None = None, workers: int = 2
+    ) -> None:
         self.kinds, self.seed, self.keep, self.made = list(kinds), seed, keep, made
+        self.workers = workers
         self.counts: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
         self.seconds: dict[str, float] = dict.fromkeys(kinds, 0.0)
         self.faults: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._given: Counter[str] = Counter()
 
-    def run(self, seconds: float) -> None:
-        """Damage and read for so long; making and reading undamaged files does not count."""
+    def run(self, seconds: float = math.inf, most: float = math.inf) -> None:
+        """Damage and read for so long, and so many of each kind; undamaged files do not count."""
         with tempfile.TemporaryDirectory(prefix="cnnboost-fuzz-", dir=_in_memory()) as home:
             made = self._originals(Path(home))
-            slots = [Slot(made, Path(home) / f"worker-{i}", self.seed) for i in range(_WORKERS)]
-            self._budget = seconds * _WORKERS
+            slots = [Slot(made, Path(home) / f"worker-{i}", self.seed) for i in range(self.workers)]
+            self._budget, self._most = seconds * self.workers, most
             run_all(slots, self._next, self._done)
 
     def run_one(self, kind: str, number: int) -> dict[str, Any]:
@@ -79,9 +84,10 @@ class Campaign:
         return folder
 
     def _next(self, slot: Slot) -> Job | None:
-        if sum(self.seconds.values()) > self._budget:
+        left = [kind for kind in self.kinds if self._given[kind] < self._most]
+        if not left or sum(self.seconds.values()) > self._budget:
             return None
-        kind = min(self.kinds, key=lambda name: self.seconds[name] / KINDS[name].share)
+        kind = min(left, key=lambda name: self.seconds[name] / KINDS[name].share)
         self._given[kind] += 1
         # What is being read counts as if it took a little, so that two workers take different kinds.
         self.seconds[kind] += 1e-3

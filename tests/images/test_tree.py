@@ -82,3 +82,12 @@ def test_only_regular_files_are_read(tmp_path):
     with pytest.raises(DataError, match=r"a/1\.png: cannot be read \(a named pipe, not a regular file\)"):
         found.read("a/1.png")
     assert found.head("a/1.png") == b""
+
+
+def test_a_link_to_itself_is_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").symlink_to("1.png")
+    tree = FolderTree(tmp_path)
+    assert tree.files == ["a/1.png"]
+    with pytest.raises(DataError, match=r"a/1\.png: cannot be read \(Too many levels of symbolic links\)"):
+        tree.read("a/1.png")

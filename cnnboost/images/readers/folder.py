@@ -13,10 +13,10 @@ import numpy as np
 from cnnboost.errors import DataError
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
-from cnnboost.images.kinds import is_picture, kind_of, named_as_image
+from cnnboost.images.kinds import kind_of
 from cnnboost.images.readers.layout import ADVICE, find_layout
 from cnnboost.images.readers.listing import Listing, split_of, split_order, stamp
-from cnnboost.images.tree import FileStamp, FolderTree, Tree, walk
+from cnnboost.images.tree import FileStamp, FolderTree, Tree, looks_like_image, walk
 
 log = logging.getLogger("cnnboost")
 
@@ -85,7 +85,7 @@ def list_tree(tree: Tree, close: Callable[[], None] = lambda: None) -> Listing:
     images: list[str] = []
     others: list[str] = []
     for path in tree.files:
-        (images if named_as_image(path) or is_picture(tree.head(path)) else others).append(path)
+        (images if looks_like_image(tree, path) else others).append(path)
     if not images:
         raise DataError(_nothing_found(tree), tree.bad)
     layout = find_layout(tree.name, images, others, tree.folders)
