@@ -79,25 +79,25 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
-    """Read a regular file; of one that is larger than `limit`, one byte more than that.
+    """Read a regular file.
 
     Raises
     ------
     OSError
-        As `open_regular`.
+        As `open_regular`, and for a file of more than `limit` bytes.
     """
     number, size = _open(path)
     try:
-        # Asking for the limit would set that much memory aside for each small file.
-        data = os.read(number, (size if limit is None else min(size, limit)) + 1)
-        while len(data) != size and (limit is None or len(data) <= limit):
-            more = os.read(number, 1 << 20)
-            if not more:
-                break
+        data = b""
+        while limit is None or max(size, len(data)) <= limit:
+            # Asking for the limit would set that much memory aside for each small file.
+            more = os.read(number, 1 << 20 if data else size + 1)
             data += more
+            if not more or len(data) == size:
+                return data
     finally:
         os.close(number)
-    return data if limit is None else data[: limit + 1]
+    raise OSError(errno.EFBIG, f"larger than {limit:,} bytes, the limit", os.fspath(path))
 
 
 def disk_error(
@@ -297,16 +297,11 @@ def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[s
         If it is missing, too large, cannot be read, or holds anything else.
     """
     try:
-        content = read_regular(path, most)
-        if len(content) > most:
-            raise StoreError(f"{path} has more than {most:,} bytes, too many for this document; {remedy}")
-        facts = json.loads(content, parse_constant=_no_constant)
+        facts = json.loads(read_regular(path, most), parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; {remedy}") from error
     except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: not JSON ({error}); {remedy}") from error
     if not isinstance(facts, dict):

@@ -124,8 +124,7 @@ def _manifests(folder: Path) -> list[bytes | None]:
     found: list[bytes | None] = []
     for path in (folder / _PENDING / MANIFEST, folder / MANIFEST):
         try:
-            content = read_regular(path, _MOST_JSON_BYTES)
-            found.append(content if len(content) <= _MOST_JSON_BYTES else None)
+            found.append(read_regular(path, _MOST_JSON_BYTES))
         except OSError:
             found.append(None)
     return found

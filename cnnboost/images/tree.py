@@ -234,11 +234,8 @@ def head_of(path: str) -> bytes:
 def read_image_file(path: str, place: str) -> bytes:
     """Return the content of a file that should be an image; `DataError` where it cannot be one."""
     try:
-        data = read_regular(path, MAX_FILE_BYTES)
+        return read_regular(path, MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise bad_input(place, "does not exist") from error
     except OSError as error:
         raise bad_input(place, f"cannot be read ({error.strerror})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise bad_input(place, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image")
-    return data
