@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import tempfile
@@ -106,7 +107,7 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         try:
-            with silence(), _statistics_inside(model):
+            with silence(), _expressible(model):
                 model.export(
                     path, format="onnx", opset_version=OPSET, input_signature=signature, verbose=False
                 )
@@ -159,19 +160,46 @@ def _keep_padding(graph: onnx.GraphProto) -> None:
 
 
 @contextlib.contextmanager
-def _statistics_inside(model: Any) -> Iterator[None]:
-    """Make the statistics of Normalization layers constants: Keras' export leaves out what is a tensor."""
+def _expressible(model: Any) -> Iterator[None]:
+    """Make some of Keras' own layers compute the same for a while in a way that the exporters can express.
+
+    What a Normalization holds as tensors is left out of the graph, and a convolution in groups becomes a
+    function of TensorFlow's compiler.
+    """
     import keras
 
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Normalization)]
-    kept = [(layer, layer.mean, layer.variance) for layer in layers]
+    layers = list(model._flatten_layers())
+    grouped = [layer for layer in layers if hasattr(layer, "convolution_op") and layer.groups > 1]
+    normal = [layer for layer in layers if isinstance(layer, keras.layers.Normalization)]
+    kept = [(layer, layer.mean, layer.variance) for layer in normal]
     for layer, mean, variance in kept:
         layer.mean, layer.variance = (keras.ops.convert_to_numpy(value) for value in (mean, variance))
+    for layer in grouped:
+        layer.convolution_op = functools.partial(_convolution_in_groups, layer)
     try:
         yield
     finally:
+        for layer in grouped:
+            del layer.convolution_op
         for layer, mean, variance in kept:
             layer.mean, layer.variance = mean, variance
+
+
+def _convolution_in_groups(layer: Any, inputs: Any, kernel: Any) -> Any:
+    import keras
+
+    ops = keras.ops
+    how = {
+        "strides": layer.strides, "padding": layer.padding, "dilation_rate": layer.dilation_rate,
+        "data_format": layer.data_format,
+    }  # fmt: skip
+    *sizes, of_group, filters = kernel.shape
+    if of_group == 1 and len(sizes) < 3:
+        by_channel = ops.reshape(kernel, (*sizes, layer.groups, filters // layer.groups))
+        return ops.depthwise_conv(inputs, by_channel, **how)
+    axis = -1 if layer.data_format == "channels_last" else 1
+    parts = zip(ops.split(inputs, layer.groups, axis), ops.split(kernel, layer.groups, axis=-1), strict=True)
+    return ops.concatenate([ops.conv(part, weights, **how) for part, weights in parts], axis=axis)
 
 
 @contextlib.contextmanager

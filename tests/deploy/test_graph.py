@@ -190,6 +190,21 @@ def test_the_statistics_of_a_normalization_are_in_the_graph(toy_images):
         assert keras.ops.is_tensor(layer.mean)
 
 
+@pytest.mark.parametrize(
+    ("groups", "options"), [(2, {"dilation_rate": 2}), (4, {"strides": 2, "padding": "same"})], ids=str
+)
+def test_convolutions_in_groups_are_in_the_graph(groups, options, toy_images):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 1)(image * 0.01)
+    x = keras.layers.Conv2D(8, 3, groups=groups, **options)(x)
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    X = toy_images[0].astype(np.float32)
+    own = keras.ops.convert_to_numpy(keras.ops.softmax(model(X, training=False)))
+    same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), toy_images[0], own)
+    assert not any("convolution_op" in vars(layer) for layer in model.layers)
+
+
 def test_zeros_around_negative_maps_take_part_in_their_maximum(toy_images):
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 1))
