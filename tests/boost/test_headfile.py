@@ -127,7 +127,10 @@ def no_parse(*args, **kwargs):
         (lambda p: p.with_suffix(".json").write_text("[" * 100_000), r"fc1\.json is damaged: not JSON"),
         (lambda p: p.with_suffix(".json").write_text("[]"), r"fc1\.json is damaged: it holds no"),
         (lambda p: p.with_suffix(".json").write_text('{"a": 1}'), r"fc1\.json does not describe a head"),
-        (lambda p: p.with_suffix(".json").write_bytes(b" " * (17 << 20)), r"fc1\.json cannot be read: larger than"),
+        (
+            lambda p: p.with_suffix(".json").write_bytes(b" " * (17 << 20)),
+            r"fc1\.json cannot be read: larger than",
+        ),
         (
             lambda p: p.with_suffix(".json").write_text(
                 p.with_suffix(".json").read_text().replace("happy", "sad")
