@@ -5,14 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cnnboost.documents import Document, read_document
 from cnnboost.errors import StoreError
 from cnnboost.evaluation.page import FIGURE_ENDINGS
 from cnnboost.evaluation.report import SHOW_IMAGES, OtherImages
-from cnnboost.files import read_json
 from cnnboost.line.job import Job
 
 FORMAT = 1
 """Of the `metrics.json` that a page is made from."""
+
+
+class Metrics(Document):
+    """`metrics.json`, as far as every page needs it; what is deeper is looked at where it is shown."""
+
+    format: int
+    recipe: str
+    classes: list[str]
+    split: str
+    images: dict[str, int]
+    data_digest: str
+    cnn: dict[str, Any] | None
+    heads: list[dict[str, Any]]
 
 
 def read_metrics(folder: Path, command: str) -> dict[str, Any]:
@@ -36,15 +49,11 @@ def read_metrics(folder: Path, command: str) -> dict[str, Any]:
     path = folder / "metrics.json"
     if not path.is_file():
         raise StoreError(f"{path}: there are no scores to report yet; run {command} first")
-    metrics = read_json(path)
-    if metrics is None:
-        raise StoreError(f"{path} is damaged; run {command} again")
-    if metrics.get("format") != FORMAT:
-        raise StoreError(
-            f"{path} has format {metrics.get('format')!r} and this version reads {FORMAT}; run {command} "
-            "again"
-        )
-    return metrics
+    remedy = f"run {command} again"
+    written = read_document(path, Document, remedy).get("format")
+    if written != FORMAT:
+        raise StoreError(f"{path} has format {written!r} and this version reads {FORMAT}; {remedy}")
+    return read_document(path, Metrics, remedy)
 
 
 def read_optional(path: Path, command: str) -> dict[str, Any] | None:
@@ -68,10 +77,7 @@ def read_optional(path: Path, command: str) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    facts = read_json(path)
-    if facts is None:
-        raise StoreError(f"{path} is damaged; run {command} again, or remove it")
-    return facts
+    return read_document(path, Document, f"run {command} again, or remove it")
 
 
 def read_searches(job: Job) -> dict[str, dict[str, Any]]:
