@@ -6,6 +6,7 @@ import copy
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -259,10 +260,21 @@ def draw_seed(random_state: int | RandomState | None) -> int:
     return int(generator.randint(np.iinfo(np.int32).max))
 
 
-def count_threads(n_jobs: int | None) -> int:
-    """Turn joblib's `n_jobs` into XGBoost's `nthread`, where 0 leaves the number to OpenMP."""
+_CELLS_PER_THREAD = 100_000
+
+
+def count_threads(n_jobs: int | None, cells: int | None = None) -> int:
+    """Turn joblib's `n_jobs` into XGBoost's `nthread`, where 0 leaves the number to OpenMP.
+
+    Trees on few cells, rows times columns, are grown by fewer threads: these meet so often that they mostly
+    wait for each other, and OpenMP's wait by spinning, which takes the cores away from whoever has work.
+    The trees do not depend on it.
+    """
     if n_jobs is None:
-        return 0
+        wanted = 0 if cells is None else max(1, cells // _CELLS_PER_THREAD)
+        allowed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        most = int(allowed) if allowed.isdecimal() else effective_n_jobs(-1)
+        return wanted if wanted < most else 0
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
         raise ParameterError(f"n_jobs == {n_jobs!r}, must be None, a number of threads, or -1 for all")
     return int(effective_n_jobs(n_jobs))

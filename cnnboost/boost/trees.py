@@ -83,7 +83,7 @@ def boost_rows(
     TrainingError
         If XGBoost gave up.
     """
-    n_threads = count_threads(parameters["n_jobs"])
+    n_threads = count_threads(parameters["n_jobs"], rows.X.size)
     params = xgboost_parameters(
         parameters,
         n_classes=n_classes,
@@ -100,7 +100,7 @@ def boost_rows(
     if watched is not None:
         dvalid = watched.matrix(max_bin=parameters["max_bin"], n_threads=n_threads, ref=dtrain)
         to_beat = None if watched.margin is None else log_loss_of(watched)
-    return grow_trees(
+    trees = grow_trees(
         params,
         dtrain,
         dvalid,
@@ -108,6 +108,9 @@ def boost_rows(
         patience=parameters["early_stopping_rounds"],
         to_beat=to_beat,
     )
+    # Predictions may be of more rows than the trees were grown on.
+    trees.booster.set_param({"nthread": count_threads(parameters["n_jobs"])})
+    return trees
 
 
 def grow_trees(

@@ -16,6 +16,7 @@ from cnnboost.cnn.inputs import check_images
 from cnnboost.cnn.model_file import check_model, read_model, resolve_pixels
 from cnnboost.errors import FeatureError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
+from cnnboost.features.recent import FEWEST_IMAGES, RECENT, key_of
 
 
 class CNNFeatures(TransformerMixin, BaseEstimator):
@@ -35,6 +36,9 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         layers say, else "unit".
     image_shape : tuple of int, optional
         `(height, width)` or `(height, width, channels)`, if images come as flat rows.
+
+    Features of a model that `fit` does not train are kept for a while (256 MiB in all, in this process), and
+    found again by the content of images and weights: the candidates of a search share those of each fold.
 
     Attributes
     ----------
@@ -91,6 +95,7 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
             If the layer is not there.
         """
         X = check_images(X, self.image_shape)
+        self._is_given = not (isinstance(self.model, CNNClassifier) and not hasattr(self.model, "model_"))
         self.model_, self.pixels_ = self._resolve(X, y)
         self.__dict__.pop("_trunk", None)
         self.layer_: CutLayer = Cut(self.model_).find(self.layer)
@@ -115,7 +120,15 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
             If a feature is NaN or infinite.
         """
         check_is_fitted(self)
-        features = self._inference()(check_images(X, self.image_shape))[0]
+        X = check_images(X, self.image_shape)
+        key = None
+        if self._is_given and len(X) >= FEWEST_IMAGES:
+            # Of the weights as they are now: the model is no copy, and its owner may go on training it.
+            key = key_of(Cut(self.model_).digest(self.layer), self.pixels_, X)
+            known = RECENT.get(key)
+            if known is not None:
+                return known
+        features = self._inference()(X)[0]
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -125,6 +138,8 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
                 "the CNN's weights are damaged, its training diverged, or its half precision cannot hold "
                 "such values"
             )
+        if key is not None:
+            RECENT.put(key, features)
         return features
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
