@@ -98,7 +98,8 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         self._is_given = not (isinstance(self.model, CNNClassifier) and not hasattr(self.model, "model_"))
         self.model_, self.pixels_ = self._resolve(X, y)
         self.__dict__.pop("_trunk", None)
-        self.layer_: CutLayer = Cut(self.model_).find(self.layer)
+        self.__dict__["_cut"] = Cut(self.model_)
+        self.layer_: CutLayer = self._laid_open().find(self.layer)
         self.n_features_out_ = self.layer_.width
         return self
 
@@ -124,7 +125,7 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         key = None
         if self._is_given and len(X) >= FEWEST_IMAGES:
             # Of the weights as they are now: the model is no copy, and its owner may go on training it.
-            key = key_of(Cut(self.model_).digest(self.layer), self.pixels_, X)
+            key = key_of(self._laid_open().digest(self.layer), self.pixels_, X)
             known = RECENT.get(key)
             if known is not None:
                 return known
@@ -176,9 +177,15 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         model = check_model(model, str(given) if isinstance(given, (str, os.PathLike)) else "the model")
         return model, resolve_pixels(model, self.pixels)
 
+    def _laid_open(self) -> Cut:
+        if "_cut" not in self.__dict__:  # it is never pickled
+            self.__dict__["_cut"] = Cut(self.model_)
+        cut: Cut = self.__dict__["_cut"]
+        return cut
+
     def _inference(self) -> Inference:
         if "_trunk" not in self.__dict__:
-            self.__dict__["_trunk"] = Inference(Cut(self.model_).trunk([self.layer]), self.pixels_)
+            self.__dict__["_trunk"] = Inference(self._laid_open().trunk([self.layer]), self.pixels_)
         trunk: Inference = self.__dict__["_trunk"]
         return trunk
 
@@ -187,7 +194,8 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state.pop("_trunk", None)
+        for name in ("_trunk", "_cut"):
+            state.pop(name, None)
         return state
 
     def __sklearn_tags__(self) -> Any:
