@@ -73,7 +73,8 @@ class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
         Where to train: see `resolve_device`. `device_` says where it really happened.
     n_jobs : int or None, default=None
         Threads, counted as joblib counts them. None: as many as the features keep busy, all cores (or what
-        OMP_NUM_THREADS allows) from 100,000 values a core on. The trees are the same.
+        OMP_NUM_THREADS allows) from 100,000 values a core on. The number changes the order in which sums
+        are rounded, no more.
     random_state : int, RandomState instance or None, default=0
         Seed of sub-sampling and of the rows held out.
     xgb_params : dict or None, default=None

@@ -268,7 +268,7 @@ def count_threads(n_jobs: int | None, cells: int | None = None) -> int:
 
     Trees on few cells, rows times columns, are grown by fewer threads: these meet so often that they mostly
     wait for each other, and OpenMP's wait by spinning, which takes the cores away from whoever has work.
-    The trees do not depend on it.
+    Only the order in which sums are rounded depends on it.
     """
     if n_jobs is None:
         wanted = 0 if cells is None else max(1, cells // _CELLS_PER_THREAD)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import numpy as np
 import pytest
 
 from cnnboost.boost import BoostClassifier
+from cnnboost.boost.params import count_threads
 from cnnboost.errors import CnnboostError, ParameterError
 
 
@@ -129,3 +131,24 @@ def test_an_integer_seed_is_xgboosts_seed_and_a_generator_moves_on(features, num
     assert fit(features, numbers, random_state=np.random.RandomState(3)).seed_ in seeds
     with pytest.raises(ValueError, match="wrong"):
         fit(features, numbers, random_state="wrong")
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "cells", "cores", "threads"),
+    [
+        (None, None, "4", 0),
+        (None, 50, "4", 1),
+        (None, 250_000, "4", 2),
+        (None, 400_000, "4", 0),
+        (None, 250_000, "2,1", 0),
+        (3, 50, "4", 3),
+    ],
+)
+def test_few_cells_take_few_threads(n_jobs, cells, cores, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    assert count_threads(n_jobs, cells) == threads
+
+
+def test_a_head_predicts_with_all_cores_though_few_rows_trained_it(features, numbers):
+    head = fit(features, numbers, n_jobs=None)
+    assert json.loads(head.booster_.save_config())["learner"]["generic_param"]["nthread"] == "0"
