@@ -129,7 +129,7 @@ def test_without_scores_the_error_names_the_command(report, folder):
         ("metrics.json", "{", ["metrics.json", "damaged", "evaluate"]),
         ("metrics.json", "[]", ["metrics.json", "damaged"]),
         ("metrics.json", '{"format": 7}', ["format 7", "reads 1"]),
-        ("metrics.json", '{"format": 1}', ["reports/toy", "not what this version writes"]),
+        ("metrics.json", '{"format": 1}', ["reports/toy", "recipe: field required", "evaluate -r toy"]),
         ("audit.json", "nothing", ["audit.json", "damaged", "inspect"]),
         ("audit.json", "{}", ["not what this version writes", "n_images"]),
         ("latency.json", "{}", ["not what this version writes"]),
@@ -179,7 +179,7 @@ def test_all_recipes_on_one_page(report, folder):
     assert text.count("XGBoost at fc1") >= 2
     assert "Other images were scored." in text
     (folder / "reports/toy/metrics.json").write_text('{"format": 1}')
-    assert "reports/toy/metrics.json is not what" in report("--all", recipe=None, status=1).stderr
+    assert "reports/toy/metrics.json: recipe: field required" in report("--all", recipe=None, status=1).stderr
 
 
 def test_all_wants_scores_and_no_recipe(report, folder):
