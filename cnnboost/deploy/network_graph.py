@@ -112,6 +112,7 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
                     path, format="onnx", opset_version=OPSET, input_signature=signature, verbose=False
                 )
             network = onnx.load(path, load_external_data=False)
+            _express_erfc(network.graph)
             # An operation that has no counterpart is written down all the same.
             onnx.checker.check_model(network)
         except (OSError, MemoryError):  # a full disk says nothing about the network
@@ -134,6 +135,22 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     if len(network.functions):
         raise ModelError(f"the network {model.name!r} needs functions of its own, which are not joined")
     return network
+
+
+def _express_erfc(graph: onnx.GraphProto) -> None:
+    """Write 1 - erf(x) for erfc(x), of which TensorFlow makes its GELU and which ONNX does not know."""
+    from onnx import helper, numpy_helper
+
+    name = "one_of_erfc"
+    found = [node for node in graph.node if node.op_type == "Erfc"]
+    for node in found:
+        inner = f"{node.output[0]}/erf"
+        place = list(graph.node).index(node)
+        graph.node.remove(node)
+        graph.node.insert(place, helper.make_node("Sub", [name, inner], node.output, node.name))
+        graph.node.insert(place, helper.make_node("Erf", node.input, [inner], inner))
+    if found:
+        graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), name))
 
 
 def _keep_padding(graph: onnx.GraphProto) -> None:
@@ -208,7 +225,7 @@ def silence() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("tf2onnx", "onnxmltools", "skl2onnx", "absl")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

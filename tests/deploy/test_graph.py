@@ -205,6 +205,19 @@ def test_convolutions_in_groups_are_in_the_graph(groups, options, toy_images):
     assert not any("convolution_op" in vars(layer) for layer in model.layers)
 
 
+@pytest.mark.parametrize("approximate", [False, True])
+def test_gelu_is_in_the_graph_in_both_its_forms(approximate, toy_images):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3)(image * 0.05)
+    for _ in range(2):
+        x = keras.ops.gelu(x, approximate=approximate)
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    X = toy_images[0].astype(np.float32)
+    own = keras.ops.convert_to_numpy(keras.ops.softmax(model(X, training=False)))
+    same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), toy_images[0], own)
+
+
 def test_zeros_around_negative_maps_take_part_in_their_maximum(toy_images):
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 1))
