@@ -54,8 +54,8 @@ class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
     reg_alpha : float, default=0
         L1 penalty on leaf values.
     max_bin : int, default=256
-        Most histogram bins a feature. On a few thousand rows, 32 take a fifth of the time of 256 on wide layers
-        and are no less accurate.
+        Most histogram bins a feature. On a few thousand rows, 32 take a fifth of the time of 256 on wide
+        layers and are no less accurate.
     class_weight : {"balanced"}, dict of label to weight, or None, default=None
         Multiplies the weights of the rows of a class.
     classes : sequence of labels or None, default=None
