@@ -18,29 +18,7 @@ class Document(BaseModel):
 
 
 def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bool = False) -> dict[str, Any]:
-    """Read a JSON document.
-
-    Parameters
-    ----------
-    path : Path
-    kind : type
-        What it should be.
-    remedy : str
-        What to do about it, for the error.
-    checksum : bool, default=False
-        Refuse a document without a checksum. Documents of earlier versions have none; one that is there has
-        to be right in any case.
-
-    Returns
-    -------
-    dict
-        Without the checksum.
-
-    Raises
-    ------
-    StoreError
-        If it is missing, damaged, altered, or another document. The message names file, key and remedy.
-    """
+    """Read a JSON document."""
     facts = parsed_json(path, remedy)
     stated = facts.pop(CHECKSUM, None)
     try:

@@ -15,28 +15,14 @@ class CnnboostError(Exception):
 
 
 class BadInput(NamedTuple):
-    """One input that could not be used.
-
-    Attributes
-    ----------
-    place : str
-        File, archive member or row, as the user would look it up.
-    reason : str
-        Why it cannot be used.
-    """
+    """One input that could not be used."""
 
     place: str
     reason: str
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that ends the program: Ctrl-C, SIGTERM or SIGHUP.
-
-    Parameters
-    ----------
-    number : int
-        Of the signal.
-    """
+    """A signal that ends the program: Ctrl-C, SIGTERM or SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -44,15 +30,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class DataError(CnnboostError, ValueError):
-    """Images, labels or rows that cannot be used.
-
-    Parameters
-    ----------
-    message : str
-        What is wrong, where, and the remedy.
-    bad : sequence of BadInput, default=()
-        The single inputs at fault, when they can be told apart.
-    """
+    """Images, labels or rows that cannot be used."""
 
     def __init__(self, message: str, bad: Sequence[BadInput] = ()) -> None:
         super().__init__(message)

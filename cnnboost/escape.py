@@ -16,19 +16,7 @@ _NO_CODE = re.compile(r"[`|\\]")
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""Write control characters, turns of direction and lone surrogates as escapes.
-
-    Parameters
-    ----------
-    text : str
-    keep : str
-        Characters to leave as they are, such as line breaks.
-
-    Examples
-    --------
-    >>> visible("a\x1b[31mb\n"), visible("é 日本")
-    ('a\\x1b[31mb\\n', 'é 日本')
-    """
+    r"""Write control characters, turns of direction and lone surrogates as escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -40,13 +28,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Keep a spreadsheet from taking a name for a formula; numbers stay numbers.
-
-    Examples
-    --------
-    >>> csv_cell("=1+1"), csv_cell("-1.5"), csv_cell("a=b")
-    ("'=1+1", '-1.5', 'a=b')
-    """
+    """Keep a spreadsheet from taking a name for a formula; numbers stay numbers."""
     if not _FORMULA.match(text):
         return text
     try:
@@ -57,24 +39,12 @@ def csv_cell(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Write a name as Markdown that shows it as it is, in a table too.
-
-    Examples
-    --------
-    >>> markdown("not_happy"), markdown("<b>a|b"), markdown("*x*")
-    ('not_happy', '&#60;b&#62;a&#124;b', '&#42;x&#42;')
-    """
+    """Write a name as Markdown that shows it as it is, in a table too."""
     return _MARKDOWN.sub(_entity, visible(text))
 
 
 def markdown_code(text: str) -> str:
-    """Write a name as code in Markdown, in a table too.
-
-    Examples
-    --------
-    >>> markdown_code("sad"), markdown_code("a|`b`")
-    ('`sad`', '<code>a&#124;&#96;b&#96;</code>')
-    """
+    """Write a name as code in Markdown, in a table too."""
     text = visible(text)
     return f"<code>{_MARKDOWN.sub(_entity, text)}</code>" if _NO_CODE.search(text) else f"`{text}`"
 

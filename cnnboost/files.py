@@ -68,24 +68,12 @@ def _open(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open a regular file for reading; pipes and devices are refused, where `open` would wait for ever.
-
-    Raises
-    ------
-    OSError
-        It cannot be opened, or is a folder, a pipe, a socket or a device.
-    """
+    """Open a regular file for reading; pipes and devices are refused, where `open` would wait for ever."""
     return os.fdopen(_open(path)[0], "rb")
 
 
 def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
-    """Read a regular file.
-
-    Raises
-    ------
-    OSError
-        As `open_regular`, and for a file of more than `limit` bytes.
-    """
+    """Read a regular file."""
     number, size = _open(path)
     try:
         data = b""
@@ -103,21 +91,7 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
 def disk_error(
     path: str | os.PathLike[str], error: OSError, needed: int | None = None, remedy: str = REMEDY
 ) -> StoreError:
-    """Return what to raise where a file could not be written: its name, the reason, the remedy.
-
-    Parameters
-    ----------
-    path : path-like
-    error : OSError
-    needed : int, optional
-        Size of the file, where it is known.
-    remedy : str
-        Where neither room nor rights nor the length of the name are the reason.
-
-    Returns
-    -------
-    StoreError
-    """
+    """Return what to raise where a file could not be written: its name, the reason, the remedy."""
     if isinstance(error, StoreError):
         return error
     reason = error.strerror or str(error)
@@ -146,25 +120,6 @@ def replacing(
     """Give a temporary name to write to, and rename what was written to `path`.
 
     What an earlier process left of the same file when it was killed is removed.
-
-    Parameters
-    ----------
-    path : path-like
-        Its folder is made. A file that is there stays as it is until the new one is whole.
-    remedy : str
-        What the error should advise.
-    needed : int, optional
-        Size of the file, for the error.
-
-    Yields
-    ------
-    Path
-        An empty file in the same folder and with the same ending.
-
-    Raises
-    ------
-    StoreError
-        If the disk or its rights do not allow it. Nothing is left behind.
     """
     target = Path(path)
     try:
@@ -239,63 +194,20 @@ def _sweep(target: Path) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview, remedy: str = REMEDY) -> Path:
-    """Write a file whole or not at all; see `replacing`.
-
-    Parameters
-    ----------
-    path : path-like
-    content : bytes-like
-    remedy : str
-        What the error should advise.
-
-    Returns
-    -------
-    Path
-    """
+    """Write a file whole or not at all; see `replacing`."""
     with replacing(path, remedy, needed=memoryview(content).nbytes) as temporary:
         temporary.write_bytes(content)
     return Path(path)
 
 
 def write_json(path: str | os.PathLike[str], facts: dict[str, Any], remedy: str = REMEDY) -> Path:
-    """Write a JSON document with its checksum, whole or not at all; see `replacing`.
-
-    Parameters
-    ----------
-    path : path-like
-    facts : dict
-        JSON-able.
-    remedy : str
-        What the error should advise.
-
-    Returns
-    -------
-    Path
-    """
+    """Write a JSON document with its checksum, whole or not at all; see `replacing`."""
     content = json.dumps({**facts, CHECKSUM: digest_of(facts)}, indent=2, allow_nan=False)
     return write_bytes(path, f"{content}\n".encode(), remedy)
 
 
 def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[str, Any]:
-    """Parse a file that should hold a JSON object; its checksum and its keys are not looked at.
-
-    Parameters
-    ----------
-    path : Path
-    remedy : str
-        What makes the document, for the error.
-    most : int
-        Largest size in bytes.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    StoreError
-        If it is missing, too large, cannot be read, or holds anything else.
-    """
+    """Parse a file that should hold a JSON object; its checksum and its keys are not looked at."""
     try:
         facts = json.loads(read_regular(path, most), parse_constant=_no_constant)
     except FileNotFoundError as error:
@@ -317,14 +229,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return what a JSON document holds; None where it is missing, damaged or altered.
 
     For documents that are made again when they cannot be used.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dict or None
     """
     try:
         facts = parsed_json(path, "")
@@ -334,43 +238,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def digest_of(facts: Any) -> str:
-    """Hash JSON-able facts.
-
-    Parameters
-    ----------
-    facts : JSON-able
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-
-    Examples
-    --------
-    >>> from cnnboost.files import digest_of
-    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
-    True
-    """
+    """Hash JSON-able facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def file_part(layer: str) -> str:
-    """Return a layer's name as a part of a file name, which other layers' names do not give.
-
-    Parameters
-    ----------
-    layer : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> from cnnboost.files import file_part
-    >>> file_part("body/conv"), file_part("body.conv")
-    ('body.conv', 'body.conv-8c6310e7')
-    """
+    """Return a layer's name as a part of a file name, which other layers' names do not give."""
     plain = layer.replace("/", ".")
     safe = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", plain)[:100]
     return safe if safe == plain and "." not in layer else f"{safe}-{short_digest(layer)}"
@@ -382,16 +255,6 @@ def short_digest(text: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Hash a file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
+    """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,12 +24,6 @@ def alone(lock_file: Path, path: Path) -> Iterator[None]:
 
     In a folder where nothing may be written there is nothing to wait for: what is there can be read, and
     whoever has to write finds out when it does.
-
-    Parameters
-    ----------
-    lock_file : Path
-    path : Path
-        What is being made, for messages.
     """
     lock = FileLock(lock_file)
     try:
@@ -55,11 +49,6 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     The folder itself is locked, so that nothing strange is left in it. Where that cannot be done (Windows,
     some network file systems) each file is still whole, but two sets may mix.
-
-    Parameters
-    ----------
-    folder : Path
-        It is made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

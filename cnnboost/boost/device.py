@@ -68,18 +68,7 @@ def resolve_device(device: str = "auto") -> str:
 
 
 def used_device(booster: Booster) -> str:
-    """Read from a booster's own configuration on which device it works.
-
-    Parameters
-    ----------
-    booster : xgboost.Booster
-        A trained booster.
-
-    Returns
-    -------
-    str
-        "cpu" or "cuda:N".
-    """
+    """Read from a booster's own configuration on which device it works."""
     device: str = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     return device
 

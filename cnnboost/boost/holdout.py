@@ -19,33 +19,6 @@ def hold_out(
     A row's side follows from its values, its class and the seed, not from its place: identical rows of a
     class stay together, so that no copy of a watched row is trained on, and shuffling the rows changes
     nothing. A class always keeps at least one distinct row for training.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-        Features.
-    codes : ndarray of shape (n,)
-        Class numbers.
-    fraction : float
-        Share of the distinct rows to watch, between 0 and 1.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    train, watched : ndarray of int
-        Row numbers, ascending.
-
-    Raises
-    ------
-    DataError
-        If no class has two distinct rows, so that there is nothing to hold out.
-
-    Examples
-    --------
-    >>> train, watched = hold_out(np.arange(20.0).reshape(10, 2), np.repeat([0, 1], 5), fraction=0.2, seed=0)
-    >>> len(train), len(watched)
-    (8, 2)
     """
     key = str(seed).encode()
     digests = np.array(

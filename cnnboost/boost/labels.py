@@ -14,30 +14,7 @@ from cnnboost.errors import DataError, ParameterError
 
 
 def read_labels(y: NDArray[Any]) -> NDArray[Any]:
-    """Check that `y` holds class labels.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Strings, integers, booleans or whole floats, in an array of their kind or of objects.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        The labels; numbers and booleans in an array of their own kind.
-
-    Raises
-    ------
-    DataError
-        If a label is None.
-    ValueError
-        From scikit-learn, if these are no class labels.
-
-    Examples
-    --------
-    >>> read_labels(np.array([3, 5], dtype=object)).dtype
-    dtype('int64')
-    """
+    """Check that `y` holds class labels."""
     if y.dtype == object and None in y.tolist():
         row = y.tolist().index(None)
         raise DataError(f"y has no label at row {row} (None); label that row or leave it out")
@@ -51,27 +28,7 @@ def read_labels(y: NDArray[Any]) -> NDArray[Any]:
 
 
 def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) -> NDArray[Any]:
-    """Put the classes in the order of the probability columns.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Labels.
-    classes : sequence of labels or None
-        All classes in their order; None takes those in `y`, sorted.
-
-    Returns
-    -------
-    ndarray of shape (k,)
-        The classes.
-
-    Raises
-    ------
-    ParameterError
-        If `classes` is empty, names one class twice or mixes kinds of labels.
-    DataError
-        If the labels in `y` cannot be sorted because they mix kinds.
-    """
+    """Put the classes in the order of the probability columns."""
     if classes is None:
         try:
             return np.unique(y)
@@ -91,27 +48,7 @@ def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) 
 
 
 def encode_labels(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.intp]:
-    """Turn labels into positions in `classes`.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Labels.
-    classes : ndarray of shape (k,)
-        The classes in their order.
-    name : str
-        What to call `y` in an error.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Class numbers from 0 to k - 1.
-
-    Raises
-    ------
-    DataError
-        If a label is none of the classes; the error names it and its first row.
-    """
+    """Turn labels into positions in `classes`."""
     present, inverse = np.unique(y, return_inverse=True)
     number = {label: position for position, label in enumerate(classes.tolist())}
     for position, label in enumerate(present.tolist()):
@@ -130,30 +67,7 @@ def class_factors(
     class_weight: str | Mapping[Any, float] | None,
     sample_weight: NDArray[np.float32] | None,
 ) -> NDArray[np.float64]:
-    """Weigh the classes.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n,)
-        Class numbers.
-    classes : ndarray of shape (k,)
-        The classes in their order.
-    class_weight : {"balanced"}, mapping of label to weight, or None
-        "balanced" gives every class that has rows the same total weight; a class that the mapping leaves
-        out weighs 1.
-    sample_weight : ndarray of shape (n,) or None
-        Weights of the rows, which "balanced" takes into account.
-
-    Returns
-    -------
-    ndarray of shape (k,)
-        The factor for each class.
-
-    Raises
-    ------
-    ParameterError
-        If `class_weight` is neither of these, has a weight that is negative or not finite, or names no class.
-    """
+    """Weigh the classes."""
     if class_weight is None:
         return np.ones(len(classes))
     if isinstance(class_weight, str) and class_weight == "balanced":

@@ -17,34 +17,7 @@ if TYPE_CHECKING:
 def check_margin(
     margin: ArrayLike, n: int, classes: Sequence[Any] | NDArray[Any], name: str
 ) -> NDArray[np.float32]:
-    """Check base margins and return them as XGBoost takes them.
-
-    Parameters
-    ----------
-    margin : array-like
-        The scores.
-    n : int
-        Number of rows.
-    classes : sequence
-        The classes, in order.
-    name : str
-        What to call the scores in the error.
-
-    Returns
-    -------
-    ndarray of shape (n, k), float32
-        C-contiguous.
-
-    Raises
-    ------
-    DataError
-        If the shape is another, or a score is NaN or infinite.
-
-    Examples
-    --------
-    >>> check_margin([[0.5, -1]], 1, ["happy", "sad"], "base_margin")
-    array([[ 0.5, -1. ]], dtype=float32)
-    """
+    """Check base margins and return them as XGBoost takes them."""
     try:
         scores = np.ascontiguousarray(margin, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -69,24 +42,7 @@ def check_margin(
 def matching_margin(
     margin: ArrayLike | None, n: int, classes: Sequence[Any] | NDArray[Any], name: str, wanted: bool
 ) -> NDArray[np.float32] | None:
-    """Check that there are margins where the trees were grown from some, and none elsewhere.
-
-    Parameters
-    ----------
-    margin, n, classes, name
-        As for `check_margin`.
-    wanted : bool
-        Whether there have to be margins.
-
-    Returns
-    -------
-    ndarray of shape (n, k), float32, or None
-
-    Raises
-    ------
-    DataError
-        If they are missing, superfluous or impossible.
-    """
+    """Check that there are margins where the trees were grown from some, and none elsewhere."""
     if (margin is not None) != wanted:
         said = (
             "is missing: the trees start from margins, and so must predictions and watched rows"
@@ -98,17 +54,7 @@ def matching_margin(
 
 
 def log_loss_of(rows: Rows) -> float:
-    """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it.
-
-    Parameters
-    ----------
-    rows : Rows
-        With margins.
-
-    Returns
-    -------
-    float
-    """
+    """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""
     from scipy.special import log_softmax
 
     assert rows.margin is not None

@@ -106,18 +106,7 @@ class BoostParameters(BaseEstimator):
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Refuse a parameter of the classifier that has an impossible value.
-
-    Parameters
-    ----------
-    parameters : mapping
-        What `BoostClassifier.get_params` returns.
-
-    Raises
-    ------
-    ParameterError
-        With the parameter's name, its value and what would do.
-    """
+    """Refuse a parameter of the classifier that has an impossible value."""
     checks = {**_PASSED, **_KEPT}
     if parameters["early_stopping_rounds"] is not None:
         checks["early_stopping_rounds"] = (Integral, 1, BOOST["early_stopping_rounds"], "both")
@@ -157,24 +146,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 def xgboost_parameters(
     parameters: Mapping[str, Any], *, n_classes: int, seed: int, device: str, n_threads: int
 ) -> dict[str, Any]:
-    """Build the dict for `xgboost.train`.
-
-    Parameters
-    ----------
-    parameters : mapping
-        What `BoostClassifier.get_params` returns, checked.
-    n_classes, seed : int
-        The number of classes, and XGBoost's seed.
-    device : str
-        "cpu" or "cuda:N".
-    n_threads : int
-        Threads to use; 0 for all.
-
-    Returns
-    -------
-    dict
-        Parameters under XGBoost's names; nothing in it is shared with `parameters`.
-    """
+    """Build the dict for `xgboost.train`."""
     further = copy.deepcopy(dict(parameters["xgb_params"] or {}))
     if isinstance(further.get("monotone_constraints"), list):
         # XGBoost takes a tuple only; a saved head has lists, as JSON does.
@@ -199,20 +171,6 @@ def check_with_xgboost(
 
     XGBoost trains on with a mere warning about a name that it does not know; here it is an error. Its
     configuration lists every name that it has understood.
-
-    Parameters
-    ----------
-    xgboost_params : mapping
-        From `xgboost_parameters`.
-    further : mapping
-        The user's `xgb_params`.
-    n_features : int
-        Width of the features.
-
-    Raises
-    ------
-    ParameterError
-        If XGBoost refuses a value, or does not know a name in `further`.
     """
     import xgboost
 

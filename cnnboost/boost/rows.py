@@ -19,19 +19,7 @@ _REPEATED = 1 << 22
 
 
 class Rows(NamedTuple):
-    """Rows of a training or a validation set.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n, d), float32
-        Features.
-    codes : ndarray of shape (n,)
-        Class numbers.
-    weight : ndarray of shape (n,) or None
-        Weights; None for 1 throughout.
-    margin : ndarray of shape (n, k), float32, or None
-        Scores from which boosting starts; None for those that XGBoost estimates.
-    """
+    """Rows of a training or a validation set."""
 
     X: NDArray[np.float32]
     codes: NDArray[np.intp]
@@ -85,27 +73,7 @@ class Rows(NamedTuple):
 
 
 def refuse_non_finite(X: NDArray[np.float32], name: str) -> None:
-    """Raise at the first value that is NaN or infinite.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-        Features.
-    name : str
-        What to call them in the error.
-
-    Raises
-    ------
-    FeatureError
-        With row, column and remedy.
-
-    Examples
-    --------
-    >>> refuse_non_finite(np.array([[1.0, np.nan]]), "X")
-    Traceback (most recent call last):
-        ...
-    cnnboost.errors.FeatureError: X is NaN at row 0, column 1; leave that row out or impute it
-    """
+    """Raise at the first value that is NaN or infinite."""
     step = max(1, _CHUNK // max(1, X.shape[1]))
     for start in range(0, len(X), step):
         finite = np.isfinite(X[start : start + step])

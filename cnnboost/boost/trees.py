@@ -23,19 +23,7 @@ ABSENT_PROBABILITY = 1e-12
 
 
 class Trees(NamedTuple):
-    """What a run of XGBoost gave.
-
-    Attributes
-    ----------
-    booster : xgboost.Booster
-        The trees up to the best round.
-    best_iteration : int
-        Index of that round; -1 where there is none.
-    history : dict
-        `{"validation": {"mlogloss": [...]}}` over all rounds trained; empty if none was watched.
-    device : str
-        Where the trees were grown, as XGBoost's configuration says.
-    """
+    """What a run of XGBoost gave."""
 
     booster: Booster
     best_iteration: int
@@ -59,30 +47,7 @@ def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
 def boost_rows(
     parameters: Mapping[str, Any], rows: Rows, watched: Rows | None, n_classes: int, seed: int
 ) -> Trees:
-    """Quantise rows and grow trees on them.
-
-    Parameters
-    ----------
-    parameters : mapping
-        What `BoostClassifier.get_params` returns, checked.
-    rows, watched : Rows
-        To train on, and to watch if there are any.
-    n_classes, seed : int
-        The number of classes, and XGBoost's seed.
-
-    Returns
-    -------
-    Trees
-
-    Raises
-    ------
-    ParameterError
-        If a parameter is unknown to XGBoost or has an impossible value.
-    DeviceError
-        If a GPU was demanded and training cannot run there.
-    TrainingError
-        If XGBoost gave up.
-    """
+    """Quantise rows and grow trees on them."""
     n_threads = count_threads(parameters["n_jobs"], rows.X.size)
     params = xgboost_parameters(
         parameters,
@@ -122,34 +87,7 @@ def grow_trees(
     patience: int | None,
     to_beat: float | None = None,
 ) -> Trees:
-    """Run XGBoost.
-
-    Parameters
-    ----------
-    params : dict
-        For `xgboost.train`; `params["device"]` is where it must run.
-    dtrain, dvalid : xgboost.DMatrix
-        Rows to train on, and to watch if there are any.
-    rounds : int
-        Boosting rounds.
-    patience : int or None
-        Rounds without improvement on `dvalid` after which to stop.
-    to_beat : float, optional
-        Log-loss on `dvalid` without any tree: early stopping keeps none where none is better.
-
-    Returns
-    -------
-    Trees
-        The booster is set to the CPU, where predictions on NumPy arrays belong: one that is set to a GPU
-        would copy them there.
-
-    Raises
-    ------
-    DeviceError
-        If XGBoost worked on another device.
-    TrainingError
-        If XGBoost gave up.
-    """
+    """Run XGBoost."""
     import xgboost
 
     history: dict[str, Any] = {}

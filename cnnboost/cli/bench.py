@@ -97,14 +97,7 @@ def _check_batches(batches: Any) -> None:
 
 
 def show_latency(out: Console, document: dict[str, Any]) -> None:
-    """Print latencies by batch size, cold starts, and the figures to reach.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `bench`.
-    """
+    """Print latencies by batch size, cold starts, and the figures to reach."""
     title = document["title"] or document["recipe"]
     used = ", ".join(f"{name} {n}" for name, n in document["threads"]["used"].items())
     out.print(

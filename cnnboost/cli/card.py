@@ -56,13 +56,6 @@ def card(
 
 
 def show_card(out: Console, document: dict[str, Any]) -> None:
-    """Print where the card is and whose words it holds.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `card`.
-    """
+    """Print where the card is and whose words it holds."""
     out.print(f"{document['recipe']}: words of {document['words']}")
     written(out, document["written"])

@@ -53,14 +53,7 @@ def compare(
 
 
 def show_modes(out: Console, document: dict[str, Any]) -> None:
-    """Print the means over the seeds, and a verdict for each mode.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `compare`.
-    """
+    """Print the means over the seeds, and a verdict for each mode."""
     runs = document["runs"]
     hybrid = document["hybrid"]
     out.print(

@@ -52,16 +52,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def guarded(command: Command) -> Command:
-    """Turn what a user can cause into one line and an exit status.
-
-    Parameters
-    ----------
-    command : callable
-
-    Returns
-    -------
-    callable
-    """
+    """Turn what a user can cause into one line and an exit status."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -122,13 +113,7 @@ def open_streams() -> Iterator[None]:
 
 
 def notes(quiet: bool) -> None:
-    """Show the library's log on stderr.
-
-    Parameters
-    ----------
-    quiet : bool
-        Warnings only.
-    """
+    """Show the library's log on stderr."""
     logger = logging.getLogger("cnnboost")
     for handler in [h for h in logger.handlers if isinstance(h, _Notes)]:
         logger.removeHandler(handler)
@@ -154,16 +139,7 @@ class _Notes(logging.Handler):
 
 
 def progress(quiet: bool) -> Callable[[str, str], Any]:
-    """Make the line's progress factory: a bar with rate and time left on a terminal.
-
-    Parameters
-    ----------
-    quiet : bool
-
-    Returns
-    -------
-    callable
-    """
+    """Make the line's progress factory: a bar with rate and time left on a terminal."""
 
     @contextmanager
     def bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -188,15 +164,7 @@ def progress(quiet: bool) -> Callable[[str, str], Any]:
 
 
 def emit(document: Any, as_json: bool, show: Callable[[Console], None]) -> None:
-    """Print the one result of a command.
-
-    Parameters
-    ----------
-    document : JSON-able
-    as_json : bool
-        The document itself; else what `show` prints.
-    show : callable
-    """
+    """Print the one result of a command."""
     if as_json:
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
     else:

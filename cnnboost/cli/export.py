@@ -88,14 +88,7 @@ def export(
 
 
 def show_bundle(out: Console, document: dict[str, Any]) -> None:
-    """Print what was exported and how well the graphs agree.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `export`.
-    """
+    """Print what was exported and how well the graphs agree."""
     manifest = document["manifest"]
     state = f", up to date in {document['bundle']}" if document["cached"] else ""
     out.print(

@@ -22,18 +22,7 @@ Sink = Callable[["Prediction"], None]
 
 
 def table_sink(out: Console, classes: Sequence[str]) -> Sink:
-    """Print a table whose last column is the path, so that no row waits for the width of another.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    classes : sequence of str
-
-    Returns
-    -------
-    callable
-        Takes one prediction.
-    """
+    """Print a table whose last column is the path, so that no row waits for the width of another."""
     width = max(len("label"), *(len(visible(name)) for name in classes))
     out.print(f"{'label':{width}}  probability  image", style="bold")
 
@@ -49,18 +38,7 @@ def table_sink(out: Console, classes: Sequence[str]) -> Sink:
 
 
 def csv_sink(file: TextIO, classes: Sequence[str]) -> Sink:
-    """Write csv: path, label, one column for each class, error.
-
-    Parameters
-    ----------
-    file : text file
-    classes : sequence of str
-
-    Returns
-    -------
-    callable
-        Takes one prediction.
-    """
+    """Write csv: path, label, one column for each class, error."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["path", "label", *map(csv_cell, classes), "error"])
     nothing = [""] * len(classes)
@@ -77,18 +55,7 @@ def csv_sink(file: TextIO, classes: Sequence[str]) -> Sink:
 
 
 def json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
-    """Write the rows of the JSON document, one a line; see `show_json`.
-
-    Parameters
-    ----------
-    file : text file
-    classes : sequence of str
-
-    Returns
-    -------
-    callable
-        Takes one prediction.
-    """
+    """Write the rows of the JSON document, one a line; see `show_json`."""
     separator = ""
 
     def write(row: Prediction) -> None:
@@ -106,16 +73,7 @@ def json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
 
 
 def show_json(out: TextIO, rows: IO[str], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Print the JSON document around rows that were written by `json_sink`.
-
-    Parameters
-    ----------
-    out : text file
-    rows : text file
-        It is read from its start.
-    before, after : dict
-        Other keys of the document.
-    """
+    """Print the JSON document around rows that were written by `json_sink`."""
     rows.seek(0)
     out.write(json.dumps(before, indent=2).removesuffix("\n}") + ',\n  "rows": [\n')
     shutil.copyfileobj(rows, out)
@@ -124,17 +82,7 @@ def show_json(out: TextIO, rows: IO[str], before: dict[str, Any], after: dict[st
 
 @contextmanager
 def csv_file(path: str) -> Iterator[TextIO]:
-    """Open a csv file for writing; it appears under its name when it is whole, or not at all.
-
-    Parameters
-    ----------
-    path : str
-
-    Yields
-    ------
-    text file
-        UTF-8; file names that are no UTF-8 are written byte for byte.
-    """
+    """Open a csv file for writing; it appears under its name when it is whole, or not at all."""
     options: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     target = Path(path)
     if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced

@@ -75,16 +75,7 @@ def report(
 
 
 def show_report(out: Console, document: dict[str, Any], every: bool) -> None:
-    """Print what the page shows and where it is.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `report`.
-    every : bool
-        Whether it is the page over all recipes.
-    """
+    """Print what the page shows and where it is."""
     if every:
         out.print(f"recipes: {', '.join(document['recipes'])}")
     else:

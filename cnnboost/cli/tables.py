@@ -24,18 +24,7 @@ class PlainTable(Table):
 
 
 def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
-    """Start a table.
-
-    Parameters
-    ----------
-    *columns : str
-    numbers : sequence of str
-        The columns that hold numbers.
-
-    Returns
-    -------
-    rich.table.Table
-    """
+    """Start a table."""
     table = PlainTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
@@ -45,26 +34,13 @@ def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
 
 
 def written(out: Console, paths: Sequence[str]) -> None:
-    """Print what was written.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    paths : sequence of str
-    """
+    """Print what was written."""
     if paths:
         out.print("\nwrote " + "\n      ".join(paths))
 
 
 def show_scores(out: Console, document: dict[str, Any]) -> None:
-    """Print CNN and heads side by side.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `evaluate` or `run`.
-    """
+    """Print CNN and heads side by side."""
     numbers = ["accuracy", "interval", "macro F1", "log-loss", "fit s", "McNemar", "published"]
     published = document["published"]
     confidence = document["recipe_facts"]["evaluate"]["confidence"]
@@ -113,14 +89,7 @@ def _p_value(against: dict[str, Any]) -> str:
 
 
 def show_audit(out: Console, document: dict[str, Any]) -> None:
-    """Print an audit.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `inspect`.
-    """
+    """Print an audit."""
     counts = document["counts"]
     table = new_table("class", *counts, numbers=list(counts))
     for name in next(iter(counts.values())):
@@ -141,14 +110,7 @@ def show_audit(out: Console, document: dict[str, Any]) -> None:
 
 
 def show_training(out: Console, document: dict[str, Any]) -> None:
-    """Print how a training ended.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `train`.
-    """
+    """Print how a training ended."""
     last = document["last_epoch"]
     parts = [
         f"{document['epochs']} epochs, {document['fit_seconds']:.0f} s",
@@ -161,14 +123,7 @@ def show_training(out: Console, document: dict[str, Any]) -> None:
 
 
 def show_overfit(out: Console, document: dict[str, Any]) -> None:
-    """Print whether a network can learn at all, and what to look at if not.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `train --overfit`.
-    """
+    """Print whether a network can learn at all, and what to look at if not."""
     n, epochs, steps = (document[name] for name in ("images", "epochs", "steps"))
     if document["learnt"]:
         out.print(
@@ -188,14 +143,7 @@ def show_overfit(out: Console, document: dict[str, Any]) -> None:
 
 
 def show_repeats(out: Console, document: dict[str, Any]) -> None:
-    """Print how far scores vary over repeated runs.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `run --repeats`.
-    """
+    """Print how far scores vary over repeated runs."""
     numbers = ["max", "min", "std", "variance", "mean", *(["published"] if document["published"] else [])]
     table = new_table("head", "score", *numbers, numbers=numbers)
     published = document["published"]
@@ -230,13 +178,7 @@ def _statistics(spread: dict[str, float]) -> list[str]:
 
 
 def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
-    """Print where a CNN can be cut.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    layers : sequence of dict
-    """
+    """Print where a CNN can be cut."""
     table = new_table("layer", "Keras name", "kind", "width", numbers=["width"])
     for layer in layers:
         width = "classes" if layer["width"] is None else f"{layer['width']:,}"
@@ -245,15 +187,7 @@ def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
 
 
 def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[str]) -> None:
-    """Print what features there are now.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    rows : sequence of dict
-    plain : sequence of str
-        Paths of plain copies.
-    """
+    """Print what features there are now."""
     table = new_table("split", "layer", "rows", "width", "state", "file", numbers=["rows", "width"])
     for row in rows:
         state = "up to date" if row["cached"] else "continued" if row["resumed_from"] else "extracted"
@@ -265,14 +199,7 @@ def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[
 
 
 def show_head(out: Console, document: dict[str, Any]) -> None:
-    """Print what head there is now.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `fit-boost`.
-    """
+    """Print what head there is now."""
     out.print(
         f"{document['layer']} ({document['mode']}): {document['rounds']} rounds on "
         f"{document['rows']:,} x {document['width']:,} features, {document['fit_seconds']:.1f} s "

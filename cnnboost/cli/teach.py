@@ -76,14 +76,7 @@ def teach(
 
 
 def show_teacher(out: Console, document: dict[str, Any]) -> None:
-    """Print what was written and how a student is given it.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `teach`.
-    """
+    """Print what was written and how a student is given it."""
     count = len(document["networks"])
     state = ", up to date" if document["cached"] else ""
     out.print(

@@ -71,14 +71,7 @@ def tune(
 
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:
-    """Print the best trials of a search, and what its keys are worth.
-
-    Parameters
-    ----------
-    out : rich.console.Console
-    document : dict
-        Of `tune`.
-    """
+    """Print the best trials of a search, and what its keys are worth."""
     from cnnboost.evaluation.search_labels import value_label
 
     failed = [trial for trial in document["trials"] if trial["value"] is None]

@@ -21,15 +21,7 @@ import numpy as np
 
 
 def adopt_averages(model: Any, batches: Iterable[np.ndarray] = ()) -> None:
-    """Give a model its averaged weights; before the first step there are none, and nothing happens.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Compiled with an optimiser that averages.
-    batches : iterable of ndarray
-        Training images, to measure the statistics of batch normalisation on.
-    """
+    """Give a model its averaged weights; before the first step there are none, and nothing happens."""
     optimizer = model.optimizer
     if optimizer.built and int(optimizer.iterations):
         optimizer.finalize_variable_values(model.trainable_variables)
@@ -39,14 +31,7 @@ def adopt_averages(model: Any, batches: Iterable[np.ndarray] = ()) -> None:
 
 
 def measure_statistics(model: Any, batches: Iterable[np.ndarray]) -> None:
-    """Set the statistics of batch normalisation to their means over some batches.
-
-    Parameters
-    ----------
-    model : keras.Model
-    batches : iterable of ndarray
-        Images as the model takes them; not looked at if nothing in the model is normalised by batches.
-    """
+    """Set the statistics of batch normalisation to their means over some batches."""
     normal = _normalisations(model)
     if not normal:
         return
@@ -63,14 +48,7 @@ def measure_statistics(model: Any, batches: Iterable[np.ndarray]) -> None:
 
 @contextmanager
 def averaged(model: Any, batches: Iterable[np.ndarray] = ()) -> Iterator[None]:
-    """Give a model its averaged weights for a while, and then exactly those that it had.
-
-    Parameters
-    ----------
-    model : keras.Model
-    batches : iterable of ndarray
-        As for `adopt_averages`.
-    """
+    """Give a model its averaged weights for a while, and then exactly those that it had."""
     variables = [*model.trainable_variables, *_statistics(model)]
     raw = _values(variables)
     adopt_averages(model, batches)
@@ -81,17 +59,7 @@ def averaged(model: Any, batches: Iterable[np.ndarray] = ()) -> Iterator[None]:
 
 
 def averaged_validation(batches: Callable[[int], Iterable[np.ndarray]]) -> Any:
-    """Build the callback that has validation score the averaged weights.
-
-    Parameters
-    ----------
-    batches : callable
-        Training images of an epoch, which it is given, for `adopt_averages`.
-
-    Returns
-    -------
-    keras.callbacks.Callback
-    """
+    """Build the callback that has validation score the averaged weights."""
     import keras
 
     class AveragedValidation(keras.callbacks.Callback):

@@ -55,16 +55,7 @@ class State(Document):
 
 
 class Checkpoint:
-    """The folder where a running training keeps its last finished epoch.
-
-    Parameters
-    ----------
-    folder : path-like
-        Made when the first epoch is finished, removed by `clear`.
-    run : str
-        Digest of everything that makes this run: data, architecture, options. Another run's epochs are
-        never continued.
-    """
+    """The folder where a running training keeps its last finished epoch."""
 
     def __init__(self, folder: str | os.PathLike[str], run: str) -> None:
         self.folder = Path(folder)
@@ -76,18 +67,7 @@ class Checkpoint:
         return self.folder / "state.json"
 
     def state(self) -> dict[str, Any] | None:
-        """Return the last finished epoch of this run, or None.
-
-        Returns
-        -------
-        dict or None
-            Keys `epochs` (number finished), `history`, `counters`, `weights`, `best`, `learning_rate`.
-
-        Raises
-        ------
-        StoreError
-            If the state is damaged, or names weights that are missing or altered.
-        """
+        """Return the last finished epoch of this run, or None."""
         if not self._state.is_file():
             return None
         written = parsed_json(self._state, _REMEDY)
@@ -114,26 +94,7 @@ class Checkpoint:
         counters: list[dict[str, Any]],
         best: bool,
     ) -> None:
-        """Record a finished epoch.
-
-        Parameters
-        ----------
-        model : keras.Model
-            Compiled; weights, optimiser and random states are kept.
-        epochs : int
-            Number of epochs finished.
-        history : dict
-            One list for each metric.
-        counters : list of dict
-            What `counters_of` returned.
-        best : bool
-            Whether this epoch is the best so far.
-
-        Raises
-        ------
-        StoreError
-            If the disk or its rights do not allow it.
-        """
+        """Record a finished epoch."""
         weights = f"epoch-{epochs:04d}.weights.h5"
         # Not that of a training that was to be longer, and starts over.
         previous = self._last if self._last.get("epochs", 0) < epochs else {}
@@ -161,20 +122,7 @@ class Checkpoint:
                 old.unlink()
 
     def restore(self, model: Any, weights: str) -> None:
-        """Load weights, optimiser and random states of a recorded epoch.
-
-        Parameters
-        ----------
-        model : keras.Model
-            Compiled, of the architecture that was saved.
-        weights : str
-            A file name out of `state`.
-
-        Raises
-        ------
-        StoreError
-            If the file cannot be loaded.
-        """
+        """Load weights, optimiser and random states of a recorded epoch."""
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         try:
@@ -188,29 +136,13 @@ class Checkpoint:
 
 
 def counters_of(callback: Any) -> dict[str, Any]:
-    """Return what a stopping or plateau callback has counted so far.
-
-    Parameters
-    ----------
-    callback : keras.callbacks.Callback
-
-    Returns
-    -------
-    dict
-        JSON-able.
-    """
+    """Return what a stopping or plateau callback has counted so far."""
     found = {name: getattr(callback, name) for name in _COUNTERS if hasattr(callback, name)}
     return {name: None if value is None else float(value) for name, value in found.items()}
 
 
 def set_counters(callback: Any, counters: dict[str, Any]) -> None:
-    """Give a callback back what `counters_of` returned.
-
-    Parameters
-    ----------
-    callback : keras.callbacks.Callback
-    counters : dict
-    """
+    """Give a callback back what `counters_of` returned."""
     for name, value in counters.items():
         whole = value is not None and name != "best"
         setattr(callback, name, int(value) if whole else value)
@@ -224,26 +156,7 @@ def run_digest(
     sample_weight: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> str:
-    """Hash everything that makes a training what it is.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Before its first step.
-    X, codes : ndarray
-        Images and labels.
-    parameters : mapping
-        Of the training.
-    sample_weight : ndarray, optional
-        Of each image, where `fit` was given any.
-    validation : tuple of ndarray, optional
-        Images and codes, where `fit` was given any.
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
+    """Hash everything that makes a training what it is."""
     digest = hashlib.sha256(_description(model).encode())
     for array in (X, codes):
         digest.update(np.ascontiguousarray(array).data)

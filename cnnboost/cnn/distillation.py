@@ -21,31 +21,7 @@ _FLOOR = math.exp(-30)
 
 
 def distilled(loss: Any, accuracy: Any, options: TrainingOptions, kind: str) -> tuple[Any, Any]:
-    """Give a loss a teacher, and the metric the labels alone.
-
-    Parameters
-    ----------
-    loss : keras.losses.Loss
-        Of labels as rows of ones and zeros.
-    accuracy : keras.metrics.Metric
-        Of the same.
-    options : TrainingOptions
-        With `teacher_weight` and `teacher_temperature`.
-    kind : {"softmax", "logits"}
-        What the model's output is.
-
-    Returns
-    -------
-    loss : keras.losses.Loss
-        Of targets (n, 2 * n_classes): labels, then the teacher's softened probabilities. For a row whose
-        second half is 0 it is the loss of the labels.
-    accuracy : keras.metrics.Metric
-        Of the first half of the same targets.
-
-    References
-    ----------
-    G. Hinton, O. Vinyals and J. Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
-    """
+    """Give a loss a teacher, and the metric the labels alone."""
     import keras
 
     ops = keras.ops

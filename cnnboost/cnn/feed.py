@@ -25,33 +25,7 @@ _AHEAD = 2
 
 
 class Feed:
-    """Batches of a training.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-        uint8 or float32 in [0, 255]; may be memory-mapped. Where images are augmented, floats are rounded to
-        whole grey levels.
-    codes : ndarray of int, (n,)
-        Column of the right class, for balancing.
-    targets : ndarray, (n, ...)
-        What the loss takes.
-    options : TrainingOptions
-    weight : ndarray, (n,), optional
-        Of each image in the loss.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-        The range that the model expects of pixels.
-
-    Attributes
-    ----------
-    steps : int
-        Batches in an epoch.
-
-    Raises
-    ------
-    ParameterError
-        If the images are not larger than those of every stage of progressive resizing.
-    """
+    """Batches of a training."""
 
     def __init__(
         self,
@@ -72,18 +46,7 @@ class Feed:
         self._order = lru_cache(maxsize=2)(self._ordered)
 
     def batch(self, number: int) -> tuple[np.ndarray, ...]:
-        """Return a batch.
-
-        Parameters
-        ----------
-        number : int
-            Counted from the first epoch on.
-
-        Returns
-        -------
-        tuple of ndarray
-            Images, targets, and weights if there are any.
-        """
+        """Return a batch."""
         epoch, place = divmod(number, self.steps)
         rows, copies = (a[place * self._size : (place + 1) * self._size] for a in self._order(epoch))
         x, y = self._X[rows], self._targets[rows]
@@ -99,50 +62,17 @@ class Feed:
         return (x, y) if w is None else (x, y, w)
 
     def size(self, epoch: int) -> tuple[int, int]:
-        """Return height and width of the images of an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-
-        Returns
-        -------
-        tuple of int
-        """
+        """Return height and width of the images of an epoch."""
         return next((stage.size for stage in self._stages if epoch < stage.stop), self._stages[-1].size)
 
     def images(self, epoch: int, count: int) -> Iterator[np.ndarray]:
-        """Yield the images of an epoch's first batches.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        count : int
-            Batches, if there are so many.
-
-        Yields
-        ------
-        ndarray, (batch, height, width, channels)
-        """
+        """Yield the images of an epoch's first batches."""
         for place in range(min(count, self.steps)):
             yield self.batch(epoch * self.steps + place)[0]
 
     @contextmanager
     def dataset(self, first: int = 0) -> Iterator[Any]:
-        """Give an endless Keras dataset whose batches are made beside the training.
-
-        Parameters
-        ----------
-        first : int
-            Number of the batch to start with.
-
-        Yields
-        ------
-        keras.utils.PyDataset
-            Without a length; `fit` needs `steps_per_epoch`.
-        """
+        """Give an endless Keras dataset whose batches are made beside the training."""
         import keras
 
         feed, waiting = self, dict[int, Future[tuple[np.ndarray, ...]]]()

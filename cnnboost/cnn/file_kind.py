@@ -40,13 +40,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
 
 
 def file_kind(path: Path) -> Literal["keras", "hdf5"]:
-    """Tell how a model is stored by what is in the file, whatever its name.
-
-    Raises
-    ------
-    ModelError
-        If there is no model of Keras in it; the message says what it is, and the remedy.
-    """
+    """Tell how a model is stored by what is in the file, whatever its name."""
     if path.is_dir():
         raise ModelError(f"{path} is {_folder(path)}")
     if not path.exists():

@@ -29,23 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Step:
-    """One output of one call of a layer or operation in the model's forward pass.
-
-    Attributes
-    ----------
-    path : str
-        Keras name of the layer, after those of the models that it is nested in.
-    layer : keras.Layer or keras.Operation
-    tensor : keras.KerasTensor
-    sources : tuple of int
-        Steps whose outputs it is called on, in order; -1 for the images.
-    arguments : (args, kwargs)
-        The whole call, with a `Source` in place of each tensor.
-    output : int or None
-        Which of the call's outputs; None where it has one.
-    idle : bool
-        Whether the layer does nothing in inference: `tensor` is then that of its source.
-    """
+    """One output of one call of a layer or operation in the model's forward pass."""
 
     path: str
     layer: Any
@@ -214,18 +198,7 @@ def distinct_names(outputs: Any) -> Iterator[None]:
 
 
 def inference_model(model: Any) -> Any:
-    """Return a model in inference mode for good, without the layers that act in training only.
-
-    Parameters
-    ----------
-    model : keras.Model
-        One with code of its own is returned as it is: its layers cannot be walked.
-
-    Returns
-    -------
-    keras.Model
-        Of the same weights.
-    """
+    """Return a model in inference mode for good, without the layers that act in training only."""
     import keras
 
     image = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)

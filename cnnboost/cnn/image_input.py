@@ -20,22 +20,6 @@ def check_model(model: Any, place: str) -> Any:
 
     Grey images as `(n, height, width)` and images as flat rows get a layer in front that makes them from
     images with channels; the weights are shared.
-
-    Parameters
-    ----------
-    model : keras.Model
-    place : str
-        Where it comes from, for the message.
-
-    Returns
-    -------
-    keras.Model
-        The model itself where it takes images already.
-
-    Raises
-    ------
-    ModelError
-        If it is not built, has code of its own or several inputs, or takes no images.
     """
     import keras
 

@@ -22,24 +22,7 @@ CHUNKS = (1, 8, 64, 256, 512)
 
 
 class Inference:
-    """A Keras model as a function from images to arrays.
-
-    Parameters
-    ----------
-    model : keras.Model
-        One input of images; one output or several.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, default="raw"
-        The range that the model expects of pixels; images always come in [0, 255].
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.cnn.architectures import build
-    >>> from cnnboost.cnn.inference import Inference
-    >>> run = Inference(build("digits", (8, 8, 1), 10))
-    >>> run(np.zeros((3, 8, 8, 1), np.uint8))[0].shape
-    (3, 10)
-    """
+    """A Keras model as a function from images to arrays."""
 
     def __init__(self, model: Any, pixels: str = "raw") -> None:
         self.model = model
@@ -49,23 +32,7 @@ class Inference:
         self._traced: dict[tuple[int, str, tuple[int, ...]], Callable[[np.ndarray], list[np.ndarray]]] = {}
 
     def __call__(self, X: np.ndarray) -> list[np.ndarray]:
-        """Run the model on a batch of any size.
-
-        Parameters
-        ----------
-        X : ndarray, (n, height, width, channels)
-            uint8 or float32 in [0, 255]; may be memory-mapped.
-
-        Returns
-        -------
-        list of ndarray
-            One float32 array `(n, ...)` for each output of the model.
-
-        Raises
-        ------
-        ModelError
-            If the images do not fit the model's input.
-        """
+        """Run the model on a batch of any size."""
         check_fits(X, self.input_shape)
         results: list[np.ndarray] | None = None
         for start, size, chunk in plan(len(X)):
@@ -97,23 +64,7 @@ class Inference:
 
 
 def plan(n: int) -> Iterator[tuple[int, int, int]]:
-    """Divide n images into chunks: (first row, rows, traced chunk size), the last one padded.
-
-    Parameters
-    ----------
-    n : int
-        Number of images.
-
-    Yields
-    ------
-    tuple of int
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.inference import plan
-    >>> list(plan(600))
-    [(0, 512, 512), (512, 88, 256)]
-    """
+    """Divide n images into chunks: (first row, rows, traced chunk size), the last one padded."""
     largest = CHUNKS[-1]
     for start in range(0, n, largest):
         size = min(largest, n - start)

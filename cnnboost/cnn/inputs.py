@@ -29,13 +29,7 @@ TORCH_MEANS, TORCH_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def check_pixels(pixels: str, channels: int | None = None) -> str:
-    """Return `pixels` if it names a scale, and one for images of so many channels.
-
-    Raises
-    ------
-    ParameterError
-        If it does not.
-    """
+    """Return `pixels` if it names a scale, and one for images of so many channels."""
     if pixels not in SCALES:
         known = ", ".join(f"{name} ({meaning})" for name, meaning in SCALES.items())
         raise ParameterError(f"pixels={pixels!r}: unknown scale; choose one of {known}")
@@ -51,23 +45,6 @@ def scale_pixels(x: Any, pixels: str) -> Any:
     """Bring float32 pixels in [0, 255] to the scale a model expects.
 
     `symmetric`, `caffe` and `torch` are the three modes of `keras.applications`.
-
-    Parameters
-    ----------
-    x : array or tensor, float32
-        Pixels in [0, 255], channels last.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-        The scale, see `SCALES`.
-
-    Returns
-    -------
-    array or tensor
-        Like `x`.
-
-    Raises
-    ------
-    ParameterError
-        If the scale is unknown, or not one for this number of channels.
     """
     check_pixels(pixels, x.shape[-1])
     if pixels == "unit":
@@ -82,34 +59,7 @@ def scale_pixels(x: Any, pixels: str) -> Any:
 
 
 def check_images(X: Any, image_shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Check and shape images; memory-mapped uint8 images pass without a copy.
-
-    Parameters
-    ----------
-    X : array-like
-        `(n, height, width)` or `(n, height, width, channels)`; or flat rows `(n, d)` with `image_shape`.
-        Integers in 0..255, or floats in [0, 255].
-    image_shape : tuple of int, optional
-        `(height, width)` or `(height, width, channels)` of flat rows.
-
-    Returns
-    -------
-    ndarray
-        `(n, height, width, channels)`, uint8 or float32.
-
-    Raises
-    ------
-    DataError
-        If the array is no set of images: wrong dimensions, no rows, not numbers, NaN, out of range, or
-        scaled to [0, 1] already.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.cnn.inputs import check_images
-    >>> check_images(np.zeros((2, 8, 8), np.uint8)).shape
-    (2, 8, 8, 1)
-    """
+    """Check and shape images; memory-mapped uint8 images pass without a copy."""
     X = np.asanyarray(X) if not hasattr(X, "toarray") else X
     if not isinstance(X, np.ndarray):
         raise DataError(f"images must be a dense array, got {type(X).__name__}; convert them with .toarray()")
@@ -138,19 +88,7 @@ def check_images(X: Any, image_shape: tuple[int, ...] | None = None) -> np.ndarr
 
 
 def check_fits(X: np.ndarray, input_shape: tuple[int | None, ...]) -> None:
-    """Refuse images that the model cannot take.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-    input_shape : tuple of int or None
-        Height, width and channels that the model was built for; None stands for any.
-
-    Raises
-    ------
-    ModelError
-        If they differ.
-    """
+    """Refuse images that the model cannot take."""
     got = X.shape[1:]
     if len(got) != len(input_shape) or any(w not in (None, g) for g, w in zip(got, input_shape, strict=True)):
         want = "x".join("any" if s is None else str(s) for s in input_shape)

@@ -27,26 +27,7 @@ def epoch_keeper(
     checkpoint: Checkpoint | None,
     batches: Callable[[int], Iterable[np.ndarray]],
 ) -> Any:
-    """Build the callback that keeps finished epochs; its base class needs Keras, which is imported late.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Compiled; a checkpoint's weights are loaded into it.
-    options : TrainingOptions
-    stoppers : sequence of keras.callbacks.Callback
-        Callbacks that count epochs; a continued run gives them their counts back.
-    checkpoint : Checkpoint or None
-    batches : callable
-        Training images of an epoch, which it is given.
-
-    Returns
-    -------
-    keras.callbacks.Callback
-        With `record` (the history), `done` (epochs finished), `stopped` (by a rule), `validation` (the
-        callback that has validation score averaged weights), `counting` (the stoppers of a stage), `going_on`
-        and `finish`.
-    """
+    """Build the callback that keeps finished epochs; its base class needs Keras, which is imported late."""
     import keras
 
     stopping = next((s for s in stoppers if isinstance(s, keras.callbacks.EarlyStopping)), None)

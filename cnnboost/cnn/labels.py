@@ -13,21 +13,7 @@ from cnnboost.errors import DataError
 
 
 def check_classes(classes: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """Return classes as a one-dimensional array without repetitions.
-
-    Parameters
-    ----------
-    classes : sequence
-
-    Returns
-    -------
-    ndarray, (n_classes,)
-
-    Raises
-    ------
-    DataError
-        If one is named twice, or fewer than two are named.
-    """
+    """Return classes as a one-dimensional array without repetitions."""
     names = np.asarray(classes)
     if names.ndim != 1 or len(names) < 2:
         raise DataError(f"classes={classes!r}: at least two classes in one row are needed")
@@ -37,34 +23,7 @@ def check_classes(classes: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 
 def encode(y: Any, n: int, classes: Sequence[Any] | np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Turn labels into columns.
-
-    Parameters
-    ----------
-    y : array-like, (n,)
-        Labels.
-    n : int
-        Number of images they belong to.
-    classes : sequence, optional
-        All classes in the order of columns; default: those in `y`, sorted.
-
-    Returns
-    -------
-    classes : ndarray, (n_classes,)
-    codes : ndarray of int64, (n,)
-
-    Raises
-    ------
-    DataError
-        If the number of labels is not that of the images, a label is NaN or not among the classes, or there
-        is only one class.
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.labels import encode
-    >>> encode(["b", "a", "b"], 3, None)[1].tolist()
-    [1, 0, 1]
-    """
+    """Turn labels into columns."""
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -93,25 +52,7 @@ def encode(y: Any, n: int, classes: Sequence[Any] | np.ndarray | None) -> tuple[
 
 
 def stratified_part(codes: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out a seeded share of every class.
-
-    Parameters
-    ----------
-    codes : ndarray of int, (n,)
-    fraction : float
-        In (0, 1).
-    seed : int
-
-    Returns
-    -------
-    kept, held_out : ndarray of int64
-        Row numbers, sorted. Classes of a single image are kept whole.
-
-    Raises
-    ------
-    DataError
-        If there are too few images to give every class a place on both sides.
-    """
+    """Hold out a seeded share of every class."""
     counts = np.bincount(codes)
     rows = np.arange(len(codes))
     single = counts[codes] < 2
@@ -127,26 +68,7 @@ def stratified_part(codes: np.ndarray, fraction: float, seed: int) -> tuple[np.n
 def image_weights(
     classes: np.ndarray, codes: np.ndarray, class_weight: Any, sample_weight: Any
 ) -> np.ndarray | None:
-    """Return the weight of each image in the loss.
-
-    Parameters
-    ----------
-    classes : ndarray, (n_classes,)
-    codes : ndarray of int, (n,)
-    class_weight : "balanced", mapping or None
-        Weight of each class; classes that a mapping does not name weigh 1.
-    sample_weight : array-like, (n,) or None
-
-    Returns
-    -------
-    ndarray of float32, (n,), or None
-        None where every image weighs 1.
-
-    Raises
-    ------
-    DataError
-        If `sample_weight` has another length, or `class_weight` names a class that is not there.
-    """
+    """Return the weight of each image in the loss."""
     weight = None
     if sample_weight is not None:
         weight = np.asarray(sample_weight, dtype=np.float32)

@@ -13,18 +13,7 @@ from cnnboost.errors import ParameterError
 
 
 def one_hot(options: TrainingOptions, kind: str) -> bool:
-    """Whether the targets are a row for each image, with a column for each class.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-    kind : {"softmax", "logits", "sigmoid"}
-        What the model's output is.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether the targets are a row for each image, with a column for each class."""
     return kind != "sigmoid" and bool(
         options.loss == "focal" or options.label_smoothing or options.mixup or options.teacher is not None
     )
@@ -33,30 +22,7 @@ def one_hot(options: TrainingOptions, kind: str) -> bool:
 def targets(
     options: TrainingOptions, kind: str, codes: np.ndarray, width: int, taught: np.ndarray | None = None
 ) -> np.ndarray:
-    """Bring labels into the form that the loss takes.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-    kind : {"softmax", "logits", "sigmoid"}
-    codes : ndarray of int, (n,)
-        Column of the right class.
-    width : int
-        Columns of the model's output.
-    taught : ndarray, (n, width), optional
-        A teacher's log-probabilities of the images; none for images that are only scored.
-
-    Returns
-    -------
-    ndarray
-        `codes`; or float32 (n, width); or, where there is a teacher, float32 (n, 2 * width): labels and
-        softened probabilities, which are 0 for images without a teacher.
-
-    Raises
-    ------
-    ParameterError
-        If the model has one output for two classes, and the options mix images or name a teacher.
-    """
+    """Bring labels into the form that the loss takes."""
     if kind == "sigmoid" and options.mixup:
         raise ParameterError(f"mixup={options.mixup} needs a model with one output for each class")
     if kind == "sigmoid" and options.teacher is not None:
@@ -80,20 +46,6 @@ def loss_and_accuracy(options: TrainingOptions, kind: str) -> tuple[Any, Any]:
 
     The focal loss has no weight of its own for each class (Keras' `alpha`), so that `class_weight` means the
     same under both losses and `focal_gamma=0` is the cross-entropy.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-    kind : {"softmax", "logits", "sigmoid"}
-
-    Returns
-    -------
-    loss : keras.losses.Loss
-    accuracy : keras.metrics.Metric
-
-    References
-    ----------
-    Lin et al., 2017, "Focal Loss for Dense Object Detection", ICCV.
     """
     loss, accuracy = _of_labels(options, kind)
     return (loss, accuracy) if options.teacher is None else distilled(loss, accuracy, options, kind)

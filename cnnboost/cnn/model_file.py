@@ -17,45 +17,12 @@ from cnnboost.files import write_bytes
 
 
 def read_model(path: str | os.PathLike[str]) -> Any:
-    """Load a `.keras` file, or an `.h5` file of Keras 2, for inference or further training.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; what is in it counts, not its name. Code in it is never run: a model with a Lambda layer is
-        refused. What Keras 2 stored otherwise than Keras 3 is translated where it means the same.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled, with one input of images.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing or not a Keras model, carries code, or takes no images.
-    """
+    """Load a `.keras` file, or an `.h5` file of Keras 2, for inference or further training."""
     return check_model(load_model(Path(path)), os.fspath(path))
 
 
 def write_model(model: Any, path: str | os.PathLike[str]) -> Path:
-    """Write a model whole or not at all.
-
-    Parameters
-    ----------
-    model : keras.Model
-    path : path-like
-        Must end in `.keras`.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
+    """Write a model whole or not at all."""
     return write_bytes(path, keras_bytes(model.save, "model.keras"))
 
 
@@ -74,17 +41,6 @@ def keras_bytes(save: Callable[[Any], object], name: str) -> memoryview:
     """Return what Keras would write to a file.
 
     HDF5 ends the process where a disk is full; in memory there is none.
-
-    Parameters
-    ----------
-    save : callable
-        `model.save` or `model.save_weights`.
-    name : str
-        Says the format by its ending.
-
-    Returns
-    -------
-    memoryview
     """
     file = _Named(name)
     save(file)
@@ -92,45 +48,13 @@ def keras_bytes(save: Callable[[Any], object], name: str) -> memoryview:
 
 
 def pixels_of(model: Any) -> str | None:
-    """Say what scale of pixels the model expects, where its layers tell.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Returns
-    -------
-    {"raw", "unit", "symmetric"} or None
-        "raw" where the model scales pixels of 0..255 itself; "unit" or "symmetric" where what it does to the
-        pixels first makes sense for 0..1 or -1..1 alone; None where nothing tells, or its layers disagree.
-    """
+    """Say what scale of pixels the model expects, where its layers tell."""
     scales = find_scales(model)
     return next(iter(scales)) if len(scales) == 1 else None
 
 
 def resolve_pixels(model: Any, pixels: str | None, place: str = "the model") -> str:
-    """Settle the scale of pixels that a trained model is given.
-
-    Parameters
-    ----------
-    model : keras.Model
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"} or None
-        What the user says.
-    place : str
-        For the message.
-
-    Returns
-    -------
-    str
-        That; else what the model's layers say; else "unit", the commonest habit.
-
-    Raises
-    ------
-    ParameterError
-        If the scale is unknown, or needs other channels than the model has.
-    ModelError
-        If nobody said, and parts of the model expect different scales.
-    """
+    """Settle the scale of pixels that a trained model is given."""
     if pixels is None:
         scales = find_scales(model)
         if len(scales) > 1:
@@ -149,25 +73,7 @@ def resolve_pixels(model: Any, pixels: str | None, place: str = "the model") -> 
 
 
 def output_kind(model: Any, place: str = "the model") -> str:
-    """Say how the model's output becomes class probabilities.
-
-    Parameters
-    ----------
-    model : keras.Model
-    place : str
-        For the message.
-
-    Returns
-    -------
-    {"softmax", "logits", "sigmoid"}
-        Probabilities as they are; scores to put through a softmax; one sigmoid unit for the second of two
-        classes.
-
-    Raises
-    ------
-    ModelError
-        If the output is no row of class scores.
-    """
+    """Say how the model's output becomes class probabilities."""
     shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
         raise ModelError(f"{place}: the output is {shape}; one row of class scores (n, classes) is needed")

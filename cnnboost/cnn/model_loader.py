@@ -33,13 +33,7 @@ _LONGEST = 400
 
 
 def load_model(path: Path) -> Any:
-    """Return the model in a file, uncompiled; what is in the file counts, not its name.
-
-    Raises
-    ------
-    ModelError
-        If there is none, or it carries code, or cannot be loaded.
-    """
+    """Return the model in a file, uncompiled; what is in the file counts, not its name."""
     kind = file_kind(path)
     try:
         return _load_hdf5(path) if kind == "hdf5" else _load_keras(path)

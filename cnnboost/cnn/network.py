@@ -21,34 +21,7 @@ def network(
     options: Mapping[str, Any] | None = None,
     pixels: str | None = None,
 ) -> tuple[Any, str, str]:
-    """Build or read a network.
-
-    Parameters
-    ----------
-    source : str, path or callable
-        The name of an architecture, a builder function, or a Keras file.
-    shape : tuple of int
-        Height, width and channels of the images.
-    n_classes : int
-    options : mapping, optional
-        Of the architecture.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}, optional
-        The range of pixels it expects, if that is stated.
-
-    Returns
-    -------
-    model : keras.Model
-        Uncompiled, or as its file has it.
-    pixels : str
-        The range of pixels it expects.
-    kind : {"softmax", "logits", "sigmoid"}
-        What its output is.
-
-    Raises
-    ------
-    ModelError
-        If the architecture is unknown, or the network fits neither the images nor the classes.
-    """
+    """Build or read a network."""
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix:
         model = model_file.read_model(source)
         place = os.fspath(source)

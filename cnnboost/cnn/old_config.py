@@ -33,13 +33,7 @@ _OF_KERAS_1 = ("nb_filter", "output_dim", "border_mode", "subsample", "dim_order
 
 
 def rewrite(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a model as Keras 3 reads it.
-
-    Raises
-    ------
-    ModelError
-        If it holds code, or means something else in Keras 3, or nothing. The message starts with a verb.
-    """
+    """Return the configuration of a model as Keras 3 reads it."""
     if stored.get("class_name") not in ("Model", "Functional", "Sequential"):
         raise ModelError(
             f"holds a model of the class {stored.get('class_name')!r}, whose code is not in it; rebuild "

@@ -86,13 +86,7 @@ _INTERPOLATIONS = ("bilinear", "nearest", "bicubic")
 
 
 def as_operation(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry of Keras 3 for an operation that Keras 2 stored as a layer.
-
-    Raises
-    ------
-    ModelError
-        If what it does cannot be said in Keras 3 with certainty. The message starts with a verb.
-    """
+    """Return the entry of Keras 3 for an operation that Keras 2 stored as a layer."""
     config, nodes = stored["config"], stored.get("inbound_nodes", [])
     name = config["name"]
     function = str(config.get("function") or config.get("node_def") or stored["class_name"])

@@ -19,26 +19,7 @@ _ONE_CYCLE_START, _ONE_CYCLE_WARMUP, _ONE_CYCLE_END = 1 / 25, 0.3, 1e-4
 
 
 def build_optimizer(options: TrainingOptions, model: Any, steps: int) -> Any:
-    """Build the optimiser of a training.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-    model : keras.Model
-        Its biases and its scales of normalisation are left out of weight decay, if that is asked for.
-    steps : int
-        In an epoch.
-
-    Returns
-    -------
-    keras.optimizers.Optimizer
-        Not built; an optimiser given as an object is copied.
-
-    Raises
-    ------
-    ParameterError
-        If the optimiser is unknown or lacks what the options ask of it.
-    """
+    """Build the optimiser of a training."""
     import keras
 
     given = options.optimizer
@@ -78,29 +59,7 @@ def build_optimizer(options: TrainingOptions, model: Any, steps: int) -> Any:
 
 
 def learning_rates(options: TrainingOptions, rate: float, steps: int) -> Any:
-    """Return the learning rate of every step.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-        With a `schedule` or a `decay`.
-    rate : float
-        The highest.
-    steps : int
-        In an epoch.
-
-    Returns
-    -------
-    keras.optimizers.schedules.LearningRateSchedule
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.optimizers import learning_rates
-    >>> from cnnboost.cnn.options import TrainingOptions
-    >>> rates = learning_rates(TrainingOptions(schedule="step", step_epochs=2), 0.1, steps=10)
-    >>> [round(float(rates(step)), 4) for step in (0, 19, 20, 40)]
-    [0.1, 0.1, 0.01, 0.001]
-    """
+    """Return the learning rate of every step."""
     import keras
 
     schedules = keras.optimizers.schedules

@@ -58,43 +58,7 @@ _OPTIONAL = frozenset(
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a CNN is trained; `CNNClassifier` says what each of them does.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-    optimizer : str or keras.optimizers.Optimizer
-        Keras' name of the optimiser, or one that was built (a copy of it is used).
-    learning_rate, momentum, weight_decay : float or None
-        None keeps the optimiser's own.
-    nesterov : bool
-    decay : float
-    schedule : {"constant", "step", "cosine", "one-cycle"}
-    step_epochs : int or None
-    step_factor : float
-    warmup : float or None
-    early_stopping, reduce_lr : int or None
-    reduce_lr_factor, min_learning_rate : float
-    monitor : str or None
-    loss : {"crossentropy", "focal"}
-    focal_gamma, label_smoothing : float
-    augment : Augmentation, mapping or None
-    balance : bool
-    mixup : float
-    ema : float or None
-    progressive_resizing : sequence of (int, float)
-    precision : {"float32", "bfloat16"}
-    steps_per_execution : int
-    teacher : path-like or None
-    teacher_weight, teacher_temperature : float
-    seed : int
-        Of the order of images, of augmentation and of dropout.
-
-    Raises
-    ------
-    ParameterError
-        If a value is impossible, or two of them contradict each other.
-    """
+    """How a CNN is trained; `CNNClassifier` says what each of them does."""
 
     epochs: int = 50
     batch_size: int = 64
@@ -130,17 +94,7 @@ class TrainingOptions:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> TrainingOptions:
-        """Pick the options out of an estimator's parameters.
-
-        Parameters
-        ----------
-        parameters : mapping
-            What `CNNClassifier.get_params` returns.
-
-        Returns
-        -------
-        TrainingOptions
-        """
+        """Pick the options out of an estimator's parameters."""
         names = [field.name for field in fields(cls) if field.name != "seed"]
         return cls(**{name: parameters[name] for name in names}, seed=parameters["random_state"])
 

@@ -21,15 +21,6 @@ def float32_model(model: Any) -> Any:
 
     What comes out of each layer is rounded as the other one rounds it, and so are the weights: the two differ
     by single last bits of the lower precision.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Functional or Sequential; returned as it is where it computes in float32.
-
-    Returns
-    -------
-    keras.Model
     """
     import keras
 

@@ -23,18 +23,7 @@ class CNNPrediction:
     tta: str
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities, the mean over the views of `tta`.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
-            Columns in the order of `classes_`.
-        """
+        """Return class probabilities, the mean over the views of `tta`."""
         check_is_fitted(self)
         return mean_over_views(self.predict_view_proba, check_images(X, self.image_shape), self.tta)
 
@@ -43,50 +32,16 @@ class CNNPrediction:
 
         Images are not checked here: views of images that were checked may be floats of few grey levels,
         which look like pixels that were scaled.
-
-        Parameters
-        ----------
-        X : ndarray, (n, height, width, channels)
-            uint8 or float32 in [0, 255], as `cnnboost.cnn.inputs.check_images` returns them.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
-            Columns in the order of `classes_`.
-
-        Raises
-        ------
-        ModelError
-            If the network takes images of another shape.
         """
         check_is_fitted(self)
         return probabilities(self.inference_(X)[0], self.output_kind_)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each image.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray, (n,)
-        """
+        """Return the most probable class of each image."""
         return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the trained model as a `.keras` file.
-
-        Parameters
-        ----------
-        path : path-like
-
-        Returns
-        -------
-        Path
-        """
+        """Write the trained model as a `.keras` file."""
         check_is_fitted(self)
         return model_file.write_model(self.model_, path)
 

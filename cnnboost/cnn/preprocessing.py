@@ -25,16 +25,6 @@ def find_scales(model: Any) -> dict[str, str]:
 
     The calls are followed from the input as long as they have no weights: augmentation, resizing, arithmetic
     with constants and the like. Images of one grey each show what these do to the pixels.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Returns
-    -------
-    dict
-        "raw", "unit" or "symmetric", with the layer that says so. Empty where nothing tells; several entries
-        where paths from the input disagree.
     """
     import keras
 
@@ -62,16 +52,7 @@ def find_scales(model: Any) -> dict[str, str]:
 
 
 class _Told:
-    """What the early steps of a model say about the pixels it expects.
-
-    Parameters
-    ----------
-    steps : sequence of Step
-    early : sequence of int
-        Those without weights that depend on the pixels alone.
-    image : keras.KerasTensor
-        The input.
-    """
+    """What the early steps of a model say about the pixels it expects."""
 
     def __init__(self, steps: Sequence[Step], early: Sequence[int], image: Any) -> None:
         self._steps = steps

@@ -17,17 +17,7 @@ from cnnboost.errors import ParameterError
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs of a training that show images of one size.
-
-    Attributes
-    ----------
-    start, stop : int
-        First epoch, from 0, and the one after the last.
-    size : tuple of int
-        Height and width, in pixels.
-    full : bool
-        Whether these are the images as they are.
-    """
+    """Epochs of a training that show images of one size."""
 
     start: int
     stop: int
@@ -36,37 +26,7 @@ class Stage:
 
 
 def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
-    """Divide a training into stages.
-
-    Parameters
-    ----------
-    options : TrainingOptions
-    size : tuple of int
-        Height and width of the images.
-
-    Returns
-    -------
-    list of Stage
-        The last one at the images' own size, of one epoch or more; a share that comes to no epoch is left
-        out.
-
-    Raises
-    ------
-    ParameterError
-        If a stage's images would not be smaller than the images are.
-
-    References
-    ----------
-    .. [1] Tan and Le, 2021, "EfficientNetV2: Smaller Models and Faster Training", ICML: progressive learning.
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.options import TrainingOptions
-    >>> from cnnboost.cnn.resizing import stages
-    >>> options = TrainingOptions(epochs=10, progressive_resizing=[(32, 0.5), (40, 0.3)])
-    >>> [(stage.start, stage.stop, stage.size) for stage in stages(options, (48, 48))]
-    [(0, 5, (32, 32)), (5, 8, (40, 40)), (8, 10, (48, 48))]
-    """
+    """Divide a training into stages."""
     height, width = size
     found, start, passed = [], 0, 0.0
     for pixels, share in options.progressive_resizing:
@@ -85,26 +45,7 @@ def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
 
 
 def shrink(X: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize images by averaging: a pixel is the mean of what it covers.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-    size : tuple of int
-        New height and width, at most the old ones.
-
-    Returns
-    -------
-    ndarray, (n, *size, channels)
-        float32; `X` itself where it has that size already.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.cnn.resizing import shrink
-    >>> shrink(np.array([[0, 2], [4, 6]], np.uint8)[None, :, :, None], (1, 1)).item()
-    3.0
-    """
+    """Resize images by averaging: a pixel is the mean of what it covers."""
     if X.shape[1:3] == tuple(size):
         return X
     down, across = _means(X.shape[1], size[0]), _means(X.shape[2], size[1])

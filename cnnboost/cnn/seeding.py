@@ -17,12 +17,7 @@ _RANDOM = "seed_generator_state"
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed Keras, and give Python's and NumPy's global generators back as they were.
-
-    Parameters
-    ----------
-    seed : int
-    """
+    """Seed Keras, and give Python's and NumPy's global generators back as they were."""
     import keras
 
     # Keras draws from these two, so they are what has to be given back.
@@ -36,13 +31,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def reseed(model: Any, seed: int, epoch: int) -> None:
-    """Let what a model draws in an epoch (dropout) depend on the seed and the epoch alone.
-
-    Parameters
-    ----------
-    model : keras.Model
-    seed, epoch : int
-    """
+    """Let what a model draws in an epoch (dropout) depend on the seed and the epoch alone."""
     weights = {id(variable) for variable in model.weights}
     states = [v for v in model.non_trainable_variables if id(v) not in weights and v.name.endswith(_RANDOM)]
     drawn = (uniforms(DROPOUT, seed, epoch, np.arange(len(states)), 2) * 2**31).astype(np.int64)

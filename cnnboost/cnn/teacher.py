@@ -45,47 +45,7 @@ def write_teacher(
     classes: Sequence[Any] | np.ndarray,
     digest: str = "",
 ) -> Path:
-    """Write a teacher's log-probabilities of some images.
-
-    Parameters
-    ----------
-    path : path-like
-        Ends in `.npz`.
-    log_proba : ndarray, (n, n_classes)
-        Natural logarithms of probabilities, finite.
-    X : array-like, (n, height, width) or (n, height, width, channels)
-        The images as the student will be given them, in [0, 255].
-    classes : sequence
-        Their names, in the order of the columns.
-    digest : str
-        Of what the log-probabilities come from: what `made_from` returns, for whoever wants to know whether
-        they are up to date.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    DataError
-        If the name has another ending, the images are none, there is not a row for each image and a column
-        for each class, or a row holds no logarithms of probabilities: a value that is not finite or above 0,
-        or probabilities that do not add up to 1.
-    StoreError
-        If the file cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
-    >>> from cnnboost.cnn.teacher import read_teacher, write_teacher
-    >>> X, log_proba = np.zeros((3, 8, 8, 1), np.uint8), np.log(np.full((3, 2), 0.5))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = write_teacher(Path(folder) / "teacher.npz", log_proba, X, ["cat", "dog"])
-    ...     read_teacher(path, X, ["cat", "dog"]).shape
-    (3, 2)
-    """
+    """Write a teacher's log-probabilities of some images."""
     path = Path(path)
     if path.suffix != ".npz":
         raise DataError(
@@ -115,26 +75,7 @@ def write_teacher(
 def read_teacher(
     path: str | os.PathLike[str], X: np.ndarray, classes: Sequence[Any] | np.ndarray
 ) -> np.ndarray:
-    """Read the log-probabilities that a teacher gave some images.
-
-    Parameters
-    ----------
-    path : path-like
-    X : ndarray, (n, height, width, channels)
-        The student's training images, in [0, 255].
-    classes : sequence
-        Its classes, in the order of its output.
-
-    Returns
-    -------
-    ndarray of float32, (n, n_classes)
-
-    Raises
-    ------
-    DataError
-        If there is no such file, it is damaged, or it is of other images, of another number or order of them,
-        or of other classes or another order of them.
-    """
+    """Read the log-probabilities that a teacher gave some images."""
     facts = _read(Path(path))
     rows, known = facts["log_probabilities"], facts["classes"].tolist()
     names = [str(name) for name in classes]
@@ -156,38 +97,14 @@ def read_teacher(
 
 
 def teacher_digest(path: str | os.PathLike[str]) -> str:
-    """Hash the file of a teacher: what a student is made from, wherever the file lies.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    """
+    """Hash the file of a teacher: what a student is made from, wherever the file lies."""
     path = Path(path)
     _check_there(path)
     return file_digest(path)
 
 
 def made_from(path: str | os.PathLike[str]) -> str | None:
-    """Return the digest that `write_teacher` was given; None where there is no file that can be read.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    str or None
-    """
+    """Return the digest that `write_teacher` was given; None where there is no file that can be read."""
     try:
         return str(_read(Path(path))["made_from"].item())
     except DataError:

@@ -40,52 +40,7 @@ def train(
     callbacks: Sequence[Any] = (),
     checkpoint: Checkpoint | None = None,
 ) -> dict[str, list[float]]:
-    """Train a model in place.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Its weights change.
-    X : ndarray, (n, height, width, channels)
-        Pixels in [0, 255].
-    codes : ndarray of int, (n,)
-        Column of the right class, 0..classes-1.
-    options : TrainingOptions
-    kind : {"softmax", "logits", "sigmoid"}
-        What the model's output is.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-        The range that the model expects of pixels.
-    sample_weight : ndarray, (n,), optional
-        Weight of each image in the loss.
-    taught : ndarray, (n, n_classes), optional
-        A teacher's log-probabilities of the images; given where the options name a teacher, and only there.
-    validation : tuple of ndarray, optional
-        Images and codes that are scored after each epoch and never trained on.
-    callbacks : sequence of keras.callbacks.Callback
-        Run beside our own. Training begins and ends for them at every size of images, and where another
-        network is trained in its place, see `cnnboost.cnn.twin`, that one is their `model`.
-    checkpoint : Checkpoint, optional
-        Where finished epochs are kept; a killed run continues from there and logs that it does.
-
-    Returns
-    -------
-    dict of list of float
-        One value per epoch for `loss`, `accuracy`, `learning_rate`, `seconds`, and `val_...` with validation
-        data.
-
-    Raises
-    ------
-    TrainingError
-        If the loss is no longer finite.
-    ParameterError
-        If the optimiser is unknown or lacks what the options set; if there is a teacher without its
-        log-probabilities, or these without a teacher; if the network has one output for two classes, and the
-        options mix images or name a teacher; if the network cannot be trained with other sizes of images or
-        in another precision, or the images are not larger than those of every stage; if a rule watches
-        validation, and there is none.
-    StoreError
-        If the checkpoint cannot be read or written.
-    """
+    """Train a model in place."""
     if (options.teacher is None) != (taught is None):
         raise ParameterError(
             f"teacher={options.teacher!r}, and log-probabilities of a teacher are "

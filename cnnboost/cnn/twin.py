@@ -15,23 +15,7 @@ from cnnboost.errors import ParameterError
 
 
 def twin_of(model: Any, options: TrainingOptions) -> Any:
-    """Return the network to train.
-
-    Parameters
-    ----------
-    model : keras.Model
-    options : TrainingOptions
-
-    Returns
-    -------
-    keras.Model
-        `model` itself where the options ask for nothing that a twin is for; else a copy with its weights.
-
-    Raises
-    ------
-    ParameterError
-        If the network's weights depend on the size of the images, or it cannot be copied layer by layer.
-    """
+    """Return the network to train."""
     import keras
 
     if not options.progressive_resizing and options.precision == "float32":

@@ -23,25 +23,7 @@ Run = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Bulk:
-    """Large batches of one graph.
-
-    Parameters
-    ----------
-    open_run : callable
-        Opens the graph on a single thread; gives a function from (images, number of the first one) to
-        probabilities. Called once, at the first large batch.
-    threads : int
-        Slices that are computed at the same time.
-    size : int
-        Pixels of an image: height times width.
-
-    Attributes
-    ----------
-    most : int
-        Images in a slice.
-    few : int
-        Batches up to this size keep all threads busiest as one.
-    """
+    """Large batches of one graph."""
 
     def __init__(self, open_run: Callable[[], Run], threads: int, size: int) -> None:
         self._open = open_run
@@ -54,14 +36,7 @@ class Bulk:
         self._process = 0
 
     def __call__(self, X: np.ndarray, result: np.ndarray) -> None:
-        """Compute the probabilities of images.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, height, width, channels)
-        result : ndarray of shape (n, k), float32
-            Filled in.
-        """
+        """Compute the probabilities of images."""
         run, pool = self._ready()
         # As many slices as the threads can share evenly.
         rounds = -(-len(X) // (self.most * self._threads))

@@ -53,22 +53,7 @@ _REMEDY = "export it again ('cnnboost export')"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose members were all compared with their checksums.
-
-    Attributes
-    ----------
-    folder : Path
-    manifest : dict
-        `format`, `recipe`, `classes` (in order), `layer` (several joined by `+`), `mode`, `rounds`, `pixels`,
-        `input` (`height`, `width`, `channels`), `versions`, `members` (`bytes` and `sha256` by name). What
-        `export` makes has also `title`, `tta` (views that are averaged), `networks` (how many CNNs),
-        `made_from` and `recipe_digest` (digests of all that it follows from, and of the recipe's part in it),
-        `scores` (of each graph, with the `split` and the number of `images`), `parity` (of each graph with
-        what it was made from) and, in other modes than `plain`, `layers` (a list), `temperature`, `weight`
-        (of the softmax) and `norm` (whether that of the features is one more).
-    members : dict of str to Path
-        Where each member stands.
-    """
+    """A bundle whose members were all compared with their checksums."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -76,36 +61,12 @@ class Bundle:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Tell whether a folder holds a bundle, whatever its state.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a folder holds a bundle, whatever its state."""
     return (folder / MANIFEST).is_file() or (folder / _PENDING / MANIFEST).is_file()
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read the manifest of a bundle and verify its members; none of them is parsed.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    Bundle
-
-    Raises
-    ------
-    StoreError
-        If there is no manifest, its format is unknown, it was altered, or a member is missing, truncated,
-        altered or of another model. The message names the file.
-    """
+    """Read the manifest of a bundle and verify its members; none of them is parsed."""
     while True:
         before = _manifests(folder)
         try:
@@ -158,26 +119,7 @@ def _read(folder: Path) -> Bundle:
 
 
 def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> Bundle:
-    """Put a bundle into a folder, whole or not at all.
-
-    Parameters
-    ----------
-    folder : Path
-        It is made if need be. A member whose file stands there already, with the same content, stays.
-    facts : mapping
-        What the manifest says; `format`, `members` and the checksum are added.
-    members : mapping of str to bytes or Path
-        Content, or a file to copy, by name.
-
-    Returns
-    -------
-    Bundle
-
-    Raises
-    ------
-    StoreError
-        If the disk or its rights do not allow it; the bundle that was there stays as it was.
-    """
+    """Put a bundle into a folder, whole or not at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         finish(folder)
@@ -201,13 +143,7 @@ def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, b
 
 
 def finish(folder: Path) -> None:
-    """Move the files of a bundle that was put together to their places, the manifest last.
-
-    Parameters
-    ----------
-    folder : Path
-        An interrupted move is taken up where it stopped; drafts that were never finished are removed.
-    """
+    """Move the files of a bundle that was put together to their places, the manifest last."""
     for draft in folder.glob(f"{_PENDING}.*"):
         shutil.rmtree(draft, ignore_errors=True)
     pending = folder / _PENDING

@@ -19,21 +19,7 @@ IMAGE, LABEL, PROBABILITIES = "image", "label", "probabilities"
 
 
 class Draft:
-    """Operations and constants of a graph whose input is `image`.
-
-    Parameters
-    ----------
-    shape : (height, width, channels)
-        Of the images.
-
-    Examples
-    --------
-    >>> draft = Draft((2, 2, 1))
-    >>> draft.finish(draft.softmax(draft.add("Flatten", [draft.add("Cast", [IMAGE], to=1)])), 4)
-    >>> model = draft.model()
-    >>> [node.op_type for node in model.graph.node]
-    ['Cast', 'Flatten', 'Softmax', 'ArgMax']
-    """
+    """Operations and constants of a graph whose input is `image`."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(int(size) for size in shape)
@@ -44,25 +30,7 @@ class Draft:
     def add(
         self, operation: str, inputs: Sequence[str], name: str | None = None, domain: str = "", **facts: Any
     ) -> str:
-        """Add an operation with one output.
-
-        Parameters
-        ----------
-        operation : str
-            Its type.
-        inputs : sequence of str
-        name : str, optional
-            Of the output. Default: one of its own.
-        domain : str, default=""
-            Of the operator set.
-        **facts
-            Attributes.
-
-        Returns
-        -------
-        str
-            Name of the output.
-        """
+        """Add an operation with one output."""
         from onnx import helper
 
         output = name or f"{operation.lower()}_{len(self._nodes)}"
@@ -70,18 +38,7 @@ class Draft:
         return output
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        """Add a constant.
-
-        Parameters
-        ----------
-        value : array-like
-        dtype : dtype-like, default=float32
-
-        Returns
-        -------
-        str
-            Its name.
-        """
+        """Add a constant."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self._constants)}"
@@ -93,24 +50,12 @@ class Draft:
         return self.add("Softmax", [scores], axis=-1)
 
     def take_in(self, graph: onnx.GraphProto) -> None:
-        """Add all operations and constants of a graph; its names must be its own.
-
-        Parameters
-        ----------
-        graph : onnx.GraphProto
-        """
+        """Add all operations and constants of a graph; its names must be its own."""
         self._nodes.extend(graph.node)
         self._constants.update({constant.name: constant for constant in graph.initializer})
 
     def finish(self, probabilities: str, n_classes: int) -> None:
-        """State what the probabilities are, and add the labels.
-
-        Parameters
-        ----------
-        probabilities : str
-            Of shape `(batch, n_classes)`.
-        n_classes : int
-        """
+        """State what the probabilities are, and add the labels."""
         for node in self._nodes:
             for names in (node.input, node.output):
                 names[:] = [PROBABILITIES if name == probabilities else name for name in names]
@@ -118,12 +63,7 @@ class Draft:
         self._width = n_classes
 
     def model(self) -> onnx.ModelProto:
-        """Return the graph as a model, as it stands.
-
-        Returns
-        -------
-        onnx.ModelProto
-        """
+        """Return the graph as a model, as it stands."""
         from onnx import TensorProto, helper
 
         graph = helper.make_graph(

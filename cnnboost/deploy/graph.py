@@ -33,32 +33,7 @@ if TYPE_CHECKING:
 def cnn_graph(
     model: Any, *, pixels: str, kind: str, shape: Sequence[int], tta: str = "none"
 ) -> onnx.ModelProto:
-    """Export a CNN.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Images to class probabilities or scores.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-        The range of pixels that it expects.
-    kind : {"softmax", "logits", "sigmoid"}
-        What its output is: probabilities, scores, or the probability of the second of two classes.
-    shape : (height, width, channels)
-        Of the images.
-    tta : {"none", "flip", "shifts", "ten-crop"}, default="none"
-        Views of an image whose probabilities are averaged.
-
-    Returns
-    -------
-    onnx.ModelProto
-
-    Raises
-    ------
-    ModelError
-        If the model cannot be expressed in ONNX, or takes other images.
-    ParameterError
-        If there are no such views of these images.
-    """
+    """Export a CNN."""
     draft = Draft(shape)
     images = add_views(draft, tta)
     scores = add_network(draft, inference_model(model), images, pixels=pixels)[0]
@@ -71,26 +46,6 @@ def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelPr
     """Export a fitted hybrid: its networks, its head in its mode, its views.
 
     Every network stands in the graph once, and looks at all views of all images in one pass.
-
-    Parameters
-    ----------
-    hybrid : HybridClassifier
-        Fitted, or made by `from_parts`.
-    shape : (height, width, channels)
-        Of the images.
-
-    Returns
-    -------
-    onnx.ModelProto
-
-    Raises
-    ------
-    ModelError
-        If a network cannot be expressed in ONNX, or takes other images.
-    ParameterError
-        If there are no such views of these images, or the head does not fit its mode.
-    LayerError
-        If a layer is not there.
     """
     looks, n_classes = hybrid.looks_, len(hybrid.classes_)
     layers, networks = looks.layers, looks.networks
@@ -113,30 +68,7 @@ def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelPr
 def trunk_graph(
     trunk: Any, booster: Booster, *, pixels: str, shape: Sequence[int], n_classes: int
 ) -> onnx.ModelProto:
-    """Export a trunk and plain trees on its features, where there is no `HybridClassifier` around them.
-
-    Parameters
-    ----------
-    trunk : keras.Model
-        Images to features `(n, d)`.
-    booster : xgboost.Booster
-        `multi:softprob` on these features, no more rounds than are to be used.
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-        The range of pixels that the trunk expects.
-    shape : (height, width, channels)
-        Of the images.
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    onnx.ModelProto
-
-    Raises
-    ------
-    ModelError
-        If the trunk cannot be expressed in ONNX, or takes other images.
-    """
+    """Export a trunk and plain trees on its features, where there is no `HybridClassifier` around them."""
     draft = Draft(shape)
     images = add_views(draft, "none")
     features = add_network(draft, trunk, images, pixels=pixels)[0]
@@ -145,18 +77,7 @@ def trunk_graph(
 
 
 def serialise(model: onnx.ModelProto, facts: Mapping[str, Any]) -> bytes:
-    """Turn a graph into the content of a file, with facts and checksum.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-    facts : mapping
-        JSON-able; what the graph was made from.
-
-    Returns
-    -------
-    bytes
-    """
+    """Turn a graph into the content of a file, with facts and checksum."""
     entry = model.metadata_props.add()
     entry.key, entry.value = FACTS_KEY, json.dumps(facts, sort_keys=True)
     return seal(model.SerializeToString(deterministic=True))

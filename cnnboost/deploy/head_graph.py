@@ -20,25 +20,7 @@ _TREES_OPSET = 15
 
 
 def add_head(draft: Draft, head: FittedMode, features: str | None, log_proba: str | None) -> str:
-    """Add a fitted head to a graph.
-
-    Parameters
-    ----------
-    draft : Draft
-    head : FittedMode
-    features, log_proba : str or None
-        What it looks at; None for one that `uses` says it does not look at.
-
-    Returns
-    -------
-    str
-        The probabilities.
-
-    Raises
-    ------
-    ParameterError
-        If the mode and the trees do not belong together.
-    """
+    """Add a fitted head to a graph."""
     boost = head.boost
     residual = head.mode == "residual"
     if residual != boost.needs_margin_:
@@ -64,16 +46,7 @@ def add_head(draft: Draft, head: FittedMode, features: str | None, log_proba: st
 
 
 def uses(head: FittedMode) -> tuple[bool, bool]:
-    """Tell whether a head looks at features, and at log-probabilities.
-
-    Parameters
-    ----------
-    head : FittedMode
-
-    Returns
-    -------
-    features, log_proba : bool
-    """
+    """Tell whether a head looks at features, and at log-probabilities."""
     if head.mode == "residual":
         return head.boost.n_estimators_ > 0, True
     if head.mode == "blend":
@@ -85,22 +58,6 @@ def add_trees(draft: Draft, booster: Booster, features: str, width: int, *, base
     """Add trees to a graph, as a regressor of one margin for each class.
 
     ONNX Runtime takes a classifier of two classes for one with a single score and swaps them.
-
-    Parameters
-    ----------
-    draft : Draft
-    booster : xgboost.Booster
-        `multi:softprob`, no more rounds than are to be used, and one at least.
-    features : str
-    width : int
-        Number of features.
-    base : bool, default=True
-        Whether the margins begin at the base score.
-
-    Returns
-    -------
-    str
-        The margins.
     """
     facts = _tree_facts(booster, width)
     renamed = {f"target_{name[6:]}": value for name, value in facts.items() if name.startswith("class_")}

@@ -44,31 +44,14 @@ class _Archive(ZipTree):
 
 
 class ImageFile(NamedTuple):
-    """One file that is taken for an image.
-
-    Attributes
-    ----------
-    path : str
-        As the user would look it up; in an archive, the archive's path and the member's.
-    read : callable
-        Gives its content; raises `DataError` where it cannot be had. Safe in threads.
-    """
+    """One file that is taken for an image."""
 
     path: str
     read: Callable[[], bytes]
 
 
 class Batch(NamedTuple):
-    """Some image files, in order.
-
-    Attributes
-    ----------
-    paths : list of str
-    errors : list of str or None
-        Why a file cannot be used; None for those that can.
-    pixels : ndarray of shape (k, height, width, channels), dtype uint8
-        Those that can, in order.
-    """
+    """Some image files, in order."""
 
     paths: list[str]
     errors: list[str | None]
@@ -76,23 +59,7 @@ class Batch(NamedTuple):
 
 
 def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[ImageFile]:
-    """Find the images that paths name.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        A file is taken whatever its name. Of a folder, and of the folders in it, and of a `.zip` archive,
-        which is read in place, those files are taken that are images by their names or their first bytes;
-        how many others there are is said in a note. What operating systems leave behind is ignored. `-`
-        stands for what is in `listed`.
-    listed : iterable of bytes
-        One path a line, in UTF-8; empty lines are skipped. Or the content of one image file.
-
-    Yields
-    ------
-    ImageFile
-        Folder by folder, sorted by name. Reading those that do not exist raises.
-    """
+    """Find the images that paths name."""
     others: Counter[str] = Counter()
     for path in paths:
         if path == LIST:
@@ -112,23 +79,7 @@ def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[
 def decode_files(
     files: Iterable[ImageFile], spec: InputSpec, *, threads: int | None = None
 ) -> Generator[Batch, None, None]:
-    """Decode image files on all cores, ahead of their use.
-
-    Parameters
-    ----------
-    files : iterable of ImageFile
-        Taken in as decoding goes on.
-    spec : InputSpec
-        The pixels that are wanted; the images get there as in training, see `decode_image`.
-    threads : int, optional
-        None is one for each core.
-
-    Yields
-    ------
-    Batch
-        In the order of the files. A few exist at a time, however many files there are. When the caller stops
-        early, all threads have ended before the generator is closed.
-    """
+    """Decode image files on all cores, ahead of their use."""
     step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
     stop = threading.Event()
 

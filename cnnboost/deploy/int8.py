@@ -30,27 +30,7 @@ _OPERATIONS = ["Conv", "MaxPool", "Relu"]
 
 
 def int8_graph(model: onnx.ModelProto, images: np.ndarray, name: str = "the graph") -> onnx.ModelProto:
-    """Return a graph that does its convolutions in 8-bit integers.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        As `hybrid_graph` and `cnn_graph` make it; it stays as it is.
-    images : ndarray of uint8, (n, height, width, channels)
-        On which the range of each activation is measured; images that nothing is scored on.
-    name : str
-        Of the graph, for messages.
-
-    Returns
-    -------
-    onnx.ModelProto
-        With the same inputs and outputs.
-
-    Raises
-    ------
-    ModelError
-        If there is no convolution in it, or ONNX Runtime cannot express it.
-    """
+    """Return a graph that does its convolutions in 8-bit integers."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

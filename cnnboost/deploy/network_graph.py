@@ -35,30 +35,7 @@ FLOAT = 1
 
 
 def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: str = "cnn/") -> list[str]:
-    """Add a Keras model to a graph; one of another precision in float32, rounded where it rounds.
-
-    Parameters
-    ----------
-    draft : Draft
-    model : keras.Model
-        One input of images; one output or several.
-    images : str
-        The value with the images, float32 in [0, 255].
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-        The range of pixels that the model expects.
-    prefix : str, default="cnn/"
-        Of the names inside; each network of a graph has its own.
-
-    Returns
-    -------
-    list of str
-        The outputs of the model, in order.
-
-    Raises
-    ------
-    ModelError
-        If the model takes other images, or cannot be expressed in ONNX.
-    """
+    """Add a Keras model to a graph; one of another precision in float32, rounded where it rounds."""
     from onnx import compose
 
     check_fits(np.empty((0, *draft.shape), np.uint8), tuple(model.input_shape[1:]))
@@ -80,19 +57,7 @@ def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: s
 
 
 def add_probabilities(draft: Draft, scores: str, kind: str) -> str:
-    """Turn what a network gives into class probabilities.
-
-    Parameters
-    ----------
-    draft : Draft
-    scores : str
-    kind : {"softmax", "logits", "sigmoid"}
-        Probabilities, scores, or the probability of the second of two classes.
-
-    Returns
-    -------
-    str
-    """
+    """Turn what a network gives into class probabilities."""
     if kind == "sigmoid":
         first = draft.add("Sub", [draft.constant([1.0]), scores])
         return draft.add("Concat", [first, scores], axis=-1)

@@ -19,15 +19,7 @@ _UNLIKELY = 0.01
 
 
 class Limits(NamedTuple):
-    """How far a graph may be from its reference.
-
-    Attributes
-    ----------
-    agreement : float
-        Least share of the images whose most probable class is the same.
-    median : float
-        Below which the median difference of probabilities must lie.
-    """
+    """How far a graph may be from its reference."""
 
     agreement: float
     median: float
@@ -49,19 +41,7 @@ def limits_of(models: Iterable[Any], *, int8: bool = False) -> Limits:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a graph is from its reference on some images, in batches of one size.
-
-    Attributes
-    ----------
-    batch : int
-        Images in a batch.
-    images : int
-        Images in all.
-    agreement : float
-        Share of the images with the same most probable class.
-    median, largest : float
-        Of the absolute differences between probabilities.
-    """
+    """How far a graph is from its reference on some images, in batches of one size."""
 
     batch: int
     images: int
@@ -89,34 +69,6 @@ def check_parity(
     Trees compare features with thresholds, and two runtimes differ in the last bits of a feature: an image
     can fall on the other side of a split and its probabilities jump. So it is labels and the median that
     must agree, not every single probability.
-
-    Parameters
-    ----------
-    content : bytes
-        Of the ONNX file.
-    images : ndarray of shape (n, height, width, channels), uint8
-        The images.
-    reference : ndarray of shape (n, k)
-        Their probabilities.
-    name : str
-        Of the file, for messages.
-    batches : sequence of int
-        Batch sizes.
-    views : int, default=1
-        So many times the network looks at each image, all at once: a batch of 256 images in ten views takes
-        ten times the memory. Batches are smaller accordingly, but for those of 7 images and less.
-    limits : Limits, default=EXACT
-
-    Returns
-    -------
-    list of Parity
-        One for each batch size.
-
-    Raises
-    ------
-    ModelError
-        If labels agree on too few images, the median difference is too large, or the graph cannot be run;
-        the message says by how much it is off.
     """
     found = []
     for batch in dict.fromkeys(min(size, max(size // views, 7)) for size in batches):

@@ -20,28 +20,7 @@ _NAMED = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
 
 
 def pixels_of(X: Any, spec: InputSpec, threads: int | None = None) -> np.ndarray | None:
-    """Turn pictures into the pixels that a graph takes, as `cnnboost predict` does.
-
-    Parameters
-    ----------
-    X : object
-        One picture (a path, the content of an image file, a Pillow image), or a list of such and of arrays
-        `(height, width)` or `(height, width, channels)`.
-    spec : InputSpec
-        What the graph takes; pictures of another size are resized.
-    threads : int, optional
-        None is one for each core.
-
-    Returns
-    -------
-    ndarray of shape (n, height, width, channels), dtype uint8, or None
-        None where this is no picture and no list of pictures, but an array of images, say.
-
-    Raises
-    ------
-    DataError
-        If one cannot be used; the message names it.
-    """
+    """Turn pictures into the pixels that a graph takes, as `cnnboost predict` does."""
     if isinstance(X, _NAMED):
         return _pixels(0, X, spec)[None]
     if not isinstance(X, list | tuple) or not any(isinstance(one, (*_NAMED, np.ndarray)) for one in X):

@@ -12,35 +12,7 @@ from cnnboost.images.pixels import TWO_LEVELS
 
 
 def fits(X: Any, spec: InputSpec, place: str) -> np.ndarray:
-    """Give images the shape that a graph takes; none of their pixels is looked at.
-
-    Parameters
-    ----------
-    X : array-like of shape (n, height, width, channels), or (n, height, width) where they are grey
-    spec : InputSpec
-        What the graph takes.
-    place : str
-        Of the graph, for messages.
-
-    Returns
-    -------
-    ndarray of shape (n, height, width, channels)
-        A view where `X` is an array.
-
-    Raises
-    ------
-    DataError
-        If these are no images.
-    ModelError
-        If they do not fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.images import InputSpec
-    >>> fits(np.zeros((2, 8, 8), np.uint8), InputSpec(8, 8, 1), "hybrid.onnx").shape
-    (2, 8, 8, 1)
-    """
+    """Give images the shape that a graph takes; none of their pixels is looked at."""
     if hasattr(X, "toarray"):
         raise DataError(f"images must be a dense array, got {type(X).__name__}; convert them with .toarray()")
     try:
@@ -70,31 +42,7 @@ def fits(X: Any, spec: InputSpec, place: str) -> np.ndarray:
 
 
 def as_pixels(X: np.ndarray, first: int = 0) -> np.ndarray:
-    """Turn numbers into uint8 where nothing is lost.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, ...)
-        Numbers in 0..255, floats without fractions; bool is black and white.
-    first : int
-        Number of the first image, for messages.
-
-    Returns
-    -------
-    ndarray of shape (n, ...), dtype uint8
-        `X` itself where it is uint8.
-
-    Raises
-    ------
-    DataError
-        If a pixel is NaN, infinite, out of range or a fraction.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> as_pixels(np.array([[0.0, 255.0]]))
-    array([[  0, 255]], dtype=uint8)
-    """
+    """Turn numbers into uint8 where nothing is lost."""
     if X.dtype == np.uint8:
         return X
     if X.dtype.kind == "b":

@@ -13,16 +13,7 @@ from cnnboost.deploy.predictor import Predictor
 
 
 class Prediction(NamedTuple):
-    """One image file and its most probable class, or why there is none.
-
-    Attributes
-    ----------
-    path : str
-    label : str or None
-    probabilities : ndarray of shape (k,), dtype float32, or None
-        In the order of the predictor's classes.
-    error : str or None
-    """
+    """One image file and its most probable class, or why there is none."""
 
     path: str
     label: str | None
@@ -33,21 +24,7 @@ class Prediction(NamedTuple):
 def predict_files(
     predictor: Predictor, files: Iterable[ImageFile], *, threads: int | None = None
 ) -> Generator[Prediction, None, None]:
-    """Predict image files of any size and mode; a bad one is named and the rest goes on.
-
-    Parameters
-    ----------
-    predictor : Predictor
-    files : iterable of ImageFile
-        See `find_images`.
-    threads : int, optional
-        For decoding; None is one for each core.
-
-    Yields
-    ------
-    Prediction
-        In the order of the files, in bounded memory.
-    """
+    """Predict image files of any size and mode; a bad one is named and the rest goes on."""
     classes: list[str] = predictor.classes_.tolist()
     with closing(decode_files(files, predictor.input, threads=threads)) as batches:
         for batch in batches:

@@ -33,45 +33,12 @@ _LENGTH = len(_trailer("0" * _DIGITS))
 
 
 def seal(model: bytes) -> bytes:
-    """Append the checksum of a serialised ONNX model.
-
-    Parameters
-    ----------
-    model : bytes
-        Not sealed yet.
-
-    Returns
-    -------
-    bytes
-        The same model with one more metadata entry.
-
-    Examples
-    --------
-    >>> sealed = seal(b"model")
-    >>> check_seal(sealed, Path("hybrid.onnx"))
-    >>> check_seal(sealed.replace(b"m", b"M", 1), Path("hybrid.onnx"))
-    Traceback (most recent call last):
-        ...
-    cnnboost.errors.StoreError: hybrid.onnx was altered after it was exported (checksum); export it again
-    """
+    """Append the checksum of a serialised ONNX model."""
     return model + _trailer(hashlib.sha256(model).hexdigest())
 
 
 def check_seal(content: bytes, path: Path) -> None:
-    """Compare a file's content with the checksum at its end.
-
-    Parameters
-    ----------
-    content : bytes
-        Of the file.
-    path : Path
-        For messages.
-
-    Raises
-    ------
-    StoreError
-        If there is none, or another one.
-    """
+    """Compare a file's content with the checksum at its end."""
     if not content:
         raise StoreError(f"{path} is empty; export it again")
     model, trailer = content[:-_LENGTH], content[-_LENGTH:]

@@ -37,28 +37,6 @@ def open_session(
 
     Its threads stay awake for 100 microseconds after a call: enough for calls that follow each other, too
     short to take the cores from other libraries between two calls.
-
-    Parameters
-    ----------
-    model : bytes
-        Content of the file.
-    threads : int
-    place : str
-        Where the model came from, for messages.
-
-    Returns
-    -------
-    session : onnxruntime.InferenceSession
-        Input `image`, uint8 `(n, height, width, channels)`; output `probabilities`, float32 `(n, k)`.
-    details : dict
-        What the file says about itself.
-
-    Raises
-    ------
-    StoreError
-        If it does not say what it is, or something that cannot be.
-    ModelError
-        If the graph does not fit that, or ONNX Runtime cannot read it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -84,16 +62,7 @@ def open_session(
 
 
 def brief(error: Exception) -> str:
-    """Return the message of an error of ONNX Runtime, in one line.
-
-    Parameters
-    ----------
-    error : Exception
-
-    Returns
-    -------
-    str
-    """
+    """Return the message of an error of ONNX Runtime, in one line."""
     return " ".join(str(error).split())[:300]
 
 

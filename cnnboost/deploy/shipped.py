@@ -16,23 +16,6 @@ def shipped_bundle() -> Bundle:
 
     Its images are faces that were cut out beforehand: nothing here finds a face in a photograph. What it
     can, and what it must not be used for, stands in the `README.md` beside it.
-
-    Returns
-    -------
-    Bundle
-        From `models` in the installed package, else from `models` of the repository that the package stands
-        in.
-
-    Raises
-    ------
-    StoreError
-        If none is there, or a file of it is damaged.
-
-    Examples
-    --------
-    >>> from cnnboost import Predictor
-    >>> from cnnboost.deploy.shipped import shipped_bundle
-    >>> predictor = Predictor.load(shipped_bundle())  # doctest: +SKIP
     """
     folders = [folder / NAME for folder in _places()]
     for folder in folders:
@@ -50,19 +33,7 @@ def shipped_bundle() -> Bundle:
 
 
 def describe(bundle: Bundle, graph: str = "hybrid") -> str:
-    """Say in a line which model a bundle holds, and how good it is.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    graph : {"hybrid", "cnn", "int8"}
-        Whose scores.
-
-    Returns
-    -------
-    str
-        Title, accuracy where the manifest states it, and the folder.
-    """
+    """Say in a line which model a bundle holds, and how good it is."""
     manifest = bundle.manifest
     said = manifest.get("title") or manifest["recipe"]
     scores = manifest.get("scores") or {}

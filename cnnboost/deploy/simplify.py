@@ -19,14 +19,7 @@ _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
 
 
 def simplify(model: onnx.ModelProto, pixels: str) -> None:
-    """Simplify a graph in place.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-    pixels : str
-        The value that holds the images as float32, before any scaling.
-    """
+    """Simplify a graph in place."""
     fold_scaling(model, pixels)
     fix_shapes(model)
     drop_unused(model)
@@ -38,12 +31,6 @@ def fold_scaling(model: onnx.ModelProto, pixels: str) -> None:
     `conv(a x + b)` is `conv'(x)` with weights `a w` and the bias raised by `b sum(w)`; what was padded with 0
     is padded with `-b / a` first. Where anything else stands between image and convolution, the graph stays
     as it is.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-    pixels : str
-        As in `simplify`.
     """
     for node in [node for node in model.graph.node if pixels in node.input]:
         _fold(model.graph, pixels, node)
@@ -107,12 +94,7 @@ def _fold(graph: onnx.GraphProto, here: str, node: onnx.NodeProto) -> None:
 
 
 def fix_shapes(model: onnx.ModelProto) -> None:
-    """Give a Reshape whose target shape is computed at run time a constant one, where it is known.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-    """
+    """Give a Reshape whose target shape is computed at run time a constant one, where it is known."""
     import onnx
     from onnx import numpy_helper
 
@@ -137,12 +119,7 @@ def fix_shapes(model: onnx.ModelProto) -> None:
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
-    """Remove operations and constants that no output needs.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-    """
+    """Remove operations and constants that no output needs."""
     graph = model.graph
     needed = Counter(value.name for value in graph.output)
     kept = []

@@ -25,13 +25,7 @@ _SHARE = 1e-3
 
 
 def lower_thresholds(model: onnx.ModelProto) -> None:
-    """Lower the thresholds of a tree ensemble in place; one above zero stays above zero.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        With `TreeEnsembleClassifier` or `TreeEnsembleRegressor` nodes whose branches are `x < t`.
-    """
+    """Lower the thresholds of a tree ensemble in place; one above zero stays above zero."""
     for node in model.graph.node:
         if not node.op_type.startswith("TreeEnsemble"):
             continue
@@ -46,24 +40,7 @@ def lower_thresholds(model: onnx.ModelProto) -> None:
 
 
 def lower(thresholds: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Lower thresholds by 3e-6 of the size of their feature.
-
-    Parameters
-    ----------
-    thresholds : ndarray of shape (n,), float32
-        Of `x < t`.
-    features : ndarray of shape (n,), int
-        The column that each looks at.
-
-    Returns
-    -------
-    ndarray of shape (n,), float32
-
-    Examples
-    --------
-    >>> lower(np.float32([1.0, 0.5, 1e-9]), np.array([0, 0, 1]))
-    array([9.99997e-01, 4.99997e-01, 9.99000e-10], dtype=float32)
-    """
+    """Lower thresholds by 3e-6 of the size of their feature."""
     sizes = np.zeros(features.max() + 1)
     np.maximum.at(sizes, features, np.abs(thresholds))
     by = _LOWER * np.maximum(sizes, _FLOOR * sizes.max())[features]

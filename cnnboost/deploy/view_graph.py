@@ -18,25 +18,7 @@ from cnnboost.images.views import TTA, check_tta, views
 
 
 def add_views(draft: Draft, tta: str) -> str:
-    """Add the views of the images.
-
-    Parameters
-    ----------
-    draft : Draft
-    tta : {"none", "flip", "shifts", "ten-crop"}
-        See `cnnboost.images.views.views`.
-
-    Returns
-    -------
-    str
-        Float32 images `(k * batch, height, width, channels)` in [0, 255]; the k views of an image follow
-        each other.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such kind, or it leaves nothing of images of this size.
-    """
+    """Add the views of the images."""
     if TTA[check_tta(tta)] == 1:
         return draft.add("Cast", [IMAGE], to=FLOAT)
     height, width, channels = draft.shape
@@ -55,21 +37,7 @@ def add_views(draft: Draft, tta: str) -> str:
 
 
 def add_mean(draft: Draft, probabilities: str, tta: str, n_classes: int) -> str:
-    """Add the mean of the probabilities over the views of each image.
-
-    Parameters
-    ----------
-    draft : Draft
-    probabilities : str
-        `(k * batch, n_classes)`.
-    tta : str
-    n_classes : int
-
-    Returns
-    -------
-    str
-        `(batch, n_classes)`.
-    """
+    """Add the mean of the probabilities over the views of each image."""
     count = TTA[tta]
     if count == 1:
         return probabilities

@@ -23,34 +23,7 @@ def plot_confusion(
     title: str = "Confusion matrix",
     normalise: bool = True,
 ) -> Figure:
-    """Draw a confusion matrix: in each cell the share of the true class and the raw count.
-
-    Parameters
-    ----------
-    matrix : array-like of shape (n_classes, n_classes), int
-        Rows are labels, columns predictions.
-    classes : sequence
-        Class names.
-    title : str
-    normalise : bool, default=True
-        Colour each row by shares of its class and write them in percent, with the counts in small print
-        below; False colours and writes the counts alone. Above 25 classes only the colours are drawn.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If the matrix does not fit the classes, or holds a negative number.
-
-    Examples
-    --------
-    >>> figure = plot_confusion([[30, 10], [0, 1200]], ["angry", "happy"])
-    >>> [text.get_text() for text in figure.axes[0].texts[:4]]
-    ['75', '30', '25', '10']
-    """
+    """Draw a confusion matrix: in each cell the share of the true class and the raw count."""
     counts = np.asarray(matrix)
     names = [str(name) for name in classes]
     if counts.shape != (len(names), len(names)) or not names or counts.min() < 0:
@@ -110,34 +83,7 @@ def plot_class_accuracy(
     confidence: float = 0.95,
     title: str = "Accuracy of each class",
 ) -> Figure:
-    """Draw the accuracy (recall) of each class with its interval, one classifier beside the other.
-
-    Parameters
-    ----------
-    scored : mapping of str to sequence of mapping
-        Classifier to what it scores on each class: `name`, `support` (images) and `recall` (`value` and
-        `interval`), as `per_class` of the scores has them; the same classes in the same order for all, at
-        most four classifiers. A class without images is named and has no mark.
-    confidence : float, default=0.95
-        Level of the intervals.
-    title : str
-        Of what was scored.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no classifier or no class, or the classifiers are scored on other classes.
-
-    Examples
-    --------
-    >>> happy = {"name": "happy", "support": 40, "recall": {"value": 0.75, "interval": [0.6, 0.86]}}
-    >>> plot_class_accuracy({"CNN": [happy]}).axes[0].get_xlabel()
-    'images of the class that are recognised, %; bars: 95% interval'
-    """
+    """Draw the accuracy (recall) of each class with its interval, one classifier beside the other."""
     sides = [[(str(row["name"]), int(row["support"])) for row in rows] for rows in scored.values()]
     if not sides or not sides[0] or len(sides) > len(PAIR):
         raise DataError(

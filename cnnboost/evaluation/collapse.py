@@ -21,17 +21,7 @@ FOREIGN_CAUSES = (
 
 @dataclass(frozen=True)
 class Collapse:
-    """One class that nearly everything is called.
-
-    Attributes
-    ----------
-    name : str
-        The class.
-    share : float
-        Of the predictions that are this class, in [0.9, 1].
-    label_share : float
-        Of the labels that are.
-    """
+    """One class that nearly everything is called."""
 
     name: str
     share: float
@@ -53,30 +43,6 @@ def find_collapse(
 
     At least 90 % of the predictions are the class, fewer than 90 % of the labels are, and the other classes
     are predicted at most half as often as they occur.
-
-    Parameters
-    ----------
-    confusion : array-like of int, (n_classes, n_classes)
-        Rows are labels, columns predictions, as in `Scores.confusion`.
-    classes : sequence
-        Class names, in the same order.
-
-    Returns
-    -------
-    Collapse or None
-
-    Raises
-    ------
-    DataError
-        If the matrix does not fit the classes.
-
-    Examples
-    --------
-    >>> from cnnboost.evaluation.collapse import find_collapse
-    >>> print(find_collapse([[1, 39], [0, 60]], ["sad", "happy"]))
-    calls 99.0% of the images happy, which 60.0% are
-    >>> find_collapse([[30, 10], [5, 55]], ["sad", "happy"]) is None
-    True
     """
     counts = np.asarray(confusion)
     if counts.shape != (len(classes), len(classes)):

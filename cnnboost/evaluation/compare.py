@@ -73,39 +73,7 @@ def compare(
     n_resamples: int = 10_000,
     seed: int = 0,
 ) -> Comparison:
-    """Say whether B is more accurate than A on the same rows, or whether that may be chance.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,), int
-        Labels, as column numbers of the probabilities.
-    proba_a, proba_b : array of shape (n, n_classes), float
-        Probabilities of A and of B for the same rows in the same order.
-    names : tuple of str, default=("A", "B")
-        What the verdict calls them.
-    confidence : float, default=0.95
-        Level of the interval; the verdict needs a p value below ``1 - confidence``.
-    n_resamples : int, default=10_000
-        Bootstrap samples of the rows.
-    seed : int, default=0
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    Comparison
-
-    Raises
-    ------
-    DataError
-        If shapes do not fit, a label is out of range, or a row is no probability distribution.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sure = np.eye(2)[[0, 1, 0, 1]]
-    >>> compare([0, 1, 0, 0], sure, sure).verdict
-    'no difference: A and B are right on the same rows'
-    """
+    """Say whether B is more accurate than A on the same rows, or whether that may be chance."""
     check_level(confidence, n_resamples)
     a = check_proba(proba_a, "proba_a")
     b = check_proba(proba_b, "proba_b", a.shape[1])

@@ -29,27 +29,7 @@ def plot_roc(
     confidence: float = 0.95,
     title: str = "ROC, one class against the rest",
 ) -> Figure:
-    """Draw ROC curves: a panel for each class, in it one classifier beside the other.
-
-    Parameters
-    ----------
-    curves : mapping of str to mapping of str to Curve
-        What a panel shows, such as the class, to classifier to its ROC curve; at most four classifiers. The
-        area under each stands in the legend with its interval.
-    confidence : float, default=0.95
-        Level of these intervals.
-    title : str
-        Of what was scored.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no curve, or there are too many.
-    """
+    """Draw ROC curves: a panel for each class, in it one classifier beside the other."""
     for of in curves.values():
         _check(of)
     if not curves:
@@ -84,33 +64,7 @@ def plot_precision_recall(
     confidence: float = 0.95,
     title: str = "Precision against recall",
 ) -> Figure:
-    """Draw precision against recall, with the point of the best F1 of each classifier.
-
-    Parameters
-    ----------
-    curves : mapping of str to Curve
-        Classifier to its precision-recall curve; at most four.
-    best : mapping of str to mapping
-        Classifier to `threshold`, `precision`, `recall` and `f1` (its `value`) where F1 is highest. These
-        were chosen on the rows that are drawn, so that they are optimistic; the figure says so.
-    positive : str
-        The class that is found or missed.
-    share : float
-        Of the rows that are of this class: the precision of calling everything so.
-    confidence : float, default=0.95
-        Level of the intervals of the average precision.
-    title : str
-        Of what was scored.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no curve, or there are too many.
-    """
+    """Draw precision against recall, with the point of the best F1 of each classifier."""
     _check(curves)
     labels = [f"{name}: average precision 0.000 (0.000 to 0.000)" for name in curves]
     figure, [(axes, below)] = _panels(1, 3 + 2 * len(curves), labels)
@@ -159,27 +113,7 @@ def plot_threshold_sweep(
     positive: str,
     title: str = "Scores over the threshold",
 ) -> Figure:
-    """Draw accuracy, average class accuracy, precision, recall and F1 over the threshold.
-
-    Parameters
-    ----------
-    sweeps : mapping of str to sequence of mapping
-        Classifier to `threshold` and the scores there, as `sweep` of the thresholds has them; a panel each,
-        at most four.
-    positive : str
-        The class that is found or missed.
-    title : str
-        Of what was scored.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no sweep, or there are too many.
-    """
+    """Draw accuracy, average class accuracy, precision, recall and F1 over the threshold."""
     _check(sweeps)
     figure = new_figure(max(4.2 * len(sweeps), 5.6), 4.6)
     panels = figure.subplots(1, len(sweeps), squeeze=False, sharey=True)[0]

@@ -19,16 +19,7 @@ from cnnboost.evaluation.scores import Estimate
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve over all thresholds.
-
-    Attributes
-    ----------
-    x, y : array of shape (n_points,), float64
-        Of a ROC curve the false positive rate and the true positive rate; of a precision-recall curve
-        recall and precision.
-    area : Estimate
-        Of a ROC curve the AUC, of a precision-recall curve the average precision.
-    """
+    """A curve over all thresholds."""
 
     x: np.ndarray
     y: np.ndarray
@@ -41,44 +32,6 @@ def area_under_roc(
     """Return the area under the ROC curve of each class against the rest.
 
     The intervals are DeLong's [1]_, on the scale of the log odds [2]_ so that they stay within 0 and 1.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,), int
-        Labels, as indices into `classes`.
-    proba : array of shape (n, n_classes), float
-        Probabilities in the order of `classes`; each row sums to 1.
-    classes : sequence
-        Class names.
-    confidence : float, default=0.95
-        Level of the intervals.
-
-    Returns
-    -------
-    dict of str to Estimate
-        By class, in their order. A class without rows, or without rows of other classes, has no ROC curve
-        and is left out. The interval is None where all pairs of rows agree, or one side has a single row.
-
-    Raises
-    ------
-    DataError
-        If shapes do not fit, a label is out of range, or a row is no probability distribution.
-
-    References
-    ----------
-    .. [1] E. R. DeLong, D. M. DeLong and D. L. Clarke-Pearson, "Comparing the Areas under Two or More
-       Correlated Receiver Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44, 1988;
-       computed from ranks as in X. Sun and W. Xu, IEEE Signal Processing Letters 21, 2014.
-    .. [2] M. S. Pepe, "The Statistical Evaluation of Medical Tests for Classification and Prediction",
-       2003, section 5.2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> p = np.array([0.1, 0.4, 0.35, 0.8])
-    >>> found = area_under_roc([0, 0, 1, 1], np.stack([1 - p, p], axis=1), ["sad", "happy"])
-    >>> found["happy"].value
-    0.75
     """
     check_level(confidence, 1)
     labels, p = _checked(y, proba, classes)
@@ -97,24 +50,7 @@ def roc(
     *,
     confidence: float = 0.95,
 ) -> Curve:
-    """Return the ROC curve of one class against the rest.
-
-    Parameters
-    ----------
-    y, proba, classes, confidence
-        As for `area_under_roc`.
-    name : str
-        The class.
-
-    Returns
-    -------
-    Curve
-
-    Raises
-    ------
-    DataError
-        As for `area_under_roc`, and if the class is unknown or has no rows, or there are no other rows.
-    """
+    """Return the ROC curve of one class against the rest."""
     from sklearn import metrics
 
     check_level(confidence, 1)
@@ -131,23 +67,7 @@ def precision_recall(
     *,
     confidence: float = 0.95,
 ) -> Curve:
-    """Return the precision-recall curve of one class against the rest.
-
-    Parameters
-    ----------
-    y, proba, classes, name, confidence
-        As for `roc`.
-
-    Returns
-    -------
-    Curve
-        From recall 1 down; a point for each threshold, and none at recall 0 where nothing is called so.
-
-    Raises
-    ------
-    DataError
-        As for `roc`.
-    """
+    """Return the precision-recall curve of one class against the rest."""
     from sklearn import metrics
 
     check_level(confidence, 1)
@@ -160,23 +80,7 @@ def precision_recall(
 def one_against_rest(
     y: Sequence[int] | np.ndarray, proba: np.ndarray, classes: Sequence[object], name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows are of a class, and the probability of it.
-
-    Parameters
-    ----------
-    y, proba, classes, name
-        As for `roc`.
-
-    Returns
-    -------
-    there : array of shape (n,), bool
-    p : array of shape (n,), float64
-
-    Raises
-    ------
-    DataError
-        As for `roc`.
-    """
+    """Return which rows are of a class, and the probability of it."""
     names = [str(one) for one in classes]
     labels, p = _checked(y, proba, names)
     if name not in names:
@@ -215,25 +119,7 @@ def auc(positive: np.ndarray, negative: np.ndarray, confidence: float) -> Estima
 
 
 def average_precision(there: np.ndarray, p: np.ndarray, confidence: float) -> Estimate:
-    """Return the area under the steps of the precision-recall curve, with the logit interval [1]_.
-
-    Parameters
-    ----------
-    there : array of shape (n,), bool
-        Which rows are positive; some are and some are not.
-    p : array of shape (n,), float
-        Probability of it.
-    confidence : float
-
-    Returns
-    -------
-    Estimate
-
-    References
-    ----------
-    .. [1] K. Boyd, K. H. Eng and C. D. Page, "Area under the Precision-Recall Curve: Point Estimates and
-       Confidence Intervals", ECML PKDD 2013.
-    """
+    """Return the area under the steps of the precision-recall curve, with the logit interval [1]_."""
     from sklearn import metrics
 
     value = float(metrics.average_precision_score(there, p))

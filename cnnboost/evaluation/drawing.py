@@ -28,15 +28,7 @@ log = logging.getLogger("cnnboost")
 
 
 class Style(NamedTuple):
-    """How one classifier looks in every figure that puts it beside others.
-
-    Attributes
-    ----------
-    colour, face : str
-        Of its lines, and of the inside of its marks.
-    line : str
-    mark : str
-    """
+    """How one classifier looks in every figure that puts it beside others."""
 
     colour: str
     face: str
@@ -54,23 +46,7 @@ PAIR = (
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG, whole or not at all; equal figures give equal files.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    path : path-like
-        Its folder is made.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
+    """Write a figure as PNG, whole or not at all; equal figures give equal files."""
     content = io.BytesIO()
     with warnings.catch_warnings(record=True) as seen:
         warnings.filterwarnings("always", message=_NO_GLYPH)
@@ -85,17 +61,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Return an empty figure of so many inches."""
     # Not through pyplot: that keeps every figure alive and may want a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -108,43 +74,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def inches(names: Iterable[str]) -> float:
-    """Return about how wide the longest name is.
-
-    Parameters
-    ----------
-    names : iterable of str
-        At least one.
-
-    Returns
-    -------
-    float
-        Inches.
-    """
+    """Return about how wide the longest name is."""
     return 0.08 * max(map(len, names))
 
 
 def literal(texts: Iterable[str]) -> list[str]:
-    """Keep matplotlib from reading dollar signs in names as formulas, and control characters as anything.
-
-    Parameters
-    ----------
-    texts : iterable of str
-
-    Returns
-    -------
-    list of str
-    """
+    """Keep matplotlib from reading dollar signs in names as formulas, and control characters as anything."""
     return [visible(text, keep="\n").replace("$", r"\$") for text in texts]
 
 
 def open_frame(axes: Axes, grid: str) -> None:
-    """Leave the frame open above and on the right, and draw a pale grid.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-    grid : {"x", "y", "both"}
-    """
+    """Leave the frame open above and on the right, and draw a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="0.88", linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)

@@ -20,29 +20,6 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
     """Draw the median latency of a call against the images in it, one line per path, both axes logarithmic.
 
     Lines are solid where a path begins at raw images, dotted and named so where it is the head only.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        `path`, `batch`, `p50_ms` and `measured`, as in `latency.csv`. Paths of other runtimes than
-        `predict`, `compiled`, `onnx`, `dmatrix` and `inplace` are for comparison only and not drawn.
-    title : str
-        Of what was measured.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no row to draw.
-
-    Examples
-    --------
-    >>> rows = [{"path": "cnn/onnx", "batch": n, "p50_ms": n / 8, "measured": "image"} for n in (1, 64)]
-    >>> plot_latency(rows).axes[0].get_xscale()
-    'log'
     """
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

@@ -15,22 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_modes(document: Mapping[str, Any]) -> Figure:
-    """Draw the differences of accuracy and log-loss between each mode and the softmax.
-
-    Parameters
-    ----------
-    document : mapping
-        What `compare.json` holds.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no run.
-    """
+    """Draw the differences of accuracy and log-loss between each mode and the softmax."""
     from matplotlib.ticker import MaxNLocator
 
     runs, modes = document["runs"], list(document["summary"])

@@ -21,25 +21,7 @@ _NOTHING = "\N{EN DASH}"
 
 
 def render(template: str, **facts: Any) -> str:
-    """Fill a template of this package; every value is escaped, and a value that is missing is an error.
-
-    Parameters
-    ----------
-    template : str
-        Name of a file in `templates/`.
-    **facts
-        What it shows.
-
-    Returns
-    -------
-    str
-        HTML.
-
-    Raises
-    ------
-    DataError
-        If a fact that the page needs is missing.
-    """
+    """Fill a template of this package; every value is escaped, and a value that is missing is an error."""
     import jinja2
 
     try:
@@ -90,45 +72,14 @@ def _given(form: Callable[..., str]) -> Callable[..., str]:
 
 
 def data_uri(content: bytes, ending: str) -> str:
-    """Return a picture as an address that holds the picture itself.
-
-    Parameters
-    ----------
-    content : bytes
-    ending : str
-        Of its file, such as ``.png``.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    DataError
-        If it is of no kind that a page shows.
-
-    Examples
-    --------
-    >>> data_uri(b"abc", ".png")
-    'data:image/png;base64,YWJj'
-    """
+    """Return a picture as an address that holds the picture itself."""
     if ending not in _TYPES:
         raise DataError(f"{ending!r} is no picture for a page; give one of {', '.join(_TYPES)}")
     return f"data:{_TYPES[ending]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def aspect(content: bytes) -> float:
-    """Return how many times as wide as high a PNG is; 1 for pictures of another kind.
-
-    Parameters
-    ----------
-    content : bytes
-        Of its file.
-
-    Returns
-    -------
-    float
-    """
+    """Return how many times as wide as high a PNG is; 1 for pictures of another kind."""
     # Its first chunk is the header: after its length and name come width and height.
     if not content.startswith(b"\x89PNG") or content[12:16] != b"IHDR" or len(content) < 24:
         return 1.0
@@ -137,43 +88,17 @@ def aspect(content: bytes) -> float:
 
 
 def paragraphs(text: str) -> list[str]:
-    r"""Split plain text at its empty lines.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> paragraphs("one\nline\n\n\ntwo\n")
-    ['one line', 'two']
-    """
+    r"""Split plain text at its empty lines."""
     return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent.
-
-    Examples
-    --------
-    >>> percent(0.5734)
-    '57.3%'
-    """
+    """Return a share in per cent."""
     return f"{share:.1%}"
 
 
 def points(difference: float) -> str:
-    """Return a difference of shares in percentage points, with its sign.
-
-    Examples
-    --------
-    >>> points(-0.02396)
-    '−2.4'
-    """
+    """Return a difference of shares in percentage points, with its sign."""
     return _sign(f"{100 * difference:+.1f}")
 
 
@@ -183,13 +108,7 @@ def points_span(interval: Sequence[float] | None) -> str:
 
 
 def span(interval: Sequence[float] | None, in_percent: bool = True) -> str:
-    """Return an interval.
-
-    Examples
-    --------
-    >>> span((0.5572, 0.5895)), span((1.109, 1.189), False), span(None)
-    ('55.7% to 59.0%', '1.109 to 1.189', '–')
-    """
+    """Return an interval."""
     form = percent if in_percent else number
     return _NOTHING if interval is None else " to ".join(form(edge) for edge in interval)
 
@@ -205,24 +124,12 @@ def seconds(value: float | None) -> str:
 
 
 def short(value: float | None) -> str:
-    """Return a number with three figures that count, and none after the point from 100 on.
-
-    Examples
-    --------
-    >>> short(0.069468), short(14395.01)
-    ('0.0695', '14,395')
-    """
+    """Return a number with three figures that count, and none after the point from 100 on."""
     return _NOTHING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def p_value(p: float | None) -> str:
-    """Return a p value.
-
-    Examples
-    --------
-    >>> p_value(0.00147), p_value(0.0000147)
-    ('0.0015', '< 0.0001')
-    """
+    """Return a p value."""
     return _NOTHING if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 

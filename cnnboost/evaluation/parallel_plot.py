@@ -43,24 +43,6 @@ def plot_parallel(
     """Draw each trial as a line through its values: one upright axis for each key, the metric last.
 
     The darker a line, the better its trial; the best one is drawn over all others.
-
-    Parameters
-    ----------
-    trials : sequence of mapping
-        `number`, `value` and `values` by key.
-    space : mapping of str to mapping
-        By key: `choices`, or `low`, `high` and `log`.
-    metric : {"accuracy", "macro_f1", "log_loss"}
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no trial.
     """
     import matplotlib
     from matplotlib.patheffects import Normal, Stroke

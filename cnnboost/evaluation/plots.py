@@ -15,28 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Draw how many images each class has in each split.
-
-    Parameters
-    ----------
-    counts : mapping of str to mapping of str to int
-        Split to class to number of images; a class that a split leaves out has none there.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no class.
-
-    Examples
-    --------
-    >>> figure = plot_class_distribution({"train": {"angry": 30, "happy": 70}, "test": {"happy": 6}})
-    >>> figure.axes[0].get_xlabel()
-    'images'
-    """
+    """Draw how many images each class has in each split."""
     names = list(dict.fromkeys(name for split in counts.values() for name in split))
     if not names:
         raise DataError("There is nothing to draw: no split has a class.")
@@ -69,26 +48,7 @@ def plot_class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
 def plot_contact_sheet(
     images: np.ndarray, labels: Sequence[object] | np.ndarray, *, columns: int = 12
 ) -> Figure:
-    """Draw example images, one row of the sheet for each class.
-
-    Parameters
-    ----------
-    images : array of shape (n, height, width) or (n, height, width, channels), uint8
-        1 or 3 channels. The caller chooses which.
-    labels : array-like of shape (n,)
-        Class name of each image; rows stand in the order in which the names first appear.
-    columns : int, default=12
-        At most so many images of a class are drawn.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there are no images, they are not uint8 of 1 or 3 channels, or the labels are of another length.
-    """
+    """Draw example images, one row of the sheet for each class."""
     x = np.asarray(images)
     x = x[..., None] if x.ndim == 3 else x
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.dtype != np.uint8 or not x.size:
@@ -128,29 +88,7 @@ def plot_contact_sheet(
 
 
 def plot_history(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw accuracy and loss over the epochs of a training, side by side.
-
-    Parameters
-    ----------
-    history : mapping of str to sequence of float
-        ``loss`` and, where there are, ``accuracy``, ``val_accuracy`` and ``val_loss``, one value an epoch.
-        What else Keras notes, such as the learning rate, is not drawn.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is neither accuracy nor loss.
-
-    Examples
-    --------
-    >>> figure = plot_history({"loss": [1.8, 1.2], "val_loss": [1.7, 1.4], "accuracy": [0.3, 0.5]})
-    >>> [axes.get_ylabel() for axes in figure.axes]
-    ['accuracy', 'loss']
-    """
+    """Draw accuracy and loss over the epochs of a training, side by side."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     drawn = [name for name in ("accuracy", "loss") if len(history.get(name, [])) > 0]

@@ -34,28 +34,7 @@ def plot_points(
     confidence: float = 0.95,
     title: str = "Values",
 ) -> Figure:
-    """Draw the value of each trial against one key, or two: then one line for each value of one of them.
-
-    Parameters
-    ----------
-    trials : sequence of mapping
-        That have a value.
-    space : mapping of str to mapping
-        By key, one or two; the one with fewer values gives the lines.
-    metric : {"accuracy", "macro_f1", "log_loss"}
-    confidence : float
-        Level of the trials' intervals, for the label.
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no trial, there are three keys or more, or more lines than can be told apart.
-    """
+    """Draw the value of each trial against one key, or two: then one line for each value of one of them."""
     some(trials)
     if not few_lines(trials, space):
         raise DataError(
@@ -137,18 +116,7 @@ def _roles(trials: Sequence[Trial], space: Mapping[str, Space]) -> tuple[str, st
 
 
 def few_lines(trials: Sequence[Trial], space: Mapping[str, Space]) -> bool:
-    """Tell whether `plot_points` can draw a search: one key or two, and few enough values.
-
-    Parameters
-    ----------
-    trials : sequence of mapping
-        That have a value.
-    space : mapping of str to mapping
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether `plot_points` can draw a search: one key or two, and few enough values."""
     if len(space) > 2:
         return False
     across, of_lines = _roles(trials, space)

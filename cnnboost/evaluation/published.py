@@ -22,25 +22,7 @@ _INSIDE, _BELOW, _ABOVE = "inside the interval", "below the interval", "above th
 
 
 class Beside(NamedTuple):
-    """One score beside the published one.
-
-    Attributes
-    ----------
-    name : str
-        Of the classifier.
-    published : float or None
-    own : float
-    interval : tuple of float or None
-        Of the own score.
-    difference : float or None
-        Own minus published.
-    place : str
-        Where the published number lies; empty where there is none.
-    verdict : str
-        Of the head against the CNN; empty for the CNN.
-    score_name : str
-        What is beside each other.
-    """
+    """One score beside the published one."""
 
     name: str
     published: float | None
@@ -58,19 +40,7 @@ class Beside(NamedTuple):
 
 
 def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
-    """Put the own scores beside the published ones.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What `metrics.json` holds.
-
-    Returns
-    -------
-    list of Beside
-        The accuracy of the CNN, then that of each head, published or not; then a row for each other score
-        of the CNN that was published.
-    """
+    """Put the own scores beside the published ones."""
     known = metrics.get("published") or {}
     cnn = metrics["cnn"]
     rows = [] if cnn is None else [_beside("CNN softmax", known.get("cnn"), cnn["scores"]["accuracy"])]
@@ -116,17 +86,7 @@ def _beside(name: str, published: float | None, found: Mapping[str, Any]) -> Bes
 
 
 class Entry(NamedTuple):
-    """One recipe of the overview.
-
-    Attributes
-    ----------
-    metrics : mapping
-        What its `metrics.json` holds.
-    link : str
-        Address of its page from the overview, or empty.
-    notes : str
-        Plain text of a person.
-    """
+    """One recipe of the overview."""
 
     metrics: Mapping[str, Any]
     link: str = ""
@@ -134,22 +94,7 @@ class Entry(NamedTuple):
 
 
 def overview_page(entries: Sequence[Entry]) -> str:
-    """Write the page over all recipes: a row for each CNN and head, published beside own.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-
-    Returns
-    -------
-    str
-        HTML.
-
-    Raises
-    ------
-    DataError, KeyError, TypeError
-        If the facts are not what `evaluate` writes.
-    """
+    """Write the page over all recipes: a row for each CNN and head, published beside own."""
     return render("overview.html.j2", recipes=[_recipe(entry) for entry in entries])
 
 

@@ -10,18 +10,7 @@ from cnnboost.evaluation.page import percent
 
 
 def run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what was run: network, training, head, images, seeds, machine, versions.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What `metrics.json` holds.
-
-    Returns
-    -------
-    list of (str, str)
-        Names and values.
-    """
+    """Say what was run: network, training, head, images, seeds, machine, versions."""
     facts, cnn = metrics["recipe_facts"], metrics["cnn"]
     boost = facts["boost"]
     seeds = [(name, facts[name].get("seed")) for name in ("data", "cnn", "boost", "evaluate")]
@@ -63,25 +52,7 @@ def _network_rows(facts: Mapping[str, Any], cnn: Mapping[str, Any] | None) -> li
 
 
 def leaves(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """List every key with its value; what is not set is left out.
-
-    Parameters
-    ----------
-    facts : mapping
-        Tables within tables.
-    above : str
-        What stands before the keys.
-
-    Returns
-    -------
-    list of (str, str)
-        Keys joined by dots; values as JSON.
-
-    Examples
-    --------
-    >>> leaves({"cnn": {"epochs": 5, "loss": None, "options": {"dense": [64, 7]}}})
-    [('cnn.epochs', '5'), ('cnn.options.dense', '[64, 7]')]
-    """
+    """List every key with its value; what is not set is left out."""
     rows: list[tuple[str, str]] = []
     for key, value in facts.items():
         if isinstance(value, Mapping):
@@ -92,18 +63,7 @@ def leaves(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 
 def audit_rows(audit: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Say what the audit found.
-
-    Parameters
-    ----------
-    audit : mapping or None
-        What `audit.json` holds.
-
-    Returns
-    -------
-    list of (str, str)
-        Names and values; empty where there is no audit.
-    """
+    """Say what the audit found."""
     if audit is None:
         return []
     exact = audit["duplicates"]["exact"]
@@ -122,18 +82,7 @@ def audit_rows(audit: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def count_table(audit: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Count the images of each class in each split.
-
-    Parameters
-    ----------
-    audit : mapping or None
-        What `audit.json` holds.
-
-    Returns
-    -------
-    dict
-        `count_classes`, and `counts`: each split with its numbers in that order.
-    """
+    """Count the images of each class in each split."""
     counts = audit["counts"] if audit else {}
     classes = list(dict.fromkeys(name for of in counts.values() for name in of))
     return {

@@ -130,40 +130,6 @@ def score(
 
     Point values are scikit-learn's. A class without rows is left out of the means; where a score of a
     single class is undefined it is 0, as scikit-learn's ``zero_division=0`` has it.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,), int
-        Labels, as indices into `classes`.
-    proba : array of shape (n, n_classes), float
-        Probabilities in the order of `classes`; each row sums to 1. The prediction is the most probable
-        class, the first one where several are.
-    classes : sequence
-        Class names.
-    confidence : float, default=0.95
-        Level of the intervals.
-    n_resamples : int, default=1000
-        Bootstrap samples of the rows, for the intervals that have no formula.
-    seed : int, default=0
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    Scores
-
-    Raises
-    ------
-    DataError
-        If shapes do not fit, a label is out of range, or a row is no probability distribution.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> scores = score([0, 1, 1], np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), ["angry", "happy"])
-    >>> round(scores.accuracy.value, 3), scores.confusion
-    (0.667, ((1, 0), (1, 1)))
-    >>> [round(edge, 2) for edge in scores.accuracy.interval]
-    [0.21, 0.94]
     """
     from sklearn import metrics
 

@@ -17,23 +17,7 @@ _METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log los
 
 
 def metric_label(metric: str, way: bool = False) -> str:
-    """Return a metric's name.
-
-    Parameters
-    ----------
-    metric : {"accuracy", "macro_f1", "log_loss"}
-    way : bool
-        Add its unit where it has one, and which way is better.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> metric_label("log_loss", True)
-    'log loss (nats, lower is better)'
-    """
+    """Return a metric's name."""
     if not way:
         return _METRICS[metric]
     better = "nats, lower is better" if metric == "log_loss" else "higher is better"
@@ -41,28 +25,12 @@ def metric_label(metric: str, way: bool = False) -> str:
 
 
 def is_better(one: float, other: float, metric: str) -> bool:
-    """Tell whether one value of a metric is better than another.
-
-    Parameters
-    ----------
-    one, other : float
-    metric : {"accuracy", "macro_f1", "log_loss"}
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether one value of a metric is better than another."""
     return one < other if metric == "log_loss" else one > other
 
 
 def metric_axis(axis: Any, metric: str) -> None:
-    """Write the numbers of an axis as the metric is read: accuracy in percent.
-
-    Parameters
-    ----------
-    axis : matplotlib.axis.Axis
-    metric : str
-    """
+    """Write the numbers of an axis as the metric is read: accuracy in percent."""
     from matplotlib.ticker import PercentFormatter
 
     if metric == "accuracy":
@@ -70,24 +38,7 @@ def metric_axis(axis: Any, metric: str) -> None:
 
 
 def value_label(value: Any, flat: bool = False) -> str:
-    """Write one value of a key.
-
-    Parameters
-    ----------
-    value : object
-        A number, a string, a list, a table, true or false.
-    flat : bool
-        On one line; else a table has a line for each key.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> [value_label(value) for value in (1e-05, True, [32, 64])]
-    ['1e-05', 'true', '32, 64']
-    """
+    """Write one value of a key."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -101,34 +52,13 @@ def value_label(value: Any, flat: bool = False) -> str:
 
 
 def some(trials: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to draw nothing.
-
-    Parameters
-    ----------
-    trials : sequence of mapping
-
-    Raises
-    ------
-    DataError
-        If there is no trial.
-    """
+    """Refuse to draw nothing."""
     if not trials:
         raise DataError("There is nothing to draw: there is no trial.")
 
 
 def finish(figure: Figure, axes: Axes, title: str, columns: int = 1) -> None:
-    """Put the title above and, below, a legend that names each kind of mark once.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    axes : matplotlib.axes.Axes
-        Whose marks are named.
-    title : str
-        It may take more than one line.
-    columns : int
-        Of the legend.
-    """
+    """Put the title above and, below, a legend that names each kind of mark once."""
     wide = int(figure.get_figwidth() * 11)
     figure.suptitle("\n".join(textwrap.wrap(literal([title])[0], wide)), fontsize=12)
     handles, labels = axes.get_legend_handles_labels()

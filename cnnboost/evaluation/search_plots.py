@@ -34,18 +34,7 @@ __all__ = [
 
 
 def search_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
-    """Draw every figure that a search has something for.
-
-    Parameters
-    ----------
-    document : mapping
-        Of a search: `title`, `metric`, `confidence`, `space`, `trials` and `importances`.
-
-    Returns
-    -------
-    dict of str to (str, matplotlib.figure.Figure)
-        Title and figure by kind: `trials`; `points` or `parallel`; `importances` and `curves`.
-    """
+    """Draw every figure that a search has something for."""
     trials, space, metric = document["trials"], document["space"], document["metric"]
     name = document["title"]
     figures: dict[str, tuple[str, Figure]] = {}
@@ -74,29 +63,7 @@ def search_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]
 
 
 def plot_trials(trials: Sequence[Trial], metric: str, *, title: str = "Trials") -> Figure:
-    """Draw the value of each trial and the best one so far; failed trials are marked below.
-
-    Parameters
-    ----------
-    trials : sequence of mapping
-    metric : {"accuracy", "macro_f1", "log_loss"}
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no trial.
-
-    Examples
-    --------
-    >>> trials = [{"number": i, "value": v} for i, v in enumerate([0.4, None, 0.5])]
-    >>> plot_trials(trials, "accuracy").axes[0].get_xlabel()
-    'trial'
-    """
+    """Draw the value of each trial and the best one so far; failed trials are marked below."""
     from matplotlib.ticker import MaxNLocator
 
     some(trials)
@@ -126,25 +93,7 @@ def plot_trials(trials: Sequence[Trial], metric: str, *, title: str = "Trials") 
 
 
 def plot_importances(importances: Mapping[str, float], metric: str, *, title: str = "Importance") -> Figure:
-    """Draw how much of the spread between trials each key explains.
-
-    Parameters
-    ----------
-    importances : mapping of str to float
-        Shares by key, 1 together.
-    metric : {"accuracy", "macro_f1", "log_loss"}
-        Whose spread it is.
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If there is no key.
-    """
+    """Draw how much of the spread between trials each key explains."""
     from matplotlib.ticker import PercentFormatter
 
     if not importances:
@@ -166,25 +115,7 @@ def plot_importances(importances: Mapping[str, float], metric: str, *, title: st
 
 
 def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str = "Learning curves") -> Figure:
-    """Draw accuracy and loss of all trials by epoch, on the images that judge; the best one stands out.
-
-    Parameters
-    ----------
-    trials : sequence of mapping
-        Those without a history are left out.
-    metric : {"accuracy", "macro_f1", "log_loss"}
-        Says which trial is the best one.
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    DataError
-        If no trial has a history.
-    """
+    """Draw accuracy and loss of all trials by epoch, on the images that judge; the best one stands out."""
     from matplotlib.ticker import MaxNLocator
 
     drawn = [trial for trial in trials if trial.get("history") and trial["value"] is not None]

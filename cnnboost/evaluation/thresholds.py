@@ -19,17 +19,7 @@ SWEEP = tuple(percent / 100 for percent in range(40, 61, 2))
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """Scores where every row is called positive whose probability of it reaches a threshold.
-
-    Attributes
-    ----------
-    threshold : float
-    accuracy : float
-    average_class_accuracy : float
-        Mean recall of the two classes.
-    precision, recall, f1 : float
-        Of the positive class; precision is 0 where no row is called positive.
-    """
+    """Scores where every row is called positive whose probability of it reaches a threshold."""
 
     threshold: float
     accuracy: float
@@ -41,23 +31,7 @@ class AtThreshold:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the choice of a threshold does to a classifier of two classes.
-
-    Attributes
-    ----------
-    positive : str
-        The class that is found or missed.
-    average_precision : Estimate
-        Area under the steps of the precision-recall curve, with the logit interval.
-    best : AtThreshold
-        At the threshold with the highest F1. It was chosen on the rows that it is scored on, so its F1 is
-        optimistic: on other images the same threshold does worse on average.
-    best_f1 : Estimate
-        F1 at that threshold, with the bootstrap percentile interval. The threshold is not chosen anew in
-        each resample: the interval knows nothing of the optimism.
-    sweep : tuple of AtThreshold
-        At each of `SWEEP`.
-    """
+    """What the choice of a threshold does to a classifier of two classes."""
 
     positive: str
     average_precision: Estimate
@@ -86,34 +60,6 @@ def thresholds(
 
     A threshold that is chosen here is chosen on the rows that are scored, which is optimistic: to use one,
     choose it on validation rows and score it on test rows.
-
-    Parameters
-    ----------
-    y, proba, classes, confidence
-        As for `area_under_roc` in curves.py, with two classes.
-    positive : str
-        The class that is found or missed.
-    n_resamples : int, default=1000
-        Bootstrap samples of the rows, for the interval of the best F1.
-    seed : int, default=0
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    Thresholds
-
-    Raises
-    ------
-    DataError
-        As for `roc`, and if there are not two classes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> p = np.array([0.1, 0.4, 0.35, 0.8])
-    >>> found = thresholds([0, 0, 1, 1], np.stack([1 - p, p], axis=1), ["not happy", "happy"], "happy")
-    >>> found.best.threshold, found.best.f1, found.sweep[5].threshold, found.sweep[5].recall
-    (0.35, 0.8, 0.5, 0.5)
     """
     from sklearn import metrics
 

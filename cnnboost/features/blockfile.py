@@ -19,20 +19,7 @@ _BUFFER = 1 << 21
 
 
 class BlockFile:
-    """An existing file that is filled from some byte on.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    offset : int
-        Where the first byte goes; what is before it stays.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    """
+    """An existing file that is filled from some byte on."""
 
     def __init__(self, path: Path, offset: int) -> None:
         # Buffers of a map are aligned to pages.

@@ -23,22 +23,7 @@ _NO_EFFECT_IN_KERAS = {
 
 
 def trunk_digest(image: Any, steps: Sequence[Step], wanted: int) -> str:
-    """Hash what a step computes from the images: no names, no places, no order of independent steps.
-
-    Parameters
-    ----------
-    image : keras.KerasTensor
-        The model's input.
-    steps : sequence of Step
-        Those of the whole model, each after its sources.
-    wanted : int
-        The step; -1 for the images.
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
+    """Hash what a step computes from the images: no names, no places, no order of independent steps."""
     found = {-1: _hash(["images", image.shape[1:], image.dtype])}
     for i in upstream(steps, wanted):
         step = steps[i]

@@ -33,20 +33,7 @@ _POOLING = {"Mean", "Max", "Amax", "Sum", "AdaptiveAveragePool", "AdaptiveMaxPoo
 
 
 def structural_names(steps: Sequence[Step], outputs: Sequence[int]) -> tuple[dict[str, int], str]:
-    """Name the steps of a model that have a place in the order of every CNN.
-
-    Parameters
-    ----------
-    steps : sequence of Step
-    outputs : sequence of int
-        The steps that the model returns.
-
-    Returns
-    -------
-    names : dict of str to int
-    reason : str
-        Why a name is missing; "" where none is.
-    """
+    """Name the steps of a model that have a place in the order of every CNN."""
     if len(outputs) != 1:
         paths = ", ".join(steps[i].path if i >= 0 else "input" for i in outputs)
         return {}, f"it has {len(outputs)} outputs ({paths}), and these names are found from a single one"

@@ -30,24 +30,7 @@ _BLOCK = 1 << 20
 
 
 class PartFile:
-    """One `.npy` while it is being written.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The `.npy` to be.
-    key : str
-        Content key; the record of another key is not continued.
-    shape : tuple of int
-        Rows and columns.
-    chunk : int
-        Rows per block; `write` is called on this grid only.
-
-    Attributes
-    ----------
-    done : int
-        Finished rows.
-    """
+    """One `.npy` while it is being written."""
 
     def __init__(self, path: Path, key: str, shape: tuple[int, int], chunk: int) -> None:
         self.path, self.key, self.shape, self.chunk = path, key, shape, chunk
@@ -102,13 +85,7 @@ class PartFile:
         return self.size if held is None else max(0, self.size - held * 512)
 
     def open(self) -> None:
-        """Open the rows for writing; a new file gets its header and all its blocks on the disk first.
-
-        Raises
-        ------
-        OSError
-            If the disk does not give the blocks.
-        """
+        """Open the rows for writing; a new file gets its header and all its blocks on the disk first."""
         if self.done == 0:
             self.record_file.unlink(missing_ok=True)
             np.lib.format.open_memmap(self.file, mode="w+", dtype=DTYPE, shape=self.shape)
@@ -210,13 +187,7 @@ def hash_file(path: Path, size: int | None = None) -> Any:
 
 
 def canonical_json(facts: Mapping[str, Any]) -> str:
-    """Return JSON that is the same for equal facts.
-
-    Raises
-    ------
-    TypeError
-        If JSON cannot hold one of them.
-    """
+    """Return JSON that is the same for equal facts."""
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
 

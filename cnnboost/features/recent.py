@@ -19,20 +19,7 @@ FEWEST_IMAGES = 64
 
 
 class RecentFeatures:
-    """Arrays by content, as many as fit into a number of bytes.
-
-    Parameters
-    ----------
-    most_bytes : int
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> recent = RecentFeatures(100)
-    >>> recent.put("a", np.zeros(10, np.float32))
-    >>> recent.get("a").shape, recent.get("b")
-    ((10,), None)
-    """
+    """Arrays by content, as many as fit into a number of bytes."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
@@ -66,21 +53,7 @@ RECENT = RecentFeatures(MOST_BYTES)
 
 
 def key_of(trunk: str, pixels: str, X: np.ndarray) -> str:
-    """Return the key of features: all that they follow from.
-
-    Parameters
-    ----------
-    trunk : str
-        Digest of what computes them: operations, weights, layer.
-    pixels : str
-        The scale of pixels that the trunk expects.
-    X : ndarray, (n, height, width, channels)
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
+    """Return the key of features: all that they follow from."""
     digest = hashlib.sha256(repr((trunk, pixels, X.shape, X.dtype.str)).encode())
     digest.update(np.ascontiguousarray(X).data)
     return digest.hexdigest()

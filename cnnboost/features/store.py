@@ -46,28 +46,7 @@ Compute = Callable[[int, int, tuple[int, ...]], Sequence[np.ndarray]]
 
 
 class FeatureStore:
-    """Feature files in one folder, which is made at the first write and not before.
-
-    Parameters
-    ----------
-    root : path-like
-        The folder.
-    record_every : float, default=2.0
-        Seconds between two records of the finished rows: what a kill can cost, at most one chunk more.
-
-    Examples
-    --------
-    >>> import tempfile, numpy as np
-    >>> store = FeatureStore(tempfile.mkdtemp())
-    >>> spec = FeatureSpec("fc1", trunk="ab12", width=2, pixels="raw", images="cd34", rows=5)
-    >>> def compute(start, stop, wanted):
-    ...     return [np.arange(2 * start, 2 * stop, dtype=np.float32).reshape(-1, 2) for _ in wanted]
-    >>> [made] = store.extract([spec], compute, chunk=2)
-    >>> made.X.shape, made.cached
-    ((5, 2), False)
-    >>> store.get(spec).cached
-    True
-    """
+    """Feature files in one folder, which is made at the first write and not before."""
 
     export_plain = staticmethod(export_plain)
 
@@ -90,16 +69,6 @@ class FeatureStore:
         """Open the features of `spec` if they are there and intact.
 
         Size, header and the sha256 of the whole file are checked against the `.json` beside it.
-
-        Returns
-        -------
-        Stored or None
-            None if there are none, or if they are damaged.
-
-        Warns
-        -----
-        StoreWarning
-            If there is a file that cannot be used; the message names it and what is wrong.
         """
         path = self.path(spec)
         # An interrupted finish leaves a .json without its .npy: nothing is wrong, the features are not there.
@@ -123,43 +92,7 @@ class FeatureStore:
         progress: Callable[[int, int], object] | None = None,
         on_wait: Callable[[Path], object] | None = None,
     ) -> list[Stored]:
-        """Return the features of every spec, and compute those that are missing in one pass over the rows.
-
-        Parameters
-        ----------
-        specs : sequence of FeatureSpec
-            Layers of the same rows.
-        compute : callable
-            ``compute(start, stop, wanted)`` returns one float32 array of shape ``(stop - start, width)`` for
-            each index in `wanted`; these point into `specs`. It is called on the grid ``[0, chunk)``,
-            ``[chunk, 2 * chunk)``, ... only, so that a continued file is byte-identical to an undisturbed
-            one.
-        chunk : int
-            Rows per call. A file that was begun with another step is begun again.
-        ids : sequence of length rows, optional
-            Names of the rows, for messages.
-        details : mapping, optional
-            Further facts for the `.json`, for people to read. They are no part of the key.
-        force : bool, default=False
-            Compute even what is there.
-        progress : callable, optional
-            ``progress(done, total)``, in rows: once at the start and after every chunk.
-        on_wait : callable, optional
-            ``on_wait(path)``, once, if another process is writing one of these files and this one waits.
-
-        Returns
-        -------
-        list of Stored
-            One for each spec, in order.
-
-        Raises
-        ------
-        FeatureError
-            If a row is not finite, an array has another shape or dtype than its spec says, or the specs are
-            of different lengths. The message names row, column and layer.
-        StoreError
-            If the disk is full (checked before anything is computed) or cannot be written.
-        """
+        """Return the features of every spec, and compute those that are missing in one pass over the rows."""
         rows = _common_rows(specs, chunk, ids)
         canonical_json(dict(details or {}))  # what JSON cannot hold must show now, not after the work
         first = {spec.key: index for index, spec in reversed(list(enumerate(specs)))}

@@ -24,38 +24,7 @@ class StoreWarning(UserWarning):
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Everything that changes the values of one feature file, and nothing about places.
-
-    Attributes
-    ----------
-    layer : str
-        The name asked for, such as ``"fc1"``. It only makes the file name readable: the key leaves it out,
-        so an alias and the Keras name of the same layer share one file.
-    trunk : str
-        sha256 of architecture and weights up to the cut.
-    width : int
-        Columns.
-    pixels : str
-        Preprocessing, such as ``"raw"`` or ``"unit"``.
-    images : str
-        Digest of the pixels of the rows, in their order.
-    rows : int
-        Number of rows.
-    view : str, default="identity"
-        Which augmented copy of the images.
-
-    Raises
-    ------
-    FeatureError
-        If a text is empty, or `width` or `rows` is not at least 1.
-
-    Examples
-    --------
-    >>> spec = FeatureSpec("fc1", trunk="ab12", width=64, pixels="raw", images="cd34", rows=1000)
-    >>> same = FeatureSpec("dense", trunk="ab12", width=64, pixels="raw", images="cd34", rows=1000)
-    >>> spec.key == same.key
-    True
-    """
+    """Everything that changes the values of one feature file, and nothing about places."""
 
     layer: str
     trunk: str
@@ -85,21 +54,7 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class Stored:
-    """Features in the store.
-
-    Attributes
-    ----------
-    spec : FeatureSpec
-        What was asked for.
-    path : pathlib.Path
-        The `.npy` file.
-    X : numpy.memmap of shape (rows, width), float32
-        The features, opened read-only.
-    cached : bool
-        Whether the file was there already, so that nothing was computed.
-    resumed_from : int
-        Row at which computing began: above 0 where an interrupted file was continued.
-    """
+    """Features in the store."""
 
     spec: FeatureSpec
     path: Path
@@ -109,25 +64,7 @@ class Stored:
 
 
 def export_plain(stored: Stored, path: str | os.PathLike[str]) -> Path:
-    """Copy features out of the store to a plain `.npy` of any name, whole or not at all.
-
-    Parameters
-    ----------
-    stored : Stored
-        What `FeatureStore.get` or `FeatureStore.extract` returned.
-    path : path-like
-        The file to write; one that is there is replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written.
-    """
+    """Copy features out of the store to a plain `.npy` of any name, whole or not at all."""
     target = Path(path)
     if target.exists() and target.samefile(stored.path):
         return target

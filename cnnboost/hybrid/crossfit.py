@@ -21,19 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """A classifier on images of which none decided anything about it.
-
-    Attributes
-    ----------
-    proba : ndarray of shape (n, k), float32
-        Means over the views of each image.
-    rounds : list of int
-        By fold.
-    temperatures, weights : list of float
-        By fold.
-    heads : list of (ndarray of int, FittedMode)
-        By fold: the images that it judged, and the head that judged them.
-    """
+    """A classifier on images of which none decided anything about it."""
 
     proba: NDArray[np.float32]
     rounds: list[int] = field(default_factory=list)
@@ -43,26 +31,7 @@ class CrossFitted:
 
 
 class CrossFit:
-    """Folds of the images to judge on.
-
-    Parameters
-    ----------
-    looks : sequence of Seen
-        The images, view by view: the same images in the same order.
-    images : ndarray of shape (n, ...)
-        The images themselves: equal ones stay on one side.
-    n_classes, folds, seed : int
-    grown : Seen, optional
-        The same images in the views that trees are grown on where they are grown on the other folds; its
-        groups are those that `groups_of` finds in the images. Default: `looks`.
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer than 2 folds, or `grown` does not say which image a row shows.
-    DataError
-        If a class has fewer distinct images than there are folds.
-    """
+    """Folds of the images to judge on."""
 
     def __init__(
         self,
@@ -85,12 +54,7 @@ class CrossFit:
         self._parts = list(splitter.split(codes, codes, self._groups))
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
-        """Judge the CNN: as it is, and at a temperature that is fitted on the other folds.
-
-        Returns
-        -------
-        as_it_is, calibrated : CrossFitted
-        """
+        """Judge the CNN: as it is, and at a temperature that is fitted on the other folds."""
         plain = np.mean([np.exp(look.log_proba) for look in self.looks], axis=0, dtype=np.float32)
         calibrated, temperatures = np.empty_like(plain), []
         for chosen, judged in self._parts:
@@ -105,20 +69,7 @@ class CrossFit:
         )
 
     def head(self, mode: str, boost: BoostClassifier, grown_on: Seen | None = None) -> CrossFitted:
-        """Judge a head in one mode.
-
-        Parameters
-        ----------
-        mode : {"plain", "residual", "blend"}
-        boost : BoostClassifier
-        grown_on : Seen, optional
-            Images to grow the trees on, rounds, temperature and weight being chosen on the other folds.
-            Default: the other folds, for everything.
-
-        Returns
-        -------
-        CrossFitted
-        """
+        """Judge a head in one mode."""
         found = CrossFitted(np.empty(self.looks[0].log_proba.shape, np.float32))
         fixed: FittedMode | None = None
         if mode == "plain" and grown_on is not None:

@@ -22,49 +22,12 @@ from cnnboost.images.views import views
 
 
 def layers_name(layers: Sequence[str]) -> str:
-    """Name what a head sees.
-
-    Parameters
-    ----------
-    layers : sequence of str
-        None where it sees class probabilities.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> layers_name(["flatten", "fc1"])
-    'flatten+fc1'
-    """
+    """Name what a head sees."""
     return "+".join(layers) or "output"
 
 
 class Looks:
-    """Networks that look at images, each image once.
-
-    Parameters
-    ----------
-    networks : sequence of CNNClassifier
-        Fitted, of the same classes. Features are those of the first: embeddings of different networks share
-        no basis. Log-probabilities are the mean over all of them.
-    layers : sequence of str
-        Where the first network is cut; several layers stand side by side. No layer: the features are the mean
-        log-probabilities.
-    norm : bool
-        One more column: the Euclidean norm of the features at the layers. It tells how much the network
-        found in an image.
-
-    Attributes
-    ----------
-    trunk : keras.Model
-        The first network, from images to the outputs of the layers and its own.
-    run : callable
-        What is asked for these: the traced trunk, unless another is put in its place.
-    width : int
-        Columns of the features.
-    """
+    """Networks that look at images, each image once."""
 
     def __init__(self, networks: Sequence[CNNClassifier], layers: Sequence[str], norm: bool) -> None:
         self.networks, self.layers, self.norm = list(networks), list(layers), norm
@@ -76,23 +39,7 @@ class Looks:
         self.run: Callable[[np.ndarray], Sequence[np.ndarray]] = Inference(self.trunk, first.pixels_)
 
     def __call__(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Look at images.
-
-        Parameters
-        ----------
-        X : ndarray, (n, height, width, channels)
-            In [0, 255].
-
-        Returns
-        -------
-        features : ndarray of float32, (n, width)
-        log_proba : ndarray of float32, (n, n_classes)
-
-        Raises
-        ------
-        FeatureError
-            If a feature is NaN or infinite.
-        """
+        """Look at images."""
         *found, scores = self.run(X)
         logs = [log_probabilities(probabilities(scores, self.networks[0].output_kind_))]
         logs += [log_probabilities(network.predict_view_proba(X)) for network in self.networks[1:]]
@@ -113,17 +60,7 @@ class Looks:
         return features, log_proba
 
     def all(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Look at any number of images, a chunk at a time.
-
-        Parameters
-        ----------
-        X : ndarray, (n, height, width, channels)
-
-        Returns
-        -------
-        features, log_proba : ndarray of float32
-            As of a call.
-        """
+        """Look at any number of images, a chunk at a time."""
         parts = [self(X[start : start + CHUNKS[-1]]) for start in range(0, len(X), CHUNKS[-1])]
         features, logs = zip(*parts, strict=True)
         return np.concatenate(features), np.concatenate(logs)
@@ -136,24 +73,7 @@ class Looks:
         augment: Augmentation | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> Seen:
-        """Look at images to grow trees on, in several views.
-
-        Parameters
-        ----------
-        X : ndarray, (n, height, width, channels)
-        codes : ndarray of int, (n,)
-        count : int, default=1
-            Views of each image, the image itself among them.
-        augment : Augmentation or mapping, optional
-            How the others differ. Default: they are mirror images.
-        seed : int, default=0
-            Of the views.
-
-        Returns
-        -------
-        Seen
-            Of `count * n` rows; equal images are of one group.
-        """
+        """Look at images to grow trees on, in several views."""
         how = None if augment is None else Augmentation.of(augment)
         features, logs = [], []
         for k in range(count):
@@ -171,21 +91,7 @@ class Looks:
         )
 
     def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Look at every test-time view of images, a chunk of images at a time.
-
-        Parameters
-        ----------
-        X : ndarray, (n, height, width, channels)
-        tta : str
-            See `cnnboost.images.views.views`.
-
-        Yields
-        ------
-        rows : slice
-            The images of this chunk.
-        features, log_proba : ndarray of float32
-            Of one view of each.
-        """
+        """Look at every test-time view of images, a chunk of images at a time."""
         for start in range(0, len(X), CHUNKS[-1]):
             rows = slice(start, min(start + CHUNKS[-1], len(X)))
             for view in views(X[rows], tta):

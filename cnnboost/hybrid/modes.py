@@ -25,19 +25,7 @@ MODES = ("plain", "residual", "blend")
 
 
 class Seen(NamedTuple):
-    """Images as a head sees them.
-
-    Attributes
-    ----------
-    features : ndarray of shape (n, d), float32
-    log_proba : ndarray of shape (n, k), float32
-        The network's own log-probabilities.
-    codes : ndarray of shape (n,), int
-        Class numbers.
-    groups : ndarray of shape (n,), int, or None
-        Number of the image; views of one image, and images that are equal, share it and stay on one side of
-        every split. None: each row is an image of its own.
-    """
+    """Images as a head sees them."""
 
     features: NDArray[np.float32]
     log_proba: NDArray[np.float32]
@@ -52,18 +40,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class FittedMode:
-    """A head in one mode.
-
-    Attributes
-    ----------
-    mode : {"plain", "residual", "blend"}
-    boost : BoostClassifier
-        Fitted on class numbers.
-    temperature : float
-        The network's log-probabilities are divided by it; 1 in `plain`, which does not use them.
-    weight : float
-        Share of the softmax in `blend`; 0 in `plain`.
-    """
+    """A head in one mode."""
 
     mode: str
     boost: BoostClassifier
@@ -73,18 +50,7 @@ class FittedMode:
     def predict_proba(
         self, features: NDArray[np.float32], log_proba: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Give the probability of each class.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n, d), float32
-        log_proba : ndarray of shape (n, k), float32
-            The network's own log-probabilities.
-
-        Returns
-        -------
-        ndarray of shape (n, k), float32
-        """
+        """Give the probability of each class."""
         if self.mode == "residual":
             return self.boost.predict_proba(features, log_proba / np.float32(self.temperature))
         trees = self.boost.predict_proba(features)
@@ -108,32 +74,6 @@ def fit_mode(
     Temperature, number of rounds and weight are chosen on images that the network was not trained on: the
     watched ones, or, by cross-fitting, all that are given; these must be such images then. In `plain`, the
     number of rounds is what `boost` says.
-
-    Parameters
-    ----------
-    mode : {"plain", "residual", "blend"}
-    boost : BoostClassifier
-        Its parameters are used, it is not changed. `n_estimators` is the most rounds there can be.
-    seen : Seen
-        Images to grow the trees on.
-    n_classes : int
-    watched : Seen, optional
-        Images to choose on.
-    folds : int, default=5
-        Of the cross-fitting.
-    seed : int, default=0
-        Of the folds.
-
-    Returns
-    -------
-    FittedMode
-
-    Raises
-    ------
-    ParameterError
-        If the mode is unknown, or there are fewer than 2 folds.
-    DataError
-        If a class has fewer images than there are folds.
     """
     check_mode(mode)
     template = clone(boost).set_params(classes=list(range(n_classes)))
@@ -153,21 +93,7 @@ def fit_mode(
 
 
 def check_mode(mode: Any) -> str:
-    """Return a mode if there is such a one.
-
-    Parameters
-    ----------
-    mode : object
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ParameterError
-        If there is none of that name.
-    """
+    """Return a mode if there is such a one."""
     if mode not in MODES:
         raise ParameterError(f"mode={mode!r} is unknown; there are {', '.join(MODES)}")
     return str(mode)
@@ -236,21 +162,7 @@ def _folds(seen: Seen, folds: int, seed: int) -> list[tuple[NDArray[np.intp], ND
 
 
 def check_folds(codes: NDArray[np.intp], groups: NDArray[np.intp], folds: int) -> None:
-    """Refuse more folds than the rarest class has images for.
-
-    Parameters
-    ----------
-    codes, groups : ndarray of shape (n,), int
-        Class numbers, and the numbers of the images.
-    folds : int
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer than 2 folds.
-    DataError
-        If a class has too few images.
-    """
+    """Refuse more folds than the rarest class has images for."""
     if folds < 2:
         raise ParameterError(f"folds={folds} divides nothing; give 2 or more")
     present = np.unique(codes)

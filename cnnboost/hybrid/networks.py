@@ -14,27 +14,7 @@ from cnnboost.errors import ModelError
 
 
 def given_networks(cnn: Any, pixels: str | None, classes: Sequence[Any] | None) -> list[CNNClassifier]:
-    """Take networks as they are given: trained ones to use, or one to train.
-
-    Parameters
-    ----------
-    cnn : path, keras.Model, CNNClassifier, FrozenEstimator, or a list of them
-        What `HybridClassifier` was given.
-    pixels : str or None
-        The range of pixels of model files and Keras models.
-    classes : sequence or None
-        Their classes in the order of their outputs; None: numbers.
-
-    Returns
-    -------
-    list of CNNClassifier
-        Trained; or a single one that is not.
-
-    Raises
-    ------
-    ModelError
-        If one is of no such kind, one of several is not trained, or they know different classes.
-    """
+    """Take networks as they are given: trained ones to use, or one to train."""
     several = isinstance(cnn, list | tuple)
     found = [_network(one, pixels, classes) for one in (cnn if several else [cnn])]
     if not found:

@@ -32,33 +32,12 @@ class HybridPrediction:
     head_: FittedMode
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Return class probabilities, the mean over the views of `tta`.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
-            Columns in the order of `classes_`.
-        """
+        """Return class probabilities, the mean over the views of `tta`."""
         check_is_fitted(self)
         return self._mean(X, self.head_.predict_proba)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each image.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray, (n,)
-        """
+        """Return the most probable class of each image."""
         best = self.predict_proba(X).argmax(axis=1)
         return np.take(self.classes_, best)
 
@@ -66,15 +45,6 @@ class HybridPrediction:
         """Return what the CNN alone says of the same views, at the temperature of the head.
 
         It is what the hybrid has to better.
-
-        Parameters
-        ----------
-        X : array-like
-            Images as in `fit`.
-
-        Returns
-        -------
-        ndarray of float32, (n, n_classes)
         """
         check_is_fitted(self)
         return self._mean(X, lambda _, log_proba: tempered(log_proba, self.head_.temperature))

@@ -27,26 +27,7 @@ def check_plan(
     networks: int,
     validated: bool,
 ) -> None:
-    """Refuse parameters that are impossible or contradict each other.
-
-    Parameters
-    ----------
-    hybrid : HybridClassifier
-    layers : sequence of str
-    trained : bool
-        Whether the network is trained already.
-    taught : bool
-        Whether it learns from a file of another network's log-probabilities.
-    networks : int
-        How many there are.
-    validated : bool
-        Whether `fit` was given images to choose on.
-
-    Raises
-    ------
-    ParameterError
-        With what would do.
-    """
+    """Refuse parameters that are impossible or contradict each other."""
     if not layers or not all(isinstance(name, str) for name in layers):
         raise ParameterError(f"layer={hybrid.layer!r} names no layer; give 'fc1', or a list of names")
     if len(set(layers)) < len(layers):
@@ -102,25 +83,7 @@ def check_plan(
 def held_part(
     X: np.ndarray, codes: NDArray[np.intp], share: float, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split images into those to train the network on and those held out, equal images together.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-    codes : ndarray of int, (n,)
-    share : float
-    seed : int
-
-    Returns
-    -------
-    rest, held : ndarray of int
-        Row numbers.
-
-    Raises
-    ------
-    DataError
-        If a class has no image on one side.
-    """
+    """Split images into those to train the network on and those held out, equal images together."""
     rest, held = hold_out(X.reshape(len(X), -1), codes, fraction=share, seed=seed)
     for code in np.unique(codes):
         kept, out = int(np.sum(codes[rest] == code)), int(np.sum(codes[held] == code))
@@ -133,21 +96,7 @@ def held_part(
 
 
 def groups_of(X: np.ndarray) -> NDArray[np.intp]:
-    """Number images so that equal ones share a number, and a side of every split.
-
-    Parameters
-    ----------
-    X : ndarray, (n, ...)
-
-    Returns
-    -------
-    ndarray of int, (n,)
-
-    Examples
-    --------
-    >>> groups_of(np.array([[7, 8], [1, 2], [7, 8]]))
-    array([1, 0, 1])
-    """
+    """Number images so that equal ones share a number, and a side of every split."""
     _, groups = np.unique(X.reshape(len(X), -1), axis=0, return_inverse=True)
     return groups.reshape(-1)
 
@@ -155,26 +104,7 @@ def groups_of(X: np.ndarray) -> NDArray[np.intp]:
 def fold_parts(
     X: np.ndarray, codes: NDArray[np.intp], folds: int, seed: int, classes: NDArray[Any]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Split images into folds, class by class, equal images together.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-    codes : ndarray of int, (n,)
-    folds, seed : int
-    classes : ndarray
-        Names, for the message.
-
-    Yields
-    ------
-    rest, held : ndarray of int
-        Row numbers.
-
-    Raises
-    ------
-    DataError
-        If the rarest class has fewer distinct images than there are folds.
-    """
+    """Split images into folds, class by class, equal images together."""
     groups = groups_of(X)
     distinct = np.array([len(np.unique(groups[codes == code])) for code in np.unique(codes)])
     if distinct.min() < folds:

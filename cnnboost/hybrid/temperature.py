@@ -13,22 +13,7 @@ _FLOOR = -30.0
 
 
 def log_probabilities(proba: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the logarithms of probabilities, bounded below by -30.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n, k)
-        Probabilities.
-
-    Returns
-    -------
-    ndarray of shape (n, k), float32
-
-    Examples
-    --------
-    >>> log_probabilities(np.array([[1.0, 0.0]]))
-    array([[  0., -30.]], dtype=float32)
-    """
+    """Return the logarithms of probabilities, bounded below by -30."""
     with np.errstate(divide="ignore"):
         return np.maximum(np.log(np.asarray(proba, dtype=np.float64)), _FLOOR).astype(np.float32)
 
@@ -40,32 +25,6 @@ def fit_temperature(
 
     Above 1 the network was surer than it was right, as networks are that know their training images by heart;
     so the images must be such as it was not trained on. The most probable class stays what it was.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n, k)
-        Log-probabilities, or scores that differ from them by a constant a row.
-    codes : ndarray of shape (n,), int
-        Class numbers.
-    weight : ndarray of shape (n,), optional
-        Weights of the rows.
-
-    Returns
-    -------
-    float
-        Between 0.05 and 20.
-
-    References
-    ----------
-    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
-
-    Examples
-    --------
-    Four of five are right, and the network is as good as certain:
-
-    >>> sure = np.log(np.array([[0.99, 0.01]] * 5))
-    >>> round(fit_temperature(sure, np.array([0, 0, 0, 0, 1])), 2)
-    3.31
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -84,17 +43,7 @@ def fit_temperature(
 
 
 def tempered(log_proba: NDArray[np.floating], temperature: float) -> NDArray[np.float32]:
-    """Return `softmax(log_proba / temperature)`.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n, k)
-    temperature : float
-
-    Returns
-    -------
-    ndarray of shape (n, k), float32
-    """
+    """Return `softmax(log_proba / temperature)`."""
     from scipy.special import softmax
 
     found: NDArray[np.float32] = softmax(log_proba.astype(np.float64) / temperature, axis=1)

@@ -31,15 +31,6 @@ class ZipTree:
 
     Members are read through one file handle under a lock and inflated outside of it, so that threads
     can share a tree.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    DataError
-        No zip archive, a damaged directory, or an archive that would unpack to an absurd size.
     """
 
     same: tuple[tuple[str, str], ...] = ()
@@ -138,13 +129,7 @@ class ZipTree:
 
 
 def list_members(path: Path) -> list[zipfile.ZipInfo]:
-    """Return the members of an archive, after a look at what they would unpack to in all.
-
-    Raises
-    ------
-    DataError
-        No zip archive, a damaged directory, or a bomb.
-    """
+    """Return the members of an archive, after a look at what they would unpack to in all."""
     try:
         with open_regular(path) as file:
             try:

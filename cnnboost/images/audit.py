@@ -17,13 +17,7 @@ _CHUNK_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Group:
-    """Images that are the same.
-
-    Attributes
-    ----------
-    ids, labels, splits : tuple of str
-        Of each of them.
-    """
+    """Images that are the same."""
 
     ids: tuple[str, ...]
     labels: tuple[str, ...]
@@ -42,13 +36,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Groups of images that are the same.
-
-    Attributes
-    ----------
-    groups : tuple of Group
-        Each of two images or more, in the order of their first images.
-    """
+    """Groups of images that are the same."""
 
     groups: tuple[Group, ...]
 

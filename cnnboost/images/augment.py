@@ -50,50 +50,6 @@ class Augmentation:
     shear and crop are one affine map per image and one bilinear resampling; an image is turned, scaled and
     sheared around the middle of what the crop leaves of it. Pixels from outside are those of the nearest
     edge.
-
-    Attributes
-    ----------
-    flip : float
-        Probability of a mirror image, left for right.
-    rotation : float
-        Degrees.
-    shift : float
-        Share of the height and, apart from that, of the width.
-    zoom : float
-        Share of the size: 0.1 draws scales between 0.9 and 1.1.
-    shear : float
-        Degrees by which vertical lines lean.
-    crop : float
-        Share of height and width that is cut away: 1/12 shows 44x44 of 48x48 pixels, from anywhere in the
-        image and stretched to its size. The other changes happen to that window.
-    brightness : float
-        Share of the range of pixels: 0.1 adds up to 25.5 grey levels.
-    contrast : float
-        Share of the distance from the image's mean: 0.2 multiplies it by 0.8 to 1.2.
-    erasing : float
-        Probability that a rectangle is painted over with the image's mean.
-    erasing_area : float
-        Largest share of the image in that rectangle; its share is drawn evenly from 0.02 on.
-
-    Raises
-    ------
-    ParameterError
-        If a value is impossible.
-
-    References
-    ----------
-    Random erasing: Zhong et al., 2020, "Random Erasing Data Augmentation", AAAI.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.images.augment import Augmentation
-    >>> X = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1), dtype=np.uint8)
-    >>> augment = Augmentation(flip=0.5, rotation=10, shift=0.1)
-    >>> batch = augment.apply(X, seed=0, epoch=3, index=[10, 11, 12, 13])
-    >>> alone = augment.apply(X[2:3], seed=0, epoch=3, index=[12])
-    >>> np.array_equal(batch[2], alone[0])
-    True
     """
 
     flip: float = 0.0
@@ -116,21 +72,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, given: Augmentation | Mapping[str, Any]) -> Augmentation:
-        """Read a mapping of fields, as a recipe or a parameter holds it.
-
-        Parameters
-        ----------
-        given : Augmentation or mapping
-
-        Returns
-        -------
-        Augmentation
-
-        Raises
-        ------
-        ParameterError
-            If it is no mapping, or names what there is not.
-        """
+        """Read a mapping of fields, as a recipe or a parameter holds it."""
         if isinstance(given, Augmentation):
             return given
         if not isinstance(given, Mapping):
@@ -144,68 +86,15 @@ class Augmentation:
         return cls(**given)
 
     def apply(self, X: np.ndarray, seed: int, epoch: int = 0, index: Any = None) -> np.ndarray:
-        """Change each image in its own way.
-
-        Parameters
-        ----------
-        X : ndarray of uint8, (n, height, width, channels)
-            Not changed.
-        seed, epoch : int
-            With the number of an image, these decide its change.
-        index : array-like of int, (n,), optional
-            Numbers of the images; default 0, 1, 2, ...
-
-        Returns
-        -------
-        ndarray of uint8, (n, height, width, channels)
-
-        Raises
-        ------
-        ParameterError
-            If `X` is no batch of uint8 images, or `index` has another length.
-        """
+        """Change each image in its own way."""
         return self._apply(X, TRAINING, seed, epoch, index)
 
     def view(self, X: np.ndarray, k: int, seed: int = 0, index: Any = None) -> np.ndarray:
-        """Return view `k` of each image; view 0 is the image itself.
-
-        Parameters
-        ----------
-        X : ndarray of uint8, (n, height, width, channels)
-        k : int
-        seed : int
-        index : array-like of int, (n,), optional
-            Numbers of the images; default 0, 1, 2, ...
-
-        Returns
-        -------
-        ndarray of uint8, (n, height, width, channels)
-            Other changes than those of any epoch under the same seed.
-        """
+        """Return view `k` of each image; view 0 is the image itself."""
         return _checked(X) if k == 0 else self._apply(X, VIEWS, seed, k, index)
 
     def views(self, X: np.ndarray, count: int, seed: int = 0, index: Any = None) -> np.ndarray:
-        """Return the first `count` views of each image.
-
-        Parameters
-        ----------
-        X : ndarray of uint8, (n, height, width, channels)
-        count : int
-            At least 1; the first is the image itself.
-        seed : int
-        index : array-like of int, (n,), optional
-            Numbers of the images; default 0, 1, 2, ...
-
-        Returns
-        -------
-        ndarray of uint8, (count, n, height, width, channels)
-            More views do not change the first ones.
-
-        Raises
-        ------
-        ParameterError
-            If `count` is below 1.
-        """
+        """Return the first `count` views of each image."""
         if count < 1:
             raise ParameterError(f"views={count!r} must be at least 1: view 0 is the image itself")
         return np.stack([self.view(X, k, seed, index) for k in range(count)])
@@ -274,25 +163,6 @@ def uniforms(kind: int, seed: int, epoch: int, index: np.ndarray, count: int) ->
     """Random numbers that belong to images, whatever is drawn before or beside them.
 
     Each image's numbers are a SplitMix64 sequence whose start is a hash of what it is drawn for.
-
-    Parameters
-    ----------
-    kind : int
-        TRAINING, VIEWS, ORDER or DROPOUT.
-    seed, epoch : int
-    index : ndarray of int, (n,)
-        Numbers of the images.
-    count : int
-        Random numbers for each.
-
-    Returns
-    -------
-    ndarray of float64, (n, count)
-        In [0, 1).
-
-    References
-    ----------
-    Steele, Lea and Flood, 2014, "Fast Splittable Pseudorandom Number Generators", OOPSLA.
     """
     start = 0
     for part in (kind, int(seed), int(epoch)):

@@ -55,20 +55,6 @@ def cached_set(entry: Path, source: str, decode: Callable[[], Decoding]) -> Imag
     """Open the set at `entry`; decode it first where it is missing or damaged.
 
     Of several processes that want the same set one decodes and the others wait.
-
-    Parameters
-    ----------
-    entry : Path
-        The folder of the set; its name is the key.
-    source : str
-        For messages.
-    decode : callable
-        Its context is the listing, the shape and the decoded chunks.
-
-    Raises
-    ------
-    StoreError
-        The disk is full or cannot be written to.
     """
     images = _open(entry, source, warn=False)
     if images is not None:

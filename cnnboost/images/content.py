@@ -24,24 +24,7 @@ log = logging.getLogger("cnnboost")
 
 
 def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: int | None = None) -> str:
-    """Return a sha256 over names and contents of files; read only where their stamps are new.
-
-    Parameters
-    ----------
-    files : sequence of FileStamp
-        The files of the source.
-    origin : str
-        What the stamps are remembered under: reader and resolved path.
-    folder : Path
-        Where stamps are remembered, a file for each origin.
-    n_jobs : int, optional
-        Threads.
-
-    Returns
-    -------
-    str
-        The same for the same files at another place.
-    """
+    """Return a sha256 over names and contents of files; read only where their stamps are new."""
     signature = hashlib.sha256(repr([(f.name, f.size, f.mtime_ns) for f in files]).encode()).hexdigest()
     note = folder / f"{hashlib.sha256(os.fsencode(origin)).hexdigest()[:32]}.json"
     newest = max((file.mtime_ns for file in files), default=0)

@@ -107,18 +107,7 @@ def decode_image(
 
 
 def fit_array(pixels: np.ndarray, spec: InputSpec, place: str, *, resize: bool = True) -> np.ndarray:
-    """Bring decoded pixels to the wanted shape, by the same rules as `decode_image`.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (height, width, 1) or (height, width, 3), dtype uint8
-    spec, place, resize
-        As in `decode_image`.
-
-    Returns
-    -------
-    ndarray of shape (height, width, channels), dtype uint8
-    """
+    """Bring decoded pixels to the wanted shape, by the same rules as `decode_image`."""
     if pixels.shape == tuple(spec):
         return pixels
     channels = pixels.shape[2]
@@ -157,13 +146,7 @@ def _fit(image: Image.Image, spec: InputSpec, place: str, resize: bool) -> np.nd
 
 
 def open_image(data: bytes, place: str) -> Image.Image:
-    """Decode one image file to a Pillow image of mode L or RGB, upright and opaque.
-
-    Raises
-    ------
-    DataError
-        As `decode_image`.
-    """
+    """Decode one image file to a Pillow image of mode L or RGB, upright and opaque."""
     plain = _plain_jpeg(data)
     if plain is not None:
         try:
@@ -180,24 +163,7 @@ def open_image(data: bytes, place: str) -> Image.Image:
 
 
 def fit_picture(image: Image.Image, spec: InputSpec, place: str) -> np.ndarray:
-    """Bring a Pillow image to the wanted shape, by the same rules as `decode_image`.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Of several frames, the one it stands at.
-    spec, place
-        As in `decode_image`.
-
-    Returns
-    -------
-    ndarray of shape (height, width, channels), dtype uint8
-
-    Raises
-    ------
-    DataError
-        As `decode_image`.
-    """
+    """Bring a Pillow image to the wanted shape, by the same rules as `decode_image`."""
     _check_size(image.size, place)
     maximum = _maximum(image)
     try:

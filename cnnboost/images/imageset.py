@@ -195,13 +195,7 @@ class ImageSet:
         )
 
     def __getitem__(self, split: str) -> Split:
-        """Return one split by its name.
-
-        Raises
-        ------
-        DataError
-            There is no such split; the message lists those there are.
-        """
+        """Return one split by its name."""
         if split not in self.split_names:
             there = ", ".join(self.split_names) or "none"
             raise DataError(f"{self.source} has no split {split!r}; it has: {there}")

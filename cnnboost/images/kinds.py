@@ -69,13 +69,7 @@ _BY_SUFFIX = {
 
 
 def is_picture(head: bytes) -> bool:
-    """Tell by its first bytes whether a file is of a kind that can be decoded.
-
-    Examples
-    --------
-    >>> is_picture(b"GIF89a"), is_picture(b"BMW is a maker of cars")
-    (True, False)
-    """
+    """Tell by its first bytes whether a file is of a kind that can be decoded."""
     return (
         head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"GIF87a", b"GIF89a"))
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
@@ -86,35 +80,12 @@ def is_picture(head: bytes) -> bool:
 
 
 def named_as_image(path: str) -> bool:
-    """Tell by its name whether a file should be a picture, of a kind that can be decoded or not.
-
-    Examples
-    --------
-    >>> named_as_image("a/1.JFIF"), named_as_image("a/1.heic"), named_as_image("a/notes.txt")
-    (True, True, False)
-    """
+    """Tell by its name whether a file should be a picture, of a kind that can be decoded or not."""
     return path[path.rfind(".") :].lower() in _AS_IMAGES  # asked for every file: pathlib takes too long
 
 
 def kind_of(head: bytes, name: str = "") -> tuple[str, str] | None:
-    """Say what a file is that is not a picture of a kind that can be decoded, and what to do about it.
-
-    Parameters
-    ----------
-    head : bytes
-        Its first `HEAD` bytes.
-    name : str
-        Its suffix counts where the bytes say nothing.
-
-    Returns
-    -------
-    (kind, remedy), or None where neither says anything
-
-    Examples
-    --------
-    >>> kind_of(b"<!DOCTYPE html><html>")
-    ('an HTML page, not an image', 'download the file again')
-    """
+    """Say what a file is that is not a picture of a kind that can be decoded, and what to do about it."""
     for offset, magic, kind, remedy in _KINDS:
         if head.startswith(magic, offset):
             return kind, remedy

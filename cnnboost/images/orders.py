@@ -10,27 +10,7 @@ from cnnboost.images.readers.csv import EMOTIONS
 
 
 def output_orders(images: ImageSet) -> list[tuple[str, ...]]:
-    """Return the orders that are in use for classes of these names, the likeliest first.
-
-    Parameters
-    ----------
-    images : ImageSet
-        From `load_images`, its classes in no order that somebody stated.
-
-    Returns
-    -------
-    list of tuple of str
-        First that of the source's own labels: by number in a csv, else `images.classes`. Then by name, by the
-        numbers in the names, and as FER-2013 numbers emotions, where these differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.images import ImageSet
-    >>> images = ImageSet.from_arrays(np.zeros((3, 2, 2), np.uint8), ["10", "9", "a"], classes=None)
-    >>> output_orders(images)
-    [('10', '9', 'a'), ('9', '10', 'a')]
-    """
+    """Return the orders that are in use for classes of these names, the likeliest first."""
     orders = [images.classes, tuple(sorted(images.classes)), tuple(sorted(images.classes, key=_by_number))]
     if all(name.lower() in EMOTIONS for name in images.classes):
         numbered = tuple(sorted(images.classes, key=lambda name: EMOTIONS.index(name.lower())))

@@ -17,17 +17,7 @@ TWO_LEVELS = (
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
-    """sha256 over the shape and the bytes of uint8 pixels, read in blocks.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (n, height, width, channels), dtype uint8
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits. Location, labels and names do not enter.
-    """
+    """sha256 over the shape and the bytes of uint8 pixels, read in blocks."""
     hasher = hashlib.sha256(shape_tag(pixels.shape[1:]))
     step = max(1, _HASH_BLOCK // max(1, int(np.prod(pixels.shape[1:]))))
     for start in range(0, len(pixels), step):
@@ -36,25 +26,7 @@ def pixel_digest(pixels: np.ndarray) -> str:
 
 
 def whole_levels(pixels: np.ndarray) -> np.ndarray:
-    """Round pixels to the whole levels next to them.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        In [0, 255].
-
-    Returns
-    -------
-    ndarray of uint8
-        `pixels` itself where it is of that dtype.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.images.pixels import whole_levels
-    >>> whole_levels(np.array([0.4, 254.6])).tolist()
-    [0, 255]
-    """
+    """Round pixels to the whole levels next to them."""
     return pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
 
 

@@ -27,17 +27,7 @@ _LOOKS = 64
 
 
 class Chunk(NamedTuple):
-    """Some rows, decoded.
-
-    Attributes
-    ----------
-    pixels : ndarray of shape (k, height, width, channels), dtype uint8
-        The rows that could be decoded.
-    rows : ndarray of shape (k,), dtype int64
-        Their numbers in the listing.
-    bad : list of BadInput
-        The others.
-    """
+    """Some rows, decoded."""
 
     pixels: np.ndarray
     rows: np.ndarray
@@ -56,13 +46,7 @@ def n_threads(n_jobs: int | None) -> int:
 
 
 def first_shape(listing: Listing, source: str = "images") -> InputSpec:
-    """Return the shape of the first row that can be read.
-
-    Raises
-    ------
-    DataError
-        None can.
-    """
+    """Return the shape of the first row that can be read."""
     bad: list[BadInput] = list(listing.bad)
     for row in range(len(listing)):
         try:
@@ -96,21 +80,6 @@ def decode_rows(
 
     At most a few chunks exist at a time, however many rows there are. When the caller stops early, or is
     interrupted, all threads have ended before the generator is closed.
-
-    Parameters
-    ----------
-    listing : Listing
-    spec : InputSpec
-    resize : bool
-        Whether another size is resized or bad.
-    n_jobs : int, optional
-        Threads; None is one for each core.
-    progress : callable, optional
-        ``progress(done, total)`` in rows.
-
-    Yields
-    ------
-    Chunk
     """
     total = len(listing)
     step = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(1, int(np.prod(spec)))))

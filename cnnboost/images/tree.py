@@ -22,21 +22,7 @@ _MOST_VISITS = 64  # of one folder, through links
 
 
 class Tree(Protocol):
-    """What a reader of files needs to know about where they stand.
-
-    Attributes
-    ----------
-    name : str
-        For messages.
-    files : list of str
-        Paths below the root, sorted, with ``/`` between their parts.
-    folders : list of str
-        The same for folders; empty ones are among them.
-    bad : tuple of BadInput
-        Members that must not be read, and why.
-    same : tuple of (str, str)
-        Folders that are reached a second time, through links, and where they were met first.
-    """
+    """What a reader of files needs to know about where they stand."""
 
     name: str
     files: list[str]
@@ -52,19 +38,7 @@ class Tree(Protocol):
 
 
 class FileStamp(NamedTuple):
-    """What tells without reading that a file has not changed.
-
-    Attributes
-    ----------
-    name : str
-        Path below the root of the source.
-    path : str
-        Where to open it.
-    size : int
-        In bytes.
-    mtime_ns : int
-        Time of the last change, in nanoseconds.
-    """
+    """What tells without reading that a file has not changed."""
 
     name: str
     path: str
@@ -73,21 +47,7 @@ class FileStamp(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """One folder of a walk.
-
-    Attributes
-    ----------
-    prefix : str
-        Its path below the root, with ``/`` at its end; of the root itself, nothing.
-    path : str
-        Where it stands.
-    files : list of os.DirEntry
-        What is in it besides folders, sorted by name: pipes and broken links too.
-    error : OSError or None
-        Why it cannot be read.
-    same : str or None
-        The prefix under which it was met before.
-    """
+    """One folder of a walk."""
 
     prefix: str
     path: str
@@ -97,24 +57,12 @@ class Folder(NamedTuple):
 
 
 def ignored(path: str) -> bool:
-    """Tell whether a path is one of the files that operating systems leave behind.
-
-    Examples
-    --------
-    >>> ignored("__MACOSX/train/._1.png"), ignored("train/happy/1.png")
-    (True, False)
-    """
+    """Tell whether a path is one of the files that operating systems leave behind."""
     return _IGNORED.search(path) is not None
 
 
 def scan(root: str | os.PathLike[str]) -> Iterator[Folder]:
-    """Walk a folder and those below it, by name; links are followed, except back to where they stand.
-
-    Raises
-    ------
-    DataError
-        Links lead to one folder again and again.
-    """
+    """Walk a folder and those below it, by name; links are followed, except back to where they stand."""
     top = os.fspath(root)
     met: dict[str, tuple[str, int]] = {}
     # The real paths of the folders on the way down tell a link that leads back.
@@ -190,12 +138,7 @@ def walk(root: Path) -> Walked:
 
 
 class FolderTree:
-    """The files below a folder on disk.
-
-    Parameters
-    ----------
-    root : Path
-    """
+    """The files below a folder on disk."""
 
     def __init__(self, root: Path) -> None:
         stamps, self.folders, bad, same = walk(root)

@@ -23,61 +23,14 @@ TTA = {"none": 1, "flip": 2, "shifts": 10, "ten-crop": 10}
 
 
 def check_tta(tta: object) -> str:
-    """Return the name of a kind of test-time views if there is such a one.
-
-    Parameters
-    ----------
-    tta : object
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ParameterError
-        If there is none of that name.
-    """
+    """Return the name of a kind of test-time views if there is such a one."""
     if tta not in TTA:
         raise ParameterError(f"tta={tta!r} is unknown; there are {', '.join(TTA)}")
     return str(tta)
 
 
 def views(X: np.ndarray, tta: str) -> Iterator[np.ndarray]:
-    """Give the test-time views of images, one after the other.
-
-    Parameters
-    ----------
-    X : ndarray, (n, height, width, channels)
-        uint8 or float.
-    tta : {"none", "flip", "shifts", "ten-crop"}
-        `none`: the images themselves. `flip`: and their mirror images. `shifts`: the images, and shifted by a
-        twelfth of their size to the left, right, top and bottom, and the mirror images of all these; pixels
-        from outside are those of the nearest edge. `ten-crop`: the middle and the four corners without a
-        twelfth of the size on each side (two at one side), brought back to the size of the images by bilinear
-        interpolation, and their mirror images.
-
-    Yields
-    ------
-    ndarray, (n, height, width, channels)
-        Of the dtype of `X`; `ten-crop` gives float32.
-
-    Raises
-    ------
-    ParameterError
-        If the kind is unknown.
-
-    References
-    ----------
-    A. Krizhevsky, I. Sutskever and G. E. Hinton, "ImageNet Classification with Deep Convolutional Neural
-    Networks", NIPS 2012 (ten crops).
-
-    Examples
-    --------
-    >>> X = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
-    >>> [view[0, :, :, 0].tolist() for view in views(X, "flip")]
-    [[[0, 1], [2, 3]], [[1, 0], [3, 2]]]
-    """
+    """Give the test-time views of images, one after the other."""
     for look in _LOOKS[check_tta(tta)](X):
         yield look
         if tta != "none":
@@ -85,32 +38,7 @@ def views(X: np.ndarray, tta: str) -> Iterator[np.ndarray]:
 
 
 def mean_over_views(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
-    """Give the mean of what a function says of the test-time views of images.
-
-    Parameters
-    ----------
-    judge : callable
-        From images to one row each, such as `CNNClassifier.predict_view_proba`. Where there are views, it is
-        asked about at most 512 images at a time.
-    X : ndarray, (n, height, width, channels)
-        May be memory-mapped: no more than the views of those few are held.
-    tta : {"none", "flip", "shifts", "ten-crop"}
-
-    Returns
-    -------
-    ndarray, (n, ...)
-
-    Raises
-    ------
-    ParameterError
-        If the kind is unknown, or the images are too small for it.
-
-    Examples
-    --------
-    >>> X = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
-    >>> mean_over_views(lambda x: x[:, 0, 0], X, "flip").tolist()
-    [[0.5]]
-    """
+    """Give the mean of what a function says of the test-time views of images."""
     if check_tta(tta) == "none":
         return np.asarray(judge(X))
     parts = [_mean(judge, X[start : start + _CHUNK], tta) for start in range(0, max(1, len(X)), _CHUNK)]

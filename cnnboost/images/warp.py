@@ -12,47 +12,14 @@ _BLOCK_PIXELS = 20_000
 
 
 def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Divide a batch into parts that are worked on at once.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (n, height, width, channels).
-
-    Yields
-    ------
-    slice
-        Of images.
-    """
+    """Divide a batch into parts that are worked on at once."""
     step = max(1, _BLOCK_PIXELS // (shape[1] * shape[2]))
     for start in range(0, shape[0], step):
         yield slice(start, start + step)
 
 
 def warp(X: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Resample each image under a map of its own.
-
-    Parameters
-    ----------
-    X : ndarray of uint8, (n, height, width, channels)
-    maps : ndarray of float, (n, 2, 3)
-        From places in the result to places in the image, both in pixels from the centre: row 0 gives x,
-        row 1 gives y, out of (x, y, 1).
-
-    Returns
-    -------
-    ndarray of uint8, (n, height, width, channels)
-        Bilinear between pixels, to 1/256 of a pixel; beyond the image, its nearest edge.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.images.warp import warp
-    >>> X = np.array([[10, 20, 30]], np.uint8).reshape(1, 1, 3, 1)
-    >>> half_a_pixel = np.array([[[1, 0, 0.5], [0, 1, 0]]])
-    >>> warp(X, half_a_pixel).ravel().tolist()
-    [15, 25, 30]
-    """
+    """Resample each image under a map of its own."""
     n, height, width, channels = X.shape
     x, y = _places(maps, height, width)
     corner = (y >> 8) * width

@@ -36,15 +36,7 @@ class Assumption:
 
 
 class Trial:
-    """Accuracy of a softmax under any assumption, on the same few images, equally many of each class.
-
-    Parameters
-    ----------
-    model : keras.Model
-    kind : str
-        Of its output.
-    images : ImageSet
-    """
+    """Accuracy of a softmax under any assumption, on the same few images, equally many of each class."""
 
     def __init__(self, model: Any, kind: str, images: ImageSet) -> None:
         rows = images.train if "train" in images.split_names else images[images.split_names[0]]

@@ -19,18 +19,7 @@ from cnnboost.timing import limits, paths
 
 
 def features_of(job: Job, bundle: Bundle, scored: Split) -> np.ndarray:
-    """Return what a head begins at: features, in other modes than `plain` with log-probabilities beside.
-
-    Parameters
-    ----------
-    job : Job
-    bundle : Bundle
-    scored : Split
-
-    Returns
-    -------
-    ndarray of float32, (n, d)
-    """
+    """Return what a head begins at: features, in other modes than `plain` with log-probabilities beside."""
     facts = bundle.manifest
     if facts["mode"] == "plain":
         found = extract(job.needs(), [facts["layer"]], [scored.name])[scored.name]
@@ -42,23 +31,7 @@ def features_of(job: Job, bundle: Bundle, scored: Split) -> np.ndarray:
 def source_of(
     bundle: Bundle, folder: Path, split: Split, features: np.ndarray, threads: int | None
 ) -> paths.Source:
-    """Write images and features to where every process reads them.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    folder : Path
-        For the two files.
-    split : Split
-        Its images are predicted.
-    features : ndarray
-        As of `features_of`.
-    threads : int or None
-
-    Returns
-    -------
-    Source
-    """
+    """Write images and features to where every process reads them."""
     np.save(folder / "images.npy", split.X, allow_pickle=False)
     np.save(folder / "features.npy", features, allow_pickle=False)
     facts = bundle.manifest
@@ -83,18 +56,7 @@ def source_of(
 
 
 def operations_of(bundle: Bundle, split: Split) -> dict[str, limits.Operations]:
-    """Count the arithmetic of one image, by family of paths.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    split : Split
-
-    Returns
-    -------
-    dict of str to Operations
-        `cnn` and `hybrid`.
-    """
+    """Count the arithmetic of one image, by family of paths."""
     cnn = read_model(bundle.members["cnn.keras"])
     height, width, channels = split.shape[1:]
     shape = (height, width, channels)

@@ -35,15 +35,7 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class Benched:
-    """Latencies and where they were written.
-
-    Attributes
-    ----------
-    document : dict
-        What `latency.json` holds.
-    path, table, figure : Path
-        `latency.json`, `latency.csv`, `latency.png`.
-    """
+    """Latencies and where they were written."""
 
     document: dict[str, Any]
     path: Path
@@ -67,35 +59,6 @@ def bench(
     A path is warmed up, then called again and again with the clock on and the garbage collector off. Each
     path has a process of its own, and the processes take turns, round by round; see
     `cnnboost.timing.worker`.
-
-    Parameters
-    ----------
-    job : Job
-    layers : str or sequence of str, optional
-        Where the CNN is cut. Default: the recipe's for this mode.
-    mode, tta : str, optional
-        As for `export`.
-    split : str, optional
-        Its images are predicted. Default: the one that is scored.
-    batches : sequence of int or "all", optional
-        Images in a call. Default: the recipe's.
-    repeats : int, optional
-        Rounds. Default: the recipe's.
-    threads : int, optional
-        Of every library. Default: the recipe's, else each library's own choice.
-
-    Returns
-    -------
-    Benched
-
-    Raises
-    ------
-    ParameterError
-        If a batch size, the repeats or the threads are impossible.
-    DataError
-        If the split has fewer images than a batch.
-    CnnboostError
-        If anything on the way is at fault.
     """
     facts = job.recipe.bench
     repeats = _positive("repeats", facts.repeats if repeats is None else repeats)
@@ -183,26 +146,7 @@ def bench(
 
 
 def check_batches(batches: Sequence[int | str]) -> list[int | str]:
-    """Refuse impossible batch sizes.
-
-    Parameters
-    ----------
-    batches : sequence of int or "all"
-
-    Returns
-    -------
-    list of int or "all"
-
-    Raises
-    ------
-    ParameterError
-        Naming the size.
-
-    Examples
-    --------
-    >>> check_batches(["8", 1, "all"])
-    [8, 1, 'all']
-    """
+    """Refuse impossible batch sizes."""
     found: list[int | str] = []
     for batch in batches:
         text = str(batch).strip()

@@ -23,21 +23,7 @@ log = logging.getLogger("cnnboost")
 
 @dataclass(frozen=True)
 class Head:
-    """A fitted head and its files.
-
-    Attributes
-    ----------
-    layer, mode : str
-    boost : BoostClassifier
-        Fitted; `classes_` are class names in the order of the images'.
-    path : Path
-        The `.ubj` file.
-    details : dict
-        `made_from`, `layer`, `mode`, `rows`, `width`, `fit_seconds`; in other modes than `plain` also
-        `layers`, `temperature`, `weight`, `tta`, `norm`, `chosen_on`, `grown_on`.
-    cached : bool
-        Whether it was there already.
-    """
+    """A fitted head and its files."""
 
     layer: str
     mode: str
@@ -69,25 +55,6 @@ def fit_boost(
 
     `plain`: XGBoost on the features of the train split, as `[boost]` says. For other modes see
     `cnnboost.line.hybrids`.
-
-    Parameters
-    ----------
-    job : Job
-    layer : str, optional
-        Default: the recipe's.
-    device : {"auto", "cpu", "cuda", "cuda:N"}, optional
-        Default: the recipe's.
-    features : Extracted, optional
-        Those of the train split, where the caller has them.
-
-    Returns
-    -------
-    Head
-
-    Raises
-    ------
-    CnnboostError
-        If images, layer or device are at fault.
     """
     layer, mode = layer or job.recipe.cut.layer, "plain"
     if features is None:
@@ -123,18 +90,7 @@ def fit_boost(
 
 
 def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
-    """Return the recipe's head, unfitted.
-
-    Parameters
-    ----------
-    job : Job
-    device : str, optional
-        In place of the recipe's.
-
-    Returns
-    -------
-    BoostClassifier
-    """
+    """Return the recipe's head, unfitted."""
     facts = job.recipe.boost.model_dump()
     seed, params = facts.pop("seed"), facts.pop("xgb_params")
     facts["device"] = device or facts["device"]
@@ -144,21 +100,7 @@ def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
 
 
 def head_there(path: Path, layer: str, mode: str, made_from: str, device: str | None) -> Head | None:
-    """Return the head on disk if it is the one that is wanted.
-
-    Parameters
-    ----------
-    path : Path
-    layer, mode : str
-    made_from : str
-        Digest of all that it should come from.
-    device : str or None
-        Where it should have been fitted, if that was asked for.
-
-    Returns
-    -------
-    Head or None
-    """
+    """Return the head on disk if it is the one that is wanted."""
     try:
         boost = BoostClassifier.load(path)
     except StoreError as error:

@@ -43,29 +43,6 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
 
     Every mode and every view is scored as exported: its graphs are asked, as `cnnboost predict` asks them.
     Scores and figures go to `<the bundle's recipe>/other/<name of the source>-bundle/` in the reports.
-
-    Parameters
-    ----------
-    job : Job
-        Of its recipe only `[evaluate]` counts.
-    folder : path-like
-        Of the bundle.
-    split : str, optional
-        Default: all images together.
-
-    Returns
-    -------
-    Evaluated
-        `metrics` as of `evaluate`, with the hybrid as the one head, and `bundle`.
-
-    Raises
-    ------
-    DataError
-        If the images cannot be used, or have a class that the bundle does not know.
-    StoreError
-        If the bundle is not whole.
-    CnnboostError
-        If anything else on the way is at fault.
     """
     bundle = read_bundle(Path(folder))
     manifest = bundle.manifest

@@ -32,15 +32,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison found, and where it was written.
-
-    Attributes
-    ----------
-    document : dict
-        What `compare.json` holds.
-    path : Path
-    figures : list of Path
-    """
+    """What a comparison found, and where it was written."""
 
     document: dict[str, Any]
     path: Path
@@ -53,21 +45,6 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     The trees are grown as `[compare]` and `[hybrid]` say; temperature, rounds and weight are chosen by
     cross-fitting: for each fold of the scored images, on the other folds. No image decides anything about
     its own score.
-
-    Parameters
-    ----------
-    job : Job
-    split : str, optional
-        Default: the recipe's, else test where there is one, else validation.
-
-    Returns
-    -------
-    Compared
-
-    Raises
-    ------
-    CnnboostError
-        If anything on the way is at fault.
     """
     if job.model is not None:
         raise ParameterError(f"{job.model} is of no recipe: compare trains and compares the recipe's own CNN")
@@ -110,22 +87,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
 
 
 def summarise(runs: Sequence[dict[str, Any]], modes: Sequence[str], confidence: float) -> dict[str, Any]:
-    """Put the runs of each mode together, with a verdict in words.
-
-    Parameters
-    ----------
-    runs : sequence of dict
-        As `compare.json` has them.
-    modes : sequence of str
-    confidence : float
-
-    Returns
-    -------
-    dict
-        By mode: means over the runs, extremes of the difference in accuracy, p values, verdict. A mode is
-        called better only if it is so in every run and the median p value is below ``1 - confidence``: runs
-        share their images, so that their p values must not be multiplied.
-    """
+    """Put the runs of each mode together, with a verdict in words."""
     found = {}
     for mode in modes:
         rows = [run["modes"][mode] for run in runs]

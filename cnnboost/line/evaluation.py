@@ -32,15 +32,7 @@ log = logging.getLogger("cnnboost")
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Scores and where they were written.
-
-    Attributes
-    ----------
-    metrics : dict
-        What `metrics.json` holds.
-    path : Path
-    figures : list of Path
-    """
+    """Scores and where they were written."""
 
     metrics: dict[str, Any]
     path: Path
@@ -56,33 +48,7 @@ def evaluate(
     split: str | None = None,
     device: str | None = None,
 ) -> Evaluated:
-    """Score the CNN and the heads at some layers on one split; bring what that needs up to date.
-
-    Parameters
-    ----------
-    job : Job
-    layers : sequence of str, optional
-        Of plain heads. Default: those of the recipe.
-    modes : sequence of str, optional
-        A hybrid in each of these is scored too; where layers are given too, of these side by side. Default:
-        the recipe's `hybrid.mode` and layers.
-    tta : {"none", "flip", "shifts", "ten-crop"}, optional
-        Views over which all predictions are averaged. Default: the recipe's, where it has a hybrid in
-        another mode than `plain`; else none.
-    split : str, optional
-        Default: the recipe's, else test where there is one, else validation.
-    device : str, optional
-        For heads that are not fitted yet.
-
-    Returns
-    -------
-    Evaluated
-
-    Raises
-    ------
-    CnnboostError
-        If anything on the way is at fault.
-    """
+    """Score the CNN and the heads at some layers on one split; bring what that needs up to date."""
     found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
     path = job.reports_dir / "metrics.json"
     with alone_in(job.reports_dir):  # scores and figures of two commands must not mix
@@ -94,23 +60,7 @@ def evaluate(
 def scores_of(
     job: Job, layers: Sequence[str] | None = None, *, split: str | None = None, device: str | None = None
 ) -> dict[str, Any]:
-    """Do what `evaluate` does, but write no report.
-
-    Parameters
-    ----------
-    job, layers, split, device
-        As for `evaluate`.
-
-    Returns
-    -------
-    dict
-        What `metrics.json` would hold.
-
-    Raises
-    ------
-    CnnboostError
-        If anything on the way is at fault.
-    """
+    """Do what `evaluate` does, but write no report."""
     return _score(job, layers, modes=None, tta=None, split=split, device=device).metrics
 
 

@@ -39,13 +39,7 @@ _GRAPHS = 2
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle and whether it was there already.
-
-    Attributes
-    ----------
-    bundle : Bundle
-    cached : bool
-    """
+    """A bundle and whether it was there already."""
 
     bundle: Bundle
     cached: bool
@@ -61,42 +55,7 @@ def export(
     device: str | None = None,
     out: Path | None = None,
 ) -> Exported:
-    """Bring the bundle of one hybrid up to date; CNN, features and head too.
-
-    Parameters
-    ----------
-    job : Job
-    layers : str or sequence of str, optional
-        Default: those of the recipe for this mode.
-    mode : {"plain", "residual", "blend"}, optional
-        Default: the recipe's.
-    tta : {"none", "flip", "shifts", "ten-crop"}, optional
-        Views over which both graphs average. Default: in `plain` none, else the recipe's.
-    int8 : bool, optional
-        Also a graph whose convolutions count in 8-bit integers. Default: as the recipe says.
-    device : str, optional
-        For a head that is not fitted yet.
-    out : Path, optional
-        Folder for the bundle alone. Default: that of the recipe's CNN, or, where the hybrid's networks are
-        trained on a part of the images, `bundle/` in it.
-
-    Returns
-    -------
-    Exported
-
-    Raises
-    ------
-    RecipeError
-        If a model file was given and no folder: the bundle's `cnn.keras` would take the place of the
-        recipe's.
-    ModelError
-        If the network cannot be expressed in ONNX, or a graph does not give what the model gives; if a model
-        file looks wrongly fed or read.
-    StoreError
-        If the folder cannot be written; the bundle that was there is still there.
-    CnnboostError
-        If images, layer or device are at fault.
-    """
+    """Bring the bundle of one hybrid up to date; CNN, features and head too."""
     if job.model is not None and out is None:
         raise RecipeError(
             f"--model {job.model}: say with --out where its bundle goes; {job.models_dir} belongs to the "

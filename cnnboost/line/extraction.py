@@ -32,33 +32,14 @@ log = logging.getLogger("cnnboost")
 
 @dataclass(frozen=True)
 class Extracted:
-    """Features of one split.
-
-    Attributes
-    ----------
-    split : Split
-    stored : dict of str to Stored
-        By layer.
-    """
+    """Features of one split."""
 
     split: Split
     stored: dict[str, Stored]
 
 
 def layers_of(job: Job) -> list[dict[str, Any]]:
-    """List the layers where the CNN can be cut, of its architecture alone: nothing is trained or fetched.
-
-    Parameters
-    ----------
-    job : Job
-        Images are looked at only where the recipe does not state their size and channels.
-
-    Returns
-    -------
-    list of dict
-        The fields of `CutLayer`. `width` is None where it depends on the number of classes, and neither the
-        recipe nor images tell it.
-    """
+    """List the layers where the CNN can be cut, of its architecture alone: nothing is trained or fetched."""
     table = job.recipe.cnn
     if job.model is not None or Path(table.architecture).suffix:
         model = job.given if job.model is not None else read_model(table.architecture)
@@ -111,32 +92,7 @@ def extract(
     *,
     trained: Trained | None = None,
 ) -> dict[str, Extracted]:
-    """Bring the features of some layers and splits up to date.
-
-    Parameters
-    ----------
-    job : Job
-    layers : sequence of str, optional
-        Default: those of the recipe.
-    splits : sequence of str, optional
-        Default: all there are.
-    trained : Trained, optional
-        The CNN, where the caller has it.
-
-    Returns
-    -------
-    dict of str to Extracted
-        By split.
-
-    Raises
-    ------
-    LayerError
-        If the CNN has no such layer.
-    DataError
-        If the images have no such split.
-    FeatureError, StoreError
-        If the features are not finite, or the disk does not hold them.
-    """
+    """Bring the features of some layers and splits up to date."""
     chosen = [job.images[name] for name in splits or job.images.split_names]
     if trained is None:
         check_names(job, layers or job.recipe.cut.layers, heads=False)
@@ -151,19 +107,7 @@ def extract(
 
 
 def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
-    """Write features and labels as plain `.npy` files.
-
-    Parameters
-    ----------
-    extracted : dict of str to Extracted
-    out : Path
-        Folder: `<split>-<layer>.npy`, and `<split>-labels.npy` with class names. Where two would have one
-        name, on a file system that ignores case too, the layer's gets eight more characters.
-
-    Returns
-    -------
-    list of Path
-    """
+    """Write features and labels as plain `.npy` files."""
     written = []
     # The files of two commands that write here at once must not mix.
     with alone_in(out):

@@ -28,21 +28,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Feeding:
-    """What a model file is given, and what its outputs are taken for.
-
-    Attributes
-    ----------
-    pixels : str
-        Scale of the pixels.
-    classes : tuple of str
-        Of the outputs, in order.
-    doubt : str
-        Why that is not to be believed, with the remedy; empty where nothing speaks against it.
-    stated : bool
-        Whether the doubt is about what the user stated.
-    ordered : bool
-        Whether the order of the outputs is known; if not, `doubt` asks for it.
-    """
+    """What a model file is given, and what its outputs are taken for."""
 
     pixels: str
     classes: tuple[str, ...]
@@ -56,13 +42,7 @@ class Feeding:
             log.warning("%s", self.doubt)
 
     def require(self) -> None:
-        """Refuse a verdict on a softmax that is fed or read wrongly, unless just so was asked for.
-
-        Raises
-        ------
-        ModelError
-            With the better assumption and how to state it.
-        """
+        """Refuse a verdict on a softmax that is fed or read wrongly, unless just so was asked for."""
         if self.doubt and not self.stated:
             raise ModelError(self.doubt)
 
@@ -75,33 +55,7 @@ def find_feeding(
     classes: Sequence[str] | None,
     record: Path,
 ) -> Feeding:
-    """Settle how a model file is fed and read.
-
-    Parameters
-    ----------
-    model : keras.Model
-    path : Path
-        Its file.
-    images : ImageSet
-        With labels.
-    pixels : str or None
-        The scale, if the user stated it.
-    classes : sequence of str or None
-        The order of its outputs, if the user stated it.
-    record : Path
-        File that keeps the answer.
-
-    Returns
-    -------
-    Feeding
-
-    Raises
-    ------
-    ModelError, ParameterError
-        If the scale cannot be settled.
-    DataError
-        If `classes` does not name each class of the images once.
-    """
+    """Settle how a model file is fed and read."""
     scale = resolve_pixels(model, pixels, str(path))
     if classes is not None:
         images.with_classes(classes)

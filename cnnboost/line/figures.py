@@ -36,27 +36,6 @@ def draw_scores(
     `cut.layer` (the first one where that is not scored), accuracy class by class, the ROC curves of the
     rarest and the most frequent class, and with two classes precision against recall and the sweep of
     thresholds.
-
-    Parameters
-    ----------
-    job : Job
-    metrics : mapping
-        What `metrics.json` holds.
-    history : mapping
-        Of the training of the CNN.
-    labels : array of shape (n,), int
-        Of the rows that were scored.
-    proba : mapping of str to array of shape (n, n_classes)
-        Probabilities by key of the head (`head_key`); the CNN's under the empty name.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    StoreError
-        If one cannot be written.
     """
     folder = job.reports_dir / "figures"
     figures = _figures(job, metrics, history, labels, proba)

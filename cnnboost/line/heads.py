@@ -23,31 +23,7 @@ _MODE = "plain"
 def heads_there(
     job: Job, trained: Trained, on: TrainedOn, layers: Sequence[str] | None = None
 ) -> tuple[list[Head], list[dict[str, str]]]:
-    """Return the heads that were fitted on the features of this CNN, with what the recipe states now.
-
-    Parameters
-    ----------
-    job : Job
-    trained : Trained
-        The CNN.
-    on : TrainedOn
-        What it was trained on, and the heads with it.
-    layers : sequence of str, optional
-        All of them must have a head. Default: those of the recipe that have one.
-
-    Returns
-    -------
-    heads : list of Head
-    left_out : list of dict
-        `layer` and `reason` of each layer of the recipe that has none.
-
-    Raises
-    ------
-    LayerError
-        If the CNN has no such layer.
-    StoreError
-        If a layer was named that has no head; the message says which command makes it.
-    """
+    """Return the heads that were fitted on the features of this CNN, with what the recipe states now."""
     cut = Cut(trained.model)
     heads, left_out = [], []
     for name in dict.fromkeys(layers or job.recipe.cut.layers):

@@ -28,18 +28,7 @@ log = logging.getLogger("cnnboost")
 
 
 def image_proba(hybrid: Hybrid, X: np.ndarray) -> np.ndarray:
-    """Give the probabilities of images.
-
-    Parameters
-    ----------
-    hybrid : Hybrid
-        In `plain` without views its CNN need not have class probabilities of its own.
-    X : ndarray, (n, height, width, channels)
-
-    Returns
-    -------
-    ndarray of float32, (n, n_classes)
-    """
+    """Give the probabilities of images."""
     if hybrid.head.mode != "plain" or hybrid.tta != "none":
         return hybrid.classifier.predict_proba(X)
     trained = hybrid.trained
@@ -53,15 +42,7 @@ def image_proba(hybrid: Hybrid, X: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a hybrid is scored by on some images.
-
-    Attributes
-    ----------
-    proba : ndarray of float32, (n, n_classes)
-    heads : list of (ndarray of int, FittedMode)
-        Where the images chose temperature, rounds or weight, or grew the trees: for each fifth of them its
-        rows, and the head made of the others that judged it. Empty: the hybrid's own head judged them all.
-    """
+    """What a hybrid is scored by on some images."""
 
     proba: np.ndarray
     heads: Sequence[tuple[NDArray[np.intp], FittedMode]] = ()
@@ -73,18 +54,7 @@ class Judged:
 
 
 def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
-    """Judge images so that none decides anything about its own score.
-
-    Parameters
-    ----------
-    job : Job
-    hybrid : Hybrid
-    split : Split
-
-    Returns
-    -------
-    Judged
-    """
+    """Judge images so that none decides anything about its own score."""
     if hybrid.head.details.get("chosen_on") != split.name:
         return Judged(image_proba(hybrid, split.X))
     facts, seed = job.recipe.hybrid, job.recipe.compare.seed
@@ -99,26 +69,7 @@ def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
 def cross_fit(
     job: Job, eyes: Looks, split: Split, train: Split, *, tta: str, folds: int, seed: int
 ) -> tuple[CrossFit, Seen | None]:
-    """Look at images that heads are to be cross-fitted on, as `[hybrid]` says.
-
-    Parameters
-    ----------
-    job : Job
-    eyes : Looks
-    split : Split
-        To judge on.
-    train : Split
-        What the CNN was trained on.
-    tta : {"none", "flip", "shifts", "ten-crop"}
-        Views to judge.
-    folds, seed : int
-
-    Returns
-    -------
-    fit : CrossFit
-    grown_on : Seen or None
-        What the trees are grown on. None: the other folds.
-    """
+    """Look at images that heads are to be cross-fitted on, as `[hybrid]` says."""
     facts = job.recipe.hybrid
 
     def seen(part: Split) -> Seen:

@@ -35,17 +35,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Hybrid:
-    """A head in some mode, with the networks it belongs to.
-
-    Attributes
-    ----------
-    head : Head
-    networks : Networks
-    tta : str
-        Views over which predictions are averaged.
-    device : str or None
-        What was asked for in place of the recipe's.
-    """
+    """A head in some mode, with the networks it belongs to."""
 
     head: Head
     networks: Networks
@@ -77,34 +67,7 @@ def fit_hybrid(
     tta: str | None = None,
     device: str | None = None,
 ) -> Hybrid:
-    """Bring a head in any mode up to date; the CNNs it needs too.
-
-    Parameters
-    ----------
-    job : Job
-    layers : str or sequence of str, optional
-        Default: those of the recipe for this mode.
-    mode : {"plain", "residual", "blend"}, optional
-        Default: the recipe's.
-    tta : str, optional
-        Views over which predictions are averaged. Default: in `plain` none, else the recipe's.
-    device : str, optional
-        Default: the recipe's.
-
-    Returns
-    -------
-    Hybrid
-
-    Raises
-    ------
-    ParameterError
-        If mode or views are unknown.
-    RecipeError
-        If `plain` is asked for several layers, layers are asked for where `hybrid.folds` leaves class
-        probabilities alone, or nothing is held out to choose on.
-    CnnboostError
-        If images, layer or device are at fault.
-    """
+    """Bring a head in any mode up to date; the CNNs it needs too."""
     facts = job.recipe.hybrid
     mode = check_mode(mode or facts.mode)
     views_of = check_tta(tta or ("none" if mode == "plain" else facts.tta))
@@ -129,37 +92,13 @@ def fit_hybrid(
 
 
 def hybrid_layers(job: Job) -> tuple[str, ...]:
-    """Return the layers of the recipe's hybrid.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    tuple of str
-        None where the trees are grown on log-probabilities.
-    """
+    """Return the layers of the recipe's hybrid."""
     facts = job.recipe.hybrid
     return () if facts.folds else facts.layers or (job.recipe.cut.layer,)
 
 
 def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> BoostClassifier:
-    """Return the trees of one mode, unfitted: those of `[boost]`, changed by `[hybrid]` in all but `plain`.
-
-    Parameters
-    ----------
-    job : Job
-    mode : {"plain", "residual", "blend"}
-    seed : int
-    device : str, optional
-        In place of the recipe's.
-
-    Returns
-    -------
-    BoostClassifier
-        Of class numbers, as the modes count them.
-    """
+    """Return the unfitted trees of one mode: those of `[boost]`, changed by `[hybrid]` in all but `plain`."""
     boost = estimator(replace(job, recipe=job.recipe.model_copy(update={"boost": _table(job, mode)})))
     if isinstance(boost.class_weight, Mapping):
         numbers = {name: i for i, name in enumerate(job.images.classes)}
@@ -269,18 +208,7 @@ def _table(job: Job, mode: str) -> Any:
 
 
 def eyes_of(networks: Networks, layers: Sequence[str], norm: bool) -> Looks:
-    """Return what looks at images for a head.
-
-    Parameters
-    ----------
-    networks : Networks
-    layers : sequence of str
-    norm : bool
-
-    Returns
-    -------
-    Looks
-    """
+    """Return what looks at images for a head."""
     return Looks([trained.cnn for trained in networks.trained], list(layers), norm)
 
 

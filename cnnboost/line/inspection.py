@@ -19,16 +19,7 @@ PER_CLASS = 12
 
 @dataclass(frozen=True)
 class Inspected:
-    """An audit and where it was written.
-
-    Attributes
-    ----------
-    audit : dict
-        What `audit.json` holds.
-    path : Path
-    figures : list of Path
-        Class distribution; contact sheet.
-    """
+    """An audit and where it was written."""
 
     audit: dict[str, Any]
     path: Path
@@ -36,16 +27,7 @@ class Inspected:
 
 
 def inspect(job: Job) -> Inspected:
-    """Audit the images and draw their class distribution and a contact sheet.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    Inspected
-    """
+    """Audit the images and draw their class distribution and a contact sheet."""
     images = job.images
     with job.progress("audit", "image") as report:
         found = audit(images)

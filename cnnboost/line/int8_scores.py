@@ -14,37 +14,12 @@ from cnnboost.line.hybrids import Hybrid
 
 
 def measured_on(train: Split) -> np.ndarray:
-    """Choose the training images on which the ranges of activations are measured: evenly, in their order.
-
-    Parameters
-    ----------
-    train : Split
-
-    Returns
-    -------
-    ndarray of uint8, (n, height, width, channels)
-    """
+    """Choose the training images on which the ranges of activations are measured: evenly, in their order."""
     return train.X[np.linspace(0, len(train) - 1, min(IMAGES, len(train))).astype(int)]
 
 
 def int8_proba(content: bytes, hybrid: Hybrid, exact: Judged, train: Split, X: np.ndarray) -> np.ndarray:
-    """Give the probabilities of images by a hybrid in 8-bit integers; no image decides about its own.
-
-    Parameters
-    ----------
-    content : bytes
-        Of `int8.onnx`.
-    hybrid : Hybrid
-    exact : Judged
-        What the exact hybrid says of the same images. Where it was cross-fitted, this is too: with the same
-        heads, each in a graph of its own.
-    train : Split
-    X : ndarray of uint8, (n, height, width, channels)
-
-    Returns
-    -------
-    ndarray of float32, (n, n_classes)
-    """
+    """Give the probabilities of images by a hybrid in 8-bit integers; no image decides about its own."""
     own = Predictor(content)
     if not exact.cross_fitted:
         return own.predict_proba(X)

@@ -37,30 +37,7 @@ def no_progress(what: str, unit: str) -> Iterator[Report]:
 
 @dataclass(frozen=True)
 class Job:
-    """One recipe with everything around it that is not part of the experiment.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    data : path or str or None
-        Where the images are; None: the recipe's own source, or the variable `CNNBOOST_DATA`.
-    models, reports : Path
-        Folders; outputs go to a folder of the recipe's name in them.
-    model : path or None
-        A trained Keras file to use in place of the recipe's CNN.
-    pixels : str or None
-        The scale of pixels that this file expects.
-    classes : tuple of str or None
-        The order of this file's outputs.
-    force : bool
-        Redo the arrow that is asked for, though its output is up to date.
-    on_bad : {"stop", "skip"}
-        What to do about images that cannot be read.
-    few : int or None
-        Use at most so many images of each class and split.
-    progress : callable
-        `progress(what, unit)` gives a context whose value is called with (done, total).
-    """
+    """One recipe with everything around it that is not part of the experiment."""
 
     recipe: Recipe
     data: str | os.PathLike[str] | None = None
@@ -96,15 +73,7 @@ class Job:
 
     @property
     def source(self) -> str:
-        """Where the images are.
-
-        Raises
-        ------
-        DataError
-            If nobody said.
-        RecipeError
-            If the recipe states a path that is not there from its own folder.
-        """
+        """Where the images are."""
         source = self.data
         if source is None:
             source = self.recipe.source or os.environ.get("CNNBOOST_DATA") or None
@@ -210,15 +179,5 @@ def _thin(images: ImageSet, few: int) -> ImageSet:
 
 
 def labelled_digest(split: Split) -> str:
-    """Hash images and labels of a split.
-
-    Parameters
-    ----------
-    split : Split
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
+    """Hash images and labels of a split."""
     return digest_of({"pixels": split.digest, "classes": split.classes, "labels": split.y.tolist()})

@@ -35,18 +35,7 @@ _TELLING = 20
 
 
 class Judge:
-    """Scores the CNN and its heads on the same rows.
-
-    Parameters
-    ----------
-    job : Job
-        Its recipe says how.
-    rows : Split
-    softmax : ndarray of shape (n, n_classes) or None
-        The probabilities of the CNN; None where it gives none of these classes.
-    no_softmax : str
-        Why it gives none.
-    """
+    """Scores the CNN and its heads on the same rows."""
 
     def __init__(self, job: Job, rows: Split, softmax: np.ndarray | None, no_softmax: str = "") -> None:
         facts = job.recipe.evaluate
@@ -62,19 +51,7 @@ class Judge:
         """Probabilities by key of the head; the CNN's under the empty name."""
 
     def cnn(self, trained: Trained, train_accuracy: float | None) -> dict[str, Any] | None:
-        """Describe and score the CNN.
-
-        Parameters
-        ----------
-        trained : Trained
-        train_accuracy : float or None
-            On the images that it was trained on, where they are at hand.
-
-        Returns
-        -------
-        dict or None
-            None where it gives no class probabilities.
-        """
+        """Describe and score the CNN."""
         if self._softmax is None:
             return None
         return {
@@ -87,20 +64,7 @@ class Judge:
         }
 
     def head(self, head: Head, proba: np.ndarray, cross_fitted: bool = False) -> dict[str, Any]:
-        """Describe and score a head, beside the CNN.
-
-        Parameters
-        ----------
-        head : Head
-        proba : ndarray of shape (n, n_classes)
-        cross_fitted : bool, default=False
-            Whether rounds and temperature were chosen, and perhaps trees grown, on other folds of these rows
-            for each of them.
-
-        Returns
-        -------
-        dict
-        """
+        """Describe and score a head, beside the CNN."""
         rows, title = self._rows, head_name({"layer": head.layer, "mode": head.mode})
         self.proba[head_key({"layer": head.layer, "mode": head.mode})] = proba
         against = None
@@ -126,21 +90,7 @@ class Judge:
     def document(
         self, images: ImageSet, cnn: dict[str, Any] | None, heads: list[dict[str, Any]], *, tta: str
     ) -> dict[str, Any]:
-        """Put together what `metrics.json` says of any rows.
-
-        Parameters
-        ----------
-        images : ImageSet
-            What the rows are of.
-        cnn : dict or None
-        heads : list of dict
-        tta : str
-            Views that the probabilities are means over.
-
-        Returns
-        -------
-        dict
-        """
+        """Put together what `metrics.json` says of any rows."""
         recipe = self._job.recipe
         return {
             "format": FORMAT,

@@ -28,29 +28,6 @@ def check_names(
     """Refuse what is unknown, as long as nothing was trained for it.
 
     Where the CNN is still to be trained, its network is built, which takes no time, and its layers are asked.
-
-    Parameters
-    ----------
-    job : Job
-    layers : sequence of str
-        Where the CNN will be cut.
-    modes : sequence of str
-    tta, device : str, optional
-    heads : bool, default=True
-        Whether heads will be fitted, so that `[boost]` and `[hybrid]` count.
-
-    Raises
-    ------
-    ParameterError
-        If a mode, views or a parameter are unknown or impossible.
-    DeviceError
-        If XGBoost cannot use the device.
-    RecipeError
-        If a weight is given to a class that is not there.
-    ModelError
-        If the architecture or an option of it is unknown, or it does not fit the images.
-    LayerError
-        If the CNN will have no such layer.
     """
     recipe = job.recipe
     for mode in modes:

@@ -19,20 +19,7 @@ from cnnboost.line.training import Trained, train
 
 @dataclass(frozen=True)
 class Networks:
-    """Trained CNNs, and which images are whose.
-
-    Attributes
-    ----------
-    trained : list of Trained
-    seen : Split
-        The images that they were trained on.
-    unseen : Split or None
-        Images that none of them was trained on, to choose on.
-    unseen_name : str
-        The split that those are: "validation", or "train, held out".
-    own : Seen or None
-        With `hybrid.folds`: the log-probabilities of every training image by the CNN that has not seen it.
-    """
+    """Trained CNNs, and which images are whose."""
 
     trained: list[Trained]
     seen: Split
@@ -42,25 +29,7 @@ class Networks:
 
 
 def networks_of(job: Job, *, alone: bool = False) -> Networks:
-    """Bring the CNNs of the recipe's hybrid up to date.
-
-    Parameters
-    ----------
-    job : Job
-    alone : bool, default=False
-        Only the recipe's one CNN, whatever `[hybrid]` says.
-
-    Returns
-    -------
-    Networks
-
-    Raises
-    ------
-    RecipeError
-        If a model file was given, and the recipe wants others trained.
-    CnnboostError
-        If images or training are at fault.
-    """
+    """Bring the CNNs of the recipe's hybrid up to date."""
     facts = job.recipe.hybrid
     split = job.images.train
     validation = job.images.validation if "validation" in job.images.split_names else None

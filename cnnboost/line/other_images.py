@@ -26,20 +26,7 @@ _TYPO = 0.8
 
 @dataclass(frozen=True)
 class OtherImages:
-    """Images of another source than a CNN's own, and that CNN.
-
-    Attributes
-    ----------
-    trained : Trained
-        The CNN as it is.
-    trained_on : TrainedOn
-    images : ImageSet
-        As the CNN takes them: its size, its channels, its classes; also such classes as no image has.
-    counted_as : dict of str to str
-        Classes of the source, and the CNN's class that each stands for.
-    name : str
-        Of the source, fit for a folder.
-    """
+    """Images of another source than a CNN's own, and that CNN."""
 
     trained: Trained
     trained_on: TrainedOn
@@ -48,18 +35,7 @@ class OtherImages:
     name: str
 
     def rows(self, split: str | None = None) -> Split:
-        """Return the images of one split of the source.
-
-        Parameters
-        ----------
-        split : str, optional
-            Default: all splits together; they are named `all`.
-
-        Raises
-        ------
-        DataError
-            If the source has no such split.
-        """
+        """Return the images of one split of the source."""
         return rows_of(self.images, split)
 
 
@@ -72,26 +48,7 @@ def rows_of(images: ImageSet, split: str | None = None) -> Split:
 
 
 def find_other_images(job: Job) -> OtherImages | None:
-    """Look whether the recipe's CNN is there and the source gives other images than those it was trained on.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    OtherImages or None
-        None where there is no CNN yet, where a model file was given, and where the images are the CNN's own.
-
-    Raises
-    ------
-    DataError
-        If the images cannot be used, or have a class that the CNN does not know.
-    RecipeError
-        If the CNN was trained with other facts than the recipe states now.
-    ModelError, StoreError
-        If the CNN's files are damaged, altered, or do not say what it was trained on.
-    """
+    """Look whether the recipe's CNN is there and its source gives other images than it was trained on."""
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
     if job.model is not None or not record.is_file() or not path.is_file():
         return None
@@ -118,22 +75,7 @@ def find_other_images(job: Job) -> OtherImages | None:
 
 
 def source_name(source: str) -> str:
-    """Name a source for a folder: its last part, without what file systems dislike.
-
-    Parameters
-    ----------
-    source : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> from cnnboost.line.other_images import source_name
-    >>> source_name("photos of us/2024.zip"), source_name("photos of us/")
-    ('2024', 'photos-of-us')
-    """
+    """Name a source for a folder: its last part, without what file systems dislike."""
     path = Path(source).resolve()
     name = path.name if path.is_dir() else path.stem
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
@@ -188,30 +130,7 @@ def to_known_classes(
     binary: str | None = None,
     original: Sequence[str] | None = None,
 ) -> tuple[ImageSet, dict[str, str]]:
-    """Give images the classes that a CNN knows, by name, to the letter: a wrong guess would count as errors.
-
-    Parameters
-    ----------
-    images : ImageSet
-        Under the classes of their source.
-    known : tuple of str
-        The CNN's, in order.
-    binary : str, optional
-        The second of two classes, where the first is everything else.
-    original : sequence of str, optional
-        All that the first of them may be called.
-
-    Returns
-    -------
-    images : ImageSet
-    counted_as : dict of str to str
-        Classes of the source, and the one that each stands for.
-
-    Raises
-    ------
-    DataError
-        If a class is unknown, with what may be meant.
-    """
+    """Give images the classes that a CNN knows, by exact name: a wrong guess would count as errors."""
     known_as: Callable[[str], str | None]
     if binary is None:
         names: Sequence[str] = known
@@ -254,16 +173,7 @@ def _unknown_classes(source: str, unknown: Sequence[str], names: Sequence[str], 
 
 
 def train_instead(job: Job) -> str:
-    """Return the command that trains on the job's images.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    str
-    """
+    """Return the command that trains on the job's images."""
     return f"cnnboost run {job.recipe.name} --data {job.source}"
 
 

@@ -38,29 +38,7 @@ def evaluate_source(
     split: str | None = None,
     device: str | None = None,
 ) -> Evaluated:
-    """Score on the images of the job's source: the CNN's own as `evaluate` does, others with what is there.
-
-    Parameters
-    ----------
-    job : Job
-    layers : sequence of str, optional
-        Default: those of the recipe; of other images, as many of them as have a head.
-    modes, tta
-        As for `evaluate`; on other images there are plain heads alone, and each image is seen once.
-    split : str, optional
-        Default: that of `evaluate`; of other images, all together.
-    device : str, optional
-        For heads that are not fitted yet.
-
-    Returns
-    -------
-    Evaluated
-
-    Raises
-    ------
-    CnnboostError
-        If anything on the way is at fault.
-    """
+    """Score on the images of the job's source: its own as `evaluate` does, others with what is there."""
     other = find_other_images(job)
     if other is None:
         return evaluate(job, layers, modes=modes, tta=tta, split=split, device=device)
@@ -80,31 +58,6 @@ def evaluate_other(
     """Score a trained CNN and its heads on other images; train nothing, and change nothing of the recipe's.
 
     Scores and figures go to `other/<name of the source>/` in the recipe's folder of reports.
-
-    Parameters
-    ----------
-    job : Job
-    other : OtherImages
-        Of this job.
-    layers : sequence of str, optional
-        A head that is not there is an error. Default: those of the recipe that have a head.
-    split : str, optional
-        Default: all images together.
-
-    Returns
-    -------
-    Evaluated
-
-    Raises
-    ------
-    LayerError
-        If the CNN has no such layer.
-    StoreError
-        If a layer is named that has no head of this CNN.
-    DataError
-        If the source has no such split.
-    FeatureError
-        If features are not finite.
     """
     rows = other.rows(split)
     heads, left_out = heads_there(job, other.trained, other.trained_on, layers)

@@ -51,15 +51,7 @@ _UNSAID = {"monitor", "step_epochs", "warmup", "validation_fraction"}
 
 @dataclass(frozen=True)
 class Overfitted:
-    """Whether a network can learn a few images by heart.
-
-    Attributes
-    ----------
-    learnt : bool
-    facts : dict
-        What `overfit.json` holds.
-    path : Path
-    """
+    """Whether a network can learn a few images by heart."""
 
     learnt: bool
     facts: dict[str, Any]
@@ -73,26 +65,6 @@ def overfit(job: Job, n: int, *, steps: int = STEPS) -> Overfitted:
     the recipe's. Augmentation, balancing, early stopping, schedules and averaged weights are switched off,
     and the log says which. Accuracy is that of inference, without dropout. Nothing is written but
     `overfit.json` in the recipe's reports.
-
-    Parameters
-    ----------
-    job : Job
-    n : int
-        Number of images: drawn with the seed of `[cnn]`, each class by its share, at least one of each; no
-        two with the same pixels, since their labels may contradict each other.
-    steps : int, default=2000
-        Steps of the optimiser, at most, rounded up to whole passes over the images.
-
-    Returns
-    -------
-    Overfitted
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer images than `n`, or `n` is smaller than the number of classes.
-    CnnboostError
-        If images or recipe are at fault.
     """
     if steps < 1:
         raise ParameterError(f"steps={steps}: at least 1 step is needed")

@@ -12,12 +12,7 @@ _PACKAGES = ("cnnboost", "tensorflow", "keras", "xgboost", "scikit-learn", "nump
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on.
-
-    Returns
-    -------
-    dict of str
-    """
+    """Return the versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -28,14 +23,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what matters of the machine for times.
-
-    Returns
-    -------
-    dict
-        `system`, `processor`, `model` (the name its maker gives it) and `cores` (those this process may
-        use).
-    """
+    """Return what matters of the machine for times."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.system(),

@@ -38,20 +38,7 @@ _HEAD = {
 
 
 class Glance(NamedTuple):
-    """What a source holds, as far as it shows before everything is decoded.
-
-    Attributes
-    ----------
-    images, train : int
-        Images in all, and those of the train split.
-    classes : tuple of str
-    size : (int, int)
-        Median height and width, in pixels.
-    colour : bool
-        Whether an image is in colour.
-    unsplit : bool
-        Whether the source has no splits of its own.
-    """
+    """What a source holds, as far as it shows before everything is decoded."""
 
     images: int
     train: int
@@ -77,30 +64,6 @@ def recipe_for(
     name of the outputs is that of the images; of a model, its name, eight digits of the hash of its content,
     and the name of the images, so that two models of equal name never share a folder. No name depends on the
     working folder.
-
-    Parameters
-    ----------
-    data : str or path, optional
-        As for `load_images`. None: with a model alone.
-    model : path, optional
-        A trained Keras file.
-    overrides : sequence of str, optional
-        `table.key=value`; they stand over what was found out.
-    given : keras.Model, optional
-        The model that the file holds, where it was read already.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    DataError
-        If there are no images in the source, or none that can be decoded.
-    ModelError
-        If the model cannot be used.
-    RecipeError
-        If an override is at fault.
     """
     found = None if data is None else glance(data)
     place = "" if data is None else source_name(os.fspath(data))
@@ -129,22 +92,7 @@ def recipe_for(
 
 
 def glance(source: str | os.PathLike[str]) -> Glance:
-    """Look at a source: all names, and the size and colour of some images.
-
-    Parameters
-    ----------
-    source : str or path
-        As for `load_images`.
-
-    Returns
-    -------
-    Glance
-
-    Raises
-    ------
-    DataError
-        If there are no images, or none of those that were looked at can be decoded.
-    """
+    """Look at a source: all names, and the size and colour of some images."""
     shapes: list[InputSpec] = []
     bad: list[BadInput] = []
     place = os.fspath(source)
@@ -174,20 +122,6 @@ def slug(name: str) -> str:
 
     Letters beyond ASCII that have no plain form are left out, and a few digits of the hash of the whole name
     tell such names apart; so are long names cut.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> from cnnboost.line.recipe_for import slug
-    >>> slug("My pets (1)"), slug("Gefühle"), slug("..")
-    ('My-pets-1', 'Gefuhle', 'images')
     """
     spread = unicodedata.normalize("NFKD", name)
     letters = "".join(c for c in spread if not unicodedata.combining(c))

@@ -25,14 +25,7 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Repeated:
-    """How scores vary over repeated runs.
-
-    Attributes
-    ----------
-    summary : dict
-        What `repeats.json` holds.
-    path : Path
-    """
+    """How scores vary over repeated runs."""
 
     summary: dict[str, Any]
     path: Path
@@ -52,29 +45,6 @@ def repeat(
     unless it is an ensemble, whose members have seeds of their own); images, splits and the seed of the
     bootstrap stay. Each run keeps its files in `repeats/<seed of [cnn]>/` of the recipe's models, so that a
     series that was killed continues where it stopped, and a longer one begins with the runs there are.
-
-    Parameters
-    ----------
-    job : Job
-    repeats : int
-        Number of runs, at least 2.
-    layers : sequence of str, optional
-        Default: those of the recipe.
-    split : str, optional
-        As for `evaluate`.
-    device : str, optional
-        For heads that are not fitted yet.
-
-    Returns
-    -------
-    Repeated
-
-    Raises
-    ------
-    ParameterError
-        If `repeats` is less than 2, or a model file was given, which no seed changes.
-    CnnboostError
-        If anything on the way is at fault.
     """
     if repeats < FEWEST:
         raise ParameterError(f"repeats={repeats}: one run does not vary; give at least {FEWEST}")
@@ -97,21 +67,7 @@ def repeat(
 
 
 def summarise(metrics: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Any]:
-    """Put the scores of several runs together.
-
-    Parameters
-    ----------
-    metrics : sequence of dict
-        Of one recipe at different seeds, as `metrics.json` has them.
-    seeds : sequence of int
-
-    Returns
-    -------
-    dict
-        `cnn` and each of `heads` hold `accuracy` and, for each class, `precision`, `recall` and `f1`, and of
-        each of these `max`, `min`, `std`, `variance` and `mean`; `std` and `variance` are of a sample
-        (divided by the number of runs less one). `runs` holds the accuracies of each run.
-    """
+    """Put the scores of several runs together."""
     first = metrics[0]
     kept = ("recipe", "title", "split", "images", "images_left_out", "data_digest", "classes", "published")
     heads = [
@@ -175,24 +131,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the five statistics of repeated runs.
-
-    Parameters
-    ----------
-    values : sequence of float
-        At least two.
-
-    Returns
-    -------
-    dict of float
-        `max`, `min`, `std`, `variance`, `mean`; the second two of a sample (divided by n - 1).
-
-    Examples
-    --------
-    >>> from cnnboost.line.repeats import spread
-    >>> {name: round(value, 4) for name, value in spread([0.5, 0.6, 0.7]).items()}
-    {'max': 0.7, 'min': 0.5, 'std': 0.1, 'variance': 0.01, 'mean': 0.6}
-    """
+    """Return the five statistics of repeated runs."""
     return {
         "max": max(values),
         "min": min(values),

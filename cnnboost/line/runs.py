@@ -18,17 +18,7 @@ class _Run(Job):
 
 
 def run_of(job: Job, number: int) -> Job:
-    """Return the job of one of several runs: seeds of `[cnn]` and `[boost]` so much higher, files apart.
-
-    Parameters
-    ----------
-    job : Job
-    number : int
-
-    Returns
-    -------
-    Job
-    """
+    """Return the job of one of several runs: seeds of `[cnn]` and `[boost]` so much higher, files apart."""
     recipe = job.recipe
     tables = {
         name: getattr(recipe, name).model_copy(update={"seed": getattr(recipe, name).seed + number})

@@ -11,16 +11,7 @@ IMAGES, ROUNDS, RESAMPLES = 24, 5, 100
 
 
 def smoke(job: Job) -> Job:
-    """Shrink a job; its outputs go to folders of their own.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    Job
-    """
+    """Shrink a job; its outputs go to folders of their own."""
     recipe = job.recipe
     small = recipe.model_copy(
         update={

@@ -25,22 +25,7 @@ _CHUNK = 64
 def symptoms(
     cnn: CNNClassifier, X: np.ndarray, labels: np.ndarray, seen: dict[str, list[float]]
 ) -> list[str]:
-    """Say what to look at where a network did not learn a few images by heart.
-
-    Parameters
-    ----------
-    cnn : CNNClassifier
-        Trained on the images.
-    X : ndarray, (n, height, width, channels)
-    labels : ndarray of str, (n,)
-    seen : dict of list of float
-        `loss` and `accuracy` on these images after each epoch.
-
-    Returns
-    -------
-    list of str
-        One sentence each, the likeliest cause first.
-    """
+    """Say what to look at where a network did not learn a few images by heart."""
     named = _rate(cnn)
     dead = {layer: share for layer, share in dead_units(cnn, X).items() if share >= _DEAD}
     found = [
@@ -64,19 +49,7 @@ def symptoms(
 
 
 def symptoms_of_failure(cnn: CNNClassifier, failure: str) -> list[str]:
-    """Say what to look at where a training broke off.
-
-    Parameters
-    ----------
-    cnn : CNNClassifier
-        It need not be fitted.
-    failure : str
-        Why it broke off.
-
-    Returns
-    -------
-    list of str
-    """
+    """Say what to look at where a training broke off."""
     return [failure, f"look at {_rate(cnn)}, at cnn.loss, and at the scale of the pixels"]
 
 
@@ -103,20 +76,7 @@ def _of_the_loss(seen: dict[str, list[float]], named: str, guessing: float, dead
 
 
 def dead_units(cnn: CNNClassifier, X: np.ndarray) -> dict[str, float]:
-    """Return the share of units that are 0 for every image, by layer with a ReLU.
-
-    Parameters
-    ----------
-    cnn : CNNClassifier
-        Fitted.
-    X : ndarray, (n, height, width, channels)
-
-    Returns
-    -------
-    dict of float
-        By Keras name; a unit of a convolution is one of its filters. Layers inside nested models are left
-        out.
-    """
+    """Return the share of units that are 0 for every image, by layer with a ReLU."""
     import keras
 
     from cnnboost.cnn.inference import Inference

@@ -29,21 +29,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Taught:
-    """A teacher's file.
-
-    Attributes
-    ----------
-    path : Path
-    networks : tuple of Path
-        Whose mean log-probabilities it holds.
-    tta : str
-        Views over which they were averaged too.
-    images : int
-        Of the train split.
-    classes : tuple of str
-    cached : bool
-        Whether it was there already.
-    """
+    """A teacher's file."""
 
     path: Path
     networks: tuple[Path, ...]
@@ -59,26 +45,6 @@ def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path
     Log-probabilities are averaged over views and networks and brought back to a sum of 1 (the geometric mean
     of probabilities). A network that takes images of another size or other channels is given such; the file
     is for a student that takes them as the recipe states.
-
-    Parameters
-    ----------
-    job : Job
-    models : sequence of Path
-        Keras files of trained networks, with the recipe's classes in its order. None: the recipe's own CNN,
-        trained if need be.
-    tta : {"none", "flip", "shifts", "ten-crop"}
-        Views of each image.
-    out : Path, optional
-        The file, which ends in `.npz`; default: `teacher.npz` in the recipe's folder of models.
-
-    Returns
-    -------
-    Taught
-
-    Raises
-    ------
-    CnnboostError
-        If images, recipe, training or a network are at fault, or the file cannot be written.
     """
     check_tta(tta)
     path = job.models_dir / "teacher.npz" if out is None else Path(out)

@@ -16,21 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The images and the facts that a CNN comes from.
-
-    Attributes
-    ----------
-    digest : str
-        Of the whole image set, all splits.
-    images : int
-        In it.
-    train_digest, train_labels : str
-        Of the train split: its images alone, and with their labels.
-    train_images : int
-        In it.
-    cnn, data : str
-        Digests of these tables of the recipe.
-    """
+    """The images and the facts that a CNN comes from."""
 
     digest: str
     images: int
@@ -42,18 +28,7 @@ class TrainedOn:
 
     @classmethod
     def of(cls, recipe: Recipe, images: ImageSet) -> TrainedOn:
-        """Describe a training.
-
-        Parameters
-        ----------
-        recipe : Recipe
-        images : ImageSet
-            As the recipe wants it, with a train split.
-
-        Returns
-        -------
-        TrainedOn
-        """
+        """Describe a training."""
         return cls(
             digest=images.digest,
             images=len(images),
@@ -66,17 +41,7 @@ class TrainedOn:
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> TrainedOn | None:
-        """Read it from what `history.json` holds.
-
-        Parameters
-        ----------
-        record : dict
-
-        Returns
-        -------
-        TrainedOn or None
-            None where an older version wrote the record, which noted nothing of the kind.
-        """
+        """Read it from what `history.json` holds."""
         try:
             return cls(**record["trained_on"])
         except (KeyError, TypeError):
@@ -88,21 +53,6 @@ class TrainedOn:
 
 
 def head_digest(job: Job, features: str, labels: str, mode: str) -> str:
-    """Hash what a head is made from.
-
-    Parameters
-    ----------
-    job : Job
-    features : str
-        Key of the features it is fitted on.
-    labels : str
-        `labelled_digest` of their images.
-    mode : str
-
-    Returns
-    -------
-    str
-        sha256, hexadecimal.
-    """
+    """Hash what a head is made from."""
     boost = job.recipe.boost.model_dump(mode="json", exclude={"device"})
     return digest_of({"format": FORMAT, "features": features, "labels": labels, "boost": boost, "mode": mode})

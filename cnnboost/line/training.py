@@ -56,22 +56,7 @@ class History(Document):
 
 
 def read_history(job: Job) -> dict[str, Any] | None:
-    """Read the record of the recipe's CNN.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    dict or None
-        None where there is none.
-
-    Raises
-    ------
-    StoreError
-        If it is damaged or altered. Training takes hours: that is not a reason to train again unasked.
-    """
+    """Read the record of the recipe's CNN."""
     path = job.models_dir / "history.json"
     if not path.is_file():
         return None
@@ -84,24 +69,7 @@ def read_history(job: Job) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained CNN and its files.
-
-    Attributes
-    ----------
-    model : keras.Model
-    pixels : str
-        The range of pixels it expects.
-    classes : tuple of str
-        Of its output, in order.
-    path : Path
-        The Keras file.
-    facts : dict
-        What `history.json` holds; empty for a model file that was given.
-    cached : bool
-        Whether it was there already.
-    feeding : Feeding or None
-        Of a model file that was given.
-    """
+    """A trained CNN and its files."""
 
     model: Any
     pixels: str
@@ -118,13 +86,7 @@ class Trained:
 
     @cached_property
     def cnn(self) -> CNNClassifier:
-        """The model as a classifier over class names.
-
-        Raises
-        ------
-        ModelError
-            If it gives no class probabilities, or of another number of classes, or nobody knows their order.
-        """
+        """The model as a classifier over class names."""
         if self.feeding is not None and not self.feeding.ordered:
             self.feeding.require()
         return CNNClassifier.from_model(
@@ -143,12 +105,7 @@ class Trained:
         return ""
 
     def check_softmax(self, what: str) -> None:
-        """Refuse what is made of the CNN's class probabilities where it gives none.
-
-        Raises
-        ------
-        ModelError
-        """
+        """Refuse what is made of the CNN's class probabilities where it gives none."""
         if self.no_softmax:
             raise ModelError(
                 f"{what} is made of the CNN's class probabilities, and it gives none of these classes: "
@@ -157,21 +114,7 @@ class Trained:
 
 
 def train(job: Job) -> Trained:
-    """Train the recipe's CNN, or take what is there: up to date, or the model file that was given.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    Trained
-
-    Raises
-    ------
-    CnnboostError
-        If images, recipe or training are at fault.
-    """
+    """Train the recipe's CNN, or take what is there: up to date, or the model file that was given."""
     images = job.images
     if job.model is not None:
         return _given(job)
@@ -237,16 +180,7 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path,
 
 
 def estimator(job: Job) -> CNNClassifier:
-    """Return the recipe's CNN, untrained.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    CNNClassifier
-    """
+    """Return the recipe's CNN, untrained."""
     table = job.recipe.cnn
     choosing = table.early_stopping is not None or table.reduce_lr is not None
     facts = table.model_dump() | {"teacher": _teacher(job)}
@@ -259,23 +193,7 @@ def estimator(job: Job) -> CNNClassifier:
 
 
 def untrained(job: Job) -> Any:
-    """Build the recipe's network as it is before training; what `[cnn]` states is checked on the way.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    keras.Model
-
-    Raises
-    ------
-    ParameterError
-        If a key of `[cnn]` has an impossible value.
-    ModelError
-        If the architecture or an option of it is unknown, or it does not fit the images.
-    """
+    """Build the recipe's network as it is before training; what `[cnn]` states is checked on the way."""
     cnn = estimator(job)
     options = cnn._options()
     with seeded(cnn.random_state):
@@ -286,16 +204,7 @@ def untrained(job: Job) -> Any:
 
 
 def is_trained(job: Job) -> bool:
-    """Say whether the recipe's CNN is there as the recipe and the images want it.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    bool
-    """
+    """Say whether the recipe's CNN is there as the recipe and the images want it."""
     facts = read_history(job) or {}
     return (job.models_dir / "cnn.keras").is_file() and facts.get("made_from") == _made_from(job, job.images)
 

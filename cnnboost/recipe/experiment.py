@@ -26,24 +26,7 @@ ALWAYS_AT_HAND = "digits"
 
 
 class Recipe(Table):
-    """One experiment.
-
-    Attributes
-    ----------
-    name : str
-        Of the folders under `models/` and `reports/`; the name of the file unless it states another.
-    title : str
-        One line for tables and pages.
-    data, cnn, cut, boost, hybrid, compare, evaluate, export, bench, search : table
-    studies : table of str to table
-        Further searches by name, each with the keys of `[search]`.
-
-    Examples
-    --------
-    >>> from cnnboost.recipe import load_recipe
-    >>> load_recipe("oslo").cnn.epochs
-    50
-    """
+    """One experiment."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     title: str = ""
@@ -81,13 +64,7 @@ class Recipe(Table):
 
     @property
     def source(self) -> str | None:
-        """Where the images are: `[data] source`, a path from the folder of the recipe's file.
-
-        Raises
-        ------
-        RecipeError
-            If it exists only from the working folder.
-        """
+        """Where the images are: `[data] source`, a path from the folder of the recipe's file."""
         stated = self.data.source
         if stated is None or stated == ALWAYS_AT_HAND or self._folder is None:
             return stated
@@ -106,15 +83,6 @@ class Recipe(Table):
 
         What a recipe leaves at its default is no part of it, so that a new key changes no digest. Nor is the
         place of a teacher's file: what stands in it is what counts, and a recipe does not know that.
-
-        Parameters
-        ----------
-        *tables : str
-
-        Returns
-        -------
-        str
-            sha256, hexadecimal.
         """
         facts = self.model_dump(
             mode="json", include=set(tables), exclude={"cnn": {"teacher"}}, exclude_defaults=True
@@ -123,26 +91,7 @@ class Recipe(Table):
 
 
 def checked(facts: Mapping[str, Any], place: str = "", given: Mapping[str, str] | None = None) -> Recipe:
-    """Make a recipe of facts.
-
-    Parameters
-    ----------
-    facts : mapping
-        Tables by name, as a TOML file states them.
-    place : str
-        Where they stand, for the message.
-    given : mapping of str to str, optional
-        Keys that were given by `--set`, and how: it is what a message about them names.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    RecipeError
-        If a key is unknown or a value is impossible: all of them, each with what would do.
-    """
+    """Make a recipe of facts."""
     try:
         return Recipe.model_validate(facts)
     except ValidationError as error:
@@ -154,29 +103,7 @@ def checked(facts: Mapping[str, Any], place: str = "", given: Mapping[str, str] 
 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with other values.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    values : mapping of str to object
-        By key: `cnn.learning_rate`, `cnn.options.dropout`.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    RecipeError
-        If a key is unknown or a value is impossible.
-
-    Examples
-    --------
-    >>> from cnnboost.recipe import changed, load_recipe
-    >>> changed(load_recipe("oslo"), {"boost.max_depth": 4}).boost.max_depth
-    4
-    """
+    """Return a recipe with other values."""
     facts = recipe.model_dump(exclude_unset=True)
     for key, value in values.items():
         *tables, last = key.split(".")

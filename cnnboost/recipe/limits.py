@@ -41,24 +41,7 @@ _DEEPEST, _MOST, _LARGEST = 8, 10_000, 10**9
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a value of any kind that a recipe may hold: text, number of a sensible size, list, table.
-
-    Parameters
-    ----------
-    value : object
-    depth : int
-        Of lists and tables around it.
-
-    Returns
-    -------
-    object
-        The value itself.
-
-    Raises
-    ------
-    ValueError
-        If it is nested too deeply, too long, too large, not finite, or of another kind, such as a date.
-    """
+    """Return a value of any kind that a recipe may hold: text, number of a sensible size, list, table."""
     if isinstance(value, bool | None):
         return value
     if isinstance(value, int | float):
@@ -76,16 +59,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Show a value in a message; of a long one the beginning.
-
-    Parameters
-    ----------
-    value : object
-
-    Returns
-    -------
-    str
-    """
+    """Show a value in a message; of a long one the beginning."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no whole number of more than some thousand digits

@@ -19,24 +19,7 @@ _MOST_BYTES, _DEEPEST = 1 << 20, 10
 
 
 def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe.
-
-    Parameters
-    ----------
-    source : path or str, optional
-        A TOML file, or the name of a packaged recipe. Default: the packaged `digits`.
-    overrides : sequence of str
-        `table.key=value` in TOML syntax, e.g. `cnn.epochs=5`; they stand over the file.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    RecipeError
-        If the file is missing or no TOML, a key is unknown, or a value is impossible.
-    """
+    """Read a recipe."""
     path = _locate(DEFAULT if source is None else source)
     if path.stat().st_size > _MOST_BYTES:
         raise RecipeError(f"{path}: {path.stat().st_size:,} bytes are too many for a recipe")
@@ -51,26 +34,7 @@ def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequenc
 
 
 def recipe_of(facts: dict[str, Any], overrides: Sequence[str] = (), path: Path | None = None) -> Recipe:
-    """Make a recipe of what a file states, or of what was found out, with overrides on top.
-
-    Parameters
-    ----------
-    facts : dict
-        Tables by name; overrides are written into it.
-    overrides : sequence of str
-        As for `load_recipe`.
-    path : Path, optional
-        The file, for messages, and for a `[data] source` that is relative to it.
-
-    Returns
-    -------
-    Recipe
-
-    Raises
-    ------
-    RecipeError
-        If a key is unknown or a value is impossible.
-    """
+    """Make a recipe of what a file states, or of what was found out, with overrides on top."""
     given = {_override(facts, override): override for override in overrides}
     # A packaged file is nobody's own: its name says more than its place.
     place = "" if path is None else f"recipe {path.stem!r}" if path in packaged().values() else str(path)

@@ -17,19 +17,7 @@ PUBLISHED_SCORES = ("macro_f1", "average_class_accuracy", *POSITIVE_SCORES)
 
 
 class Published(Table):
-    """`[evaluate.published]`: scores that others printed for the same system.
-
-    Attributes
-    ----------
-    source : str
-        Who printed them, and on which images.
-    cnn : float
-        Accuracy of the CNN alone, in [0, 1].
-    layers : table
-        Accuracy of the hybrid at each layer, in [0, 1].
-    scores : table
-        Other scores of the CNN alone, in [0, 1], by a name of `PUBLISHED_SCORES`.
-    """
+    """`[evaluate.published]`: scores that others printed for the same system."""
 
     source: str
     cnn: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -48,20 +36,7 @@ class Published(Table):
 
 
 class Evaluate(Table):
-    """`[evaluate]`: what is scored.
-
-    Attributes
-    ----------
-    split : {"test", "validation"} or None
-        None: test where there is one, else validation.
-    confidence : float
-        Of the intervals, in (0, 1).
-    resamples : int
-        Of the bootstrap.
-    seed : int
-        Of the bootstrap.
-    published : table
-    """
+    """`[evaluate]`: what is scored."""
 
     split: Literal["test", "validation"] | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -71,19 +46,7 @@ class Evaluate(Table):
 
 
 class Compare(Table):
-    """`[compare]`: how CNN and hybrid are compared in every mode.
-
-    Attributes
-    ----------
-    modes : list of {"plain", "residual", "blend"}
-    seeds : int
-        Of folds, trees and views; that of `[compare]` and the next ones.
-    networks : int
-        CNNs trained, with seeds one apart; the comparisons take turns with them.
-    folds : int
-        Of the scored images: what is chosen for one is chosen on the others.
-    seed : int
-    """
+    """`[compare]`: how CNN and hybrid are compared in every mode."""
 
     modes: tuple[Literal["plain", "residual", "blend"], ...] = ("plain", "residual", "blend")
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -93,31 +56,13 @@ class Compare(Table):
 
 
 class Export(Table):
-    """`[export]`: what goes into the bundle beside the exact graphs.
-
-    Attributes
-    ----------
-    int8 : bool
-        Also a graph whose convolutions count in 8-bit integers.
-    """
+    """`[export]`: what goes into the bundle beside the exact graphs."""
 
     int8: bool = False
 
 
 class Bench(Table):
-    """`[bench]`: how latency is measured.
-
-    Attributes
-    ----------
-    batches : list of int or "all"
-        Images in a call; `all` is every image of the scored split in one call.
-    repeats : int
-        Rounds in which the paths take turns; each is timed at least so often.
-    seconds : float
-        For all rounds of one path at one batch size; quick paths are called more often within it.
-    threads : int or None
-        Of every library. None: each chooses its own.
-    """
+    """`[bench]`: how latency is measured."""
 
     batches: tuple[int | Literal["all"], ...] = (1, 8, 64, 512, "all")
     repeats: Whole = 5

@@ -10,23 +10,7 @@ _CLOSE = 1e-9
 
 
 def check_sizes(stages: Sequence[tuple[int, float]]) -> None:
-    """Refuse sizes of images that do not grow, and shares of the epochs that leave none for full images.
-
-    Parameters
-    ----------
-    stages : sequence of (int, float)
-        Sizes in pixels, each with its share of the epochs.
-
-    Raises
-    ------
-    ValueError
-        If the sizes do not grow, or the shares come to 1 or more.
-
-    Examples
-    --------
-    >>> from cnnboost.recipe.sizes import check_sizes
-    >>> check_sizes([(32, 0.5), (40, 0.25)])
-    """
+    """Refuse sizes of images that do not grow, and shares of the epochs that leave none for full images."""
     sizes = [size for size, _ in stages]
     if sizes != sorted(set(sizes)):
         raise ValueError("the sizes must grow")

@@ -16,19 +16,7 @@ _Number = Annotated[int | float, AfterValidator(plain)]
 
 
 class Space(Table):
-    """Values that a search tries for one key: some choices, or a range.
-
-    Attributes
-    ----------
-    choices : list
-        Each of them is tried by a grid. Lists, tables, `true` and `false` are choices too.
-    low, high : int or float
-        Both ends belong to it; whole numbers where both are.
-    step : int or float or None
-        Distance of the values.
-    log : bool
-        Even in the logarithm; not with a step.
-    """
+    """Values that a search tries for one key: some choices, or a range."""
 
     choices: tuple[Plain, ...] | None = None
     low: _Number | None = None
@@ -56,32 +44,7 @@ class Space(Table):
 
 
 class Search(Table):
-    """`[search]` and each `[studies.NAME]`: which keys are searched, and how; see `cnnboost.search`.
-
-    Attributes
-    ----------
-    title : str
-        One line for tables and pages.
-    space : table of str to table
-        By key of the recipe, in quotes: `"boost.max_depth" = { choices = [4, 6, 8] }`.
-    set : table
-        Other keys of the recipe, in quotes, and the values that every trial takes for them.
-    sampler : {"grid", "random", "tpe"}
-        A grid tries every combination of choices.
-    trials : int
-        Trials in all; a grid may need fewer.
-    stages : int
-        Of a random search, coarse to fine: each stage after the first draws from ranges half as wide as
-        those of the stage before, around the best trial so far. 1: the full ranges throughout.
-    target : str
-        What is judged: `cnn`, or the layer of a head.
-    metric : {"accuracy", "macro_f1", "log_loss"}
-    part : float
-        Share of the train images that trials use at all, drawn class by class.
-    fraction : float
-        Share of this part on which trials are judged; they are fitted on the rest of it.
-    seed : int
-    """
+    """`[search]` and each `[studies.NAME]`: which keys are searched, and how; see `cnnboost.search`."""
 
     title: str = ""
     space: dict[str, Space] = Field(default_factory=dict)

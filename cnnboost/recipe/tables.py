@@ -28,27 +28,7 @@ PathText = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class Data(Table):
-    """`[data]`: which images, and what is made of them.
-
-    Attributes
-    ----------
-    source : str or None
-        `digits`, or a path from the folder of the recipe's file. None: `--data` gives it.
-    size : int or (height, width)
-        Pixels; images of another size are resized. None: as they are.
-    channels : 1 or 3
-        Grey or RGB. None: as they are.
-    classes : list of str
-        Order of the classes; default alphabetical.
-    drop : list of str
-        Classes to leave out.
-    binary : str
-        One class against the rest.
-    validation_fraction : float
-        Share of train that becomes validation where the source has none.
-    seed : int
-        Of that choice.
-    """
+    """`[data]`: which images, and what is made of them."""
 
     source: PathText | None = None
     size: Pixels | tuple[Pixels, Pixels] | None = None
@@ -61,19 +41,7 @@ class Data(Table):
 
 
 class Cnn(Table):
-    """`[cnn]`: the network and its training; keys as the parameters of `CNNClassifier`.
-
-    Attributes
-    ----------
-    architecture : str
-        A name in the registry.
-    options : table
-        The architecture's own options.
-    augment : table or false
-        Fields of `cnnboost.images.augment.Augmentation`; false: none.
-    teacher : str or false
-        File that `cnnboost teach` wrote; a path from the working directory. false: none.
-    """
+    """`[cnn]`: the network and its training; keys as the parameters of `CNNClassifier`."""
 
     architecture: str = "digits"
     options: dict[str, Plain] = Field(default_factory=dict)
@@ -125,15 +93,7 @@ class Cnn(Table):
 
 
 class CutTable(Table):
-    """`[cut]`: where the CNN is cut.
-
-    Attributes
-    ----------
-    layers : list of str
-        The layers that `run` boosts, in the order of its table.
-    layer : str
-        The one that `fit-boost` takes when none is named.
-    """
+    """`[cut]`: where the CNN is cut."""
 
     layers: tuple[str, ...] = ("flatten", "fc1", "fc2", "output")
     layer: str = "fc1"
@@ -171,32 +131,6 @@ class Hybrid(Table):
 
     `plain` is what `[boost]` says at one layer, whatever stands here; `compare` takes the images, views and
     features from here for all modes.
-
-    Attributes
-    ----------
-    mode : {"plain", "residual", "blend"}
-        What `fit-boost`, `export` and `bench` take where none is named.
-    layers : list of str
-        Layers that stand side by side. Empty: the layer of `[cut]`.
-    views : int
-        Views of each image that the trees are grown on: itself, its mirror image, changed ones.
-    augment : table or None
-        How views differ; needed for more than 2.
-    fit_on : {"train", "held-out"}
-        Grow the trees on the images that the CNN was trained on, rounds and temperature being chosen on
-        others; or on those others (for a CNN that knows its training images by heart).
-    holdout : float
-        Share of train that the CNN is not trained on, for these others. 0: they are the validation split.
-    folds : int
-        CNNs, each trained without one fold of train; the trees are grown on what each says of its fold.
-    networks : int
-        CNNs, trained with seeds one apart, whose log-probabilities are averaged.
-    tta : {"none", "flip", "shifts", "ten-crop"}
-        Views over which predictions are averaged.
-    norm : bool
-        The norm of the features as one more.
-    boost : table
-        Keys of `[boost]` that differ in `residual` and `blend`; `n_estimators` is the most rounds there.
     """
 
     mode: Literal["plain", "residual", "blend"] = "plain"

@@ -19,26 +19,7 @@ Code = str | int | float | bool
 
 
 def codes(space: Space) -> dict[Code, Any]:
-    """Return the choices of a space by what Optuna stores for them.
-
-    Parameters
-    ----------
-    space : Space
-        One with choices.
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> from cnnboost.recipe import Space
-    >>> from cnnboost.search.codes import codes
-    >>> codes(Space(choices=(4, 8)))
-    {4: 4, 8: 8}
-    >>> codes(Space(choices=([32], [32, 64])))
-    {'[32]': [32], '[32, 64]': [32, 64]}
-    """
+    """Return the choices of a space by what Optuna stores for them."""
     choices = space.choices or ()
     kinds = {type(choice) for choice in choices}
     # Among mixed kinds, Python would take 1, 1.0 and True for the same key.
@@ -47,18 +28,7 @@ def codes(space: Space) -> dict[Code, Any]:
 
 
 def decoded(spaces: Mapping[str, Space], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that Optuna stored for a trial, as the recipe takes them.
-
-    Parameters
-    ----------
-    spaces : mapping of str to Space
-    stored : mapping of str to scalar
-        By key; the first choices only where a trial was interrupted.
-
-    Returns
-    -------
-    dict of str to object
-    """
+    """Return the values that Optuna stored for a trial, as the recipe takes them."""
     return {
         key: stored[key] if space.choices is None else codes(space)[stored[key]]
         for key, space in spaces.items()
@@ -67,18 +37,7 @@ def decoded(spaces: Mapping[str, Space], stored: Mapping[str, Any]) -> dict[str,
 
 
 def suggested(trial: Any, spaces: Mapping[str, Space]) -> dict[str, Any]:
-    """Let Optuna choose a value for each key.
-
-    Parameters
-    ----------
-    trial : optuna.Trial
-    spaces : mapping of str to Space
-
-    Returns
-    -------
-    dict of str to object
-        As the recipe takes them.
-    """
+    """Let Optuna choose a value for each key."""
     return decoded(spaces, {key: _suggest(trial, key, space) for key, space in spaces.items()})
 
 
@@ -92,30 +51,7 @@ def _suggest(trial: Any, key: str, space: Space) -> Any:
 
 
 def grid_values(space: Space, place: str = "") -> list[Code]:
-    """List the values of a space that a grid tries, as Optuna stores them.
-
-    Parameters
-    ----------
-    space : Space
-    place : str
-        Of the space in the recipe, for the message.
-
-    Returns
-    -------
-    list
-
-    Raises
-    ------
-    RecipeError
-        If it is a range without a step.
-
-    Examples
-    --------
-    >>> from cnnboost.recipe import Space
-    >>> from cnnboost.search.codes import grid_values
-    >>> grid_values(Space(low=0.1, high=0.3, step=0.1))
-    [0.1, 0.2, 0.3]
-    """
+    """List the values of a space that a grid tries, as Optuna stores them."""
     if space.choices is not None:
         return list(codes(space))
     low, high = space.low, space.high

@@ -22,17 +22,7 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
-
-    Attributes
-    ----------
-    document : dict
-        What `search.json` or `study-<name>.json` holds: every trial, the best one, on which images was
-        judged.
-    path : Path
-        Of this file.
-    figures : tuple of Path
-    """
+    """What a search found."""
 
     document: dict[str, Any]
     path: Path
@@ -40,31 +30,12 @@ class Found:
 
 
 def tried(trial: Any) -> bool:
-    """Tell whether a trial came to an end of its own: with a value, or with an error.
-
-    Parameters
-    ----------
-    trial : optuna.trial.FrozenTrial
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a trial came to an end of its own: with a value, or with an error."""
     return trial.value is not None or "error" in trial.user_attrs
 
 
 class Writer:
-    """Writes the document of one search.
-
-    Parameters
-    ----------
-    job : Job
-        Of the recipe.
-    planned : Plan
-    inner : Job
-        Of the trials.
-    study : optuna.Study
-    """
+    """Writes the document of one search."""
 
     def __init__(self, job: Job, planned: Plan, inner: Job, study: Any) -> None:
         self._job, self._planned, self._inner, self._study = job, planned, inner, study
@@ -76,24 +47,13 @@ class Writer:
         self.path = job.reports_dir / f"{planned.stem}.json"
 
     def write(self) -> dict[str, Any]:
-        """Write what there is so far; importances and figures wait for the end.
-
-        Returns
-        -------
-        dict
-            The document.
-        """
+        """Write what there is so far; importances and figures wait for the end."""
         document = self._document()
         write_json(self.path, document)
         return document
 
     def finish(self) -> Found:
-        """Write all of it.
-
-        Returns
-        -------
-        Found
-        """
+        """Write all of it."""
         document = self._document()
         document["importances"] = self._importances()
         folder = self._job.reports_dir / "figures"
@@ -158,13 +118,7 @@ class Writer:
         return {key: best[key] for key in ("value", "interval", "values", "number")}
 
     def _importances(self) -> dict[str, float] | None:
-        """Return the share of each key in the spread of the values: fANOVA [1]_.
-
-        References
-        ----------
-        .. [1] F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter
-           Importance", ICML 2014.
-        """
+        """Return the share of each key in the spread of the values: fANOVA [1]_."""
         import optuna
 
         values = [t.value for t in self._study.get_trials(deepcopy=False) if t.value is not None]

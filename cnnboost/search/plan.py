@@ -16,17 +16,7 @@ _TABLES = {"cnn": ("cnn", "data"), "head": ("boost", "cnn", "data")}
 
 @dataclass(frozen=True)
 class Plan:
-    """One search of a recipe.
-
-    Attributes
-    ----------
-    study : str or None
-        Name of the study; None: the `[search]` table.
-    facts : Search
-        The table.
-    recipe : Recipe
-        With the values that hold for every trial.
-    """
+    """One search of a recipe."""
 
     study: str | None
     facts: Search
@@ -53,32 +43,7 @@ class Plan:
 
 
 def plan(recipe: Recipe, study: str | None = None) -> Plan:
-    """Check a search of a recipe.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    study : str, optional
-        Name of one of its studies; default: the `[search]` table.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    RecipeError
-        If there is no such study, it searches nothing, a key is unknown or decides nothing, a value is
-        impossible, or a grid has a range without steps.
-
-    Examples
-    --------
-    >>> from cnnboost.recipe import load_recipe
-    >>> from cnnboost.search import plan
-    >>> found = plan(load_recipe("oslo"), "dropout")
-    >>> found.recipe.cnn.epochs, found.spaces["cnn.options.dropout"].choices
-    (10, (0.3, 0.4, 0.5, 0.6, 0.7))
-    """
+    """Check a search of a recipe."""
     if study is None:
         facts, table = recipe.search, "search"
     elif study in recipe.studies:

@@ -22,18 +22,7 @@ Range = tuple[float, float]
 
 
 def sampler_for(facts: Search, ended: Sequence[Any]) -> Any:
-    """Make the sampler of the next trial.
-
-    Parameters
-    ----------
-    facts : Search
-    ended : sequence of optuna.trial.FrozenTrial
-        The trials before it, in their order; failed ones too.
-
-    Returns
-    -------
-    optuna.samplers.BaseSampler
-    """
+    """Make the sampler of the next trial."""
     import optuna
 
     if facts.sampler == "grid":
@@ -51,17 +40,6 @@ def stage_ranges(facts: Search, ended: Sequence[Any]) -> dict[str, Range]:
 
     They are `SHRINK` times as wide as those of the stage before, in the logarithm where the space is so, with
     the best trial of the stages before in their middle, and end where the stated range ends.
-
-    Parameters
-    ----------
-    facts : Search
-    ended : sequence of optuna.trial.FrozenTrial
-        The trials before it, in their order; failed ones too.
-
-    Returns
-    -------
-    dict of str to (low, high)
-        By key; empty in the first stage, and where no trial has a value. Choices have none.
     """
     stage = _stage(facts, len(ended))
     before = [trial for i, trial in enumerate(ended) if _stage(facts, i) < stage and trial.value is not None]

@@ -58,26 +58,6 @@ def search(job: Job, study: str | None = None) -> Found:
     """Run a search of a recipe, or what is left of it.
 
     Its document is written after every trial; the figures are drawn at the end.
-
-    Parameters
-    ----------
-    job : Job
-    study : str, optional
-        Name of one of the recipe's studies; default: its `[search]` table.
-
-    Returns
-    -------
-    Found
-
-    Raises
-    ------
-    RecipeError
-        If there is no such study, it states no space, a key of it is unknown, a value is impossible, or a
-        grid has a range without steps.
-    LayerError
-        If the target is a layer that the CNN does not have.
-    CnnboostError
-        If every trial failed; the message is that of the last one. If the disk or the device fails.
     """
     planned = plan(job.recipe, study)
     optuna = _optuna()

@@ -20,17 +20,7 @@ _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 @dataclass(frozen=True)
 class Judged:
-    """What a trial is worth.
-
-    Attributes
-    ----------
-    value : float
-        The metric of the search.
-    interval : tuple of float or None
-        Wilson's score interval of the accuracy, at the recipe's level; None for other metrics.
-    history : dict of str to list of float, or None
-        Loss and accuracy on both sorts of images after each epoch, where the CNN was judged.
-    """
+    """What a trial is worth."""
 
     value: float
     interval: tuple[float, float] | None
@@ -38,23 +28,7 @@ class Judged:
 
 
 def inner_job(job: Job, facts: Search, recipe: Recipe, folder: Path) -> Job:
-    """Return the job of the trials: it has a part of the train split, and some of that is for judging.
-
-    Parameters
-    ----------
-    job : Job
-        Of the recipe.
-    facts : Search
-    recipe : Recipe
-        With the values that hold for every trial.
-    folder : Path
-        For the CNNs, features and heads of the trials.
-
-    Returns
-    -------
-    Job
-        Its splits are `train` and `validation`.
-    """
+    """Return the job of the trials: it has a part of the train split, and some of that is for judging."""
     recipe = recipe.model_copy(
         update={"evaluate": recipe.evaluate.model_copy(update={"split": "validation"})}
     )
@@ -80,27 +54,7 @@ def _inner_images(images: ImageSet, facts: Search) -> ImageSet:
 
 
 def judge(job: Job, facts: Search, values: Mapping[str, Any]) -> Judged:
-    """Walk the line with some values and judge what comes out on the validation split.
-
-    Parameters
-    ----------
-    job : Job
-        Its models folder is shared by all trials: the CNN of equal facts is trained once, its features are
-        extracted once.
-    facts : Search
-        The target and the metric.
-    values : mapping of str to object
-        By key of the recipe.
-
-    Returns
-    -------
-    Judged
-
-    Raises
-    ------
-    CnnboostError
-        If a network cannot be built, a training fails, or a layer does not exist.
-    """
+    """Walk the line with some values and judge what comes out on the validation split."""
     recipe = changed(job.recipe, values)
     images = job.images
     # A CNN has a folder of its own; heads on it share that.

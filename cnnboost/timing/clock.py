@@ -16,15 +16,7 @@ MOST_CALLS = 200
 
 
 class Block(NamedTuple):
-    """Calls that were timed one after the other.
-
-    Attributes
-    ----------
-    seconds : list of float
-        Of each call.
-    cpu_seconds : float
-        Of all threads of the process over all these calls.
-    """
+    """Calls that were timed one after the other."""
 
     seconds: list[float]
     cpu_seconds: float
@@ -32,19 +24,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """The durations of one path at one batch size.
-
-    Attributes
-    ----------
-    rounds : tuple of Block
-        One for each time that the path had its turn.
-
-    Examples
-    --------
-    >>> timing = Timing((Block([0.010, 0.012], 0.02), Block([0.011, 0.013], 0.03)))
-    >>> timing.calls, round(timing.quantile(50), 4)
-    (4, 0.0115)
-    """
+    """The durations of one path at one batch size."""
 
     rounds: tuple[Block, ...]
 
@@ -75,62 +55,18 @@ class Timing:
         return sum(block.cpu_seconds for block in self.rounds) / sum(self.seconds)
 
     def quantile(self, percent: float) -> float:
-        """Return the seconds within which so many percent of the calls were done.
-
-        Parameters
-        ----------
-        percent : float
-            50 is the median. With few calls the higher ones lie close to the slowest call.
-
-        Returns
-        -------
-        float
-        """
+        """Return the seconds within which so many percent of the calls were done."""
         return float(np.percentile(self.seconds, percent))
 
 
 def ratio(slow: Timing, fast: Timing) -> float:
-    """Return how many times as long one path takes as another.
-
-    Parameters
-    ----------
-    slow, fast : Timing
-        Measured in the same rounds.
-
-    Returns
-    -------
-    float
-        The median over the rounds of the ratio of that round's medians: what disturbs the machine for a
-        while disturbs both sides of a ratio.
-
-    Examples
-    --------
-    >>> a = Timing((Block([2.0], 2.0), Block([4.0], 4.0), Block([2.2], 2.0)))
-    >>> b = Timing((Block([1.0], 1.0), Block([2.0], 2.0), Block([1.0], 1.0)))
-    >>> ratio(a, b)
-    2.0
-    """
+    """Return how many times as long one path takes as another."""
     pairs = zip(slow.rounds, fast.rounds, strict=True)
     return statistics.median(statistics.median(a.seconds) / statistics.median(b.seconds) for a, b in pairs)
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
-    """Give the order of turns: every name once a round, each round beginning with the next name.
-
-    Parameters
-    ----------
-    names : sequence of str
-    rounds : int
-
-    Yields
-    ------
-    str
-
-    Examples
-    --------
-    >>> list(turns(["a", "b", "c"], 2))
-    ['a', 'b', 'c', 'b', 'c', 'a']
-    """
+    """Give the order of turns: every name once a round, each round beginning with the next name."""
     for i in range(rounds):
         first = i % len(names)
         yield from (*names[first:], *names[:first])
@@ -140,19 +76,6 @@ def time_calls(call: Callable[[int], Any], seconds: float, most: int = MOST_CALL
     """Time calls, one after the other, with garbage collection off.
 
     One call comes first and is not noted: it finds caches and pages that other processes had in between.
-
-    Parameters
-    ----------
-    call : callable
-        Gets the number of the call: 0 for the one that is not noted, then 1, 2, ...
-    seconds : float
-        Begin no call after this time; one is made at least.
-    most : int
-        Calls to make at most.
-
-    Returns
-    -------
-    Block
     """
     found: list[float] = []
     gc.collect()
@@ -176,11 +99,6 @@ def rest(longest: float = 0.5) -> None:
     """Wait until the threads of this process are at rest.
 
     Thread pools go on spinning for a while after a call, and would take time from whoever comes next.
-
-    Parameters
-    ----------
-    longest : float
-        Seconds to wait at most.
     """
     end = time.perf_counter() + longest
     while time.perf_counter() < end:

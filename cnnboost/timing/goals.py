@@ -23,24 +23,7 @@ def goal_rows(
     *,
     everything: int,
 ) -> list[dict[str, Any]]:
-    """Compare what was measured with the goals.
-
-    Parameters
-    ----------
-    timings : mapping of int to mapping of str to Timing
-        By batch size and path.
-    share : float
-        Of the matrix-product rate, that the hybrid's graph sustains on the largest batch.
-    starts : mapping of str to Timing
-        Cold starts.
-    everything : int
-        Number of all images.
-
-    Returns
-    -------
-    list of dict
-        `what`, `value`, `goal`, `met`; a batch that was not measured has no row.
-    """
+    """Compare what was measured with the goals."""
     rows = []
     for n, slow, fast, goal in (
         (1, PUBLISHED, OURS, 300.0),

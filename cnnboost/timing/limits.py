@@ -30,30 +30,13 @@ _WEIGHTLESS = ("Attention", "AdditiveAttention", "Dot", "Matmul", "Einsum", "Ten
 
 @dataclass(frozen=True)
 class Operations:
-    """The arithmetic of one image's way through a network.
-
-    Attributes
-    ----------
-    flop : int
-        Floating-point operations.
-    uncounted : tuple of str
-        Layers whose operations are not known here, as `name (kind)`: the true number is higher.
-    """
+    """The arithmetic of one image's way through a network."""
 
     flop: int
     uncounted: tuple[str, ...] = ()
 
     def times(self, views: int) -> Operations:
-        """Return the arithmetic of so many ways through.
-
-        Parameters
-        ----------
-        views : int
-
-        Returns
-        -------
-        Operations
-        """
+        """Return the arithmetic of so many ways through."""
         return Operations(self.flop * views, self.uncounted)
 
 
@@ -62,23 +45,6 @@ def count_operations(model: Any, shape: tuple[int, int, int]) -> Operations:
 
     Pooling, activations and additions of a bias are not counted: they are not what takes the time, and
     published figures leave them out as well.
-
-    Parameters
-    ----------
-    model : keras.Model
-        One input of images; nested models and layers that are called several times are followed.
-    shape : tuple of int
-        Height, width and channels of an image.
-
-    Returns
-    -------
-    Operations
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.architectures import build
-    >>> count_operations(build("oslo", (48, 48, 1), 7), (48, 48, 1))
-    Operations(flop=22326498, uncounted=())
     """
     import keras
 
@@ -130,19 +96,5 @@ def _places(tensor: Any, channels: int) -> int:
 
 
 def product_rates(timings: Mapping[str, Timing], size: int = PRODUCT_SIZE) -> dict[str, float]:
-    """Turn the durations of matrix products into rates.
-
-    Parameters
-    ----------
-    timings : mapping of str to Timing
-        By path, `product/numpy` and so on.
-    size : int
-        Rows and columns.
-
-    Returns
-    -------
-    dict of str to float
-        Operations a second, by library, in the quickest call: a limit is what is possible. The highest of
-        them is the limit; a lower one would let paths run above 100 %.
-    """
+    """Turn the durations of matrix products into rates."""
     return {path.split("/")[1]: 2 * size**3 / min(timing.seconds) for path, timing in timings.items()}

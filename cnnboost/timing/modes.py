@@ -20,19 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_hybrid(source: Source, compiled: bool) -> Run:
-    """Load a hybrid.
-
-    Parameters
-    ----------
-    source : Source
-    compiled : bool
-        Whether by the traced trunk and `inplace_predict`.
-
-    Returns
-    -------
-    callable
-        From images to probabilities `(n, k)`.
-    """
+    """Load a hybrid."""
     from cnnboost.images.views import mean_over_views
 
     of_one_view = (_at_trunk if source.mode == "plain" else _beside_softmax)(source, compiled)
@@ -40,19 +28,7 @@ def open_hybrid(source: Source, compiled: bool) -> Run:
 
 
 def open_head(source: Source, in_place: bool) -> Run:
-    """Load a head.
-
-    Parameters
-    ----------
-    source : Source
-    in_place : bool
-        Whether by `inplace_predict`.
-
-    Returns
-    -------
-    callable
-        From features, in other modes than `plain` with the log-probabilities beside them, to probabilities.
-    """
+    """Load a head."""
     head = _head(source)
     width = head.boost.n_features_in_
     judge = head if in_place else _by_matrix(head, source.threads)
@@ -60,18 +36,7 @@ def open_head(source: Source, in_place: bool) -> Run:
 
 
 def keras_predict(model: Any, pixels: str) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return `Model.predict` as people call it, batches of 32 inside; pixels scaled if the model does not.
-
-    Parameters
-    ----------
-    model : keras.Model
-    pixels : {"raw", "unit", "symmetric", "caffe", "torch"}
-
-    Returns
-    -------
-    callable
-        From images to a list of outputs.
-    """
+    """Return `Model.predict` as people call it, batches of 32 inside; pixels scaled if the model does not."""
     from cnnboost.cnn.inputs import scale_pixels
 
     def run(X: np.ndarray) -> list[np.ndarray]:

@@ -14,11 +14,6 @@ class Neighbours:
     """Measures from its making on how many cores are busy for others.
 
     The processes of this program count as others until they have ended and been waited for.
-
-    Parameters
-    ----------
-    stat : Path
-        Where the system counts the time of each core.
     """
 
     def __init__(self, stat: Path = Path("/proc/stat")) -> None:
@@ -27,13 +22,7 @@ class Neighbours:
         self._started = time.perf_counter()
 
     def cores(self) -> float | None:
-        """Return the cores that others kept busy on average, of those this process may use.
-
-        Returns
-        -------
-        float or None
-            None where the system does not say.
-        """
+        """Return the cores that others kept busy on average, of those this process may use."""
         busy = self._read()
         if busy is None or self._busy is None:
             return None

@@ -44,76 +44,27 @@ PLAIN_SLICE = 512
 
 
 def family(path: str) -> str:
-    """Return `cnn`, `hybrid`, `head` or `product`.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    str
-    """
+    """Return `cnn`, `hybrid`, `head` or `product`."""
     return path.split("/")[0]
 
 
 def is_head_only(path: str) -> bool:
-    """Tell whether a path begins at ready features instead of images.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a path begins at ready features instead of images."""
     return family(path) == "head"
 
 
 def latency_reference(path: str) -> str:
-    """Return the path whose time is divided by this one's: what starts and ends at the same place.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    str
-        A head alone is compared with a head alone, never with a path that begins at images.
-    """
+    """Return the path whose time is divided by this one's: what starts and ends at the same place."""
     return {"cnn": CNN[0], "hybrid": HYBRID[0], "head": HEAD[0]}[family(path)]
 
 
 def label_reference(path: str) -> str:
-    """Return the path whose labels this one's should be.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    str
-    """
+    """Return the path whose labels this one's should be."""
     return CNN[0] if family(path) == "cnn" else HYBRID[0]
 
 
 def open_path(path: str, source: Source) -> Run:
-    """Load what a path needs; nothing else is imported.
-
-    Parameters
-    ----------
-    path : str
-        One of `PATHS`.
-    source : Source
-
-    Returns
-    -------
-    callable
-        From images, for a head from features, to probabilities `(n, k)`.
-    """
+    """Load what a path needs; nothing else is imported."""
     name, runtime = path.split("/")
     if runtime == ONNX:
         from cnnboost.deploy.predictor import Predictor
@@ -174,21 +125,7 @@ def _limit_tensorflow(threads: int | None) -> None:
 
 
 def open_product(path: str, size: int, threads: int | None) -> Callable[[], Any]:
-    """Make a square float32 matrix product, 2 * size ** 3 operations, out of one of the libraries.
-
-    Parameters
-    ----------
-    path : str
-        One of `PRODUCTS`.
-    size : int
-        Rows and columns.
-    threads : int or None
-
-    Returns
-    -------
-    callable
-        Of no arguments.
-    """
+    """Make a square float32 matrix product, 2 * size ** 3 operations, out of one of the libraries."""
     rng = np.random.default_rng(0)
     a, b = rng.random((2, size, size), dtype=np.float32)
     library = path.split("/")[1]

@@ -30,26 +30,7 @@ def latency_rows(
     operations: Mapping[str, Operations],
     limit: float,
 ) -> list[dict[str, Any]]:
-    """Say of every path at every batch size what is known of it.
-
-    Parameters
-    ----------
-    timings : mapping of int to mapping of str to Timing
-        By batch size and path.
-    probabilities : mapping of str to ndarray of shape (n, k)
-        What each path gives for all images.
-    labels : ndarray of shape (n,)
-        True class of each image, as the index of its column.
-    operations : mapping of str to Operations
-        Of one image, by family; there are none of a head.
-    limit : float
-        Operations a second that are possible.
-
-    Returns
-    -------
-    list of dict
-        With the keys of `COLUMNS`.
-    """
+    """Say of every path at every batch size what is known of it."""
     found = {path: values.argmax(axis=1) for path, values in probabilities.items()}
     rows = []
     for n, of_paths in timings.items():
@@ -83,17 +64,7 @@ def latency_rows(
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows as a CSV table, numbers with six figures.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        With the keys of `COLUMNS`.
-
-    Returns
-    -------
-    str
-    """
+    """Write rows as a CSV table, numbers with six figures."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -20,14 +20,7 @@ from cnnboost.timing.paths import PRODUCTS, Source, is_head_only, open_path, ope
 
 
 class Server:
-    """What one process can do.
-
-    Parameters
-    ----------
-    path : str
-        One of `PATHS`.
-    source : Source
-    """
+    """What one process can do."""
 
     def __init__(self, path: str, source: Source) -> None:
         self.path, self.source = path, source
@@ -38,19 +31,7 @@ class Server:
         self._rows = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
     def call(self, what: str, n: int) -> Callable[[int], Any]:
-        """Return the call to time.
-
-        Parameters
-        ----------
-        what : str
-            The path itself: n rows, each call takes the next ones. Or one of `PRODUCTS`.
-        n : int
-            Images; of a matrix product the size.
-
-        Returns
-        -------
-        callable
-        """
+        """Return the call to time."""
         if (what, n) not in self._calls:
             self._calls[what, n] = self._product(what, n) if what in PRODUCTS else self._path(n)
         return self._calls[what, n]
@@ -69,17 +50,7 @@ class Server:
         return lambda number: product()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what was asked.
-
-        Parameters
-        ----------
-        request : dict
-            `do` is `time` (with `what`, `n`, `seconds` and `most`), `predict` (with `out`) or `threads`.
-
-        Returns
-        -------
-        dict
-        """
+        """Do what was asked."""
         do = request["do"]
         if do == "predict":
             np.save(request["out"], self._run(self._rows), allow_pickle=False)
@@ -94,17 +65,7 @@ class Server:
 
 
 def threads_used(wanted: int | None) -> dict[str, int]:
-    """Say how many threads each library that is loaded computes with.
-
-    Parameters
-    ----------
-    wanted : int or None
-        What the libraries were told.
-
-    Returns
-    -------
-    dict of str to int
-    """
+    """Say how many threads each library that is loaded computes with."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     used = {}
     if "tensorflow" in sys.modules:

@@ -12,31 +12,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 class Source(NamedTuple):
-    """Where a path finds what it needs.
-
-    Attributes
-    ----------
-    cnn, head : str
-        The `.keras` and the `.ubj` file.
-    cnn_onnx, hybrid_onnx : str
-        The exported graphs.
-    layer, pixels : str
-        Where the CNN is cut, and the pixels that it expects.
-    images, features : str
-        `.npy` files: uint8 `(n, height, width, channels)` and float32 `(n, d)`; in other modes than `plain`
-        the features have the log-probabilities beside them.
-    threads : int or None
-        Of each library; None: its own choice.
-    mode : {"plain", "residual", "blend"}
-    layers : tuple of str
-        Several that stand side by side; none where the features are the log-probabilities.
-    temperature, weight : float
-        Of the mode.
-    norm : bool
-        Whether the norm of the features is one more.
-    tta : {"none", "flip", "shifts", "ten-crop"}
-        Views whose mean is predicted.
-    """
+    """Where a path finds what it needs."""
 
     cnn: str
     head: str

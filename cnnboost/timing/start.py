@@ -21,31 +21,14 @@ READY = "predicted"
 
 
 class Start(NamedTuple):
-    """A process to start.
-
-    Attributes
-    ----------
-    command : list of str
-    until : {"first prediction", "exit"}
-        Where the clock stops.
-    """
+    """A process to start."""
 
     command: list[str]
     until: str
 
 
 def first_prediction(path: str, source: Source) -> Start:
-    """Return the process that loads one path and predicts one image.
-
-    Parameters
-    ----------
-    path : str
-    source : Source
-
-    Returns
-    -------
-    Start
-    """
+    """Return the process that loads one path and predicts one image."""
     facts = json.dumps({"path": path, "source": source._asdict()})
     return Start([sys.executable, "-m", "cnnboost.timing.start", facts], "first prediction")
 
@@ -56,25 +39,6 @@ def time_starts(
     """Start processes in turn, nothing else running; see `clock.turns`.
 
     Their files have been read before, so the disk has no part in it.
-
-    Parameters
-    ----------
-    starts : mapping of str to Start
-    rounds : int
-        Fresh processes of each.
-    threads : int or None
-        Of each library.
-    done : callable
-        Called after each process.
-
-    Returns
-    -------
-    dict of str to Timing
-
-    Raises
-    ------
-    CnnboostError
-        If a process fails; with the last line it wrote.
     """
     found: dict[str, list[Block]] = {name: [] for name in starts}
     for name in turns(list(starts), rounds):

@@ -25,14 +25,7 @@ WARM_SECONDS, WARM_CALLS = 0.1, 3
 
 
 class Worker:
-    """The process of one path.
-
-    Parameters
-    ----------
-    path : str
-        One of `PATHS`.
-    source : Source
-    """
+    """The process of one path."""
 
     def __init__(self, path: str, source: Source) -> None:
         self.path = path
@@ -50,49 +43,15 @@ class Worker:
         self._send({"path": path, "source": source._asdict()})
 
     def wait(self) -> None:
-        """Wait until it is ready, or has answered.
-
-        Raises
-        ------
-        CnnboostError
-            If the process ended; with the last line it wrote.
-        """
+        """Wait until it is ready, or has answered."""
         self._receive()
 
     def time(self, what: str, n: int, seconds: float, most: int = MOST_CALLS) -> Block:
-        """Time calls; see `clock.time_calls`.
-
-        Parameters
-        ----------
-        what : str
-            The path itself, or a matrix product that runs in this process.
-        n : int
-            Images; of a matrix product the size.
-        seconds : float
-        most : int
-
-        Returns
-        -------
-        Block
-        """
+        """Time calls; see `clock.time_calls`."""
         return Block(**self.ask(do="time", what=what, n=n, seconds=seconds, most=most))
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer; see `serve.Server.answer`.
-
-        Parameters
-        ----------
-        **request : JSON-able
-
-        Returns
-        -------
-        dict
-
-        Raises
-        ------
-        CnnboostError
-            If the process ended.
-        """
+        """Send a request and wait for the answer; see `serve.Server.answer`."""
         self._send(request)
         return self._receive()
 
@@ -131,13 +90,7 @@ class Worker:
 
 
 class Crew:
-    """The workers of several paths; a context that ends them all.
-
-    Parameters
-    ----------
-    paths : sequence of str
-    source : Source
-    """
+    """The workers of several paths; a context that ends them all."""
 
     def __init__(self, paths: Sequence[str], source: Source) -> None:
         self.workers: dict[str, Worker] = {}
@@ -168,24 +121,7 @@ class Crew:
         seconds: float,
         done: Callable[[], None] = lambda: None,
     ) -> dict[str, Timing]:
-        """Let paths take turns; see `clock.turns`.
-
-        Parameters
-        ----------
-        sizes : mapping of str to int
-            Images in a call, by path; of a matrix product the size. Each is called a few times first, and
-            that is not noted.
-        rounds : int
-            Turns that each has; at least one call is timed in each.
-        seconds : float
-            For all turns of one path together.
-        done : callable
-            Called after each turn.
-
-        Returns
-        -------
-        dict of str to Timing
-        """
+        """Let paths take turns; see `clock.turns`."""
         hosts = {path: self.workers[PRODUCTS.get(path, path)] for path in sizes}
         for path, n in sizes.items():
             hosts[path].time(path, n, WARM_SECONDS, WARM_CALLS)
@@ -197,17 +133,7 @@ class Crew:
 
 
 def environment(threads: int | None) -> dict[str, str]:
-    """Return the environment of a process that is timed.
-
-    Parameters
-    ----------
-    threads : int or None
-        Of each library; None: as it is.
-
-    Returns
-    -------
-    dict of str
-    """
+    """Return the environment of a process that is timed."""
     found = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if threads:
         found.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)))
@@ -215,17 +141,7 @@ def environment(threads: int | None) -> dict[str, str]:
 
 
 def last_words(said: IO[bytes]) -> str:
-    """Return the last line that a process wrote before it ended.
-
-    Parameters
-    ----------
-    said : binary file
-        Its standard error.
-
-    Returns
-    -------
-    str
-    """
+    """Return the last line that a process wrote before it ended."""
     said.seek(0)
     lines = said.read().decode(errors="replace").splitlines()
     # A line of a frame has no words.

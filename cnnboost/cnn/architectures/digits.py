@@ -20,24 +20,6 @@ def digits(
     """Build a small CNN for small images, 8x8 handwritten digits above all.
 
     Our own; 2,380,487 parameters for 48x48x1 images and seven classes, 86,826 for 8x8x1 and ten.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels.
-    n_classes : int
-        Number of classes.
-    filters : sequence of int
-        Filters of each 3x3 convolution; one 2x2 max-pooling follows them all.
-    dropout : float
-        Share of units dropped before the flatten layer, in [0, 1).
-    dense : sequence of int
-        Widths of the fully connected layers `fc1`, `fc2`, ...
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
     """
     import keras
 

@@ -67,36 +67,6 @@ def efficientnetv2(
 
     The UBI study of facial expressions scales it down by leaving out stages 5 and 6: 2,016,175 parameters for
     48x48x1 images, seven classes, and everything else as above.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels; any size and any number of channels.
-    n_classes : int
-        Number of classes.
-    width_coefficient : float
-        Factor for the filters of stages 0 to 6, rounded to the nearest multiple of 8, 8 at least.
-    depth_coefficient : float
-        Factor for the repeats of stages 1 to 6, rounded up.
-    top_filters : int
-        Filters of stage 7, width of `flatten`; no coefficient applies.
-    dropout : float
-        Share of units dropped before the output layer, in [0, 1); 0 for none.
-    drop_stages : sequence of int
-        Numbers of stages, 1 to 6, that are left out; `[5, 6]` is the UBI study's.
-    stochastic_depth : float
-        Share of images for which the last block is skipped while training, in [0, 1); it grows from 0 with
-        the block's number. The stage table has none; the paper trains on ImageNet with 0.2.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible.
     """
     import keras
 

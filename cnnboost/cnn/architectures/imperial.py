@@ -22,28 +22,6 @@ def imperial_mlp(
     The pixels in a row, two hidden layers of 1,000 ReLU with inverted dropout (kept units are scaled up while
     training, nothing happens in inference: what Keras' own does), softmax: 3,313,007 parameters for 48x48x1
     images and seven classes.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels; published for (48, 48, 1).
-    n_classes : int
-        Number of classes.
-    dense : sequence of int
-        Widths of the hidden layers `fc1`, `fc2`, ...
-    dropout : float
-        Share of units dropped after each hidden layer, in [0, 1); 0 for none. The rate is stated for the
-        study's CNN only; the same is taken here.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible.
     """
     import keras
 
@@ -77,41 +55,6 @@ def imperial_cnn(
     mentioned for the 3x3 convolutions only, so the first has none; the pooling windows are the usual 2x2;
     the two hidden dense layers are as wide as those of the study's feed-forward network, 1,000, so that the
     two networks differ in the convolutions and nothing else.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels; published for (48, 48, 1).
-    n_classes : int
-        Number of classes.
-    first_filters : int
-        Filters of the first convolution.
-    first_kernel_size : int
-        Its height and width, in pixels.
-    first_padding : {"valid", "same"}
-        Its zero padding.
-    filters : sequence of int
-        Filters of both convolutions of each later block; as many blocks as the list is long.
-    kernel_size : int
-        Height and width of the later convolutions, in pixels.
-    padding : {"valid", "same"}
-        Their zero padding; `same` is one pixel for 3x3.
-    pool_size : int
-        Height, width and stride of the average pooling windows, in pixels.
-    dense : sequence of int
-        Widths of the hidden dense layers `fc1`, `fc2`, ...
-    dropout : float
-        Share of units dropped after each hidden dense layer, in [0, 1); 0 for none.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible, or a layer is given less than its window.
     """
     import keras
 

@@ -15,25 +15,6 @@ def linear(input_shape: tuple[int, int, int], n_classes: int, l2: float = 0.0) -
     The softmax model of the Uniandes study of FER-2013; with two classes it is its logistic regression (the
     difference of the two rows of weights is the one row that is usually written). 16,135 parameters for
     48x48x1 images and seven classes.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels; published for (48, 48, 1).
-    n_classes : int
-        Number of classes.
-    l2 : float
-        Weight of an L2 penalty on the weights; 0 for none.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible.
     """
     import keras
 

@@ -15,24 +15,7 @@ _LONGEST = 1000
 
 
 def whole(name: str, value: Any, low: int = 1, high: int = 16_384) -> int:
-    """Return a whole number from `low` to `high`.
-
-    Parameters
-    ----------
-    name : str
-        The option.
-    value : object
-    low, high : int
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If it is none, or out of range.
-    """
+    """Return a whole number from `low` to `high`."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         number = int(value)
         if low <= number <= high:
@@ -41,27 +24,7 @@ def whole(name: str, value: Any, low: int = 1, high: int = 16_384) -> int:
 
 
 def wholes(name: str, values: Any, low: int = 1, high: int = 16_384, *, least: int = 0) -> list[int]:
-    """Return a list of whole numbers, at least `least` of them.
-
-    Parameters
-    ----------
-    name : str
-        The option.
-    values : object
-    low, high : int
-        Limits of each number, as for `whole`.
-    least : int
-        The shortest list that will do.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    ValueError
-        If it is no list, too short, or holds anything else.
-    """
+    """Return a list of whole numbers, at least `least` of them."""
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ValueError(f"{name}={values!r} must be a list of whole numbers, such as [{low}]")
     if len(values) > _LONGEST:
@@ -72,26 +35,7 @@ def wholes(name: str, values: Any, low: int = 1, high: int = 16_384, *, least: i
 
 
 def real(name: str, value: Any, low: float = 0.0, high: float = 1e6, *, exclusive: bool = False) -> float:
-    """Return a number from `low` to `high`.
-
-    Parameters
-    ----------
-    name : str
-        The option.
-    value : object
-    low, high : float
-    exclusive : bool
-        Whether `low` itself is out of range.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If it is none, or out of range.
-    """
+    """Return a number from `low` to `high`."""
     if isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
         if low <= number <= high and not (exclusive and number == low):
@@ -101,47 +45,14 @@ def real(name: str, value: Any, low: float = 0.0, high: float = 1e6, *, exclusiv
 
 
 def share(name: str, value: Any) -> float:
-    """Return a share of units that may be dropped, in [0, 1).
-
-    Parameters
-    ----------
-    name : str
-        The option.
-    value : object
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
+    """Return a share of units that may be dropped, in [0, 1)."""
     if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < 1:
         return float(value)
     raise ValueError(f"{name}={value!r} must be a number in [0, 1)")
 
 
 def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return one of several words.
-
-    Parameters
-    ----------
-    name : str
-        The option.
-    value : object
-    choices : sequence of str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If it is none of them.
-    """
+    """Return one of several words."""
     if isinstance(value, str) and value in choices:
         return value
     raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")

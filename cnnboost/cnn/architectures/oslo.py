@@ -29,41 +29,6 @@ def oslo(
     Three pairs of 3x3 convolution and 2x2 max-pooling, dropout, flatten (1,024 wide for 48x48 images), a
     dense layer of 64 with an L2 penalty, a dense layer of 7, and the softmax output: 121,855 parameters for
     48x48x1 images and seven classes.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels; published for (48, 48, 1).
-    n_classes : int
-        Number of classes.
-    filters : sequence of int
-        Filters of each convolution; as many pairs of convolution and pooling as the list is long.
-    kernel_size : int
-        Height and width of the convolutions, in pixels.
-    padding : {"valid", "same"}
-        Zero padding of the convolutions.
-    pool_size : int
-        Height, width and stride of the pooling windows, in pixels.
-    pool_padding : {"valid", "same"}
-        `same` keeps incomplete windows at the border; 48x48 images have room for three poolings of 3 or 4
-        only so.
-    dropout : float
-        Share of units dropped before the flatten layer, in [0, 1); 0 for none.
-    dense : sequence of int
-        Widths of the fully connected layers `fc1`, `fc2`, ...
-    l2 : float
-        Weight of the L2 penalty on `fc1`; 0 for none.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible, or a layer is given less than its window: the message names the layer and
-        the changes that would do.
     """
     import keras
 

@@ -21,24 +21,7 @@ ARCHITECTURES: dict[str, Builder] = {}
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
-    """Enter a builder function into the registry.
-
-    Parameters
-    ----------
-    name : str
-        The name by which `CNNClassifier` and recipes ask for it.
-
-    Returns
-    -------
-    callable
-        A decorator that returns the builder unchanged.
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.architectures import ARCHITECTURES
-    >>> sorted(ARCHITECTURES)[:2]
-    ['digits', 'efficientnetv2']
-    """
+    """Enter a builder function into the registry."""
 
     def enter(builder: Builder) -> Builder:
         if name in ARCHITECTURES:
@@ -57,36 +40,7 @@ def build(
     n_classes: int,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Build an untrained CNN.
-
-    Parameters
-    ----------
-    architecture : str or callable
-        A name in the registry, or a builder function of one's own.
-    input_shape : tuple of int
-        Height, width and channels of the images, in pixels.
-    n_classes : int
-        Number of classes.
-    options : mapping, optional
-        The builder's keyword options.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled; pixels in [0, 255] to probabilities `(n, n_classes)`.
-
-    Raises
-    ------
-    ModelError
-        If the name or an option is unknown, a value is impossible, the images are too small for the network,
-        or a file of weights cannot be had.
-
-    Examples
-    --------
-    >>> from cnnboost.cnn.architectures import build
-    >>> build("oslo", (48, 48, 1), 7).count_params()
-    121855
-    """
+    """Build an untrained CNN."""
     builder = _find(architecture)
     name = architecture if isinstance(architecture, str) else getattr(builder, "__name__", repr(builder))
     options = dict(options or {})
@@ -113,17 +67,7 @@ def build(
 
 
 def without_weights(architecture: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an architecture's options such that no trained weights are read or fetched.
-
-    Parameters
-    ----------
-    architecture : str
-    options : mapping
-
-    Returns
-    -------
-    dict
-    """
+    """Return an architecture's options such that no trained weights are read or fetched."""
     known = _option_names(ARCHITECTURES[architecture]) if architecture in ARCHITECTURES else None
     return {**options, "weights": "none"} if known and "weights" in known else dict(options)
 

@@ -26,38 +26,6 @@ def vgg(
     over each map (`flatten`), and dense layers with dropout before each. Our own, after [1]_; 1,199,015
     parameters for 48x48x1 images and seven classes. Convolutions have no bias, which the normalisation
     would take away again.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height, width, channels.
-    n_classes : int
-        Number of classes.
-    filters : sequence of int
-        Filters of the convolutions of each block.
-    convolutions : sequence of int
-        Convolutions in each block, as many numbers as `filters` has.
-    kernel_size : int
-        Height and width of the convolutions, in pixels.
-    dense : sequence of int
-        Widths of the fully connected layers `fc1`, `fc2`, ...
-    dropout : float
-        Share of units dropped before each dense layer, in [0, 1); 0 for none.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible, or the images are too small for the poolings.
-
-    References
-    ----------
-    .. [1] K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-       Recognition", ICLR 2015.
     """
     import keras
 

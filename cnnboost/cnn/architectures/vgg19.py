@@ -39,35 +39,6 @@ def vgg19(
     K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
     2015, as in `keras.applications.VGG19` without its top. Grey images are repeated to three channels inside
     the model. 20,027,975 parameters for 48x48x1 images and seven classes, however many of them are frozen.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Height and width, 32 or more, and 1 or 3 channels; published for (48, 48, 1).
-    n_classes : int
-        Number of classes.
-    weights : str
-        `imagenet`: Keras fetches them once (80 MB) and keeps them in its cache folder. `none`: random ones.
-        Otherwise the path of an `.h5` or `.keras` file: the weights alone, as Keras offers them, or a whole
-        model with the layers `block1_conv1` to `block5_conv4` in it.
-    frozen_blocks : int
-        The first blocks, 0 to 5, keep their weights in training.
-    scaling : {"minmax", "unit", "raw", "imagenet"}
-        What happens to pixels inside the model. `minmax`: the darkest pixel of each image becomes 0, the
-        brightest 1. `unit`: [0, 255] becomes [0, 1]. `raw`: nothing. `imagenet`: what the ImageNet weights
-        were trained with, red and blue swapped and the means of ImageNet taken off.
-
-    Returns
-    -------
-    keras.Model
-        Uncompiled.
-
-    Raises
-    ------
-    ValueError
-        If an option is impossible, or the images are too small or have other channels.
-    ModelError
-        If the weights cannot be had: the message says where they are looked for.
     """
     import keras
 

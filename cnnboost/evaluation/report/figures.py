@@ -35,22 +35,7 @@ Figure = dict[str, Any]
 def known_figures(
     figures: Mapping[str, bytes], metrics: Mapping[str, Any], elsewhere: Collection[str] = ()
 ) -> dict[str, list[Figure]]:
-    """Return figures by group; a confusion matrix of a head that is not scored is out of date.
-
-    Parameters
-    ----------
-    figures : mapping of str to bytes
-        By file name.
-    metrics : mapping
-        What `metrics.json` holds.
-    elsewhere : collection of str
-        File names of those that stand in a section of their own.
-
-    Returns
-    -------
-    dict of str to list
-        By group, both in the order of the page; each figure has `stem`, `title`, `uri` and `wide`.
-    """
+    """Return figures by group; a confusion matrix of a head that is not scored is out of date."""
     order = {stem: (place, group, title) for place, (group, stem, title) in enumerate(_table(metrics))}
     found: list[tuple[tuple[int, str], str, Figure]] = []
     for name, content in figures.items():
@@ -84,20 +69,7 @@ def _table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def named_figures(figures: Mapping[str, bytes], named: Collection[Mapping[str, str]]) -> list[Figure]:
-    """Return the figures that a document names; those that are not there are left out.
-
-    Parameters
-    ----------
-    figures : mapping of str to bytes
-        By file name.
-    named : collection of mapping
-        Each with `file` and `title`.
-
-    Returns
-    -------
-    list
-        In the order of the document.
-    """
+    """Return the figures that a document names; those that are not there are left out."""
     return [
         _figure(entry["file"], entry["title"], figures[entry["file"]])
         for entry in named

@@ -12,17 +12,7 @@ from cnnboost.evaluation.mistakes import Mistake
 
 
 class OtherImages(NamedTuple):
-    """Scores on images that the recipe is not about.
-
-    Attributes
-    ----------
-    name : str
-        Of their source.
-    metrics : mapping
-        What their `metrics.json` holds.
-    figures : mapping of str to bytes
-        By file name.
-    """
+    """Scores on images that the recipe is not about."""
 
     name: str
     metrics: Mapping[str, Any]
@@ -31,26 +21,7 @@ class OtherImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that is known about one recipe.
-
-    Attributes
-    ----------
-    metrics : dict
-        What `metrics.json` holds.
-    audit, latency, repeats, overfit, compared : dict or None
-        What `audit.json`, `latency.json`, `repeats.json`, `overfit.json` and `compare.json` hold, where there
-        are any.
-    figures : mapping of str to bytes
-        By file name.
-    notes : str
-        Plain text of a person, paragraphs parted by empty lines.
-    mistakes : sequence of Mistake
-    why_no_pictures : str
-        Said in their place.
-    searches : mapping of str to dict
-        By file name: what `search.json` and `study-<name>.json` hold, in the order of the page.
-    others : sequence of OtherImages
-    """
+    """Everything that is known about one recipe."""
 
     metrics: Mapping[str, Any]
     audit: Mapping[str, Any] | None = None
@@ -68,17 +39,7 @@ class Findings:
 
 @contextmanager
 def facts_of(file: str) -> Iterator[None]:
-    """Name the file in the error where its facts are not what is expected.
-
-    Parameters
-    ----------
-    file : str
-
-    Raises
-    ------
-    DataError
-        In place of what looking up, counting or formatting a wrong fact raises.
-    """
+    """Name the file in the error where its facts are not what is expected."""
     try:
         yield
     except KeyError as error:

@@ -9,20 +9,7 @@ from cnnboost.evaluation.report.figures import Figure
 
 
 def latency_section(latency: Mapping[str, Any] | None, figures: Sequence[Figure]) -> dict[str, Any] | None:
-    """Say how long calls take.
-
-    Parameters
-    ----------
-    latency : mapping or None
-        What `latency.json` holds.
-    figures : sequence of dict
-        Those that stand here.
-
-    Returns
-    -------
-    dict or None
-        `layer`, `text`, `groups` (rows by the size of a call), `starts`, `figures`.
-    """
+    """Say how long calls take."""
     if latency is None:
         return None
     groups: dict[str, list[Any]] = {}

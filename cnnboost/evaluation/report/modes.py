@@ -14,25 +14,7 @@ FIGURE = "compare.png"
 
 
 def modes_section(compared: Mapping[str, Any] | None, figures: Mapping[str, bytes]) -> dict[str, Any] | None:
-    """Give what the section on the modes of the hybrid shows.
-
-    Parameters
-    ----------
-    compared : mapping or None
-        What `compare.json` holds.
-    figures : mapping of str to bytes
-        By file name.
-
-    Returns
-    -------
-    dict or None
-        None where nothing was compared.
-
-    Raises
-    ------
-    DataError
-        If the facts are not what `compare` writes.
-    """
+    """Give what the section on the modes of the hybrid shows."""
     if compared is None:
         return None
     try:

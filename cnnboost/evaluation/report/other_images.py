@@ -12,24 +12,7 @@ from cnnboost.evaluation.report.findings import OtherImages, facts_of
 
 
 def other_images(others: Sequence[OtherImages], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Say what each classifier is worth on other images.
-
-    Parameters
-    ----------
-    others : sequence of OtherImages
-    metrics : mapping
-        What `metrics.json` of the recipe holds.
-
-    Returns
-    -------
-    list of dict
-        One for each source: `name`, `n`, `split`, `rows`, `notes` and `figures`.
-
-    Raises
-    ------
-    DataError
-        If the facts are not what `evaluate` writes; the message names the folder.
-    """
+    """Say what each classifier is worth on other images."""
     own = {name: of["scores"] for _, name, of in classifiers(metrics)}
     found = []
     for other in others:

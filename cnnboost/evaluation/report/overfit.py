@@ -12,23 +12,7 @@ _FILE = "overfit.json"
 
 
 def overfit_section(overfit: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say whether the network can learn at all.
-
-    Parameters
-    ----------
-    overfit : mapping or None
-        What `overfit.json` holds.
-
-    Returns
-    -------
-    dict or None
-        `text`, `learnt`, `rows` (names and values), `symptoms`; None where there is no such file.
-
-    Raises
-    ------
-    DataError
-        If the facts are not what `train --overfit` writes.
-    """
+    """Say whether the network can learn at all."""
     if overfit is None:
         return None
     with facts_of(_FILE):

@@ -19,22 +19,7 @@ from cnnboost.evaluation.run_facts import audit_rows, count_table, leaves, run_r
 
 
 def report_page(findings: Findings) -> str:
-    """Write the page of one recipe.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    str
-        HTML that holds its figures and needs neither script nor network.
-
-    Raises
-    ------
-    DataError, KeyError, TypeError
-        If the facts are not what the commands write.
-    """
+    """Write the page of one recipe."""
     metrics = findings.metrics
     beside = beside_published(metrics)
     published = [row for row in beside if row.published is not None]

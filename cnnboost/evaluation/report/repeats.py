@@ -9,18 +9,7 @@ from cnnboost.evaluation.head_names import head_name
 
 
 def repeats_section(repeats: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say how far scores of repeated runs lie apart.
-
-    Parameters
-    ----------
-    repeats : mapping or None
-        What `repeats.json` holds.
-
-    Returns
-    -------
-    dict or None
-        `text` and `rows`, one for each classifier.
-    """
+    """Say how far scores of repeated runs lie apart."""
     if repeats is None:
         return None
     seeds = ", ".join(str(run["seed"]) for run in repeats["runs"])

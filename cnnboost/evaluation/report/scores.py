@@ -11,17 +11,7 @@ from cnnboost.evaluation.published import Beside
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
-    """Say in a sentence or two what was found.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What `metrics.json` holds.
-
-    Returns
-    -------
-    str
-    """
+    """Say in a sentence or two what was found."""
     heads = metrics["heads"]
     scores = classifiers(metrics)[0][2]["scores"]
     own = scores["accuracy"]
@@ -45,21 +35,7 @@ def _sentence(text: str) -> str:
 
 
 def scored(metrics: Mapping[str, Any], beside: Sequence[Beside]) -> dict[str, Any]:
-    """Return the rows of the score tables, with where the marks stand that show each accuracy.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What `metrics.json` holds.
-    beside : sequence of Beside
-        Published numbers.
-
-    Returns
-    -------
-    dict
-        `scored`: one row for each classifier, CNN first; `bars`: what their scale spans; `with_published`
-        and `with_auc`: whether any row has one.
-    """
+    """Return the rows of the score tables, with where the marks stand that show each accuracy."""
     published = {row.name: row.published for row in beside if row.score_name == "accuracy"}
     named = [(name, of) for _, name, of in classifiers(metrics)]
     marks = [theirs for theirs in published.values() if theirs is not None]

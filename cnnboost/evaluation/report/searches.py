@@ -21,24 +21,7 @@ _METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-los
 
 
 def searches(findings: Findings) -> list[dict[str, Any]]:
-    """Say what each search found.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    list of dict
-        In the order of the documents: `title`, `text`, `rows` (names and values), `metric`, `columns`,
-        `shown` and `more` (trials, best first), `failed`, `figures`, and `importances` where none of the
-        figures shows them.
-
-    Raises
-    ------
-    DataError
-        If a document is not what `tune` writes; the message begins with its file name.
-    """
+    """Say what each search found."""
     found = []
     for file, document in findings.searches.items():
         with facts_of(file):
@@ -47,21 +30,7 @@ def searches(findings: Findings) -> list[dict[str, Any]]:
 
 
 def drawn_by_searches(findings: Findings) -> set[str]:
-    """Return the file names of the figures that stand with their search.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    set of str
-
-    Raises
-    ------
-    DataError
-        If a document is not what `tune` writes.
-    """
+    """Return the file names of the figures that stand with their search."""
     found = set()
     for file, document in findings.searches.items():
         with facts_of(file):

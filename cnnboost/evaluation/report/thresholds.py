@@ -17,19 +17,7 @@ _COLUMNS = {
 
 
 def thresholds(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Say what the scores are at other thresholds than the one that predicts.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What `metrics.json` holds.
-
-    Returns
-    -------
-    dict or None
-        `positive` (the class), `rows` (one for each classifier), `columns` of the sweeps. None where no
-        classifier has thresholds, as with more than two classes.
-    """
+    """Say what the scores are at other thresholds than the one that predicts."""
     found = [(name, of["thresholds"]) for _, name, of in classifiers(metrics) if of.get("thresholds")]
     if not found:
         return None

@@ -14,21 +14,7 @@ _STALE = 0.005  # accuracies that differ by more are not of the same model
 
 
 def warnings_of(findings: Findings) -> list[str]:
-    """Say what a reader of the scores has to know.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    DataError, KeyError, TypeError
-        If the facts are not what the commands write.
-    """
+    """Say what a reader of the scores has to know."""
     metrics, audit, latency, overfit = findings.metrics, findings.audit, findings.latency, findings.overfit
     given = metrics.get("given")
     found = [*given["notes"]] if given else []

@@ -32,22 +32,7 @@ __all__ = ["READERS", "Listing", "Reader", "find_reader"]
 
 
 def find_reader(source: str | Path) -> Reader:
-    """Return the reader for a source.
-
-    Parameters
-    ----------
-    source : str or Path
-
-    Raises
-    ------
-    DataError
-        The source does not exist, or no reader matches; the message says what is accepted.
-
-    Examples
-    --------
-    >>> find_reader("digits").name
-    'digits'
-    """
+    """Return the reader for a source."""
     name = str(source)
     if not name.strip():
         raise DataError("the source of the images is an empty name; give a folder, a file or 'digits'")

@@ -18,19 +18,7 @@ def array_listing(
     splits: Sequence[str],
     ids: Sequence[str],
 ) -> Listing:
-    """List the rows of arrays.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (n, height, width, 1 or 3), dtype uint8
-    y : ndarray of shape (n,), dtype int64
-    classes : tuple of str
-    splits, ids : sequence of str of length n
-
-    Returns
-    -------
-    Listing
-    """
+    """List the rows of arrays."""
     order = split_order(splits)
     names = [ids[row] for row in order]
     spec = InputSpec(*pixels.shape[1:])

@@ -76,11 +76,6 @@ def list_tree(tree: Tree, close: Callable[[], None] = lambda: None) -> Listing:
     and which are splits. A file name that begins with ``Training_``, ``PublicTest_`` or ``PrivateTest_`` is
     of that split wherever it stands. Files that are not images, by name or by their first bytes, are left
     out.
-
-    Raises
-    ------
-    DataError
-        No images, or folders of which it is not clear whether they are classes.
     """
     images: list[str] = []
     others: list[str] = []

@@ -23,18 +23,7 @@ _DEEPEST = 100
 
 
 class Layout(NamedTuple):
-    """Which images are used, and as what.
-
-    Attributes
-    ----------
-    rows : list of (path, split, class)
-    empty : set of str
-        Classes whose folder holds nothing.
-    outside : list of BadInput
-        Images that stand in no class folder.
-    notes : list of str
-        What a user should know about how the folders were read.
-    """
+    """Which images are used, and as what."""
 
     rows: list[tuple[str, str, str]]
     empty: set[str]
@@ -60,25 +49,13 @@ class _Node:
 
 
 def folder_split(name: str) -> str | None:
-    """Return the split that a folder's name stands for by itself.
-
-    Examples
-    --------
-    >>> [folder_split(name) for name in ("training_set", "val2017", "Train (1)", "trainset", "invalid")]
-    ['train', 'validation', 'train', 'train', None]
-    """
+    """Return the split that a folder's name stands for by itself."""
     found = _SPLIT_NAME.fullmatch(re.sub(r"[\W\d_]+", "", name).lower())
     return split_of(found[1]) if found else None
 
 
 def class_name(folder: str) -> str:
-    r"""Return a folder's name as a class is called: composed letters, bytes that are not UTF-8 escaped.
-
-    Examples
-    --------
-    >>> class_name("cafe\u0301"), class_name("caf\udce9")
-    ('café', 'caf\\xe9')
-    """
+    r"""Return a folder's name as a class is called: composed letters, bytes that are not UTF-8 escaped."""
     text = folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", text)
 
@@ -90,22 +67,6 @@ def find_layout(name: str, images: Sequence[str], others: Iterable[str], folders
     its name, with the likes of ``_set`` or ``images_`` around it, or any other word that is the same for all
     splits (``seg_train``, ``seg_test``), if its classes stand in it; else it is a class like its neighbours.
     ``<class>/<split>`` is understood too.
-
-    Parameters
-    ----------
-    name : str
-        Of the source, for messages.
-    images : sequence of str
-        Paths with ``/``.
-    others : iterable of str
-        Other files.
-    folders : collection of str
-        All of them.
-
-    Raises
-    ------
-    DataError
-        There are no class folders, or it is not clear which they are.
     """
     root = _nodes(images, others, folders)
     level = root

@@ -30,38 +30,13 @@ SPLIT_WORDS = {
 
 
 def split_of(word: str) -> str | None:
-    """Return the split that a word from a folder name, a csv column or an array name stands for.
-
-    Examples
-    --------
-    >>> split_of("Training"), split_of("PublicTest"), split_of("PrivateTest"), split_of("happy")
-    ('train', 'validation', 'test', None)
-    """
+    """Return the split that a word from a folder name, a csv column or an array name stands for."""
     return SPLIT_WORDS.get(word.strip().lower())
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows of a source, in the order of the splits.
-
-    Attributes
-    ----------
-    ids : sequence of str of length n
-    y : ndarray of shape (n,), dtype int64
-    classes : tuple of str
-    splits : ndarray of shape (n,), dtype str
-    shape : callable
-        ``shape(row)``: the `InputSpec` that a row has by itself; `DataError` where it has none.
-    image : callable
-        ``image(row, spec, resize)``: its pixels, uint8 of the shape `spec`; `DataError` with one
-        `BadInput` where there are none. Called from several threads.
-    image_if_grey : callable, optional
-        The same, but `ColourError` for a row in colour; only for rows that may differ in channels.
-    bad : tuple of BadInput
-        What the reader itself could not make a row of.
-    close : callable
-        Releases files.
-    """
+    """The rows of a source, in the order of the splits."""
 
     ids: Sequence[str]
     y: npt.NDArray[np.int64]
@@ -78,15 +53,7 @@ class Listing:
 
 
 class Reader(Protocol):
-    """One kind of source. A new one is a file in this folder and an entry in `READERS`.
-
-    Attributes
-    ----------
-    name : str
-        Enters the key of the cache.
-    accepts : str
-        What it reads, in words, for the message about a source that nothing reads.
-    """
+    """One kind of source. A new one is a file in this folder and an entry in `READERS`."""
 
     name: str
     accepts: str

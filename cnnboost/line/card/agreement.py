@@ -21,19 +21,7 @@ _SAME = 0.005  # another machine's last bits may turn a few labels, never so man
 
 
 def check_agreement(job: Job, documents: Documents) -> None:
-    """Refuse documents that are not about one bundle.
-
-    Parameters
-    ----------
-    job : Job
-        Of the recipe whose bundle it is said to be.
-    documents : Documents
-
-    Raises
-    ------
-    StoreError
-        It names the file and the command that makes it anew.
-    """
+    """Refuse documents that are not about one bundle."""
     _check_network(job, documents)
     _check_scores(job, documents)
     _check_images(job, documents)

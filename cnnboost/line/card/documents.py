@@ -15,20 +15,7 @@ from cnnboost.line.training import read_history
 
 @dataclass(frozen=True)
 class Documents:
-    """What commands wrote about one bundle.
-
-    Attributes
-    ----------
-    bundle : Bundle
-    history : dict
-        Of the training: `history.json`.
-    metrics : dict
-        Of the evaluation: `metrics.json`.
-    compared : dict or None
-        `compare.json`, where the modes were compared.
-    audit : dict or None
-        `audit.json`, where the images were audited.
-    """
+    """What commands wrote about one bundle."""
 
     bundle: Bundle
     history: dict[str, Any]
@@ -52,24 +39,7 @@ class Documents:
 
 
 def read_documents(job: Job) -> Documents:
-    """Read all that a card of a recipe's bundle is made from.
-
-    Parameters
-    ----------
-    job : Job
-        No images are read.
-
-    Returns
-    -------
-    Documents
-
-    Raises
-    ------
-    StoreError
-        If one that is needed is missing or damaged, or they are not about one bundle.
-    DataError, LookupError, TypeError, AttributeError, ValueError
-        If one is not what this version writes.
-    """
+    """Read all that a card of a recipe's bundle is made from."""
     evaluate, train = command("evaluate", job), command("train", job)
     bundle = read_bundle(job.bundle_dir)
     history = read_history(job)

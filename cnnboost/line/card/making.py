@@ -21,17 +21,7 @@ _STATED = ("data", "cnn", "cut", "boost", "hybrid")
 
 
 def making_facts(recipe: Recipe, documents: Documents) -> dict[str, Any]:
-    """Give what a card says about how a bundle was made.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    documents : Documents
-
-    Returns
-    -------
-    dict
-    """
+    """Give what a card says about how a bundle was made."""
     manifest, history = documents.manifest, documents.history
     shipped = _ships(documents.bundle)
     size = manifest["input"]
@@ -63,13 +53,7 @@ def making_facts(recipe: Recipe, documents: Documents) -> dict[str, Any]:
 
 
 def spent(seconds: float) -> str:
-    """Return a time in the unit that fits it.
-
-    Examples
-    --------
-    >>> spent(42.4), spent(956.9), spent(9000.0)
-    ('42 seconds', '16 minutes', '2.5 hours')
-    """
+    """Return a time in the unit that fits it."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -16,17 +16,7 @@ OFTEN = 0.15
 
 
 def score_facts(documents: Documents) -> dict[str, Any]:
-    """Give what a card says about scores.
-
-    Parameters
-    ----------
-    documents : Documents
-        With scores of the bundle's own head.
-
-    Returns
-    -------
-    dict
-    """
+    """Give what a card says about scores."""
     metrics, head = documents.metrics, documents.head
     assert head is not None  # read_documents refuses others
     scores = head["scores"]
@@ -53,22 +43,7 @@ def score_facts(documents: Documents) -> dict[str, Any]:
 
 
 def common_mistakes(scores: Mapping[str, Any]) -> list[str]:
-    """List the mistakes that more than `OFTEN` of a class's images meet, the most common first.
-
-    Parameters
-    ----------
-    scores : mapping
-        With `confusion`, rows the true classes, and `per_class`.
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> common_mistakes({"per_class": [{"name": "sad"}, {"name": "angry"}], "confusion": [[8, 2], [1, 9]]})
-    ['`sad` is taken for `angry` on 20.0% of its images (2 of 10)']
-    """
+    """List the mistakes that more than `OFTEN` of a class's images meet, the most common first."""
     names = [row["name"] for row in scores["per_class"]]
     found = []
     for truth, counts in zip(names, scores["confusion"], strict=True):

@@ -8,27 +8,7 @@ _SLASH = "\\"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    r"""Write a table.
-
-    Parameters
-    ----------
-    header : sequence of str
-    rows : iterable of sequence of str
-    words : int
-        So many columns from the left hold words, the others numbers.
-
-    Returns
-    -------
-    str
-        Without a line break at its end.
-
-    Examples
-    --------
-    >>> print(table(["class", "recall"], [["sad|angry", "50%"]]))
-    | class | recall |
-    |---|---:|
-    | sad\|angry | 50% |
-    """
+    r"""Write a table."""
     rule = "|".join("---" if i < words else "---:" for i in range(len(header)))
     return "\n".join([_line(header), f"|{rule}|", *map(_line, rows)])
 

@@ -16,24 +16,7 @@ _HEADING = re.compile(r"^## +(.*?) *#*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Words:
-    """What a person says of a model; Markdown, each under its own heading in the file.
-
-    Attributes
-    ----------
-    use : str
-        "What it is for".
-    misuse : str
-        "What it must not be used for".
-    data : str
-        "Data": where the images come from, which of them trained, chose and scored, and how far their labels
-        can be trusted.
-    failures : str
-        "Known failures", beside those that are computed.
-    biases : str
-        "Biases".
-    licence : str
-        "Licence", of the data too.
-    """
+    """What a person says of a model; Markdown, each under its own heading in the file."""
 
     use: str
     misuse: str
@@ -53,23 +36,7 @@ HEADINGS = dict(
 
 
 def find_words(recipe: str | os.PathLike[str]) -> Path:
-    """Return where the words of a recipe stand, whether they do or not.
-
-    Parameters
-    ----------
-    recipe : path-like or str
-        A recipe's file, or the name of a packaged one.
-
-    Returns
-    -------
-    Path
-        `<recipe>.card.md` beside it.
-
-    Examples
-    --------
-    >>> find_words("fer2013").name
-    'fer2013.card.md'
-    """
+    """Return where the words of a recipe stand, whether they do or not."""
     path = Path(recipe)
     if not path.is_file():
         path = packaged().get(os.fspath(recipe), path)
@@ -77,22 +44,7 @@ def find_words(recipe: str | os.PathLike[str]) -> Path:
 
 
 def read_words(path: Path) -> Words:
-    """Read the words of a card.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Words
-
-    Raises
-    ------
-    RecipeError
-        If there is no such file, it is no text, or a heading is missing, unknown, there twice or has
-        nothing under it. What stands above the first heading is for those who edit the file.
-    """
+    """Read the words of a card."""
     wanted = ", ".join(f"'## {heading}'" for heading in HEADINGS.values())
     try:
         text = path.read_text(encoding="utf-8")

@@ -26,16 +26,7 @@ FILE = "README.md"
 
 @dataclass(frozen=True)
 class Card:
-    """A model card and where it was written.
-
-    Attributes
-    ----------
-    path : Path
-    text : str
-        Markdown.
-    bundle : Bundle
-        What it is about.
-    """
+    """A model card and where it was written."""
 
     path: Path
     text: str
@@ -43,25 +34,7 @@ class Card:
 
 
 def write_card(job: Job, words: Words) -> Card:
-    """Write the model card of a recipe's bundle beside it, from files that commands made.
-
-    Parameters
-    ----------
-    job : Job
-        Its bundle was exported and its scores are there; images are not read. A comparison of modes and an
-        audit are shown where there are some.
-    words : Words
-        What the files cannot know; see `read_words`.
-
-    Returns
-    -------
-    Card
-
-    Raises
-    ------
-    StoreError
-        If a document is missing, damaged or about another model, or the folder cannot be written.
-    """
+    """Write the model card of a recipe's bundle beside it, from files that commands made."""
     try:
         documents = read_documents(job)
         facts = {**making_facts(job.recipe, documents), **score_facts(documents)}

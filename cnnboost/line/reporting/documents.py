@@ -29,23 +29,7 @@ class Metrics(Document):
 
 
 def read_metrics(folder: Path, command: str) -> dict[str, Any]:
-    """Read the scores.
-
-    Parameters
-    ----------
-    folder : Path
-    command : str
-        That makes them, for the error.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    StoreError
-        If they are not there, damaged, or of another version.
-    """
+    """Read the scores."""
     path = folder / "metrics.json"
     if not path.is_file():
         raise StoreError(f"{path}: there are no scores to report yet; run {command} first")
@@ -57,46 +41,14 @@ def read_metrics(folder: Path, command: str) -> dict[str, Any]:
 
 
 def read_optional(path: Path, command: str) -> dict[str, Any] | None:
-    """Read a document that need not be there.
-
-    Parameters
-    ----------
-    path : Path
-    command : str
-        That makes it, for the error.
-
-    Returns
-    -------
-    dict or None
-        None where there is no such file.
-
-    Raises
-    ------
-    StoreError
-        If it is damaged.
-    """
+    """Read a document that need not be there."""
     if not path.is_file():
         return None
     return read_document(path, Document, f"run {command} again, or remove it")
 
 
 def read_searches(job: Job) -> dict[str, dict[str, Any]]:
-    """Read what `tune` found.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    dict of str to dict
-        By file name; the search of the recipe before its studies, these in the order of their names.
-
-    Raises
-    ------
-    StoreError
-        If one is damaged.
-    """
+    """Read what `tune` found."""
     folder = job.reports_dir
     found = {}
     for path in [folder / "search.json", *sorted(folder.glob("study-*.json"))]:
@@ -108,24 +60,7 @@ def read_searches(job: Job) -> dict[str, dict[str, Any]]:
 
 
 def read_others(job: Job, pictures: bool) -> list[OtherImages]:
-    """Read the scores on images that are not of the recipe's data.
-
-    Parameters
-    ----------
-    job : Job
-    pictures : bool
-        Whether figures may show images.
-
-    Returns
-    -------
-    list of OtherImages
-        In the order of their names.
-
-    Raises
-    ------
-    StoreError
-        If they are damaged or of another version.
-    """
+    """Read the scores on images that are not of the recipe's data."""
     again = f"{command('evaluate', job)} --data with those images"
     return [
         OtherImages(
@@ -138,19 +73,7 @@ def read_others(job: Job, pictures: bool) -> list[OtherImages]:
 
 
 def read_figures(folder: Path, pictures: bool) -> dict[str, bytes]:
-    """Read the figures in a folder.
-
-    Parameters
-    ----------
-    folder : Path
-    pictures : bool
-        Whether figures may show images.
-
-    Returns
-    -------
-    dict of str to bytes
-        By file name, in their order.
-    """
+    """Read the figures in a folder."""
     return {
         path.name: path.read_bytes()
         for path in sorted(folder.glob("*"))
@@ -162,22 +85,7 @@ def read_figures(folder: Path, pictures: bool) -> dict[str, bytes]:
 
 
 def read_notes(folder: Path) -> str:
-    """Read what a person wrote about the scores.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    str
-        Empty where there is nothing.
-
-    Raises
-    ------
-    StoreError
-        If it is no text.
-    """
+    """Read what a person wrote about the scores."""
     path = folder / "notes.txt"
     try:
         return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -17,22 +17,7 @@ SMOKE = "-smoke"
 
 
 def report_all(reports: Path) -> Reported:
-    """Write `index.html` over all recipes that have scores; smoke runs measure nothing and are left out.
-
-    Parameters
-    ----------
-    reports : Path
-        Folder of the recipes' folders.
-
-    Returns
-    -------
-    Reported
-
-    Raises
-    ------
-    StoreError
-        If no recipe has scores, or the scores of one are damaged.
-    """
+    """Write `index.html` over all recipes that have scores; smoke runs measure nothing and are left out."""
     entries = []
     for path in sorted(reports.glob("*/metrics.json")):
         folder = path.parent

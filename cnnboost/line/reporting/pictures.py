@@ -19,17 +19,7 @@ _SAME = 0.01  # another machine's last bits may turn a few labels, never so many
 
 
 def why_no_pictures(job: Job) -> str | None:
-    """Say what is missing for pictures of mistakes, before anything slow is imported.
-
-    Parameters
-    ----------
-    job : Job
-
-    Returns
-    -------
-    str or None
-        None where images and a trained CNN are at hand.
-    """
+    """Say what is missing for pictures of mistakes, before anything slow is imported."""
     try:
         _ = job.source
     except DataError:
@@ -46,24 +36,7 @@ class NotTheSame(Exception):
 
 
 def mistakes_of(job: Job, metrics: dict[str, Any]) -> list[Mistake]:
-    """Ask the trained CNN once more, and take pictures of what it is surest of and wrong about.
-
-    Parameters
-    ----------
-    job : Job
-    metrics : dict
-        What `metrics.json` holds.
-
-    Returns
-    -------
-    list of Mistake
-        The surest one first.
-
-    Raises
-    ------
-    NotTheSame
-        If images or CNN are others than those that were scored.
-    """
+    """Ask the trained CNN once more, and take pictures of what it is surest of and wrong about."""
     path = job.models_dir / "cnn.keras"
     if metrics["cnn"] is None:
         raise NotTheSame("the network that was scored has no softmax of its own")

@@ -28,27 +28,7 @@ log = logging.getLogger("cnnboost")
 
 
 def report(job: Job, *, pictures: bool = True) -> Reported:
-    """Write `index.html` of a recipe from the files that are there.
-
-    Parameters
-    ----------
-    job : Job
-    pictures : bool, default=True
-        Show images of the data set: examples of each class where `inspect` has drawn them, and the most
-        confident mistakes where the images and the trained CNN are at hand. Where they are not, the page
-        says what is missing.
-
-    Returns
-    -------
-    Reported
-
-    Raises
-    ------
-    StoreError
-        If there are no scores, or a file is damaged or of another version.
-    CnnboostError
-        If pictures are wanted and the images or the CNN are at fault.
-    """
+    """Write `index.html` of a recipe from the files that are there."""
     folder = job.reports_dir
     evaluate = command("evaluate", job)
     metrics = read_metrics(folder, evaluate)

@@ -8,21 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Reported:
-    """A page and where it was written.
-
-    Attributes
-    ----------
-    path : Path
-    recipes : list of str
-        Those it shows.
-    figures : list of str
-        File names of the figures that were there for it.
-    mistakes : int
-        Pictures of mistakes.
-    why_no_pictures : str or None
-    warnings : list of str
-        What the page warns of.
-    """
+    """A page and where it was written."""
 
     path: Path
     recipes: list[str]
