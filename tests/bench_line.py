@@ -97,8 +97,8 @@ def work(task: str, *arguments: str) -> dict[str, float]:
 
 
 def _job(model: Path, data: str, folder: Path, rows: int | None = None) -> Any:
-    from cnnboost.line import Job
-    from cnnboost.recipe import load_recipe
+    from cnnboost.config import load_recipe
+    from cnnboost.stages import Job
 
     job = Job(recipe=load_recipe("oslo"), data=data, models=folder, model=model)
     if rows is not None:
@@ -109,9 +109,9 @@ def _job(model: Path, data: str, folder: Path, rows: int | None = None) -> Any:
 
 
 def _extract(model: Path, data: str, rows: int, folder: Path, layers: tuple[str, ...]) -> None:
-    from cnnboost import line
+    from cnnboost import stages
 
-    line.extract(_job(model, data, folder, rows), layers, ["train"])
+    stages.extract(_job(model, data, folder, rows), layers, ["train"])
 
 
 def bench_start(table: Table, runs: int) -> None:
@@ -198,9 +198,11 @@ def bench_extraction(table: Table, model: Path, data: Path, runs: int, folder: P
 
 
 def bench_boost(table: Table, model: Path, data: Path, runs: int, folder: Path) -> None:
-    from cnnboost import line
+    from cnnboost import stages
 
-    extracted = line.extract(_job(model, str(data), folder / "boost"), ["fc1", "flatten"], ["train"])["train"]
+    extracted = stages.extract(_job(model, str(data), folder / "boost"), ["fc1", "flatten"], ["train"])[
+        "train"
+    ]
     for layer, times in (("fc1", runs), ("flatten", max(2, runs // 2))):
         place = folder / layer
         place.mkdir()
@@ -272,7 +274,7 @@ def main() -> None:
         bench_memory(table, model)
     if arguments.json:
         from cnnboost.files import write_json
-        from cnnboost.line.provenance import machine, versions
+        from cnnboost.stages.provenance import machine, versions
 
         write_json(arguments.json, {"rows": table.rows, "machine": machine(), "versions": versions()})
     missed = [row["what"] for row in table.rows if not row["met"]]

@@ -126,9 +126,9 @@ def said_by(
     them is judged by the same graph with trees made of the rest.
     """
     from cnnboost.files import file_digest
-    from cnnboost.line.hybrid_scores import judged
-    from cnnboost.line.hybrids import fit_hybrid
-    from cnnboost.line.int8_scores import int8_proba
+    from cnnboost.stages.hybrid_scores import judged
+    from cnnboost.stages.hybrids import fit_hybrid
+    from cnnboost.stages.int8_scores import int8_proba
 
     hybrid = fit_hybrid(job.needs(), mode=bundle.manifest["mode"], tta=bundle.manifest["tta"])
     for member, path in (("cnn.keras", hybrid.trained.path), ("head.ubj", hybrid.head.path)):
@@ -302,12 +302,12 @@ def show(document: dict[str, Any]) -> None:
 
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure everything; return the document."""
+    from cnnboost.config import load_recipe
     from cnnboost.deploy.bundle import read_bundle
     from cnnboost.deploy.predictor import Predictor
-    from cnnboost.evaluation.scores import compare, score
-    from cnnboost.line import Job
-    from cnnboost.line.provenance import machine, versions
-    from cnnboost.recipe import load_recipe
+    from cnnboost.metrics.scores import compare, score
+    from cnnboost.stages import Job
+    from cnnboost.stages.provenance import machine, versions
     from cnnboost.timing.clock import ratio
 
     threads = arguments.threads

@@ -158,14 +158,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
 
+    from cnnboost.config import load_recipe
     from cnnboost.deploy.bundle import read_bundle
     from cnnboost.deploy.graph import serialise
     from cnnboost.deploy.int8 import int8_graph
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.files import write_json
-    from cnnboost.line import Job
-    from cnnboost.line.provenance import machine, versions
-    from cnnboost.recipe import load_recipe
+    from cnnboost.stages import Job
+    from cnnboost.stages.provenance import machine, versions
 
     bundle = read_bundle(arguments.bundle)
     if (bundle.manifest["mode"], bundle.manifest["tta"]) != ("plain", "none"):

@@ -104,22 +104,24 @@ def recipe_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained_models(recipe_file, tmp_path_factory):
     """Return a models folder where the toy recipe's CNN is trained; copy it, do not write to it."""
-    from cnnboost import line
-    from cnnboost.recipe import load_recipe
+    from cnnboost import stages
+    from cnnboost.config import load_recipe
 
     models = tmp_path_factory.mktemp("models")
-    line.train(line.Job(recipe=load_recipe(recipe_file), models=models))
+    stages.train(stages.Job(recipe=load_recipe(recipe_file), models=models))
     return models
 
 
 @pytest.fixture
 def job(recipe_file, trained_models, tmp_path):
     """Return a job whose CNN is trained and nothing else is done."""
-    from cnnboost import line
-    from cnnboost.recipe import load_recipe
+    from cnnboost import stages
+    from cnnboost.config import load_recipe
 
     shutil.copytree(trained_models, tmp_path / "models")
-    return line.Job(recipe=load_recipe(recipe_file), models=tmp_path / "models", reports=tmp_path / "reports")
+    return stages.Job(
+        recipe=load_recipe(recipe_file), models=tmp_path / "models", reports=tmp_path / "reports"
+    )
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnboost.escape import csv_cell, markdown, markdown_code, visible
-from cnnboost.line.card.tables import table
+from cnnboost.stages.card.tables import table
 
 names = st.text(st.characters(codec=None), max_size=12)
 

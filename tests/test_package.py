@@ -25,7 +25,7 @@ def modules_after(code):
         "import cnnboost",
         "import cnnboost.cli.commands",
         "import cnnboost.images",
-        "import cnnboost.recipe",
+        "import cnnboost.config",
     ],
 )
 def test_light_imports_stay_light(code):

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from cnnboost import BoostClassifier, CNNClassifier
 from cnnboost.boost.params import check_parameters
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.config import Recipe, Space, changed, limits, load_recipe, packaged
+from cnnboost.config.tables import Boost, Cnn
 from cnnboost.errors import ParameterError, RecipeError
-from cnnboost.recipe import Recipe, Space, changed, limits, load_recipe, packaged
-from cnnboost.recipe.tables import Boost, Cnn
 
 
 @pytest.mark.parametrize("name", sorted(packaged()))

@@ -18,7 +18,7 @@ from cnnboost.boost.params import (
     check_parameters,
     draw_seed,
 )
-from cnnboost.boost.rows import Rows, refuse_non_finite
+from cnnboost.boost.training_data import Rows, refuse_non_finite
 from cnnboost.boost.trees import boost_rows
 from cnnboost.errors import DataError, ParameterError
 

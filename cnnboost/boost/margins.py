@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from cnnboost.errors import DataError
 
 if TYPE_CHECKING:
-    from cnnboost.boost.rows import Rows
+    from cnnboost.boost.training_data import Rows
 
 
 def check_margin(

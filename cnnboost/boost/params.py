@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, check_scalar
 
+from cnnboost.config.limits import BOOST, SEED, shown
 from cnnboost.errors import ParameterError
-from cnnboost.recipe.limits import BOOST, SEED, shown
 
 if TYPE_CHECKING:
     from numpy.random import RandomState

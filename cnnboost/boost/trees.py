@@ -15,7 +15,7 @@ from cnnboost.errors import DeviceError, TrainingError
 if TYPE_CHECKING:
     from xgboost import Booster, DMatrix
 
-    from cnnboost.boost.rows import Rows
+    from cnnboost.boost.training_data import Rows
 
 #: The probability at which boosting starts a class without training rows: less than boosting ever leaves to
 #: a class that has some, and yet above zero, so that its logarithm is finite.

@@ -37,7 +37,7 @@ def _suggest_set(error: Any, args: list[str]) -> None:
     """Name the keys of a recipe that an unknown option looks like."""
     import difflib
 
-    from cnnboost.recipe import Recipe
+    from cnnboost.config import Recipe
 
     tables = {name: field.annotation for name, field in Recipe.model_fields.items()}
     keys: dict[str, list[str]] = {}
@@ -98,7 +98,7 @@ def make_job(
     Without a recipe, images and model speak for themselves; where there are neither, it is the packaged
     default.
     """
-    from cnnboost.recipe import ALWAYS_AT_HAND, load_recipe
+    from cnnboost.config import ALWAYS_AT_HAND, load_recipe
 
     console.notes(quiet)
     data, model = facts.get("data"), facts.get("model")
@@ -113,7 +113,7 @@ def make_job(
     read = None if unstated else load_recipe(recipe, overrides or ())
     if keras:
         console.load_keras()
-    from cnnboost.line import Job, recipe_for
+    from cnnboost.stages import Job, recipe_for
 
     given = None
     if read is None:

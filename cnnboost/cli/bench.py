@@ -78,7 +78,7 @@ def bench(
     """Measure latency from raw images to probabilities: CNN and hybrid, every runtime, side by side."""
     _check_batches(batch or ())
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
-    from cnnboost.line.benchmark import bench as measure
+    from cnnboost.stages.benchmark import bench as measure
 
     found = measure(
         job, layer, mode=mode, tta=tta, split=split, batches=batch or None, repeats=repeats, threads=threads

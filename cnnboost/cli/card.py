@@ -41,8 +41,8 @@ def card(
 ) -> None:
     """Write a bundle's model card, README.md beside it, from its scores, its training and your words."""
     job = make_job(recipe, overrides, quiet, keras=False, models=models, reports=reports)
-    from cnnboost.line.card import find_words, read_words, write_card
-    from cnnboost.recipe.load import DEFAULT
+    from cnnboost.config.load import DEFAULT
+    from cnnboost.stages.card import find_words, read_words, write_card
 
     source = words or find_words(recipe or DEFAULT)
     made = write_card(job, read_words(source))

@@ -45,9 +45,9 @@ def inspect(
 ) -> None:
     """Read the images and audit them: counts, duplicates, contradicting labels, constant images."""
     job = make_job(recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports)
-    from cnnboost import line
+    from cnnboost import stages
 
-    found = line.inspect(job)
+    found = stages.inspect(job)
     document = {**found.audit, "written": [str(p) for p in (found.path, *found.figures)]}
     console.emit(document, as_json, lambda out: tables.show_audit(out, document))
 
@@ -81,12 +81,12 @@ def train(
     if steps is not None and overfit is None:
         raise typer.BadParameter("it belongs to --overfit N", param_hint="--steps")
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports, force=force)
-    from cnnboost import line
+    from cnnboost import stages
 
     if overfit is not None:
-        _overfit(line, job, overfit, steps, as_json)
+        _overfit(job, overfit, steps, as_json)
         return
-    trained = line.train(job)
+    trained = stages.train(job)
     history = {name: values[-1] for name, values in trained.facts["history"].items()}
     document = {
         "recipe": job.recipe.name,
@@ -100,8 +100,10 @@ def train(
     console.emit(document, as_json, lambda out: tables.show_training(out, document))
 
 
-def _overfit(line: Any, job: Any, n: int, steps: int | None, as_json: bool) -> None:
-    found = line.overfit(job, n, **({} if steps is None else {"steps": steps}))
+def _overfit(job: Any, n: int, steps: int | None, as_json: bool) -> None:
+    from cnnboost import stages
+
+    found = stages.overfit(job, n, **({} if steps is None else {"steps": steps}))
     document = {**found.facts, "written": [str(found.path)]}
     console.emit(document, as_json, lambda out: tables.show_overfit(out, document))
     if not found.learnt:
@@ -122,9 +124,9 @@ def layers(
 ) -> None:
     """List the layers where the CNN can be cut: name, Keras name, width. Nothing is trained for it."""
     job = make_job(recipe, overrides, quiet, data=data, models=models, reports=reports, model=model)
-    from cnnboost import line
+    from cnnboost import stages
 
-    found = line.layers_of(job)
+    found = stages.layers_of(job)
     console.emit({"layers": found}, as_json, lambda out: tables.show_layers(out, found))
 
 
@@ -160,10 +162,10 @@ def extract(
         recipe, overrides, quiet, on_bad, pixels, classes,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
-    from cnnboost import line
-    from cnnboost.line.extraction import export_plain
+    from cnnboost import stages
+    from cnnboost.stages.extraction import export_plain
 
-    extracted = line.extract(job, layer, split)
+    extracted = stages.extract(job, layer, split)
     rows = [
         {
             "split": name,
@@ -217,9 +219,9 @@ def fit_boost(
         recipe, overrides, quiet, on_bad, pixels, classes,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
-    from cnnboost import line
+    from cnnboost import stages
 
-    head = line.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head
+    head = stages.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head
     document = {
         "recipe": job.recipe.name,
         "layer": head.layer,

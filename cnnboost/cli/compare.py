@@ -45,7 +45,7 @@ def compare(
     """Compare the CNN's softmax with the hybrid in every mode: same images, same views, several seeds."""
     changes = [*(overrides or []), *([f"compare.seeds={seeds}"] if seeds is not None else [])]
     job = make_job(recipe, changes, quiet, on_bad, data=data, models=models, reports=reports)
-    from cnnboost.line.comparison import compare_modes
+    from cnnboost.stages.comparison import compare_modes
 
     found = compare_modes(job, split=split)
     document = {**found.document, "written": [str(path) for path in (found.path, *found.figures)]}

@@ -85,7 +85,7 @@ def evaluate(
     """
     bundle = model if model is not None and is_bundle(model) else None
     if bundle:
-        from cnnboost.recipe.load import DEFAULT
+        from cnnboost.config.load import DEFAULT
 
         given = {
             "--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--pixels": pixels,
@@ -99,9 +99,9 @@ def evaluate(
                 )
         # Of a recipe, [evaluate] alone counts.
         job = make_job(recipe or DEFAULT, overrides, quiet, on_bad, data=data, models=models, reports=reports)
-        from cnnboost import line
+        from cnnboost import stages
 
-        _show_scores(line.evaluate_bundle(job, bundle, split=split), as_json)
+        _show_scores(stages.evaluate_bundle(job, bundle, split=split), as_json)
         return
     job = make_job(
         recipe,
@@ -115,9 +115,9 @@ def evaluate(
         reports=reports,
         model=model,
     )
-    from cnnboost import line
+    from cnnboost import stages
 
-    _show_scores(line.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device), as_json)
+    _show_scores(stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device), as_json)
 
 
 @app.command()
@@ -146,20 +146,20 @@ def run(
 ) -> None:
     """Walk the whole line: train, extract, boost at every layer of the recipe, score, write the page."""
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
-    from cnnboost import line
+    from cnnboost import stages
 
-    job = line.smoke(job) if smoke else job
+    job = stages.smoke(job) if smoke else job
     if repeats is None:
-        _show_scores(line.evaluate(job, device=device), as_json, _page(job))
+        _show_scores(stages.evaluate(job, device=device), as_json, _page(job))
         return
-    repeated = line.repeat(job, repeats, device=device)
+    repeated = stages.repeat(job, repeats, device=device)
     document = {**repeated.summary, "written": [str(repeated.path)]}
     console.emit(document, as_json, lambda out: tables.show_repeats(out, document))
 
 
 def _page(job: Any) -> list[str]:
     """Write the report page; scores that were made are shown though it cannot be written."""
-    from cnnboost.line import reporting
+    from cnnboost.stages import reporting
 
     try:
         return [str(reporting.report(job).path)]

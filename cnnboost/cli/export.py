@@ -72,9 +72,9 @@ def export(
         recipe, overrides, quiet, on_bad, pixels, classes,
         data=data, models=models, reports=reports, force=force, model=model,
     )  # fmt: skip
-    from cnnboost import line
+    from cnnboost import stages
 
-    exported = line.export(job, layer, mode=mode, tta=tta, int8=int8, device=device, out=out)
+    exported = stages.export(job, layer, mode=mode, tta=tta, int8=int8, device=device, out=out)
     bundle = exported.bundle
     document = {
         "bundle": str(bundle.folder),

@@ -148,8 +148,8 @@ def _shipped(ctx: typer.Context, graph: Graph | None) -> Bundle:
 
 def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **facts: Any) -> Bundle:
     """Return the recipe's bundle; it is exported first where there is none, or one of another recipe."""
+    from cnnboost.config import BUNDLE_TABLES, load_recipe
     from cnnboost.deploy.bundle import is_bundle, read_bundle
-    from cnnboost.recipe import BUNDLE_TABLES, load_recipe
 
     read = load_recipe(recipe, overrides or ())
     folder = facts["models"] / read.name
@@ -163,9 +163,9 @@ def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **facts: Any)
     else:
         log.info("%s holds no bundle yet; it is exported first", folder)
     job = make_job(recipe, overrides, quiet, **facts)
-    from cnnboost import line
+    from cnnboost import stages
 
-    return line.export(job).bundle
+    return stages.export(job).bundle
 
 
 def _predict(

@@ -50,14 +50,14 @@ def report(
         raise typer.BadParameter("it is about all recipes: leave out --recipe and --set", param_hint="--all")
     if every:
         console.notes(quiet)
-        from cnnboost.line.reporting import report_all
+        from cnnboost.stages.reporting import report_all
 
         found = report_all(reports)
     else:
         job = make_job(
             recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports
         )
-        from cnnboost.line import reporting
+        from cnnboost.stages import reporting
 
         # Keras costs seconds, and only pictures of mistakes need it.
         if pictures and reporting.why_no_pictures(job) is None:

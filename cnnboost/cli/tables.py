@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnboost.escape import visible
-from cnnboost.evaluation.head_names import classifiers
+from cnnboost.report.head_names import classifiers
 
 
 class PlainTable(Table):

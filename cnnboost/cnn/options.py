@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+from cnnboost.config.limits import CNN, SEED, shown
+from cnnboost.config.sizes import check_sizes
 from cnnboost.errors import ParameterError
 from cnnboost.images.augment import Augmentation
-from cnnboost.recipe.limits import CNN, SEED, shown
-from cnnboost.recipe.sizes import check_sizes
 
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 LOSSES = ("crossentropy", "focal")

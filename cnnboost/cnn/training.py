@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn import losses
+from cnnboost.cnn.batches import Feed
 from cnnboost.cnn.checkpoint import Checkpoint
-from cnnboost.cnn.feed import Feed
+from cnnboost.cnn.checkpoint_callback import epoch_keeper
 from cnnboost.cnn.inputs import scale_pixels
-from cnnboost.cnn.keeper import epoch_keeper
 from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.resizing import Stage, shrink, stages
 from cnnboost.cnn.seeding import seeded
-from cnnboost.cnn.twin import twin_of
+from cnnboost.cnn.training_model import twin_of
 from cnnboost.errors import ParameterError
 
 log = logging.getLogger("cnnboost")

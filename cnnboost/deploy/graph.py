@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnboost.cnn.graph import inference_model
-from cnnboost.deploy.draft import Draft
+from cnnboost.deploy.checksum import FACTS_KEY, seal
+from cnnboost.deploy.graph_builder import Draft
 from cnnboost.deploy.head_graph import add_head, add_trees, uses
 from cnnboost.deploy.network_graph import add_network, add_probabilities
-from cnnboost.deploy.seal import FACTS_KEY, seal
 from cnnboost.deploy.simplify import simplify
 from cnnboost.deploy.view_graph import add_mean, add_views
 from cnnboost.features.cut import Cut

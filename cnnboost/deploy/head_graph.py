@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnnboost.deploy.draft import Draft
+from cnnboost.deploy.graph_builder import Draft
 from cnnboost.deploy.network_graph import silence
 from cnnboost.deploy.thresholds import lower_thresholds
 from cnnboost.errors import ModelError, ParameterError

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import CAFFE_MEANS, TORCH_DEVIATIONS, TORCH_MEANS, check_fits, check_pixels
 from cnnboost.cnn.precision import float32_model
-from cnnboost.deploy.draft import OPSET, Draft
+from cnnboost.deploy.graph_builder import OPSET, Draft
 from cnnboost.errors import ModelError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes
 from cnnboost.hybrid import HybridClassifier
-from cnnboost.hybrid.looks import layers_name
+from cnnboost.hybrid.feature_extractor import layers_name
 from cnnboost.images.views import TTA
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 
 from cnnboost.deploy.bulk import Bulk, Run
 from cnnboost.deploy.bundle import Bundle, read_bundle
+from cnnboost.deploy.checksum import check_seal
 from cnnboost.deploy.pictures import pixels_of
 from cnnboost.deploy.pixels import as_pixels, fits
-from cnnboost.deploy.seal import check_seal
 from cnnboost.deploy.session import ENGINE_ERRORS, GRAPHS, brief, open_session
 from cnnboost.deploy.shipped import shipped_bundle
 from cnnboost.errors import ModelError, ParameterError, StoreError

@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from cnnboost.deploy.seal import FACTS_KEY
+from cnnboost.deploy.checksum import FACTS_KEY
 from cnnboost.errors import ModelError, StoreError
 from cnnboost.images.decode import InputSpec
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnboost.deploy.draft import IMAGE, Draft
+from cnnboost.deploy.graph_builder import IMAGE, Draft
 from cnnboost.deploy.network_graph import FLOAT
 from cnnboost.images.views import TTA, check_tta, views
 

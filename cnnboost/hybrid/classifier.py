@@ -13,11 +13,11 @@ from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inputs import check_images
 from cnnboost.cnn.labels import encode
 from cnnboost.errors import ParameterError
-from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.feature_extractor import Looks
 from cnnboost.hybrid.modes import FittedMode, Seen, check_mode, fit_mode
 from cnnboost.hybrid.networks import given_networks, is_trained
 from cnnboost.hybrid.prediction import HybridPrediction
-from cnnboost.hybrid.rows import check_plan, fold_parts, groups_of, held_part
+from cnnboost.hybrid.splits import check_plan, fold_parts, groups_of, held_part
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.views import check_tta
 

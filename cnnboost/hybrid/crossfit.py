@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from cnnboost.errors import ParameterError
 from cnnboost.hybrid.modes import FittedMode, Seen, check_folds, fit_mode
-from cnnboost.hybrid.rows import groups_of
+from cnnboost.hybrid.splits import groups_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 if TYPE_CHECKING:

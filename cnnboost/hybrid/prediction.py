@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inputs import check_images
-from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.feature_extractor import Looks
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.hybrid.temperature import tempered
 from cnnboost.images.views import TTA

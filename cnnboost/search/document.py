@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnboost.evaluation.drawing import save_figure
-from cnnboost.evaluation.search_plots import search_figures
 from cnnboost.files import write_json
-from cnnboost.line import Job
-from cnnboost.line.provenance import machine, versions
-from cnnboost.search.codes import decoded
+from cnnboost.report.drawing import save_figure
+from cnnboost.report.search_plots import search_figures
+from cnnboost.search.param_encoding import decoded
 from cnnboost.search.plan import Plan
+from cnnboost.stages import Job
+from cnnboost.stages.provenance import machine, versions
 
 FORMAT = 1
 

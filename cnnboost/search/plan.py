@@ -6,9 +6,9 @@ import difflib
 import math
 from dataclasses import dataclass
 
+from cnnboost.config import Recipe, Search, Space, changed
 from cnnboost.errors import RecipeError
-from cnnboost.recipe import Recipe, Search, Space, changed
-from cnnboost.search.codes import grid_values
+from cnnboost.search.param_encoding import grid_values
 
 #: The tables whose keys decide how a trial is judged, by what is judged.
 _TABLES = {"cnn": ("cnn", "data"), "head": ("boost", "cnn", "data")}

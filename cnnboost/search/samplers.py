@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.recipe import Search
-from cnnboost.search.codes import grid_values
+from cnnboost.config import Search
+from cnnboost.search.param_encoding import grid_values
 
 SHRINK = 0.5
 """Width of a stage's ranges, as a share of the stage before."""

@@ -12,17 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cnnboost.config import changed
 from cnnboost.documents import Document
 from cnnboost.errors import CnnboostError, DeviceError, LayerError, RecipeError, StoreError, TrainingError
 from cnnboost.files import digest_of, disk_error
-from cnnboost.line import Job
 from cnnboost.locks import alone
-from cnnboost.recipe import changed
-from cnnboost.search.codes import decoded, suggested
 from cnnboost.search.document import Found, Writer, tried
+from cnnboost.search.param_encoding import decoded, suggested
 from cnnboost.search.plan import Plan, plan
 from cnnboost.search.samplers import sampler_for
 from cnnboost.search.trial import inner_job, judge
+from cnnboost.stages import Job
 
 log = logging.getLogger("cnnboost")
 

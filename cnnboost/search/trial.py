@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cnnboost.config import Recipe, Search, changed
 from cnnboost.errors import DataError
-from cnnboost.evaluation.scores import score
 from cnnboost.files import digest_of
 from cnnboost.images import ImageSet
-from cnnboost.line import Job, extract, fit_boost, train
-from cnnboost.line.job import labelled_digest
-from cnnboost.recipe import Recipe, Search, changed
+from cnnboost.metrics.scores import score
+from cnnboost.stages import Job, extract, fit_boost, train
+from cnnboost.stages.job import labelled_digest
 
 _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 

@@ -62,7 +62,7 @@ def _at_trunk(source: Source, compiled: bool) -> Run:
 def _beside_softmax(source: Source, compiled: bool) -> Run:
     """The other modes see the network's own probabilities too."""
     from cnnboost.cnn import CNNClassifier
-    from cnnboost.hybrid.looks import Looks
+    from cnnboost.hybrid.feature_extractor import Looks
 
     eyes = Looks([CNNClassifier.load(source.cnn, pixels=source.pixels)], source.layers, source.norm)
     head = _head(source)

@@ -15,7 +15,7 @@ import numpy as np
 from cnnboost.errors import CnnboostError
 from cnnboost.timing.clock import Block, Timing, turns
 from cnnboost.timing.paths import Source, open_path
-from cnnboost.timing.worker import environment, last_words
+from cnnboost.timing.worker_pool import environment, last_words
 
 READY = "predicted"
 

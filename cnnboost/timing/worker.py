@@ -1,149 +1,102 @@
-"""A process of its own for every path, and the rounds in which they take turns.
+"""The process of one path: reads a request a line, answers a line. `Worker` is its other end.
 
-Thread pools fight: those of TensorFlow, XGBoost's OpenMP and ONNX Runtime keep threads spinning after a call,
-and in one process a path would be slowed by libraries that its user never loads. So each path runs in a fresh
-process that loads what this path needs. The processes take turns, one computes while the others wait for a
-line on their standard input, and whoever is done answers when its threads are at rest.
+It loads what its own path needs and nothing else, so no other library's threads are there. It answers only
+when its threads are at rest, so none of them spins while another path has its turn.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import IO, Any, Self
+from collections.abc import Callable
+from typing import Any
 
-from cnnboost.errors import CnnboostError
-from cnnboost.timing.clock import MOST_CALLS, Block, Timing, turns
-from cnnboost.timing.paths import PRODUCTS, Source
+import numpy as np
 
-WARM_SECONDS, WARM_CALLS = 0.1, 3
+from cnnboost.timing import clock
+from cnnboost.timing.paths import PRODUCTS, Source, is_head_only, open_path, open_product
 
 
-class Worker:
-    """The process of one path."""
+class Server:
+    """What one process can do."""
 
     def __init__(self, path: str, source: Source) -> None:
-        self.path = path
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "cnnboost.timing.serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            text=True,
-            encoding="utf-8",
-            env=environment(source.threads),
-            start_new_session=True,  # Ctrl-C is for us, who then end it
-        )
-        self._send({"path": path, "source": source._asdict()})
+        self.path, self.source = path, source
+        self._run = open_path(path, source)
+        self._calls: dict[tuple[str, int], Callable[[int], Any]] = {}
+        file = source.features if is_head_only(path) else source.images
+        # Mapped, so that the pages of one copy serve all processes; as a plain array, as users have it.
+        self._rows = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
-    def wait(self) -> None:
-        """Wait until it is ready, or has answered."""
-        self._receive()
+    def call(self, what: str, n: int) -> Callable[[int], Any]:
+        """Return the call to time."""
+        if (what, n) not in self._calls:
+            self._calls[what, n] = self._product(what, n) if what in PRODUCTS else self._path(n)
+        return self._calls[what, n]
 
-    def time(self, what: str, n: int, seconds: float, most: int = MOST_CALLS) -> Block:
-        """Time calls; see `clock.time_calls`."""
-        return Block(**self.ask(do="time", what=what, n=n, seconds=seconds, most=most))
+    def _path(self, n: int) -> Callable[[int], Any]:
+        rows, run, places = self._rows, self._run, len(self._rows) - n + 1
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer; see `serve.Server.answer`."""
-        self._send(request)
-        return self._receive()
+        def call(number: int) -> Any:
+            start = number * n % places
+            return run(rows[start : start + n])
 
-    def close(self) -> None:
-        """End the process, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._said):
-            assert stream is not None
-            try:
-                stream.close()
-            except BrokenPipeError:
-                continue  # what it never read is lost, as is the process
+        return call
 
-    def _send(self, request: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self._ended()
+    def _product(self, what: str, n: int) -> Callable[[int], Any]:
+        product = open_product(what, n, self.source.threads)
+        return lambda number: product()
 
-    def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._ended()
-        answer: dict[str, Any] = json.loads(line)
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what was asked."""
+        do = request["do"]
+        if do == "predict":
+            np.save(request["out"], self._run(self._rows), allow_pickle=False)
+            answer = {}
+        elif do == "threads":
+            answer = threads_used(self.source.threads)
+        else:
+            seconds, most = request["seconds"], request["most"]
+            answer = clock.time_calls(self.call(request["what"], request["n"]), seconds, most)._asdict()
+        clock.rest()
         return answer
 
-    def _ended(self) -> None:
-        status = self._process.wait()
-        raise CnnboostError(
-            f"the process that times {self.path} ended with status {status}: {last_words(self._said)}"
+
+def threads_used(wanted: int | None) -> dict[str, int]:
+    """Say how many threads each library that is loaded computes with."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    used = {}
+    if "tensorflow" in sys.modules:
+        used["tensorflow"] = (
+            sys.modules["tensorflow"].config.threading.get_intra_op_parallelism_threads() or cores
         )
+    if "xgboost" in sys.modules:
+        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "openmp"]
+        used["xgboost"] = wanted or max((pool["num_threads"] for pool in pools), default=cores)
+    if "onnxruntime" in sys.modules:
+        used["onnxruntime"] = wanted or cores
+    return used
 
 
-class Crew:
-    """The workers of several paths; a context that ends them all."""
-
-    def __init__(self, paths: Sequence[str], source: Source) -> None:
-        self.workers: dict[str, Worker] = {}
-        self._paths, self._source = paths, source
-
-    def __enter__(self) -> Self:
-        try:
-            for path in self._paths:
-                self.workers[path] = Worker(path, self._source)
-            for worker in self.workers.values():
-                worker.wait()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for worker in self.workers.values():
-            worker.close()
-
-    def time(
-        self,
-        sizes: Mapping[str, int],
-        *,
-        rounds: int,
-        seconds: float,
-        done: Callable[[], None] = lambda: None,
-    ) -> dict[str, Timing]:
-        """Let paths take turns; see `clock.turns`."""
-        hosts = {path: self.workers[PRODUCTS.get(path, path)] for path in sizes}
-        for path, n in sizes.items():
-            hosts[path].time(path, n, WARM_SECONDS, WARM_CALLS)
-        found: dict[str, list[Block]] = {path: [] for path in sizes}
-        for path in turns(list(sizes), rounds):
-            found[path].append(hosts[path].time(path, sizes[path], seconds / rounds))
-            done()
-        return {path: Timing(tuple(blocks)) for path, blocks in found.items()}
+def main() -> None:
+    """Serve one path until the other end is closed."""
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    first = json.loads(sys.stdin.readline())
+    server = Server(first["path"], Source(**first["source"]))
+    # What libraries keep for good need not be looked at again before every turn.
+    gc.collect()
+    gc.freeze()
+    clock.rest()
+    print("{}", file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(server.answer(json.loads(line))), file=answers, flush=True)
 
 
-def environment(threads: int | None) -> dict[str, str]:
-    """Return the environment of a process that is timed."""
-    found = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if threads:
-        found.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)))
-    return found
-
-
-def last_words(said: IO[bytes]) -> str:
-    """Return the last line that a process wrote before it ended."""
-    said.seek(0)
-    lines = said.read().decode(errors="replace").splitlines()
-    # A line of a frame has no words.
-    lines = [line.strip(" │") for line in lines if any(sign.isalnum() for sign in line)]
-    return lines[-1] if lines else "it wrote nothing"
+if __name__ == "__main__":
+    main()

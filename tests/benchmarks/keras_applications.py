@@ -26,8 +26,8 @@ import onnxruntime
 
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.model_file import read_model
-from cnnboost.deploy.draft import IMAGE, PROBABILITIES, Draft
 from cnnboost.deploy.graph import cnn_graph, serialise
+from cnnboost.deploy.graph_builder import IMAGE, PROBABILITIES, Draft
 from cnnboost.deploy.network_graph import FLOAT, add_network
 from cnnboost.deploy.parity import check_parity, limits_of
 from cnnboost.errors import CnnboostError

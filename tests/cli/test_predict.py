@@ -18,9 +18,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
+from cnnboost.config import BUNDLE_TABLES
 from cnnboost.deploy import shipped
 from cnnboost.deploy.bundle import read_bundle, write_bundle
-from cnnboost.recipe import BUNDLE_TABLES
 from tests.deploy.small_graph import CLASSES, expected, facts_of, small_file
 
 FACTS = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
@@ -337,7 +337,7 @@ try:
     app(["predict", "faces/0.png", *sys.argv[1:]])
 finally:
     heavy = {"tensorflow", "keras", "xgboost", "sklearn", "scipy", "pandas", "matplotlib", "onnx", "joblib",
-             "cnnboost.line"}
+             "cnnboost.stages"}
     print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
         command = [sys.executable, "-c", code, *model]
@@ -393,7 +393,7 @@ class TestRecipe:
         parts = change(job, hybrid={"holdout": 0.2})
         facts = {**FACTS, "versions": {}, "recipe_digest": parts.recipe.digest(*BUNDLE_TABLES)}
         write_bundle(parts.bundle_dir, facts, {"hybrid.onnx": small_file()})
-        monkeypatch.setitem(sys.modules, "cnnboost.line", None)  # importing it fails: nothing is exported
+        monkeypatch.setitem(sys.modules, "cnnboost.stages", None)  # importing it fails: nothing is exported
         found = json.loads(toy("--set", "hybrid.holdout=0.2").stdout)
         assert found["model"]["path"] == "models/toy/bundle/hybrid.onnx"
 
@@ -402,13 +402,13 @@ class TestRecipe:
         assert "holds no bundle yet" in first.stderr
         written = (job.models_dir / "manifest.json").stat().st_mtime_ns
         with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "cnnboost.line", None)  # importing it fails from here on
+            patch.setitem(sys.modules, "cnnboost.stages", None)  # importing it fails from here on
             again = toy("-q")
         assert again.stderr == ""
         assert again.stdout == first.stdout
         assert (job.models_dir / "manifest.json").stat().st_mtime_ns == written
-        from cnnboost.line import fit_boost
-        from cnnboost.line.extraction import extract
+        from cnnboost.stages import fit_boost
+        from cnnboost.stages.extraction import extract
 
         X = extract(job, ["fc1"], ["validation"])["validation"].stored["fc1"].X[:2]
         wanted = fit_boost(job, "fc1").boost.predict_proba(np.asarray(X))

@@ -5,23 +5,23 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnboost import line
+from cnnboost import stages
 from cnnboost.cli import app
 from cnnboost.files import read_json, write_json
 
-FACTS = Path(__file__).parents[1] / "evaluation" / "report_facts.json"
+FACTS = Path(__file__).parents[1] / "report" / "report_facts.json"
 
 
 @pytest.fixture(scope="module")
 def scored(recipe_file, trained_models, tmp_path_factory):
     """Return a folder where the toy recipe is inspected and scored; copy it, do not write to it."""
-    from cnnboost.recipe import load_recipe
+    from cnnboost.config import load_recipe
 
     folder = tmp_path_factory.mktemp("scored")
     shutil.copytree(trained_models, folder / "models")
-    job = line.Job(load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
-    line.evaluate(job, ["fc1"])
-    line.inspect(job)
+    job = stages.Job(load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
+    stages.evaluate(job, ["fc1"])
+    stages.inspect(job)
     return folder
 
 
@@ -157,7 +157,7 @@ def test_notes_must_be_text(report, folder):
 
 
 def test_repeated_runs_are_shown(report, folder, recipe_file):
-    from cnnboost.line.repeats import summarise
+    from cnnboost.stages.repeats import summarise
 
     metrics = read_json(folder / "reports/toy/metrics.json")
     (folder / "reports/toy/repeats.json").write_text(json.dumps(summarise([metrics, metrics], [0, 1])))
@@ -189,10 +189,10 @@ def test_all_wants_scores_and_no_recipe(report, folder):
 
 
 def test_the_page_can_be_made_in_code(folder, recipe_file):
-    from cnnboost.line.reporting import report
-    from cnnboost.recipe import load_recipe
+    from cnnboost.config import load_recipe
+    from cnnboost.stages.reporting import report
 
-    made = report(line.Job(load_recipe(recipe_file), reports=folder / "reports"), pictures=False)
+    made = report(stages.Job(load_recipe(recipe_file), reports=folder / "reports"), pictures=False)
     assert made.path == folder / "reports/toy/index.html"
     assert (made.recipes, made.mistakes) == (["toy"], 0)
 

@@ -6,7 +6,7 @@ from scipy.special import log_softmax, softmax
 
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
-from cnnboost.cnn.feed import Feed
+from cnnboost.cnn.batches import Feed
 from cnnboost.cnn.losses import loss_and_accuracy, targets
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.teacher import write_teacher

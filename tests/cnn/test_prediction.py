@@ -8,7 +8,7 @@ import pytest
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
 from cnnboost.errors import ParameterError
-from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.feature_extractor import Looks
 from cnnboost.images.views import TTA, views
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnboost.cnn.feed import Feed
+from cnnboost.cnn.batches import Feed
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.resizing import shrink, stages
 from cnnboost.errors import ParameterError

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from cnnboost.deploy.draft import Draft
 from cnnboost.deploy.graph import serialise
+from cnnboost.deploy.graph_builder import Draft
 
 CLASSES = ["angry", "happy", "sad"]
 

@@ -12,8 +12,8 @@ import pytest
 
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.cnn.inference import Inference
+from cnnboost.deploy.checksum import check_seal
 from cnnboost.deploy.graph import cnn_graph, serialise, trunk_graph
-from cnnboost.deploy.seal import check_seal
 from cnnboost.errors import ModelError, ParameterError
 from cnnboost.features.cut import Cut
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnboost.deploy.bundle import read_bundle, write_bundle
+from cnnboost.deploy.checksum import seal
 from cnnboost.deploy.graph import cnn_graph, serialise
 from cnnboost.deploy.image_files import find_images
 from cnnboost.deploy.prediction import predict_files
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.deploy.seal import seal
 from cnnboost.errors import DataError, ModelError, ParameterError, StoreError
 
 from .small_graph import CLASSES, expected, facts_of, small_file, small_graph
@@ -436,7 +436,7 @@ class TestSharing:
 import sys
 import numpy as np
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.deploy.seal import seal
+from cnnboost.deploy.checksum import seal
 Predictor.load({str(bundle.folder)!r}).predict(np.zeros((200, 8, 8), float))
 heavy = {{"tensorflow", "keras", "jax", "torch", "xgboost", "sklearn", "scipy", "pandas", "matplotlib",
           "pydantic", "onnx", "joblib"}}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnnboost.deploy.draft import Draft
+from cnnboost.deploy.graph_builder import Draft
 from cnnboost.deploy.view_graph import add_mean, add_views
 from cnnboost.errors import ParameterError
 from cnnboost.images.views import TTA, views

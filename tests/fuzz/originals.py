@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost import line
+from cnnboost import stages
+from cnnboost.config import load_recipe
 from cnnboost.files import read_json, write_json
-from cnnboost.line.card.words import HEADINGS
-from cnnboost.line.reporting import report
-from cnnboost.recipe import load_recipe
 from cnnboost.search import search
+from cnnboost.stages.card.card_text import HEADINGS
+from cnnboost.stages.reporting import report
 
-_MEASURED = Path(__file__).parents[1] / "evaluation" / "report_facts.json"
+_MEASURED = Path(__file__).parents[1] / "report" / "report_facts.json"
 
 WORDS = "# For editors\n\n" + "\n".join(f"## {heading}\n\nOf {heading}.\n" for heading in HEADINGS.values())
 
@@ -77,9 +77,9 @@ def network() -> Any:
     )  # fmt: skip
 
 
-def toy_job(run: Path, **changes: Any) -> line.Job:
+def toy_job(run: Path, **changes: Any) -> stages.Job:
     """Return the job of the toy recipe."""
-    return line.Job(
+    return stages.Job(
         **{
             "recipe": load_recipe(run / "toy.toml"),
             "models": run / "models",
@@ -106,11 +106,11 @@ def make(folder: Path) -> None:
     )
     (run / "toy.toml").write_text(RECIPE.format(source=source))
     job = toy_job(run)
-    line.inspect(job)
-    line.export(job)
-    line.evaluate(job)
-    line.compare_modes(job)
-    line.overfit(job, 6, steps=2)
+    stages.inspect(job)
+    stages.export(job)
+    stages.evaluate(job)
+    stages.compare_modes(job)
+    stages.overfit(job, 6, steps=2)
     search(job)
     facts = json.loads(_MEASURED.read_text(encoding="utf-8"))
     write_json(job.reports_dir / "latency.json", facts["latency"])

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import DataError, LayerError, ModelError, ParameterError
 from cnnboost.hybrid.classifier import HybridClassifier
-from cnnboost.hybrid.rows import groups_of
+from cnnboost.hybrid.splits import groups_of
 from cnnboost.hybrid.temperature import log_probabilities, tempered
 from cnnboost.images.views import views
 

@@ -10,7 +10,7 @@ from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.hybrid.crossfit import CrossFit
 from cnnboost.hybrid.modes import Seen, fit_mode
-from cnnboost.hybrid.rows import groups_of
+from cnnboost.hybrid.splits import groups_of
 from tests.hybrid.test_modes import K, boost, problem
 
 

@@ -16,9 +16,9 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from cnnboost import BoostClassifier, CNNClassifier
-from cnnboost.evaluation.scores import compare
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.metrics.scores import compare
 
 SEEDS = range(3)
 CLASSES = 3

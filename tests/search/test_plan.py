@@ -8,8 +8,8 @@ import pytest
 
 from cnnboost.cnn.architectures import build
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.config import Recipe, changed, load_recipe, packaged
 from cnnboost.errors import RecipeError
-from cnnboost.recipe import Recipe, changed, load_recipe, packaged
 from cnnboost.search import plan
 
 SEARCHES = [

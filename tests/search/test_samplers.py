@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnboost.recipe import Search, Space
+from cnnboost.config import Search, Space
 from cnnboost.search.samplers import sampler_for, stage_ranges
 
 SPACE = {

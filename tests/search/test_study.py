@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cnnboost.config import Search, Space
 from cnnboost.errors import DataError, LayerError, RecipeError, StoreError, TrainingError
 from cnnboost.files import read_json
-from cnnboost.recipe import Search, Space
 from cnnboost.search import Judged, document, search, study, trial
 
 HEADS = {"boost.max_depth": Space(choices=(1, 2, 3)), "boost.n_estimators": Space(low=2, high=4, step=2)}

@@ -5,19 +5,19 @@ import shutil
 import numpy as np
 import pytest
 
-from cnnboost import line
-from cnnboost.line.export import export
-from cnnboost.recipe import load_recipe
+from cnnboost import stages
+from cnnboost.config import load_recipe
+from cnnboost.stages.export import export
 from cnnboost.timing.paths import Source
 
 
 @pytest.fixture(scope="session")
 def source(recipe_file, trained_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("timing")
-    job = line.Job(recipe=load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
+    job = stages.Job(recipe=load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
     shutil.copytree(trained_models, folder / "models")
     bundle = export(job, "fc1").bundle
-    features = line.extract(job, ["fc1"], ["validation"])["validation"].stored["fc1"].X
+    features = stages.extract(job, ["fc1"], ["validation"])["validation"].stored["fc1"].X
     np.save(folder / "images.npy", job.images.validation.X[:40])
     np.save(folder / "features.npy", features[:40])
     files = {name: str(path) for name, path in bundle.members.items()}

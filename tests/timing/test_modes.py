@@ -6,7 +6,7 @@ import pytest
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
 from cnnboost.features.cut import Cut
-from cnnboost.hybrid.looks import Looks
+from cnnboost.hybrid.feature_extractor import Looks
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.images.views import mean_over_views
 from cnnboost.timing import modes

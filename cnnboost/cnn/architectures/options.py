@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from cnnboost.recipe.limits import shown
+from cnnboost.config.limits import shown
 
 _LONGEST = 1000
 

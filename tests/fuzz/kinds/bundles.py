@@ -12,10 +12,10 @@ from random import Random
 
 import numpy as np
 
+from cnnboost.deploy.checksum import seal
 from cnnboost.deploy.image_files import find_images
 from cnnboost.deploy.prediction import predict_files
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.deploy.seal import seal
 from cnnboost.errors import DataError, ModelError, StoreError
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Damage, Kind, digest, files_in, put

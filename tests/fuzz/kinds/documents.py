@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 
 from cnnboost.errors import RecipeError, StoreError
-from cnnboost.line.card import read_words, write_card
-from cnnboost.line.reporting import report, report_all
+from cnnboost.stages.card import read_words, write_card
+from cnnboost.stages.reporting import report, report_all
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind, digest, files_in
 from tests.fuzz.kinds.heads import forged

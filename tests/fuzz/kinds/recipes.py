@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cnnboost.config import Recipe, load_recipe
+from cnnboost.config.load import packaged
 from cnnboost.errors import RecipeError
-from cnnboost.recipe import Recipe, load_recipe
-from cnnboost.recipe.load import packaged
 from cnnboost.search import plan
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Damage, Kind, Unnoticed, digest, put

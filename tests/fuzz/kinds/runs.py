@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
-from cnnboost import line
+from cnnboost import stages
 from cnnboost.cnn.checkpoint import Checkpoint, set_counters
 from cnnboost.errors import ModelError, StoreError, TrainingError
 from cnnboost.search import search
@@ -111,7 +111,7 @@ class Histories(Kind):
         if self._count % 50 == 0:
             keras.backend.clear_session()
             gc.collect()
-        trained = line.train(toy_job(self.originals / "run", models=folder, progress=_no_training))
+        trained = stages.train(toy_job(self.originals / "run", models=folder, progress=_no_training))
         return digest(trained.pixels, trained.classes, trained.history, *trained.model.get_weights())
 
     def forge(self, rng, name, files, covered):

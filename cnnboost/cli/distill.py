@@ -1,0 +1,88 @@
+"""`cnnboost teach`: what a trained CNN says about the training images, for a student to follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cnnboost.cli import console, tables
+from cnnboost.cli.app import app, make_job
+from cnnboost.cli.options import (
+    DataOption,
+    ForceOption,
+    JsonOption,
+    ModelsOption,
+    OnBad,
+    OnBadOption,
+    PixelsOption,
+    QuietOption,
+    RecipeOption,
+    ReportsOption,
+    SetOption,
+)
+
+
+@app.command()
+@console.guarded
+def teach(
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            help="A trained Keras file; repeatable, the mean of them teaches.",
+            show_default="the recipe's CNN",
+        ),
+    ] = None,
+    pixels: PixelsOption = None,
+    tta: Annotated[
+        str, typer.Option("--tta", help="Views to average over: none, flip, shifts, ten-crop.")
+    ] = "none",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="File to write, .npz.", show_default="teacher.npz of the recipe in --models"
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    data: DataOption = None,
+    models: ModelsOption = Path("models"),
+    reports: ReportsOption = Path("reports"),
+    overrides: SetOption = None,
+    on_bad: OnBadOption = OnBad.stop,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a teacher's log-probabilities of the training images; `cnn.teacher` of a recipe follows them."""
+    job = make_job(
+        recipe, overrides, quiet, on_bad, pixels, data=data, models=models, reports=reports, force=force
+    )
+    from cnnboost.stages.distillation import teach as write
+
+    taught = write(job, model or (), tta=tta, out=out)
+    document = {
+        "recipe": job.recipe.name,
+        "teacher": str(taught.path),
+        "cached": taught.cached,
+        "networks": [str(path) for path in taught.networks],
+        "tta": taught.tta,
+        "images": taught.images,
+        "classes": list(taught.classes),
+    }
+    console.emit(document, as_json, lambda stream: show_teacher(stream, document))
+
+
+def show_teacher(out: Console, document: dict[str, Any]) -> None:
+    """Print what was written and how a student is given it."""
+    count = len(document["networks"])
+    state = ", up to date" if document["cached"] else ""
+    out.print(
+        f"{document['recipe']}: log-probabilities of {document['images']:,} training images in "
+        f"{len(document['classes'])} classes by {count} network{'s' if count > 1 else ''}, views: "
+        f"{document['tta']}{state}",
+    )
+    tables.written(out, [] if document["cached"] else [document["teacher"]])
+    out.print(f"a student follows it with --set cnn.teacher={document['teacher']}", style="dim")

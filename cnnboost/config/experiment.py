@@ -1,0 +1,154 @@
+"""Recipe: all the facts of one experiment."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from cnnboost.config.limits import shown
+from cnnboost.config.outcomes import Bench, Compare, Evaluate, Export
+from cnnboost.config.space import Search, StudyName
+from cnnboost.config.tables import Boost, Cnn, CutTable, Data, Hybrid, Table
+from cnnboost.errors import RecipeError
+
+#: The tables that a bundle follows from.
+BUNDLE_TABLES = ("data", "cnn", "cut", "boost", "hybrid", "export")
+
+ALWAYS_AT_HAND = "digits"
+"""A source that is no path: the images come with scikit-learn."""
+
+
+class Recipe(Table):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    title: str = ""
+    data: Data = Data()
+    cnn: Cnn = Cnn()
+    cut: CutTable = CutTable()
+    boost: Boost = Boost()
+    hybrid: Hybrid = Hybrid()
+    compare: Compare = Compare()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+    bench: Bench = Bench()
+    search: Search = Search()
+    studies: dict[StudyName, Search] = Field(default_factory=dict)
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _teacher_has_seen_them(self) -> Recipe:
+        if self.cnn.teacher is None:
+            return self
+        for key in ("holdout", "folds"):
+            value = getattr(self.hybrid, key)
+            if value:
+                raise ValueError(
+                    f"[cnn] teacher and [hybrid] {key} = {value} do not go together: {key} trains CNNs on a "
+                    "part of train, and a teacher's file is of all its images. Take one of them out: "
+                    f"cnn.teacher = false, or hybrid.{key} = 0"
+                )
+        return self
+
+    def beside(self, folder: Path) -> Recipe:
+        """Return the recipe as one whose file lies in a folder: `source` is relative to it."""
+        self._folder = folder
+        return self
+
+    @property
+    def source(self) -> str | None:
+        """Where the images are: `[data] source`, a path from the folder of the recipe's file."""
+        stated = self.data.source
+        if stated is None or stated == ALWAYS_AT_HAND or self._folder is None:
+            return stated
+        beside = self._folder / stated
+        if not beside.exists() and Path(stated).exists():
+            remedy = os.path.relpath(Path(stated).resolve(), self._folder.resolve())
+            raise RecipeError(
+                f"[data] source = {stated!r} is a path from the folder of the recipe's file, and {beside} "
+                f"does not exist; {stated} exists from the working folder only. Write "
+                f'source = "{Path(remedy).as_posix()}", or give --data {stated}'
+            )
+        return str(beside)
+
+    def digest(self, *tables: str) -> str:
+        """Hash some tables: equal facts, equal digest, whatever the layout of the file.
+
+        What a recipe leaves at its default is no part of it, so that a new key changes no digest. Nor is the
+        place of a teacher's file: what stands in it is what counts, and a recipe does not know that.
+        """
+        facts = self.model_dump(
+            mode="json", include=set(tables), exclude={"cnn": {"teacher"}}, exclude_defaults=True
+        )
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def checked(facts: Mapping[str, Any], place: str = "", given: Mapping[str, str] | None = None) -> Recipe:
+    """Make a recipe of facts."""
+    try:
+        return Recipe.model_validate(facts)
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for e in error.errors():
+            found.setdefault(_given_by(e, given or {}) or place, []).append(_explain(e))
+        explained = [f"{by}: {'; '.join(words)}" if by else "; ".join(words) for by, words in found.items()]
+        raise RecipeError("; ".join(explained)) from None
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with other values."""
+    facts = recipe.model_dump(exclude_unset=True)
+    for key, value in values.items():
+        *tables, last = key.split(".")
+        table = facts
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise RecipeError(f"{key!r} is no key of a recipe: {name!r} is no table")
+        table[last] = value
+    return checked(facts).beside(recipe._folder) if recipe._folder else checked(facts)
+
+
+def _given_by(error: Any, given: Mapping[str, str]) -> str:
+    """The overrides that a finding is about; none where it is about the file."""
+    where = ".".join(map(str, error["loc"]))
+    about = [
+        override
+        for key, override in given.items()
+        if where and (f"{where}.".startswith(f"{key}.") or f"{key}.".startswith(f"{where}."))
+    ]
+    return " ".join(f"--set {o if len(o) <= 100 and o.isprintable() else shown(o)}" for o in about)
+
+
+def _explain(error: Any) -> str:
+    """One line for one of pydantic's findings: the key, the value, what would do."""
+    where = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    place = f"[{'.'.join(where[:-1])}] {where[-1]}" if len(where) > 1 else where[-1] if where else "recipe"
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1)
+        hint = f"; did you mean {near[0]!r}" if near else ""
+        return f"{place}: unknown key{hint}. Known here: {', '.join(known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    if not where:  # what several tables say together; the whole recipe need not be repeated
+        return message
+    return f"{place} = {shown(error['input'])}: {message[:1].lower()}{message[1:]}"
+
+
+def _keys_at(where: Sequence[str]) -> list[str]:
+    table: Any = Recipe
+    for part in where:
+        if get_origin(table) is dict:  # any name, each with the same kind of table
+            table = get_args(table)[1]
+            continue
+        table = table.model_fields[part].annotation
+        if not hasattr(table, "model_fields") and get_origin(table) is not dict:
+            table = next(t for t in get_args(table) if hasattr(t, "model_fields"))
+    return list(table.model_fields)

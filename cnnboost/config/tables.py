@@ -1,0 +1,175 @@
+"""The tables of a recipe that state what is made: images, network, cut, head, hybrid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cnnboost.config.limits import BOOST, CNN, SEED, plain
+from cnnboost.config.sizes import check_sizes
+
+
+class Table(BaseModel):
+    """A table of a recipe: frozen, and with no key that is not stated here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Whole = Annotated[int, Field(ge=1, le=100_000)]
+Seed = Annotated[int, Field(ge=0, le=SEED)]
+Pixels = Annotated[int, Field(ge=1, le=10_000)]
+Weight = Annotated[float, Field(ge=0, le=10**9)]
+#: Values of any kind, of a sensible size.
+Plain = Annotated[Any, AfterValidator(plain)]
+#: A path, or a name that becomes a part of one.
+PathText = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+
+
+class Data(Table):
+    """`[data]`: which images, and what is made of them."""
+
+    source: PathText | None = None
+    size: Pixels | tuple[Pixels, Pixels] | None = None
+    channels: Literal[1, 3] | None = None
+    classes: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    binary: str | None = None
+    validation_fraction: Fraction = 0.1
+    seed: Seed = 0
+
+
+class Cnn(Table):
+    """`[cnn]`: the network and its training; keys as the parameters of `CNNClassifier`."""
+
+    architecture: str = "digits"
+    options: dict[str, Plain] = Field(default_factory=dict)
+    epochs: Annotated[int, Field(ge=1, le=CNN["epochs"])] = 50
+    batch_size: Annotated[int, Field(ge=1, le=CNN["batch_size"])] = 64
+    optimizer: str = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=CNN["learning_rate"])] | None = 1e-3
+    momentum: Fraction | None = None
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0, le=CNN["weight_decay"])] | None = None
+    decay: Annotated[float, Field(ge=0, le=CNN["decay"])] = 0.0
+    schedule: str = "constant"
+    step_epochs: Annotated[int, Field(ge=1, le=CNN["step_epochs"])] | None = None
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    warmup: Fraction | None = None
+    early_stopping: Annotated[int, Field(ge=0, le=CNN["early_stopping"])] | None = None
+    reduce_lr: Annotated[int, Field(ge=0, le=CNN["reduce_lr"])] | None = None
+    reduce_lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    min_learning_rate: Annotated[float, Field(ge=0, le=CNN["min_learning_rate"])] = 1e-7
+    monitor: str | None = None
+    loss: str = "crossentropy"
+    focal_gamma: Annotated[float, Field(ge=0, le=CNN["focal_gamma"])] = 2.0
+    label_smoothing: Fraction = 0.0
+    augment: dict[str, float] | None = None
+    balance: bool = False
+    mixup: Annotated[float, Field(ge=0, le=CNN["mixup"])] = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    progressive_resizing: tuple[tuple[Pixels, Annotated[float, Field(gt=0, lt=1)]], ...] = ()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    steps_per_execution: Annotated[int, Field(ge=1, le=CNN["steps_per_execution"])] = 1
+    teacher: PathText | None = None
+    teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.7
+    teacher_temperature: Annotated[float, Field(ge=1e-3, le=CNN["teacher_temperature"])] = 3.0
+    class_weight: Literal["balanced"] | dict[str, Weight] | None = None
+    validation_fraction: Fraction = 0.1
+    seed: Seed = 0
+
+    @field_validator("augment", "teacher", mode="before")
+    @classmethod
+    def _none(cls, given: Any) -> Any:
+        # TOML has no null, and a search wants "no augmentation" among its choices, or no teacher.
+        return None if given is False else given
+
+    @field_validator("progressive_resizing")
+    @classmethod
+    def _sizes(cls, stages: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        check_sizes(stages)
+        return stages
+
+
+class CutTable(Table):
+    """`[cut]`: where the CNN is cut."""
+
+    layers: tuple[str, ...] = ("flatten", "fc1", "fc2", "output")
+    layer: str = "fc1"
+
+    @model_validator(mode="after")
+    def _some(self) -> CutTable:
+        if not self.layers:
+            raise ValueError("name at least one layer")
+        return self
+
+
+class Boost(Table):
+    """`[boost]`: the head; keys as the parameters of `BoostClassifier`."""
+
+    n_estimators: Annotated[int, Field(ge=1, le=BOOST["n_estimators"])] = 100
+    max_depth: Annotated[int, Field(ge=0, le=BOOST["max_depth"])] = 6
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
+    min_child_weight: Annotated[float, Field(ge=0, le=BOOST["min_child_weight"])] = 1.0
+    gamma: Annotated[float, Field(ge=0, le=BOOST["gamma"])] = 0.0
+    subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
+    reg_lambda: Annotated[float, Field(ge=0, le=BOOST["reg_lambda"])] = 1.0
+    reg_alpha: Annotated[float, Field(ge=0, le=BOOST["reg_alpha"])] = 0.0
+    max_bin: Annotated[int, Field(ge=2, le=BOOST["max_bin"])] = 256
+    class_weight: Literal["balanced"] | dict[str, Weight] | None = None
+    early_stopping_rounds: Annotated[int, Field(ge=1, le=BOOST["early_stopping_rounds"])] | None = None
+    validation_fraction: Fraction = 0.1
+    device: str = "auto"
+    seed: Seed = 0
+    xgb_params: dict[str, Plain] = Field(default_factory=dict)
+
+
+class Hybrid(Table):
+    """`[hybrid]`: the modes `residual` and `blend`, in which trees are to better the CNN's own softmax.
+
+    `plain` is what `[boost]` says at one layer, whatever stands here; `compare` takes the images, views and
+    features from here for all modes.
+    """
+
+    mode: Literal["plain", "residual", "blend"] = "plain"
+    layers: tuple[str, ...] = ()
+    views: Annotated[int, Field(ge=1, le=1000)] = 1
+    augment: dict[str, float] | None = None
+    fit_on: Literal["train", "held-out"] = "train"
+    holdout: Fraction = 0.0
+    folds: Annotated[int, Field(ge=0, le=1000)] = 0
+    networks: Annotated[int, Field(ge=1, le=100)] = 1
+    tta: Literal["none", "flip", "shifts", "ten-crop"] = "none"
+    norm: bool = False
+    boost: dict[str, Plain] = Field(default_factory=dict)
+
+    @field_validator("boost")
+    @classmethod
+    def _known(cls, boost: dict[str, Any]) -> dict[str, Any]:
+        unknown = [key for key in boost if key not in Boost.model_fields]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is no key of [boost]; there are {', '.join(Boost.model_fields)}"
+            )
+        Boost.model_validate(boost)
+        return boost
+
+    @model_validator(mode="after")
+    def _enough(self) -> Hybrid:
+        if self.views > 2 and self.augment is None:
+            raise ValueError("views above 2, the image and its mirror image, need augment")
+        if self.folds == 1:
+            raise ValueError("folds=1 leaves no image to train on; give 2 or more, or 0 for none")
+        several = [name for name in ("holdout", "folds") if getattr(self, name)]
+        if self.networks > 1:
+            several.append("networks")
+        if len(several) > 1:
+            raise ValueError(f"{' and '.join(several)} each say which CNNs there are; choose one")
+        if self.folds and (self.layers not in ((), ("output",)) or self.views > 1 or self.norm):
+            raise ValueError(
+                "folds grows trees on class probabilities alone: features of different networks share no "
+                "basis; leave layers, views and norm out"
+            )
+        return self

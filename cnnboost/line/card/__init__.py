@@ -1,6 +1,0 @@
-"""manifest, history, scores, words -> the model card of a bundle. Nothing is trained or measured here."""
-
-from cnnboost.line.card.words import Words, find_words, read_words
-from cnnboost.line.card.writing import Card, write_card
-
-__all__ = ["Card", "Words", "find_words", "read_words", "write_card"]

@@ -1,0 +1,210 @@
+"""What a classifier is worth on given rows, with confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnboost.metrics.comparison import Comparison, compare
+from cnnboost.metrics.intervals import (
+    Interval,
+    check_labels,
+    check_level,
+    check_proba,
+    percentile_interval,
+    plain,
+    wilson_interval,
+)
+
+__all__ = ["ClassScores", "Comparison", "Estimate", "Scores", "compare", "score"]
+
+_BINS = 15
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score and how sure it is.
+
+    Attributes
+    ----------
+    value : float
+        On the rows that were scored.
+    interval : tuple of float or None
+        Confidence interval, or None where there is nothing to estimate one from.
+    """
+
+    value: float
+    interval: Interval | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of one class.
+
+    Attributes
+    ----------
+    name : str
+        The class.
+    support : int
+        Rows whose label it is.
+    precision, recall : Estimate
+        With Wilson's score interval. 0 without an interval where undefined: precision of a class that is
+        never predicted, recall of one without rows.
+    f1 : Estimate
+        With the bootstrap percentile interval.
+    """
+
+    name: str
+    support: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores on one set of rows.
+
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+    confidence : float
+        Level of every interval.
+    accuracy : Estimate
+        Share of rows whose most probable class is the label; with Wilson's score interval.
+    macro_f1 : Estimate
+        Mean F1 over the classes that have rows.
+    average_class_accuracy : Estimate
+        Mean recall over the classes that have rows: what facial expression recognition calls average
+        accuracy, and scikit-learn balanced accuracy. It counts a rare class as much as a frequent one.
+    log_loss : Estimate or None
+        Mean negative natural logarithm of the probability given to the label.
+    calibration_error : Estimate or None
+        Expected calibration error [1]_: how far the top probability is from the accuracy, averaged over
+        the rows in 15 bins of equal width. It has no interval: resampling adds spread within the bins and so
+        moves this score upwards, and an interval from it would not be centred on the score.
+    per_class : tuple of ClassScores
+        In the order of the classes.
+    confusion : tuple of tuple of int
+        Rows are labels, columns predictions, both in the order of the classes.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks",
+       ICML 2017.
+    """
+
+    n: int
+    confidence: float
+    accuracy: Estimate
+    macro_f1: Estimate
+    average_class_accuracy: Estimate
+    log_loss: Estimate | None
+    calibration_error: Estimate | None
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as JSON can hold them; the keys are the attributes."""
+        return plain(asdict(self))
+
+
+def score(
+    y: Sequence[int] | np.ndarray,
+    proba: np.ndarray,
+    classes: Sequence[object],
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Scores:
+    """Score probabilities against labels.
+
+    Point values are scikit-learn's. A class without rows is left out of the means; where a score of a
+    single class is undefined it is 0, as scikit-learn's ``zero_division=0`` has it.
+    """
+    from sklearn import metrics
+
+    check_level(confidence, n_resamples)
+    names = [str(name) for name in classes]
+    p = check_proba(proba, "proba", len(names))
+    labels = check_labels(y, len(p), names)
+    predicted = np.asarray(proba).argmax(axis=1)
+    every = np.arange(len(names))
+    present = np.unique(labels)
+    confusion = metrics.confusion_matrix(labels, predicted, labels=every)
+    _, recall, f1, support = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=every, zero_division=0
+    )
+    spread = _bootstrap(labels, predicted, p, confidence, n_resamples, seed)
+    per_class = tuple(
+        ClassScores(
+            name=name,
+            support=int(support[i]),
+            precision=_share(confusion[i, i], confusion[:, i].sum(), confidence),
+            recall=_share(confusion[i, i], confusion[i].sum(), confidence),
+            f1=Estimate(float(f1[i]), spread["f1"][i] if support[i] else None),
+        )
+        for i, name in enumerate(names)
+    )
+    return Scores(
+        n=len(labels),
+        confidence=confidence,
+        accuracy=_share(np.trace(confusion), len(labels), confidence),
+        macro_f1=Estimate(float(f1[present].mean()), spread["macro_f1"]),
+        average_class_accuracy=Estimate(float(recall[present].mean()), spread["average_class_accuracy"]),
+        log_loss=Estimate(float(metrics.log_loss(labels, p, labels=every)), spread["log_loss"]),
+        calibration_error=Estimate(binned_calibration_error(p.max(axis=1), predicted == labels)),
+        per_class=per_class,
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )
+
+
+def _share(right: int, of: int, confidence: float) -> Estimate:
+    return Estimate(float(right / of) if of else 0.0, wilson_interval(right, of, confidence))
+
+
+def _bootstrap(
+    labels: np.ndarray, predicted: np.ndarray, p: np.ndarray, confidence: float, n_resamples: int, seed: int
+) -> dict[str, Any]:
+    """Percentile intervals from drawing the rows again, with replacement."""
+    n, k = p.shape
+    rng = np.random.default_rng(seed)
+    cell = labels * k + predicted
+    given = p[np.arange(n), labels]
+    loss = -np.log(np.maximum(given, np.finfo(np.float64).eps))  # clipped as scikit-learn does
+    counts = np.empty((n_resamples, k * k))
+    losses = np.empty(n_resamples)
+    for i in range(n_resamples):
+        rows = rng.integers(0, n, n)
+        counts[i] = np.bincount(cell[rows], minlength=k * k)
+        losses[i] = loss[rows].mean()
+    confusion = counts.reshape(-1, k, k)
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    true, guessed = confusion.sum(axis=2), confusion.sum(axis=1)
+    # As in the point values, a class that was not drawn is left out of the means.
+    there = true > 0
+    recall = np.divide(hits, true, out=np.full_like(true, np.nan), where=there)
+    f1 = np.divide(2 * hits, true + guessed, out=np.full_like(true, np.nan), where=there)
+    return {
+        "macro_f1": percentile_interval(np.nanmean(f1, axis=1), confidence),
+        "average_class_accuracy": percentile_interval(np.nanmean(recall, axis=1), confidence),
+        "log_loss": percentile_interval(losses, confidence),
+        "f1": [percentile_interval(f1[:, i], confidence) if there[:, i].any() else None for i in range(k)],
+    }
+
+
+def binned_calibration_error(top: np.ndarray, right: np.ndarray, bins: int = _BINS) -> float:
+    """Return the expected calibration error from the top probabilities and whether they were right."""
+    # Bins are open below and closed above, as in the source: (0, 1/15], (1/15, 2/15], ...
+    places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(places, weights=right - top, minlength=bins)
+    return float(np.abs(gap).sum() / len(top))

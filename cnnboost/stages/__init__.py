@@ -1,0 +1,50 @@
+"""The line, walked for a recipe: one function per arrow; what is up to date is skipped."""
+
+from cnnboost.stages.boosting import Head, fit_boost
+from cnnboost.stages.bundle_scores import evaluate_bundle
+from cnnboost.stages.comparison import Compared, compare_modes
+from cnnboost.stages.evaluation import Evaluated, evaluate
+from cnnboost.stages.export import Exported, export
+from cnnboost.stages.extraction import Extracted, extract, layers_of
+from cnnboost.stages.hybrids import Hybrid, fit_hybrid
+from cnnboost.stages.inspection import Inspected, inspect
+from cnnboost.stages.job import Job
+from cnnboost.stages.other_images import OtherImages, find_other_images
+from cnnboost.stages.other_scores import evaluate_other, evaluate_source
+from cnnboost.stages.recipe_for import recipe_for
+from cnnboost.stages.repeats import Repeated, repeat
+from cnnboost.stages.sanity_check import Overfitted, overfit
+from cnnboost.stages.smoke import smoke
+from cnnboost.stages.training import Trained, train
+
+__all__ = [
+    "Compared",
+    "Evaluated",
+    "Exported",
+    "Extracted",
+    "Head",
+    "Hybrid",
+    "Inspected",
+    "Job",
+    "OtherImages",
+    "Overfitted",
+    "Repeated",
+    "Trained",
+    "compare_modes",
+    "evaluate",
+    "evaluate_bundle",
+    "evaluate_other",
+    "evaluate_source",
+    "export",
+    "extract",
+    "find_other_images",
+    "fit_boost",
+    "fit_hybrid",
+    "inspect",
+    "layers_of",
+    "overfit",
+    "recipe_for",
+    "repeat",
+    "smoke",
+    "train",
+]

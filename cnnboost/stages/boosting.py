@@ -1,0 +1,115 @@
+"""features -> head: XGBoost on the features of the train split."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnboost.boost import BoostClassifier, resolve_device
+from cnnboost.errors import StoreError
+from cnnboost.files import file_part
+from cnnboost.hybrid.modes import FittedMode
+from cnnboost.locks import alone
+from cnnboost.stages.extraction import Extracted, extract
+from cnnboost.stages.job import Job, labelled_digest
+from cnnboost.stages.names import check_names
+from cnnboost.stages.trained_on import head_digest
+
+log = logging.getLogger("cnnboost")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted head and its files."""
+
+    layer: str
+    mode: str
+    boost: BoostClassifier
+    path: Path
+    details: dict[str, Any]
+    cached: bool
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features stand side by side; none where they are the log-probabilities."""
+        return tuple(self.details.get("layers", (self.layer,)))
+
+    @property
+    def fitted(self) -> FittedMode:
+        """The trees with what their mode needs besides."""
+        facts = self.details
+        return FittedMode(self.mode, self.boost, facts.get("temperature", 1.0), facts.get("weight", 0.0))
+
+
+def fit_boost(
+    job: Job,
+    layer: str | None = None,
+    *,
+    device: str | None = None,
+    features: Extracted | None = None,
+) -> Head:
+    """Bring the plain head at one layer up to date; the CNN and the features it needs too.
+
+    `plain`: XGBoost on the features of the train split, as `[boost]` says. For other modes see
+    `cnnboost.stages.hybrids`.
+    """
+    layer, mode = layer or job.recipe.cut.layer, "plain"
+    if features is None:
+        check_names(job, [layer], device=device)
+    wanted = device or job.recipe.boost.device
+    resolved = resolve_device(wanted)
+    found = features or extract(job.needs(), [layer], ["train"])["train"]
+    stored = found.stored[layer]
+    made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
+    path = job.models_dir / "heads" / f"{file_part(layer)}-{mode}.ubj"
+    with alone(path.with_suffix(".lock"), path):
+        if not job.force and path.is_file():
+            head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
+            if head:
+                return head
+        log.info("fit %s on %d x %d features, %s", layer, *stored.X.shape, resolved)
+        boost = estimator(job, device=wanted)
+        with job.progress(f"fit {layer}", "round") as report:
+            started = time.perf_counter()
+            boost.fit(stored.X, found.split.labels)
+            seconds = time.perf_counter() - started
+            report(boost.n_estimators_, boost.n_estimators_)
+        details = {
+            "made_from": made_from,
+            "layer": layer,
+            "mode": mode,
+            "rows": int(stored.X.shape[0]),
+            "width": int(stored.X.shape[1]),
+            "fit_seconds": round(seconds, 3),
+        }
+        boost.save(path, details=details)
+        return Head(layer, mode, boost, path, details, False)
+
+
+def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
+    """Return the recipe's head, unfitted."""
+    facts = job.recipe.boost.model_dump()
+    seed, params = facts.pop("seed"), facts.pop("xgb_params")
+    facts["device"] = device or facts["device"]
+    return BoostClassifier(
+        **facts, classes=list(job.images.classes), random_state=seed, xgb_params=params or None
+    )
+
+
+def head_there(path: Path, layer: str, mode: str, made_from: str, device: str | None) -> Head | None:
+    """Return the head on disk if it is the one that is wanted."""
+    try:
+        boost = BoostClassifier.load(path)
+    except StoreError as error:
+        log.warning("%s; it is fitted anew", error)
+        return None
+    details = boost.details_
+    if details.get("made_from") != made_from:
+        return None
+    if device is not None and boost.device_.split(":")[0] != device.split(":")[0]:
+        return None
+    log.info("%s is up to date (fitted on %s)", path, boost.device_)
+    return Head(layer, mode, boost, path, details, True)

@@ -1,0 +1,113 @@
+"""images -> teacher: what trained CNNs say about the training images, for a student to follow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.special import log_softmax
+
+from cnnboost.cnn.teacher import made_from, write_teacher
+from cnnboost.errors import DataError, ParameterError
+from cnnboost.files import digest_of, file_digest
+from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.images import ImageSet, Split
+from cnnboost.images.views import check_tta, mean_over_views
+from cnnboost.locks import alone
+from cnnboost.stages.job import Job
+from cnnboost.stages.training import Trained, train
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+_CHUNK = 512
+"""Images that a network looks at before progress is reported."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher's file."""
+
+    path: Path
+    networks: tuple[Path, ...]
+    tta: str
+    images: int
+    classes: tuple[str, ...]
+    cached: bool
+
+
+def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path | None = None) -> Taught:
+    """Bring the teacher's file for the training images of a recipe up to date.
+
+    Log-probabilities are averaged over views and networks and brought back to a sum of 1 (the geometric mean
+    of probabilities). A network that takes images of another size or other channels is given such; the file
+    is for a student that takes them as the recipe states.
+    """
+    check_tta(tta)
+    path = job.models_dir / "teacher.npz" if out is None else Path(out)
+    if path.suffix != ".npz":
+        raise ParameterError(f"out={str(path)!r}: the file of a teacher ends in .npz")
+    followed = job.recipe.cnn.teacher
+    if not models and followed is not None and path.resolve() == Path(followed).resolve():
+        raise ParameterError(
+            f"{path} is the teacher that the recipe's own CNN follows; name another file with --out, or "
+            "other networks with --model"
+        )
+    jobs = [replace(job.needs(), model=model, classes=job.images.classes) for model in models] or [
+        job.needs()
+    ]
+    networks = [(train(one), one.images) for one in jobs]
+    for trained, images in networks:
+        _check_same(job.images, images, trained)
+    facts = {
+        "format": FORMAT,
+        "networks": [[file_digest(trained.path), trained.pixels] for trained, _ in networks],
+        "seen": [images.train.digest for _, images in networks],
+        "images": job.images.train.digest,
+        "classes": job.images.classes,
+        "tta": tta,
+    }
+    with alone(job.models_dir / "teacher.lock", path):
+        digest = digest_of(facts)
+        cached = not job.force and made_from(path) == digest
+        if cached:
+            log.info("%s is up to date", path)
+        else:
+            said = [_said(job, trained, images.train, tta) for trained, images in networks]
+            mean = log_softmax(np.mean(said, axis=0, dtype=np.float64), axis=1)
+            write_teacher(path, mean, job.images.train.X, job.images.classes, digest)
+    return Taught(
+        path=path,
+        networks=tuple(trained.path for trained, _ in networks),
+        tta=tta,
+        images=len(job.images.train),
+        classes=job.images.classes,
+        cached=cached,
+    )
+
+
+def _said(job: Job, trained: Trained, split: Split, tta: str) -> np.ndarray:
+    cnn = trained.cnn
+
+    def judge(X: np.ndarray) -> np.ndarray:
+        return log_probabilities(cnn.predict_view_proba(X))
+
+    parts = []
+    with job.progress(f"teach {trained.path.name}", "image") as report:
+        for start in range(0, len(split), _CHUNK):
+            parts.append(mean_over_views(judge, split.part(start, start + _CHUNK), tta))
+            report(min(start + _CHUNK, len(split)), len(split))
+    return np.concatenate(parts)
+
+
+def _check_same(wanted: ImageSet, seen: ImageSet, trained: Trained) -> None:
+    """Refuse images that were read at another size and came out as other images."""
+    if not np.array_equal(wanted.train.ids, seen.train.ids):
+        raise DataError(
+            f"{trained.path}: at the size that this network takes, {len(seen.train)} training images can be "
+            f"read, and {len(wanted.train)} at the size of the recipe. `cnnboost inspect` names those that "
+            "cannot; leave them out"
+        )

@@ -1,0 +1,154 @@
+"""hybrid -> scores: the CNN and its boosted heads, side by side on the same rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnboost.config.outcomes import POSITIVE_SCORES
+from cnnboost.errors import RecipeError
+from cnnboost.files import write_json
+from cnnboost.hybrid import HybridClassifier
+from cnnboost.hybrid.modes import check_mode
+from cnnboost.images.views import check_tta, mean_over_views
+from cnnboost.locks import alone_in
+from cnnboost.stages.boosting import fit_boost
+from cnnboost.stages.extraction import extract
+from cnnboost.stages.figures import draw_scores
+from cnnboost.stages.hybrid_scores import judged
+from cnnboost.stages.hybrids import fit_hybrid, hybrid_layers
+from cnnboost.stages.job import Job
+from cnnboost.stages.names import check_names
+from cnnboost.stages.scorer import Judge
+from cnnboost.stages.training import Trained, train
+
+log = logging.getLogger("cnnboost")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores and where they were written."""
+
+    metrics: dict[str, Any]
+    path: Path
+    figures: list[Path]
+
+
+def evaluate(
+    job: Job,
+    layers: Sequence[str] | None = None,
+    *,
+    modes: Sequence[str] | None = None,
+    tta: str | None = None,
+    split: str | None = None,
+    device: str | None = None,
+) -> Evaluated:
+    """Score the CNN and the heads at some layers on one split; bring what that needs up to date."""
+    found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
+    path = job.reports_dir / "metrics.json"
+    with alone_in(job.reports_dir):  # scores and figures of two commands must not mix
+        write_json(path, found.metrics)
+        figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
+    return Evaluated(found.metrics, path, figures)
+
+
+def scores_of(
+    job: Job, layers: Sequence[str] | None = None, *, split: str | None = None, device: str | None = None
+) -> dict[str, Any]:
+    """Do what `evaluate` does, but write no report."""
+    return _score(job, layers, modes=None, tta=None, split=split, device=device).metrics
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Scores, and the probabilities that they are of: figures need more than `metrics.json` holds."""
+
+    metrics: dict[str, Any]
+    trained: Trained
+    labels: np.ndarray
+    proba: dict[str, np.ndarray]
+
+
+def _score(
+    job: Job,
+    layers: Sequence[str] | None,
+    *,
+    modes: Sequence[str] | None,
+    tta: str | None,
+    split: str | None,
+    device: str | None,
+) -> _Scored:
+    facts = job.recipe.hybrid
+    wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (facts.mode,)) if mode != "plain"]
+    seen_as = check_tta(tta or (facts.tta if wanted else "none"))
+    needs = job.needs()
+    scored = job.images[split or job.scored_split]
+    _check_published(job, scored.classes)
+    names = list(dict.fromkeys(layers or job.recipe.cut.layers))
+    of_modes = hybrid_layers(job) if wanted and not (layers and modes) else ()
+    check_names(job, [*names, *of_modes], device=device)
+    if job.model is not None:
+        job.feeding.require()
+    trained = train(needs)
+    softmax = None
+    if wanted or seen_as != "none":
+        trained.check_softmax(f"--mode {wanted[0]}" if wanted else f"--tta {seen_as}")
+    if trained.no_softmax:
+        log.warning(
+            "no softmax to compare with, the trees are scored alone: %s. If the model should know these "
+            "classes, it is another one, or these are other images",
+            trained.no_softmax,
+        )
+    else:
+        softmax = mean_over_views(trained.cnn.predict_view_proba, scored.X, seen_as)
+    splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
+    features = extract(needs, names, splits, trained=trained)
+    heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
+    judge = Judge(job, scored, softmax, trained.no_softmax)
+    of_cnn = None if softmax is None else judge.cnn(trained, _train_accuracy(job, trained))
+    rows = []
+    for head in heads:
+        if seen_as == "none":
+            proba = head.boost.predict_proba(features[scored.name].stored[head.layer].X)
+        else:
+            hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
+            proba = hybrid.predict_proba(scored.X)
+        rows.append(judge.head(head, proba))
+    for mode in wanted:
+        found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
+        said = judged(needs, found, scored)
+        rows.append(judge.head(found.head, said.proba, said.cross_fitted))
+    published = job.recipe.evaluate.published
+    metrics = {
+        **judge.document(job.images, of_cnn, rows, tta=seen_as),
+        "images": {name: len(job.images[name]) for name in job.images.split_names},
+        "published": published.model_dump() if published else None,
+    }
+    return _Scored(metrics, trained, scored.y, judge.proba)
+
+
+def _check_published(job: Job, classes: Sequence[str]) -> None:
+    """Refuse published scores that cannot be measured, before anything slow is done for them."""
+    published = job.recipe.evaluate.published
+    names = [name for name in (published.scores if published else ()) if name in POSITIVE_SCORES]
+    if names and len(classes) != 2:
+        raise RecipeError(
+            f"recipe {job.recipe.name!r}: [evaluate.published] scores: {', '.join(names)} "
+            f"{'is' if len(names) == 1 else 'are'} of the positive one of two classes, and there are "
+            f"{len(classes)} ({', '.join(classes)}); leave it out, or make two classes with data.binary"
+        )
+
+
+def _train_accuracy(job: Job, trained: Trained) -> float:
+    """Accuracy on the images that were trained on: how much of them the CNN knows by heart."""
+    split = job.images.train
+    right = 0
+    for start in range(0, len(split), 4096):
+        proba = trained.cnn.predict_proba(split.part(start, start + 4096))
+        right += int(np.sum(np.argmax(proba, axis=1) == split.y[start : start + 4096]))
+    return right / len(split)

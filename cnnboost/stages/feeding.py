@@ -1,0 +1,146 @@
+"""How a model file from elsewhere is fed and read: the scale of its pixels and the order of its outputs.
+
+The file states neither. What its layers and the data's labels say is assumed, and put to the test on a few
+labelled images: where its softmax is far better under another assumption, the assumed one is in doubt, and no
+verdict on the softmax is worth anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnnboost.cnn.inputs import SCALES
+from cnnboost.cnn.model_file import output_kind, pixels_of, resolve_pixels
+from cnnboost.errors import ModelError
+from cnnboost.files import digest_of, file_digest, read_json, write_json
+from cnnboost.images import ImageSet
+from cnnboost.images.orders import are_numbers, output_orders
+from cnnboost.stages.assumptions import Assumption, Trial
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """What a model file is given, and what its outputs are taken for."""
+
+    pixels: str
+    classes: tuple[str, ...]
+    doubt: str = ""
+    stated: bool = False
+    ordered: bool = True
+
+    def warn(self) -> None:
+        """Tell of a doubt that nothing was refused for so far."""
+        if self.doubt and not self.stated:
+            log.warning("%s", self.doubt)
+
+    def require(self) -> None:
+        """Refuse a verdict on a softmax that is fed or read wrongly, unless just so was asked for."""
+        if self.doubt and not self.stated:
+            raise ModelError(self.doubt)
+
+
+def find_feeding(
+    model: Any,
+    path: Path,
+    images: ImageSet,
+    pixels: str | None,
+    classes: Sequence[str] | None,
+    record: Path,
+) -> Feeding:
+    """Settle how a model file is fed and read."""
+    scale = resolve_pixels(model, pixels, str(path))
+    if classes is not None:
+        images.with_classes(classes)
+    orders = [tuple(classes)] if classes is not None else output_orders(images)
+    how = "as asked" if pixels else "as its first layers say" if pixels_of(model) else "assumed; see --pixels"
+    log.info("%s takes pixels %s: %s (%s)", path, scale, SCALES[scale], how)
+    key = digest_of(
+        {
+            "format": FORMAT,
+            "model": file_digest(path),
+            "path": str(path),
+            "images": [images.digest, images.classes, images.y.tolist()],
+            "asked": [pixels, classes],
+            "assumed": [scale, orders],
+        }
+    )
+    found = _kept(record, key)
+    if found is None:
+        found = _try(model, path, images, scale, orders, pixels is not None, classes is not None)
+        facts = asdict(found)
+        write_json(record, {"key": key, "feeding": facts, "checksum": digest_of([key, facts])})
+    log.info("its outputs are taken to be, in this order: %s", ", ".join(found.classes))
+    if found.stated:
+        log.warning("%s", found.doubt)
+    return found
+
+
+def _kept(record: Path, key: str) -> Feeding | None:
+    known = read_json(record) or {}
+    facts: Any = known.get("feeding")
+    if known.get("key") != key or known.get("checksum") != digest_of([key, facts]):
+        return None
+    return Feeding(**{**facts, "classes": tuple(facts["classes"])})
+
+
+def _try(
+    model: Any,
+    path: Path,
+    images: ImageSet,
+    scale: str,
+    orders: list[tuple[str, ...]],
+    scale_stated: bool,
+    order_stated: bool,
+) -> Feeding:
+    feeding = Feeding(scale, orders[0])
+    try:
+        kind = output_kind(model, str(path))
+    except ModelError:  # it has no softmax to be read wrongly
+        return feeding
+    if len(images.classes) != (2 if kind == "sigmoid" else model.output_shape[-1]):
+        return feeding
+    trial = Trial(model, kind, images)
+    open_ = not order_stated and are_numbers(images.classes) and len(orders) > 1
+    if open_:
+        ranked = sorted(orders, key=lambda order: -trial.accuracy(Assumption(scale, order)))
+        best, second = (Assumption(scale, order) for order in ranked[:2])
+        feeding = replace(feeding, classes=best.classes, ordered=trial.far_better(best, second))
+        if feeding.ordered:
+            log.info("the order of its outputs is found by their accuracy: %s", trial.told([best, second]))
+    mine = Assumption(scale, feeding.classes)
+    others = [
+        Assumption(other, order)
+        for order in dict.fromkeys([mine.classes, *(output_orders(images) if order_stated else orders)])
+        for other in (scale, *trial.scales)
+    ]
+    better = trial.best(mine, [other for other in dict.fromkeys(others) if other != mine])
+    if better is not None:
+        named = [("--pixels", better.pixels)] if better.pixels != mine.pixels else []
+        named += [("--classes", ",".join(better.classes))] if better.classes != mine.classes else []
+        asked = {"--pixels": scale_stated, "--classes": order_stated}
+        stated = all(asked[option] for option, _ in named)
+        remedy = " ".join(f"{option} {value}" for option, value in named)
+        doubt = (
+            f"{path}: its softmax is right on {trial.told([mine, better])}. No verdict is given, as "
+            f"{'what was asked for' if stated else 'the first assumption'} looks wrong; state the better "
+            f"one: {remedy}"
+        )
+        if any("," in name for name in better.classes) and better.classes != mine.classes:
+            doubt += " (in a file, one name per line)"
+        return replace(feeding, doubt=doubt, stated=stated, ordered=True)
+    if not feeding.ordered:
+        doubt = (
+            f"{path}: its outputs may be in the order of the classes' names or in that of their numbers, "
+            f"and accuracy does not tell: {trial.told([Assumption(scale, order) for order in orders])}. "
+            f"State the order: --classes {','.join(orders[0])}, or --classes {','.join(orders[1])}"
+        )
+        return replace(feeding, doubt=doubt)
+    return feeding

@@ -1,0 +1,125 @@
+"""scores, probabilities -> the figures of one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnboost.files import file_part
+from cnnboost.metrics.curves import precision_recall, roc
+from cnnboost.report.class_plots import plot_class_accuracy, plot_confusion
+from cnnboost.report.curve_plots import plot_precision_recall, plot_roc, plot_threshold_sweep
+from cnnboost.report.drawing import save_figure
+from cnnboost.report.head_names import classifiers, head_key, head_name
+from cnnboost.report.plots import plot_history
+from cnnboost.stages.job import Job
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NOT_ALWAYS = ("roc", "precision-recall", "threshold-sweep")
+
+
+def draw_scores(
+    job: Job,
+    metrics: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+    labels: np.ndarray,
+    proba: Mapping[str, np.ndarray],
+) -> list[Path]:
+    """Draw what an evaluation found, and remove curves of an earlier one that do not apply any more.
+
+    Learning curves; a confusion matrix of each classifier; and, of the CNN beside the hybrid at the recipe's
+    `cut.layer` (the first one where that is not scored), accuracy class by class, the ROC curves of the
+    rarest and the most frequent class, and with two classes precision against recall and the sweep of
+    thresholds.
+    """
+    folder = job.reports_dir / "figures"
+    figures = _figures(job, metrics, history, labels, proba)
+    drawn = {stem: save_figure(figure, folder / f"{stem}.png") for stem, figure in figures}
+    for stem in _NOT_ALWAYS:
+        if stem not in drawn:
+            (folder / f"{stem}.png").unlink(missing_ok=True)
+    return list(drawn.values())
+
+
+def _figures(
+    job: Job,
+    metrics: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+    labels: np.ndarray,
+    proba: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, Figure]]:
+    """Give name and figure, one at a time: no two of them are in memory."""
+    split, classes = metrics["split"], metrics["classes"]
+    named = classifiers(metrics)
+    first = named[0][2]
+    level: dict[str, Any] = {"confidence": first["scores"]["confidence"]}
+    if history:
+        yield "history", plot_history(history)
+    for key, name, row in named:
+        scores = row["scores"]
+        title = f"{name}, {split} ({scores['accuracy']['value']:.1%})"
+        yield (
+            f"confusion-{file_part(key or 'cnn')}",
+            plot_confusion(scores["confusion"], classes, title=title),
+        )
+    heads = {head_key(row): row for row in metrics["heads"]}
+    beside = {name: row for key, name, row in named if not key}
+    said = {"CNN softmax": proba[""]} if "" in proba else {}
+    if heads:
+        layer = job.recipe.cut.layer if job.recipe.cut.layer in heads else next(iter(heads))
+        title = head_name(heads[layer])
+        beside[title], said[title] = heads[layer], proba[layer]
+    yield (
+        "class-accuracy",
+        plot_class_accuracy(
+            {title: row["scores"]["per_class"] for title, row in beside.items()},
+            title=f"Accuracy of each class, {split}",
+            **level,
+        ),
+    )
+    support = {row["name"]: row["support"] for row in first["scores"]["per_class"]}
+    of_two = first["thresholds"]
+    if there := list(first["auc"]):
+        # Of two classes, the curve of one is the mirror image of the other's.
+        ends = [min(there, key=support.__getitem__), max(there, key=support.__getitem__)]
+        shown = [of_two["positive"]] if of_two else list(dict.fromkeys(ends))
+        what = "ROC" if of_two else "ROC of the rarest and the most frequent class"
+        yield (
+            "roc",
+            plot_roc(
+                {
+                    f"{name} ({support[name]:,} of {len(labels):,} images)": {
+                        title: roc(labels, p, classes, name, **level) for title, p in said.items()
+                    }
+                    for name in shown
+                },
+                title=f"{what}, {split}",
+                **level,
+            ),
+        )
+    if of_two:
+        positive = of_two["positive"]
+        yield (
+            "precision-recall",
+            plot_precision_recall(
+                {title: precision_recall(labels, p, classes, positive, **level) for title, p in said.items()},
+                {title: row["thresholds"]["best"] for title, row in beside.items()},
+                positive=positive,
+                share=support[positive] / len(labels),
+                title=f"Precision against recall of {positive}, {split}",
+                **level,
+            ),
+        )
+        yield (
+            "threshold-sweep",
+            plot_threshold_sweep(
+                {title: row["thresholds"]["sweep"] for title, row in beside.items()},
+                positive=positive,
+                title=f"Scores over the threshold, {split}",
+            ),
+        )

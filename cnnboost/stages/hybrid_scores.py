@@ -1,0 +1,83 @@
+"""hybrid, images -> the probabilities that it is scored by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.features.cut import Cut
+from cnnboost.hybrid.crossfit import CrossFit
+from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.hybrid.modes import Seen
+from cnnboost.images import Split
+from cnnboost.images.views import views
+from cnnboost.stages.hybrids import FOLDS, Hybrid, eyes_of, hybrid_boost
+from cnnboost.stages.job import Job
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cnnboost.hybrid.modes import FittedMode
+
+log = logging.getLogger("cnnboost")
+
+
+def image_proba(hybrid: Hybrid, X: np.ndarray) -> np.ndarray:
+    """Give the probabilities of images."""
+    if hybrid.head.mode != "plain" or hybrid.tta != "none":
+        return hybrid.classifier.predict_proba(X)
+    trained = hybrid.trained
+    trunk = Inference(Cut(trained.model).trunk([hybrid.head.layer]), trained.pixels)
+    parts = [
+        hybrid.head.boost.predict_proba(trunk(X[start : start + CHUNKS[-1]])[0])
+        for start in range(0, len(X), CHUNKS[-1])
+    ]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a hybrid is scored by on some images."""
+
+    proba: np.ndarray
+    heads: Sequence[tuple[NDArray[np.intp], FittedMode]] = ()
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether others than the hybrid's own head judged."""
+        return bool(self.heads)
+
+
+def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
+    """Judge images so that none decides anything about its own score."""
+    if hybrid.head.details.get("chosen_on") != split.name:
+        return Judged(image_proba(hybrid, split.X))
+    facts, seed = job.recipe.hybrid, job.recipe.compare.seed
+    log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
+    eyes = eyes_of(hybrid.networks, hybrid.head.layers, facts.norm)
+    fit, grown_on = cross_fit(job, eyes, split, hybrid.networks.seen, tta=hybrid.tta, folds=FOLDS, seed=seed)
+    boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed, hybrid.device)
+    found = fit.head(hybrid.head.mode, boost, grown_on)
+    return Judged(found.proba, found.heads)
+
+
+def cross_fit(
+    job: Job, eyes: Looks, split: Split, train: Split, *, tta: str, folds: int, seed: int
+) -> tuple[CrossFit, Seen | None]:
+    """Look at images that heads are to be cross-fitted on, as `[hybrid]` says."""
+    facts = job.recipe.hybrid
+
+    def seen(part: Split) -> Seen:
+        return eyes.seen(np.asarray(part.X), part.y, facts.views, facts.augment, seed)
+
+    on_train = facts.fit_on == "train"
+    images = np.asarray(split.X)
+    looks = [Seen(*eyes.all(view), split.y) for view in views(images, tta)]
+    grown = None if on_train else seen(split)
+    fit = CrossFit(looks, images, len(split.classes), folds=folds, seed=seed, grown=grown)
+    return fit, seen(train) if on_train else None

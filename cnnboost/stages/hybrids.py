@@ -1,0 +1,221 @@
+"""features and log-probabilities -> head: the modes in which trees are to better the CNN's own softmax."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cnnboost.boost import BoostClassifier, resolve_device
+from cnnboost.errors import RecipeError
+from cnnboost.files import digest_of, file_digest, file_part
+from cnnboost.hybrid import HybridClassifier
+from cnnboost.hybrid.feature_extractor import Looks, layers_name
+from cnnboost.hybrid.modes import Seen, check_mode, fit_mode
+from cnnboost.images import Split
+from cnnboost.images.views import check_tta, views
+from cnnboost.locks import alone
+from cnnboost.stages.boosting import Head, estimator, fit_boost, head_there
+from cnnboost.stages.job import Job, labelled_digest
+from cnnboost.stages.names import check_names
+from cnnboost.stages.networks import Networks, networks_of
+from cnnboost.stages.training import Trained
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 2
+FOLDS = 5
+"""Of the cross-fitting, where the images that are scored also choose."""
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """A head in some mode, with the networks it belongs to."""
+
+    head: Head
+    networks: Networks
+    tta: str
+    device: str | None = None
+
+    @property
+    def trained(self) -> Trained:
+        """The first of the CNNs: the one that is cut."""
+        return self.networks.trained[0]
+
+    @cached_property
+    def classifier(self) -> HybridClassifier:
+        """The same as a fitted estimator of images."""
+        return HybridClassifier.from_parts(
+            [trained.cnn for trained in self.networks.trained],
+            self.head.layers,
+            self.head.fitted,
+            tta=self.tta,
+            norm=bool(self.head.details.get("norm", False)),
+        )
+
+
+def fit_hybrid(
+    job: Job,
+    layers: str | Sequence[str] | None = None,
+    *,
+    mode: str | None = None,
+    tta: str | None = None,
+    device: str | None = None,
+) -> Hybrid:
+    """Bring a head in any mode up to date; the CNNs it needs too."""
+    facts = job.recipe.hybrid
+    mode = check_mode(mode or facts.mode)
+    views_of = check_tta(tta or ("none" if mode == "plain" else facts.tta))
+    if isinstance(layers, str):
+        layers = (layers,)
+    if mode == "plain":
+        names = list(dict.fromkeys(layers or (job.recipe.cut.layer,)))
+        if len(names) > 1:
+            raise RecipeError(
+                f"plain trees are grown at one layer, not at {', '.join(names)}; --mode residual or --mode "
+                "blend takes several side by side"
+            )
+        head = fit_boost(job, names[0], device=device)
+        return Hybrid(head, networks_of(job.needs(), alone=True), views_of, device)
+    if facts.folds and layers:
+        raise RecipeError(
+            f"--layer {' --layer '.join(layers)}: hybrid.folds={facts.folds} grows trees on class "
+            "probabilities alone, as features of different networks share no basis; leave the layer out, or "
+            "hybrid.folds"
+        )
+    return _fit(job, tuple(dict.fromkeys(layers or hybrid_layers(job))), mode, views_of, device)
+
+
+def hybrid_layers(job: Job) -> tuple[str, ...]:
+    """Return the layers of the recipe's hybrid."""
+    facts = job.recipe.hybrid
+    return () if facts.folds else facts.layers or (job.recipe.cut.layer,)
+
+
+def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> BoostClassifier:
+    """Return the unfitted trees of one mode: those of `[boost]`, changed by `[hybrid]` in all but `plain`."""
+    boost = estimator(replace(job, recipe=job.recipe.model_copy(update={"boost": _table(job, mode)})))
+    if isinstance(boost.class_weight, Mapping):
+        numbers = {name: i for i, name in enumerate(job.images.classes)}
+        boost.set_params(class_weight={numbers[name]: of for name, of in boost.class_weight.items()})
+    if device:
+        boost.set_params(device=device)
+    return boost.set_params(random_state=seed)
+
+
+def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
+    facts = job.recipe.hybrid
+    check_names(job, layers, device=device)
+    networks = networks_of(job.needs())
+    if job.model is not None:
+        job.feeding.warn()
+    if networks.unseen is None and networks.own is None:
+        raise RecipeError(
+            f"--mode {mode} is chosen on images that the CNN was not trained on, and there are none: give "
+            "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
+        )
+    networks.trained[0].check_softmax(f"--mode {mode}")
+    wanted = device or _table(job, mode).device
+    resolved = resolve_device(wanted)
+    made_from = digest_of(
+        {
+            "format": FORMAT,
+            "mode": mode,
+            "layers": layers,
+            "tta": tta,
+            "networks": [file_digest(trained.path) for trained in networks.trained],
+            "images": [labelled_digest(part) for part in (networks.seen, networks.unseen) if part],
+            "hybrid": facts.model_dump(mode="json", exclude={"mode", "layers", "tta", "boost"}),
+            "boost": _table(job, mode).model_dump(mode="json", exclude={"device"}),
+            "seed": job.recipe.compare.seed,
+        }
+    )
+    name = layers_name(layers)
+    path = job.models_dir / "heads" / f"{file_part(name)}-{mode}.ubj"
+    with alone(path.with_suffix(".lock"), path):
+        there = None
+        if not job.force and path.is_file():
+            there = head_there(path, name, mode, made_from, resolved if wanted != "auto" else None)
+        head = there or _head(job, networks, layers, mode, tta, wanted, made_from, path)
+    return Hybrid(head, networks, tta, device)
+
+
+def _head(
+    job: Job,
+    networks: Networks,
+    layers: tuple[str, ...],
+    mode: str,
+    tta: str,
+    device: str,
+    made_from: str,
+    path: Any,
+) -> Head:
+    facts, seed = job.recipe.hybrid, job.recipe.compare.seed
+    eyes = eyes_of(networks, layers, facts.norm)
+    watched = None
+    if networks.own is not None:
+        seen, grown_on, chosen_on = networks.own, "train, by folds", "train, by folds"
+    else:
+        assert networks.unseen is not None
+        chosen_on = networks.unseen_name
+        on_train = facts.fit_on == "train"
+        part = networks.seen if on_train else networks.unseen
+        grown_on = "train" if on_train else chosen_on
+        seen = eyes.seen(part.X, part.y, facts.views, facts.augment, seed)
+        watched = _all_views(eyes, networks.unseen, tta) if on_train else None
+    log.info(
+        "fit %s at %s on %d x %d features", mode, " and ".join(layers) or "the output", *seen.features.shape
+    )
+    boost = hybrid_boost(job, mode, job.recipe.boost.seed, device)
+    with job.progress(f"fit {mode}", "round") as report:
+        started = time.perf_counter()
+        fitted = fit_mode(mode, boost, seen, len(job.images.classes), watched=watched, folds=FOLDS, seed=seed)
+        seconds = time.perf_counter() - started
+        report(fitted.boost.n_estimators_, fitted.boost.n_estimators_)
+    # The modes count classes; a file says what they are called.
+    named = fitted.boost.set_params(classes=list(job.images.classes))
+    named.classes_ = np.array(job.images.classes)
+    name = layers_name(layers)
+    details = {
+        "made_from": made_from,
+        "layer": name,
+        "layers": list(layers),
+        "mode": mode,
+        "rows": len(seen.codes),
+        "width": int(seen.features.shape[1]),
+        "fit_seconds": round(seconds, 3),
+        "temperature": fitted.temperature,
+        "weight": fitted.weight,
+        "tta": tta,
+        "norm": facts.norm,
+        "grown_on": grown_on,
+        "chosen_on": chosen_on,
+    }
+    named.save(path, details=details)
+    return Head(name, mode, named, path, details, False)
+
+
+def _table(job: Job, mode: str) -> Any:
+    table = job.recipe.boost
+    if mode == "plain":
+        return table
+    return type(table).model_validate({**table.model_dump(), **job.recipe.hybrid.boost})
+
+
+def eyes_of(networks: Networks, layers: Sequence[str], norm: bool) -> Looks:
+    """Return what looks at images for a head."""
+    return Looks([trained.cnn for trained in networks.trained], list(layers), norm)
+
+
+def _all_views(eyes: Looks, split: Split, tta: str) -> Seen:
+    """Look at every view of images that a prediction will look at."""
+    images = np.asarray(split.X)
+    parts = [eyes.all(view) for view in views(images, tta)]
+    features, logs = zip(*parts, strict=True)
+    n = len(parts)
+    return Seen(np.concatenate(features), np.concatenate(logs), np.tile(split.y, n))

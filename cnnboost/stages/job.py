@@ -1,0 +1,183 @@
+"""Job: one recipe, its images, and the folders its outputs go to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cnnboost.cnn.model_file import read_model
+from cnnboost.config import Recipe
+from cnnboost.errors import DataError, ModelError
+from cnnboost.escape import csv_cell
+from cnnboost.files import digest_of, write_bytes
+from cnnboost.images import ImageSet, Split, load_images
+from cnnboost.stages.feeding import Feeding, find_feeding
+
+log = logging.getLogger("cnnboost")
+
+Report = Callable[[int, int], None]
+ProgressOf = Callable[[str, str], AbstractContextManager[Report]]
+
+
+@contextmanager
+def no_progress(what: str, unit: str) -> Iterator[Report]:
+    """Report progress to nobody."""
+    yield lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe with everything around it that is not part of the experiment."""
+
+    recipe: Recipe
+    data: str | os.PathLike[str] | None = None
+    models: Path = Path("models")
+    reports: Path = Path("reports")
+    model: Path | None = None
+    pixels: str | None = None
+    classes: tuple[str, ...] | None = None
+    force: bool = False
+    on_bad: Literal["stop", "skip"] = "stop"
+    few: int | None = None
+    progress: ProgressOf = no_progress
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the recipe's CNN, features and heads."""
+        return self.models / self.recipe.name
+
+    @property
+    def bundle_dir(self) -> Path:
+        """Folder of the recipe's bundle, which holds a `cnn.keras` of its own.
+
+        It is that of the recipe's CNN, unless the hybrid's networks are others, trained on a part of the
+        images.
+        """
+        apart = self.recipe.hybrid.holdout or self.recipe.hybrid.folds
+        return self.models_dir / "bundle" if apart else self.models_dir
+
+    @property
+    def reports_dir(self) -> Path:
+        """Folder of the recipe's scores and figures."""
+        return self.reports / self.recipe.name
+
+    @property
+    def source(self) -> str:
+        """Where the images are."""
+        source = self.data
+        if source is None:
+            source = self.recipe.source or os.environ.get("CNNBOOST_DATA") or None
+        if source is None:
+            raise DataError(
+                f"recipe {self.recipe.name!r} needs images: give --data PATH (a folder of class folders, a "
+                ".zip of it, fer2013.csv, .npz, ...) or set CNNBOOST_DATA"
+            )
+        return os.fspath(source)
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The image set, as the recipe wants it, the classes in the order of the outputs of a given model."""
+        images = self._source_images
+        if self.model is not None:
+            images = images.with_classes(self.feeding.classes)
+        return images if self.few is None else _thin(images, self.few)
+
+    @cached_property
+    def feeding(self) -> Feeding:
+        """How the model file that was given is fed and read."""
+        assert self.model is not None
+        images = self._source_images
+        classes = images.classes if self.classes is None and self.recipe.data.classes else self.classes
+        record = self.models_dir / "given.json"
+        return find_feeding(self.given, Path(self.model), images, self.pixels, classes, record)
+
+    @cached_property
+    def _source_images(self) -> ImageSet:
+        """The image set with its own order of classes; decoded once, memory-mapped from then on."""
+        facts = self.recipe.data
+        size, channels = facts.size, facts.channels
+        if self.model is not None:
+            height, width, depth = self.given.input_shape[1:]
+            if depth not in (1, 3, None):
+                raise ModelError(
+                    f"{self.model} takes images of {depth} channels; image files are read as grey (1) or "
+                    "colour (3). In Python, CNNFeatures and HybridClassifier take arrays of any channels"
+                )
+            size = (height, width) if height and width else size
+            channels = depth or channels
+        with self.progress("decode images", "image") as report:
+            images = load_images(
+                self.source,
+                size=size,
+                channels=channels,
+                classes=facts.classes,
+                drop=facts.drop,
+                binary=facts.binary,
+                validation_fraction=facts.validation_fraction,
+                seed=facts.seed,
+                on_bad=self.on_bad,
+                progress=report,
+            )
+        if images.bad:
+            self._write_bad(images)
+        return images
+
+    @cached_property
+    def given(self) -> Any:
+        """The Keras model of the file that was given, read once."""
+        assert self.model is not None
+        return read_model(self.model)
+
+    @property
+    def scored_split(self) -> str:
+        """The split that is scored: what the recipe says, else test where there is one, else validation."""
+        wanted = self.recipe.evaluate.split
+        if wanted is None:
+            return "test" if "test" in self.images.split_names else "validation"
+        return self.images[wanted].name
+
+    def needs(self) -> Job:
+        """Return the job for what an arrow needs: brought up to date, but never redone by `force`."""
+        if not self.force:
+            return self
+        job = replace(self, force=False)
+        # The images that are loaded already go along.
+        job.__dict__.update(
+            {name: self.__dict__[name] for name in ("images", "given", "feeding") if name in self.__dict__}
+        )
+        return job
+
+    def _write_bad(self, images: ImageSet) -> None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["place", "reason"])
+        writer.writerows([csv_cell(place), csv_cell(reason)] for place, reason in images.bad)
+        path = write_bytes(
+            self.reports_dir / "bad_inputs.csv", table.getvalue().encode("utf-8", "surrogateescape")
+        )
+        log.warning("%d inputs were left out; they are listed in %s", len(images.bad), path)
+
+
+def _thin(images: ImageSet, few: int) -> ImageSet:
+    """Keep the first images of every class and split."""
+    rows = []
+    for name in images.split_names:
+        split = images[name]
+        for code in range(len(images.classes)):
+            rows.append(split.rows[split.y == code][:few])
+    return images.select(np.sort(np.concatenate(rows)))
+
+
+def labelled_digest(split: Split) -> str:
+    """Hash images and labels of a split."""
+    return digest_of({"pixels": split.digest, "classes": split.classes, "labels": split.y.tolist()})

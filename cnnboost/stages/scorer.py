@@ -1,0 +1,165 @@
+"""rows, probabilities -> what `metrics.json` says of each classifier on these rows."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from cnnboost.images import ImageSet, Split
+from cnnboost.metrics.collapse import FOREIGN_CAUSES, find_collapse
+from cnnboost.metrics.curves import area_under_roc
+from cnnboost.metrics.scores import compare, score
+from cnnboost.metrics.thresholds import thresholds
+from cnnboost.report.head_names import head_key, head_name
+from cnnboost.stages.boosting import Head
+from cnnboost.stages.job import Job
+from cnnboost.stages.provenance import machine, versions
+from cnnboost.stages.training import Trained
+
+log = logging.getLogger("cnnboost")
+
+FORMAT = 1
+"""Of `metrics.json`."""
+
+CNN_REMEDY = (
+    "its learning curves, cnn.learning_rate, cnn.epochs and cnn.class_weight; `cnnboost train --overfit 50` "
+    "says whether it can learn at all"
+)
+HEAD_REMEDY = (
+    "boost.n_estimators, boost.max_depth and boost.class_weight, and at the CNN that its features are of"
+)
+_TELLING = 20
+"""Images from which on it tells something if nearly all are called the same."""
+
+
+class Judge:
+    """Scores the CNN and its heads on the same rows."""
+
+    def __init__(self, job: Job, rows: Split, softmax: np.ndarray | None, no_softmax: str = "") -> None:
+        facts = job.recipe.evaluate
+        self._job, self._rows, self._softmax = job, rows, softmax
+        self._no_softmax = no_softmax
+        self._positive = job.recipe.data.binary or rows.classes[-1]
+        self._options: dict[str, Any] = {
+            "confidence": facts.confidence,
+            "n_resamples": facts.resamples,
+            "seed": facts.seed,
+        }
+        self.proba = {} if softmax is None else {"": softmax}
+        """Probabilities by key of the head; the CNN's under the empty name."""
+
+    def cnn(self, trained: Trained, train_accuracy: float | None) -> dict[str, Any] | None:
+        """Describe and score the CNN."""
+        if self._softmax is None:
+            return None
+        return {
+            "parameters": int(trained.model.count_params()),
+            "fit_seconds": trained.facts.get("fit_seconds"),
+            "epochs": len(trained.history.get("loss", [])),
+            "seed": self._job.recipe.cnn.seed,
+            "train_accuracy": train_accuracy,
+            **self._scored("CNN", self._softmax, CNN_REMEDY if self._job.model is None else FOREIGN_CAUSES),
+        }
+
+    def head(self, head: Head, proba: np.ndarray, cross_fitted: bool = False) -> dict[str, Any]:
+        """Describe and score a head, beside the CNN."""
+        rows, title = self._rows, head_name({"layer": head.layer, "mode": head.mode})
+        self.proba[head_key({"layer": head.layer, "mode": head.mode})] = proba
+        against = None
+        if self._softmax is not None:
+            against = compare(rows.y, self._softmax, proba, names=("CNN", title), **self._options).to_dict()
+            if len(rows) == 1:
+                against["difference_interval"] = None
+            if self._job.model is not None and self._job.feeding.doubt:
+                verdict = "no verdict: the CNN's softmax looks wrongly fed or read"
+                against |= {"p_value": None, "verdict": verdict}
+        return {
+            "layer": head.layer,
+            "mode": head.mode,
+            "width": head.details["width"],
+            "rounds": head.boost.n_estimators_,
+            "device": head.boost.device_,
+            "fit_seconds": head.details["fit_seconds"],
+            "cross_fitted": cross_fitted,
+            **self._scored(title, proba, HEAD_REMEDY),
+            "against_cnn": against,
+        }
+
+    def document(
+        self, images: ImageSet, cnn: dict[str, Any] | None, heads: list[dict[str, Any]], *, tta: str
+    ) -> dict[str, Any]:
+        """Put together what `metrics.json` says of any rows."""
+        recipe = self._job.recipe
+        return {
+            "format": FORMAT,
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "split": self._rows.name,
+            "images_left_out": len(images.bad),
+            "data_digest": images.digest,
+            "tta": tta,
+            "classes": list(self._rows.classes),
+            **self._given(),
+            "cnn": cnn,
+            **({} if cnn else {"no_softmax": self._no_softmax}),
+            "heads": heads,
+            "recipe_facts": recipe.model_dump(mode="json"),
+            "machine": machine(),
+            "versions": versions(),
+        }
+
+    def _given(self) -> dict[str, Any]:
+        """Say how a model file was fed and read, and what its scores are to be taken with."""
+        job, rows = self._job, self._rows
+        if job.model is None:
+            return {}
+        notes = [job.feeding.doubt] if job.feeding.doubt else []
+        if rows.name == "train" or (rows.name == "validation" and job.images.drawn):
+            notes.append(
+                f"{job.model} was not trained here: some of the images of {rows.name} may be among those "
+                "that it was trained on, and its accuracy on them says little about others. A test split in "
+                f"{job.source} would tell."
+            )
+        return {"given": {"model": str(job.model), "pixels": job.feeding.pixels, "notes": notes}}
+
+    def _scored(self, title: str, proba: np.ndarray, remedy: str) -> dict[str, Any]:
+        rows = self._rows
+        scores = score(rows.y, proba, rows.classes, **self._options).to_dict()
+        if len(rows) == 1:
+            _drop_bootstrap(scores)
+        areas = area_under_roc(rows.y, proba, rows.classes, confidence=self._options["confidence"])
+        return {
+            "scores": scores,
+            "auc": {name: area.to_dict() for name, area in areas.items()},
+            "thresholds": self._thresholds(proba),
+            "collapsed": self._collapsed(title, scores, remedy),
+        }
+
+    def _thresholds(self, proba: np.ndarray) -> dict[str, Any] | None:
+        """Score two classes over the thresholds of the positive one: `data.binary`, else the second."""
+        rows = self._rows
+        if len(rows.classes) != 2 or len(np.unique(rows.y)) != 2:
+            return None
+        return thresholds(rows.y, proba, rows.classes, self._positive, **self._options).to_dict()
+
+    def _collapsed(self, title: str, scores: dict[str, Any], remedy: str) -> dict[str, Any] | None:
+        """Warn of predictions that are nearly all one class."""
+        rows = self._rows
+        if len(rows) < _TELLING or len(np.unique(rows.y)) < 2:
+            return None
+        found = find_collapse(scores["confusion"], rows.classes)
+        if found is None:
+            return None
+        learnt = "" if remedy == FOREIGN_CAUSES else "it has learnt the share of the classes and no more; "
+        log.warning("%s %s: %slook at %s", title, found, learnt, remedy)
+        return found.to_dict()
+
+
+def _drop_bootstrap(scores: dict[str, Any]) -> None:
+    """Take out the intervals from drawing rows again: of one row all draws are the same."""
+    for name in ("macro_f1", "average_class_accuracy", "log_loss"):
+        scores[name]["interval"] = None
+    for row in scores["per_class"]:
+        row["f1"]["interval"] = None

@@ -1,0 +1,99 @@
+"""Published scores beside own ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnboost.config.outcomes import PUBLISHED_SCORES
+from cnnboost.report.published import Entry, beside_published, overview_page
+
+
+@pytest.fixture(scope="module")
+def older():
+    """Return scores as they were written before there were areas and thresholds."""
+    facts = json.loads(Path(__file__).with_name("report_facts.json").read_text(encoding="utf-8"))["metrics"]
+    for row in (facts["cnn"], *facts["heads"]):
+        row.pop("auc", None)
+        row.pop("thresholds", None)
+    return facts
+
+
+@pytest.fixture
+def two_classes(older):
+    """Return scores of two classes, as `evaluate` writes them."""
+    metrics = copy.deepcopy(older)
+    metrics["heads"], metrics["classes"] = [], ["not happy", "happy"]
+    own = iter(range(10, 90, 5))
+
+    def estimate():
+        value = next(own) / 100
+        return {"value": value, "interval": [value - 0.02, value + 0.02]}
+
+    scores = metrics["cnn"]["scores"]
+    scores |= {name: estimate() for name in ("accuracy", "macro_f1", "average_class_accuracy")}
+    scores["per_class"] = [
+        {"name": name, "support": 9, **{key: estimate() for key in ("precision", "recall", "f1")}}
+        for name in metrics["classes"]
+    ]
+    metrics["cnn"]["auc"] = {name: estimate() for name in metrics["classes"]}
+    metrics["cnn"]["thresholds"] = {
+        "positive": "happy", "average_precision": estimate(), "best": {"threshold": 0.3, "f1": estimate()},
+        "sweep": [],
+    }  # fmt: skip
+    return metrics
+
+
+def test_every_score_that_may_be_published_finds_its_own(two_classes):
+    two_classes["published"] = {
+        "source": "A study", "cnn": 0.5, "layers": {}, "scores": dict.fromkeys(PUBLISHED_SCORES, 0.5)
+    }  # fmt: skip
+    cnn, happy = two_classes["cnn"], two_classes["cnn"]["scores"]["per_class"][1]
+    own = {
+        "accuracy": cnn["scores"]["accuracy"],
+        "macro F1": cnn["scores"]["macro_f1"],
+        "average class accuracy": cnn["scores"]["average_class_accuracy"],
+        "precision of happy": happy["precision"],
+        "recall of happy": happy["recall"],
+        "F1 of happy": happy["f1"],
+        "best F1 of happy over thresholds": cnn["thresholds"]["best"]["f1"],
+        "average precision of happy": cnn["thresholds"]["average_precision"],
+        "AUC of happy": cnn["auc"]["happy"],
+    }
+    rows = beside_published(two_classes)
+    assert {row.score_name: {"value": row.own, "interval": row.interval} for row in rows} == own
+    assert {(row.name, row.published) for row in rows} == {("CNN softmax", 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("published", "place", "outside"),
+    [
+        (0.1, "below the interval", True),
+        (0.2, "inside the interval", False),
+        (0.3, "above the interval", True),
+    ],
+)
+def test_a_row_says_where_the_published_score_lies(two_classes, published, place, outside):
+    two_classes["published"] = {"source": "A study", "scores": {"average_class_accuracy": published}}
+    accuracy, row = beside_published(two_classes)
+    assert accuracy.published is None
+    assert (row.own, row.place, row.outside) == (0.2, place, outside)
+    assert row.difference == pytest.approx(0.2 - published)
+
+
+def test_the_page_over_all_recipes_shows_them(two_classes):
+    two_classes["published"] = {"source": "A study", "scores": {"average_class_accuracy": 0.137}}
+    page = overview_page([Entry(two_classes)])
+    assert "13.7%" in page
+    assert "average class accuracy" in page
+
+
+def test_older_scores_and_recipes_are_still_read(older):
+    assert len(beside_published(older)) == 1 + len(older["heads"])
+    without = {key: value for key, value in older.items() if key != "published"}
+    assert all(row.published is None for row in beside_published(without))
+    newer = older | {"published": {"source": "A study", "scores": {"auc": 0.8, "macro_f1": 0.5}}}
+    assert [row.score_name for row in beside_published(newer)[1 + len(older["heads"]) :]] == ["macro F1"]

@@ -1,0 +1,111 @@
+"""CNN against hybrid in every mode: what is written, and what it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cnnboost import stages
+from cnnboost.errors import LayerError, ParameterError
+from cnnboost.files import file_digest, read_json
+from cnnboost.stages.comparison import summarise
+
+HYBRID = {"tta": "flip", "views": 2, "boost": {"n_estimators": 6, "max_depth": 2, "learning_rate": 0.3}}
+
+
+@pytest.fixture
+def comparing(job, change):
+    return change(job, hybrid=HYBRID, compare={"seeds": 2, "folds": 3}, boost={"n_estimators": 3})
+
+
+def test_the_document(comparing):
+    found = stages.compare_modes(comparing)
+    document = read_json(found.path)
+    assert document == json.loads(json.dumps(found.document))
+    assert [path.name for path in found.figures] == ["compare.png"]
+    assert [run["seed"] for run in document["runs"]] == [0, 1]
+    assert set(document["summary"]) == {"plain", "residual", "blend"}
+    assert document["networks"] == [file_digest(comparing.models_dir / "cnn.keras")]
+    assert document["n"] == len(comparing.images.validation)
+    assert document["chosen_on"] == "the other 2 of 3 folds of validation"
+    for run in document["runs"]:
+        for row in (run["softmax"], run["calibrated"], *run["modes"].values()):
+            assert 0 < row["scores"]["accuracy"]["value"] < 1
+        # One network, one set of images: the softmax as it is knows no seed.
+        assert run["softmax"] == document["runs"][0]["softmax"]
+        losses = [run[key]["scores"]["log_loss"]["value"] for key in ("softmax", "calibrated")]
+        assert losses[1] <= losses[0] + 0.01
+        residual = run["modes"]["residual"]
+        assert residual["log_loss_difference"] == pytest.approx(
+            residual["scores"]["log_loss"]["value"] - losses[1]
+        )
+        assert residual["log_loss_difference"] < 0.01
+        assert len(residual["rounds"]) == 3
+    mean = np.mean([run["modes"]["residual"]["scores"]["accuracy"]["value"] for run in document["runs"]])
+    assert document["summary"]["residual"]["accuracy"] == pytest.approx(mean)
+
+
+def test_networks_take_turns(comparing, change):
+    job = change(
+        comparing, compare={"seeds": 3, "networks": 2, "folds": 2, "modes": ["plain"]}, cnn={"epochs": 1}
+    )
+    document = stages.compare_modes(job).document
+    runs = document["runs"]
+    assert [run["network"] for run in runs] == [0, 1, 0]
+    assert runs[0]["softmax"] == runs[2]["softmax"] != runs[1]["softmax"]
+    paths = [job.models_dir / "cnn.keras", job.models_dir / "repeats" / "1" / "cnn.keras"]
+    assert document["networks"] == [file_digest(path) for path in paths]
+
+
+def test_trees_may_be_grown_on_the_other_folds(comparing, change):
+    facts = {"seeds": 1, "folds": 3, "modes": ["residual"]}
+    held_out = change(comparing, compare=facts, hybrid={"fit_on": "held-out"})
+    document = stages.compare_modes(held_out).document
+    assert document["grown_on"] == "the other folds of validation"
+
+
+def test_weights_of_classes_go_by_name(comparing, change):
+    job = change(comparing, boost={"class_weight": {"3": 5.0}}, compare={"seeds": 1, "folds": 2})
+    plain, weighed = (
+        stages.compare_modes(one).document["runs"][0]["modes"]["plain"]["scores"]["per_class"][3]["recall"]
+        for one in (change(job, boost={"class_weight": None}), job)
+    )
+    assert weighed["value"] >= plain["value"]
+
+
+def run_with(difference, p, loss=-0.01):
+    return {
+        "modes": {
+            "residual": {
+                "scores": {"accuracy": {"value": 0.5 + difference}, "log_loss": {"value": 1.0}},
+                "against_softmax": {"difference": difference, "p_value": p},
+                "log_loss_difference": loss,
+            }
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([(0.01, 0.02), (0.012, 0.01), (0.008, 0.2)], "residual is better than the softmax by 1.00"),
+        ([(-0.01, 0.02), (-0.012, 0.01), (-0.008, 0.03)], "residual is worse than the softmax by 1.00"),
+        ([(0.01, 0.2), (0.012, 0.1), (0.008, 0.01)], "no difference: residual and the softmax are 1.00"),
+        ([(0.02, 0.01), (0.02, 0.01), (-0.01, 0.04)], "no difference"),
+        ([(0.0, 1.0)], "no difference"),
+    ],
+)
+def test_a_verdict_needs_all_runs_and_more_than_chance(runs, said):
+    found = summarise([run_with(*run) for run in runs], ["residual"], 0.95)["residual"]
+    assert found["verdict"].startswith(said)
+    assert found["lowest_difference"] == min(difference for difference, _ in runs)
+
+
+def test_what_cannot_be_is_refused(comparing, change, toy_file):
+    with pytest.raises(LayerError, match="fc9"):
+        stages.compare_modes(change(comparing, hybrid={"layers": ["fc9"]}))
+    with pytest.raises(ParameterError, match="is of no recipe"):
+        stages.compare_modes(replace(comparing, model=toy_file))

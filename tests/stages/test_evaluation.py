@@ -1,0 +1,137 @@
+import logging
+
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from cnnboost import stages
+from cnnboost.config.outcomes import Published
+from cnnboost.errors import RecipeError
+from cnnboost.files import read_json
+from cnnboost.report.class_plots import plot_class_accuracy as class_accuracy
+from cnnboost.report.published import beside_published
+
+
+@pytest.fixture
+def one_sided(job, change):
+    """Return a job that hardly trains, on two classes of which one is rare."""
+    return change(
+        job,
+        data={"binary": "3"},
+        cnn={"optimizer": "sgd", "learning_rate": 1e-2, "epochs": 2},
+        boost={"n_estimators": 1, "max_depth": 1, "learning_rate": 1e-6},
+    )
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_predictions_of_one_class_are_warned_of_and_written_down(one_sided, caplog):
+    metrics = read_json(stages.evaluate(one_sided, ["fc1"]).path)
+    said = warnings(caplog)
+    rows = {"CNN": metrics["cnn"], "XGBoost at fc1": metrics["heads"][0]}
+    assert len(said) == len(rows)
+    for (title, row), text in zip(rows.items(), said, strict=True):
+        predicted = [sum(column) for column in zip(*row["scores"]["confusion"], strict=True)]
+        assert row["collapsed"] == {"class": "not 3", "share": predicted[0] / sum(predicted)}
+        assert text.startswith(
+            f"{title} calls {row['collapsed']['share']:.1%} of the images not 3, which 89.8% are"
+        )
+        assert "the share of the classes and no more" in text
+    assert "--overfit" in said[0]
+
+
+def test_of_others_nothing_is_said(job, caplog):
+    metrics = stages.evaluate(job, ["fc1"]).metrics
+    assert metrics["cnn"]["collapsed"] is None
+    assert metrics["heads"][0]["collapsed"] is None
+    assert warnings(caplog) == []
+
+
+def test_scores_alone_write_no_report(job):
+    metrics = stages.evaluation.scores_of(job, ["fc1"])
+    assert metrics["heads"][0]["layer"] == "fc1"
+    assert not job.reports_dir.exists()
+
+
+@pytest.fixture
+def two_classes(job, change):
+    """Return a job on two classes, with scores that a study might have printed."""
+    published = Published(
+        source="A study", scores={"average_class_accuracy": 0.99, "best_f1": 0.5, "auc": 0.6}
+    )
+    return change(job, data={"binary": "3"}, evaluate={"published": published}, cut={"layer": "fc2"})
+
+
+def figures(evaluated):
+    return {path.stem for path in evaluated.figures}
+
+
+def test_every_class_has_an_area_under_its_roc_curve(job):
+    metrics = stages.evaluation.scores_of(job, ["fc1"])
+    held = job.images.validation
+    proba = stages.train(job).cnn.predict_proba(held.X)
+    for row in (metrics["cnn"], metrics["heads"][0]):
+        assert list(row["auc"]) == metrics["classes"]
+        assert row["thresholds"] is None
+    for i, name in enumerate(metrics["classes"]):
+        found = metrics["cnn"]["auc"][name]
+        assert found["value"] == pytest.approx(roc_auc_score(held.y == i, proba[:, i]))
+        assert found["interval"] is None or found["interval"][0] <= found["value"] <= found["interval"][1]
+
+
+def test_two_classes_are_scored_over_thresholds(two_classes):
+    evaluated = stages.evaluate(two_classes, ["fc1", "fc2"])
+    metrics = read_json(evaluated.path)
+    held = two_classes.images.validation
+    positive = stages.train(two_classes).cnn.predict_proba(held.X)[:, 1]
+    found = metrics["cnn"]["thresholds"]
+    assert found["positive"] == "3"
+    best = found["best"]
+    assert f1_score(held.y, positive >= best["threshold"]) == pytest.approx(best["f1"]["value"])
+    assert [row["threshold"] for row in found["sweep"]] == [t / 100 for t in range(40, 61, 2)]
+    assert all(head["thresholds"]["positive"] == "3" for head in metrics["heads"])
+    rows = beside_published(metrics)
+    assert [(row.score_name, row.published) for row in rows[3:]] == [
+        ("average class accuracy", 0.99), ("best F1 of 3 over thresholds", 0.5), ("AUC of 3", 0.6)
+    ]  # fmt: skip
+    assert {"roc", "class-accuracy", "precision-recall", "threshold-sweep"} < figures(evaluated)
+    assert all(path.is_file() for path in evaluated.figures)
+
+
+def test_the_positive_class_is_the_second_where_the_recipe_names_none(job, change):
+    two = change(job, data={"drop": tuple("23456789")})
+    metrics = stages.evaluation.scores_of(two, ["fc1"])
+    assert metrics["cnn"]["thresholds"]["positive"] == "1"
+
+
+def test_figures_of_two_classes_do_not_outlive_them(two_classes, change, job):
+    stages.evaluate(two_classes, ["fc1"])
+    folder = two_classes.reports_dir / "figures"
+    assert (folder / "precision-recall.png").is_file()
+    ten = stages.evaluate(job, ["fc1"])
+    assert {"roc", "class-accuracy"} < figures(ten)
+    assert {path.stem for path in folder.iterdir()} == figures(ten)
+
+
+@pytest.mark.parametrize(("layer", "drawn"), [("fc2", "fc2"), ("flatten", "fc1")])
+def test_the_hybrid_of_the_figures_is_the_one_that_the_recipe_is_about(
+    job, change, monkeypatch, layer, drawn
+):
+    seen = []
+    monkeypatch.setattr(
+        stages.figures,
+        "plot_class_accuracy",
+        lambda scored, **of: (seen.extend(scored), class_accuracy(scored, **of))[1],
+    )
+    stages.evaluate(change(job, cut={"layer": layer}), ["fc1", "fc2"])
+    assert seen == ["CNN softmax", f"XGBoost at {drawn}"]
+
+
+def test_published_scores_of_a_positive_class_need_two_classes(job, change):
+    asked = change(
+        job, evaluate={"published": Published(source="A study", scores={"f1": 0.4, "macro_f1": 0.3})}
+    )
+    with pytest.raises(RecipeError, match=r"'toy'.*scores: f1 is of the positive one of two.*there are 10"):
+        stages.evaluate(asked, ["fc1"])
+    assert not job.reports_dir.exists()

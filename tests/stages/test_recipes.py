@@ -1,0 +1,48 @@
+"""Every packaged recipe walks the whole line on a few images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnboost import stages
+from cnnboost.config import load_recipe, packaged
+
+#: What a recipe needs that a test has not: weights that are downloaded.
+OVERRIDES = {"hust_vgg19": ["cnn.options.weights=none"]}
+
+
+@pytest.fixture(scope="module")
+def affectnet_folder(tmp_path_factory):
+    """Return RGB images in the layout of AffectNet, contempt among the classes."""
+    root = tmp_path_factory.mktemp("affectnet") / "data"
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 8), ("val", 4)):
+        for code, name in enumerate(("anger", "contempt", "happy", "neutral")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(50 * code, 50 * code + 80, (64, 64, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.jpg")
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(packaged()))
+def test_smoke(name, face_folder, affectnet_folder, tmp_path):
+    recipe = load_recipe(name, OVERRIDES.get(name, []))
+    data = recipe.data.source or (affectnet_folder if name == "ubi_affectnet" else face_folder)
+    job = stages.Job(recipe=recipe, data=data, models=tmp_path / "models", reports=tmp_path / "reports")
+    metrics = stages.evaluate(stages.smoke(job)).metrics
+    assert metrics["recipe"] == f"{name}-smoke"
+    assert metrics["cnn"]["epochs"] == 1
+    heads = list(recipe.cut.layers)
+    if recipe.hybrid.mode != "plain":
+        heads.append("+".join(recipe.hybrid.layers))
+    assert [head["layer"] for head in metrics["heads"]] == heads
+    assert "contempt" not in metrics["classes"]
+    if recipe.data.binary:
+        assert metrics["classes"] == ["not happy", "happy"]
+    for row in (metrics["cnn"], *metrics["heads"]):
+        assert 0 <= row["scores"]["accuracy"]["value"] <= 1
+        assert np.isfinite(row["scores"]["log_loss"]["value"])

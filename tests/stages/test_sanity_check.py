@@ -1,0 +1,148 @@
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnboost import stages
+from cnnboost.errors import ParameterError
+from cnnboost.files import read_json
+from cnnboost.images import load_images
+from cnnboost.stages.sanity_check import _chosen
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits", size=8, channels=1, validation_fraction=0.3).train
+
+
+def test_a_network_that_can_learn(job, change):
+    able = change(job, cnn={"learning_rate": 1e-2})
+    before = files(job.models)
+    found = stages.overfit(able, 50)
+    assert found.learnt
+    assert found.facts["accuracy"] == 1.0
+    assert found.facts["symptoms"] == []
+    assert found.facts["history"]["accuracy"][-1] == 1.0
+    assert max(found.facts["history"]["accuracy"][:-1]) < 1.0, "it stops as soon as all is known"
+    assert found.facts["steps"] == found.facts["epochs"] < found.facts["steps_at_most"] == 2000
+    assert sum(found.facts["classes"].values()) == 50
+    assert found.path == job.reports_dir / "overfit.json"
+    assert read_json(found.path) == json.loads(json.dumps(found.facts))
+    assert files(job.models) == before
+
+
+def test_one_that_cannot(job, change):
+    found = stages.overfit(change(job, cnn={"learning_rate": 1e-9}), 50, steps=4)
+    assert not found.learnt
+    assert found.facts["accuracy"] < 0.5
+    assert (found.facts["epochs"], found.facts["steps"], found.facts["steps_at_most"]) == (4, 4, 4)
+    assert "raise cnn.learning_rate (1e-09)" in found.facts["symptoms"][0]
+
+
+def test_one_that_breaks_off(job, change):
+    found = stages.overfit(change(job, cnn={"learning_rate": 1e9, "batch_size": 5}), 20, steps=20)
+    assert not found.learnt
+    assert found.facts["accuracy"] is None
+    assert "loss is" in found.facts["failure"]
+    assert "(1e+09)" in " ".join(found.facts["symptoms"])
+    read_json(found.path)
+
+
+def test_a_step_too_far_in_the_last_batch_is_seen(job, change):
+    # One step an epoch: the loss of training is finite still, that of the changed weights is not.
+    found = stages.overfit(change(job, cnn={"learning_rate": 1e9}), 20, steps=1)
+    assert "after epoch 1" in found.facts["failure"]
+    assert found.facts["history"] == {"loss": [], "accuracy": []}
+
+
+def test_what_changes_images_or_steps_is_switched_off_and_said(job, change, caplog):
+    changed = change(
+        job,
+        cnn={
+            "augment": {"flip": 0.5, "rotation": 90.0},
+            "early_stopping": 0,
+            "schedule": "step",
+            "step_epochs": 1,
+            "mixup": 1.0,
+            "learning_rate": 1e-2,
+            "label_smoothing": 0.1,
+        },
+    )
+    with caplog.at_level(logging.INFO, "cnnboost"):
+        found = stages.overfit(changed, 30)
+    assert found.learnt
+    off = " ".join(found.facts["switched_off"])
+    assert all(name in off for name in ("augment=", "mixup=1.0", "early_stopping=0", "schedule='step'"))
+    assert "label_smoothing" not in off
+    assert "step_epochs" not in off
+    assert f"switched off: {', '.join(found.facts['switched_off'])}" in caplog.text
+
+
+def test_what_the_recipe_leaves_out_is_not_named(job, caplog):
+    with caplog.at_level(logging.INFO, "cnnboost"):
+        found = stages.overfit(job, 20, steps=1)
+    assert found.facts["switched_off"] == []
+    assert "switched off: nothing" in caplog.text
+
+
+def test_the_same_seed_is_the_same_course(job, change):
+    first, again, other = (
+        stages.overfit(change(job, cnn={"seed": seed}), 20, steps=3).facts["history"] for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize(("n", "words"), [(9, "at least 10"), (0, "at least 10"), (1259, "only 1258")])
+def test_impossible_numbers(job, n, words):
+    with pytest.raises(ParameterError, match=f"overfit={n}.*{words}"):
+        stages.overfit(job, n)
+
+
+def test_no_step_is_no_check(job):
+    with pytest.raises(ParameterError, match="steps=0"):
+        stages.overfit(job, 20, steps=0)
+
+
+def test_two_classes(job, change):
+    found = stages.overfit(change(job, data={"binary": "3"}, cnn={"learning_rate": 1e-2}), 20)
+    assert found.learnt
+    assert found.facts["classes"]["3"] == 2
+
+
+def test_faces_in_a_folder(job, change, face_folder):
+    faces = change(job, data={"source": None, "size": 48}, cnn={"learning_rate": 1e-2})
+    assert stages.overfit(replace(faces, data=face_folder), 12).learnt
+
+
+class TestChosen:
+    @given(n=st.integers(10, 400), seed=st.integers(0, 5))
+    def test_each_class_by_its_share_and_no_image_twice(self, digits, n, seed):
+        rows = _chosen(digits, n, seed)
+        assert len(set(rows.tolist())) == n
+        counts = np.bincount(digits.y[rows], minlength=10)
+        shares = np.bincount(digits.y, minlength=10) / len(digits)
+        assert counts.min() >= 1
+        assert np.abs(counts - n * shares).max() <= 2
+        np.testing.assert_array_equal(rows, _chosen(digits, n, seed))
+
+    def test_the_seed_decides(self, digits):
+        assert set(_chosen(digits, 50, 0).tolist()) != set(_chosen(digits, 50, 1).tolist())
+
+    def test_pixels_that_carry_two_labels_are_taken_once(self, tmp_path):
+        rng = np.random.default_rng(0)
+        X = rng.integers(0, 255, (12, 8, 8, 1), dtype=np.uint8)
+        X[6:] = X[:6]
+        np.savez(tmp_path / "twice.npz", X=X, y=np.array(["a"] * 6 + ["b"] * 6))
+        train = load_images(tmp_path / "twice.npz", validation_fraction=0).train
+        rows = _chosen(train, 6, 0)
+        assert len({train.part(row, row + 1).tobytes() for row in rows.tolist()}) == 6
+        with pytest.raises(ParameterError, match="only 6 different"):
+            _chosen(train, 7, 0)

@@ -1,0 +1,121 @@
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from cnnboost.errors import CnnboostError
+from cnnboost.timing import start
+from cnnboost.timing.start import Start, first_prediction, time_starts
+from cnnboost.timing.worker import Server
+from cnnboost.timing.worker_pool import Crew, Worker
+
+QUICK = ("hybrid/onnx", "hybrid/plain-onnx", "head/inplace")
+
+
+def gone(worker):
+    return worker._process.poll() is not None
+
+
+class TestCrew:
+    def test_every_path_has_its_turns_in_a_process_of_its_own(self, source):
+        turns = []
+        with Crew(QUICK, source._replace(threads=1)) as crew:
+            sizes = {**dict.fromkeys(QUICK, 7), "product/numpy": 64, "product/onnxruntime": 64}
+            found = crew.time(sizes, rounds=3, seconds=0.0, done=lambda: turns.append(1))
+            threads = {path: worker.ask(do="threads") for path, worker in crew.workers.items()}
+            processes = {worker._process.pid for worker in crew.workers.values()}
+        assert {path: timing.calls for path, timing in found.items()} == dict.fromkeys(sizes, 3)
+        assert len(turns) == 15
+        assert threads == {
+            "hybrid/onnx": {"onnxruntime": 1},
+            "hybrid/plain-onnx": {"onnxruntime": 1},
+            "head/inplace": {"xgboost": 1},
+        }
+        assert len(processes | {os.getpid()}) == 4
+        assert all(gone(worker) for worker in crew.workers.values())
+
+    def test_tensorflow_computes_with_so_many_threads(self, source):
+        with Crew(["hybrid/predict"], source._replace(threads=1)) as crew:
+            assert crew.workers["hybrid/predict"].ask(do="threads") == {"tensorflow": 1, "xgboost": 1}
+
+    def test_predictions_are_those_of_the_path(self, source, tmp_path):
+        with Crew(["hybrid/onnx", "head/dmatrix"], source) as crew:
+            for path, worker in crew.workers.items():
+                worker.ask(do="predict", out=str(tmp_path / f"{path.split('/')[0]}.npy"))
+        hybrid, head = np.load(tmp_path / "hybrid.npy"), np.load(tmp_path / "head.npy")
+        np.testing.assert_array_equal(hybrid.argmax(axis=1), head.argmax(axis=1))
+
+    def test_one_that_cannot_start_is_named_and_the_others_end(self, source):
+        broken = source._replace(hybrid_onnx="nowhere.onnx")
+        crew = Crew(["head/inplace", "hybrid/onnx"], broken)
+        with pytest.raises(CnnboostError, match=r"hybrid/onnx ended with status 1: .*nowhere\.onnx"), crew:
+            pass
+        assert all(gone(worker) for worker in crew.workers.values())
+
+    def test_all_end_when_the_caller_is_stopped(self, source):
+        with pytest.raises(KeyboardInterrupt), Crew(["hybrid/plain-onnx"], source) as crew:
+            raise KeyboardInterrupt
+        assert all(gone(worker) for worker in crew.workers.values())
+
+    def test_a_process_that_dies_is_an_error(self, source):
+        with Crew(["hybrid/plain-onnx"], source) as crew:
+            worker: Worker = crew.workers["hybrid/plain-onnx"]
+            worker._process.kill()
+            worker._process.wait()
+            with pytest.raises(CnnboostError, match="hybrid/plain-onnx ended with status -9"):
+                worker.time("hybrid/plain-onnx", 1, 0.0)
+
+
+class TestServer:
+    def test_each_call_takes_the_next_images(self, source):
+        server = Server("hybrid/plain-onnx", source)
+        seen = []
+        server._run = seen.append
+        call = server.call(server.path, 16)
+        for number in range(4):
+            call(number)
+        X = np.load(source.images)
+        assert [len(rows) for rows in seen] == [16] * 4
+        np.testing.assert_array_equal(seen[1], X[16:32])
+        assert type(seen[0]) is np.ndarray
+
+    def test_all_images_in_one_call(self, source):
+        server = Server("head/inplace", source)
+        assert len(server.call(server.path, 40)(3)) == 40
+
+    def test_calls_stop_at_the_most(self, source):
+        server = Server("hybrid/plain-onnx", source)
+        request = {"do": "time", "what": server.path, "n": 1, "seconds": 60.0, "most": 5}
+        assert len(server.answer(request)["seconds"]) == 5
+
+    def test_a_product_runs_where_its_library_is(self, source):
+        server = Server("hybrid/plain-onnx", source)
+        assert np.shape(server.call("product/numpy", 16)(0)) == (16, 16)
+
+
+class TestStart:
+    def test_to_the_first_prediction_and_to_the_end(self, source):
+        starts = {
+            "hybrid/onnx": first_prediction("hybrid/onnx", source),
+            "nothing": Start([sys.executable, "-c", ""], "exit"),
+        }
+        turns = []
+        found = time_starts(starts, rounds=2, threads=1, done=lambda: turns.append(1))
+        assert {name: timing.calls for name, timing in found.items()} == {"hybrid/onnx": 2, "nothing": 2}
+        assert len(turns) == 4
+
+    def test_a_process_that_fails_is_named(self):
+        broken = Start([sys.executable, "-c", "raise SystemExit('no such thing')"], "exit")
+        with pytest.raises(CnnboostError, match="broken ended with status 1: no such thing"):
+            time_starts({"broken": broken}, rounds=1, threads=None)
+
+    def test_a_process_that_predicts_nothing_is_an_error(self):
+        silent = Start([sys.executable, "-c", ""], "first prediction")
+        with pytest.raises(CnnboostError, match="silent"):
+            time_starts({"silent": silent}, rounds=1, threads=None)
+
+    def test_it_says_so_when_it_has_predicted(self, source, capsys, monkeypatch):
+        monkeypatch.setattr(sys, "argv", ["start", first_prediction("hybrid/onnx", source).command[-1]])
+        start.main()
+        assert capsys.readouterr().out.strip() == start.READY
