@@ -19,16 +19,16 @@ class Document(BaseModel):
 
 def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bool = False) -> dict[str, Any]:
     """Read a JSON document."""
-    facts = parsed_json(path, remedy)
-    stated = facts.pop(CHECKSUM, None)
+    metadata = parsed_json(path, remedy)
+    stated = metadata.pop(CHECKSUM, None)
     try:
-        kind.model_validate(facts)
+        kind.model_validate(metadata)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"
         raise StoreError(f"{path}: {place}: {first['msg'].lower()}; {remedy}") from error
     if stated is None and checksum:
         raise StoreError(f"{path}: {CHECKSUM}: field required; {remedy}")
-    if stated is not None and stated != digest_of(facts):
+    if stated is not None and stated != digest_of(metadata):
         raise StoreError(f"{path} was altered after it was written (checksum); {remedy}")
-    return facts
+    return metadata

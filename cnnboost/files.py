@@ -200,25 +200,25 @@ def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview, remed
     return Path(path)
 
 
-def write_json(path: str | os.PathLike[str], facts: dict[str, Any], remedy: str = REMEDY) -> Path:
+def write_json(path: str | os.PathLike[str], metadata: dict[str, Any], remedy: str = REMEDY) -> Path:
     """Write a JSON document with its checksum, whole or not at all; see `replacing`."""
-    content = json.dumps({**facts, CHECKSUM: digest_of(facts)}, indent=2, allow_nan=False)
+    content = json.dumps({**metadata, CHECKSUM: digest_of(metadata)}, indent=2, allow_nan=False)
     return write_bytes(path, f"{content}\n".encode(), remedy)
 
 
 def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[str, Any]:
     """Parse a file that should hold a JSON object; its checksum and its keys are not looked at."""
     try:
-        facts = json.loads(read_regular(path, most), parse_constant=_no_constant)
+        metadata = json.loads(read_regular(path, most), parse_constant=_no_constant)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; {remedy}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: not JSON ({error}); {remedy}") from error
-    if not isinstance(facts, dict):
+    if not isinstance(metadata, dict):
         raise StoreError(f"{path} is damaged: it holds no JSON object; {remedy}")
-    return facts
+    return metadata
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -231,15 +231,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     For documents that are made again when they cannot be used.
     """
     try:
-        facts = parsed_json(path, "")
+        metadata = parsed_json(path, "")
     except StoreError:
         return None
-    return facts if facts.pop(CHECKSUM, None) in (None, digest_of(facts)) else None
+    return metadata if metadata.pop(CHECKSUM, None) in (None, digest_of(metadata)) else None
 
 
-def digest_of(facts: Any) -> str:
-    """Hash JSON-able facts."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def digest_of(metadata: Any) -> str:
+    """Hash JSON-able values."""
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def file_part(layer: str) -> str:

@@ -19,7 +19,7 @@ _NOT_OURS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
-def alone(lock_file: Path, path: Path) -> Iterator[None]:
+def file_lock(lock_file: Path, path: Path) -> Iterator[None]:
     """Let one process at a time make a file; another waits and then finds it there.
 
     In a folder where nothing may be written there is nothing to wait for: what is there can be read, and

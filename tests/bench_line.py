@@ -86,8 +86,8 @@ def work(task: str, *arguments: str) -> dict[str, float]:
         if task == "boost":
             BoostClassifier(n_estimators=ROUNDS, device="cpu", **PARAMETERS).fit(X, y)
         else:
-            facts = {"objective": "multi:softprob", "num_class": 7, "tree_method": "hist", **PARAMETERS}
-            xgboost.train(facts, xgboost.DMatrix(X, y), ROUNDS)
+            metadata = {"objective": "multi:softprob", "num_class": 7, "tree_method": "hist", **PARAMETERS}
+            xgboost.train(metadata, xgboost.DMatrix(X, y), ROUNDS)
         return {"seconds": time.perf_counter() - started, "peak": peak_mib()}
     if task == "extract":
         model, data, rows, folder = arguments

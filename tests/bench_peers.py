@@ -69,7 +69,7 @@ class Worker:
                 )  # fmt: skip
             except OSError as error:
                 raise SystemExit(f"{python} cannot be started: {error.strerror or error}") from error
-        self.facts = self._answer()
+        self.metadata = self._answer()
 
     def ask(self, **document: Any) -> dict[str, Any]:
         assert self.process.stdin is not None
@@ -174,7 +174,7 @@ def measure(
     """Time every way of both sides, in turn; return a `Timing` of seconds an image for each and batch."""
     from cnnboost.timing.clock import MOST_CALLS, Block, Timing, rest, time_calls, turns
 
-    names = [*predictors, *worker.facts["ways"]]
+    names = [*predictors, *worker.metadata["ways"]]
     blocks: dict[str, dict[str, list[Block]]] = {name: {batch: [] for batch in BATCHES} for name in names}
     for batch in BATCHES:
         for name in turns(names, rounds):
@@ -332,7 +332,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     np.save(images, X)
     np.save(first, X[:1])
     worker = Worker(arguments.fer_python, images, threads, folder / "errors.txt")
-    theirs = mapped(worker.facts["classes"], scored.classes, "fer")
+    theirs = mapped(worker.metadata["classes"], scored.classes, "fer")
 
     def scores(proba: np.ndarray) -> dict[str, Any]:
         return score(scored.y, proba, scored.classes).to_dict()
@@ -341,7 +341,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ours_proba = {name: proba[:, order] for name, proba in said.items()}
     peer: dict[str, Any] = {}
     probabilities = {}
-    for name in worker.facts["ways"]:
+    for name in worker.metadata["ways"]:
         to = folder / f"{name}.npy"
         answer = worker.ask(do="judge", way=name, to=str(to))
         probabilities[name] = np.load(to)[:, theirs]
@@ -384,7 +384,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 name: f"Predictor on {name.removesuffix(SINGLE)}.onnx, {_threads(predictor.threads)}"
                 for name, predictor in predictors.items()
             },
-            "peer": worker.facts["ways"],
+            "peer": worker.metadata["ways"],
         },
         "cross_fitted": cross_fitted,
         "ours": ours,
@@ -412,11 +412,11 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds_until_ready": ready,
         "size": {
             "ours": size_of(bundle),
-            "peer": {key: worker.facts[key] for key in ("parameters", "input", "bytes")},
+            "peer": {key: worker.metadata[key] for key in ("parameters", "input", "bytes")},
         },
         "notes": list(NOTES),
         "machine": machine(),
-        "versions": {"ours": versions(), "peer": worker.facts["versions"]},
+        "versions": {"ours": versions(), "peer": worker.metadata["versions"]},
     }
     return document | {"goals": goals_of(document)}
 

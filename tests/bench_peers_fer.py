@@ -142,7 +142,7 @@ class Peer:
             if not np.array_equal(np.concatenate(self.seen), self.preprocessed(self.images[:FEW], offset)):
                 raise SystemExit(f"this version of fer preprocesses in another way (offset {offset})")
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         files = {name: self.folder / "data" / name for name in _FILES}
         versions = {}
         for name in (
@@ -214,7 +214,7 @@ def serve(images: np.ndarray, threads: int, answer: Any) -> None:
     set_threads(threads)
     peer = Peer(images)
     peer.check_preprocessing()
-    answer(peer.facts() | {"ways": {name: way["what"] for name, way in WAYS.items()}})
+    answer(peer.metadata() | {"ways": {name: way["what"] for name, way in WAYS.items()}})
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "judge":

@@ -71,14 +71,14 @@ def unsimplified(bundle: Any) -> bytes:
     from cnnboost.deploy import graph
     from cnnboost.features.cut import Cut
 
-    facts = bundle.manifest
+    metadata = bundle.manifest
     head = BoostClassifier.load(bundle.members["head.ubj"])
-    trunk = Cut(read_model(bundle.members["cnn.keras"])).trunk([facts["layer"]])
-    shape = tuple(facts["input"][name] for name in ("height", "width", "channels"))
+    trunk = Cut(read_model(bundle.members["cnn.keras"])).trunk([metadata["layer"]])
+    shape = tuple(metadata["input"][name] for name in ("height", "width", "channels"))
     simplify, graph.simplify = graph.simplify, lambda model, images: None
     try:
         model = graph.trunk_graph(
-            trunk, head.booster_, pixels=facts["pixels"], shape=shape, n_classes=len(facts["classes"])
+            trunk, head.booster_, pixels=metadata["pixels"], shape=shape, n_classes=len(metadata["classes"])
         )
     finally:
         graph.simplify = simplify
@@ -214,7 +214,7 @@ def main() -> None:
 
         onnx.save(trunk, folder / "trunk.onnx")
         integers = int8_graph(onnx.load(graph), calibration)
-        del integers.metadata_props[:]  # facts and checksum of the exact graph
+        del integers.metadata_props[:]  # metadata and checksum of the exact graph
         content = serialise(integers, predictor.details | {"int8": True})
         name = "in int8, as 'export --int8' makes it, Predictor"
         ways[name] = Predictor(content, threads=threads).predict_proba

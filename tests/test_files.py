@@ -24,10 +24,10 @@ from cnnboost.files import (
 
 
 def test_a_file_is_whole_and_alone(tmp_path):
-    path = write_json(tmp_path / "deep" / "facts.json", {"b": 1, "a": [1.5, None]})
+    path = write_json(tmp_path / "deep" / "metadata.json", {"b": 1, "a": [1.5, None]})
     assert json.loads(path.read_text()).keys() == {"a", "b", "facts_sha256"}
     assert read_json(path) == {"b": 1, "a": [1.5, None]}
-    assert [p.name for p in path.parent.iterdir()] == ["facts.json"]
+    assert [p.name for p in path.parent.iterdir()] == ["metadata.json"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

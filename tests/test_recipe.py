@@ -70,9 +70,9 @@ def test_digests_stay_what_they_were():
         recipe = load_recipe(name)
         assert recipe.digest("cnn") == digest
         # What the teacher says is known by the content of its file, and not by its place.
-        taught = [changed(recipe, {"cnn.teacher": place}) for place in ("a.npz", "b/c.npz")]
-        assert {one.digest("cnn") for one in taught} == {digest}
-        assert changed(taught[0], {"cnn.teacher_weight": 0.5}).digest("cnn") != digest
+        soft_targets = [changed(recipe, {"cnn.teacher": place}) for place in ("a.npz", "b/c.npz")]
+        assert {one.digest("cnn") for one in soft_targets} == {digest}
+        assert changed(soft_targets[0], {"cnn.teacher_weight": 0.5}).digest("cnn") != digest
 
 
 @pytest.mark.parametrize(("key", "value"), [("holdout", 0.2), ("folds", 3)])
@@ -83,14 +83,14 @@ def test_a_teacher_of_all_images_and_cnns_of_a_part_are_refused(key, value):
     words = f"[cnn] teacher and [hybrid] {key} = {value} do not go together"
     assert str(caught.value).startswith(words)
     assert f"cnn.teacher = false, or hybrid.{key} = 0" in str(caught.value)
-    taught = load_recipe("digits", ["cnn.teacher=teacher.npz"])
-    assert changed(taught, {"cnn.teacher": False, f"hybrid.{key}": value}).cnn.teacher is None
+    soft_targets = load_recipe("digits", ["cnn.teacher=teacher.npz"])
+    assert changed(soft_targets, {"cnn.teacher": False, f"hybrid.{key}": value}).cnn.teacher is None
     with pytest.raises(RecipeError, match="do not go together"):
-        changed(taught, {f"hybrid.{key}": value})
+        changed(soft_targets, {f"hybrid.{key}": value})
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000))
-def test_the_digest_is_that_of_the_facts(a, b):
+def test_the_digest_is_that_of_the_metadata(a, b):
     one, other = (Recipe(name="x", cnn={"epochs": epochs}) for epochs in (a, b))
     assert (one.digest("cnn") == other.digest("cnn")) == (a == b)
     assert one.digest("boost") == other.digest("boost")
@@ -149,9 +149,9 @@ def test_unknown_keys_and_impossible_values_are_named(override, words):
     ],
 )
 @pytest.mark.parametrize("table", ["search", "studies"])
-def test_an_impossible_search_is_refused(table, facts, words):
+def test_an_impossible_search_is_refused(table, metadata, words):
     with pytest.raises(RecipeError) as caught:
-        changed(load_recipe("digits"), {table: facts if table == "search" else {"one": facts}})
+        changed(load_recipe("digits"), {table: metadata if table == "search" else {"one": metadata}})
     assert all(word in str(caught.value) for word in ["one" if table == "studies" else "search", *words])
 
 

@@ -83,7 +83,7 @@ def test_it_carries_the_bundle_that_the_repository_ships(wheel):
     if manifest.is_file():
         members = json.loads(manifest.read_text())["members"]
         assert {"manifest.json", *members} <= found
-        assert sum(facts["bytes"] for facts in members.values()) < 30e6
+        assert sum(metadata["bytes"] for metadata in members.values()) < 30e6
     assert all(name.endswith((".json", ".keras", ".ubj", ".onnx", ".md")) for name in found)
 
 
@@ -93,9 +93,9 @@ def test_it_is_built_without_a_bundle(tree, tmp_path):
 
 def test_a_bundle_travels_without_what_lies_around_it_and_predicts(tree, tmp_path):
     folder = tree / "models" / NAME
-    facts = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
+    metadata = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
     members = {"hybrid.onnx": small_file(), "head.ubj": b"head", "cnn.keras": b"cnn"}
-    write_bundle(folder, {**facts, "versions": {}}, members)
+    write_bundle(folder, {**metadata, "versions": {}}, members)
     (folder / "README.md").write_text("a card")
     for name in ("features/fc1.npy", "heads/fc1-plain.ubj", "search/0/cnn.keras", "cnn.lock"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

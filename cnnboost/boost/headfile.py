@@ -69,7 +69,7 @@ class SavedHead:
         path : path-like
             The `.ubj` file to write; the ending may be left out.
         details : mapping, optional
-            Further facts for the `.json`: what the features were made from, say. `load` gives them back as
+            Further metadata for the `.json`: what the features were made from, say. `load` gives them back as
             `details_`.
 
         Returns
@@ -125,7 +125,7 @@ def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) ->
             "all floats or all booleans"
         )
     names = getattr(head, "feature_names_in_", None)
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "format": FORMAT,
         "kind": "cnnboost head",
         "classes": classes,
@@ -145,9 +145,9 @@ def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) ->
         "details": dict(details),
     }
     if head.needs_margin_:
-        facts["needs_margin"] = True
+        metadata["needs_margin"] = True
     write_bytes(ubj, trees)
-    write_json(sidecar, facts)
+    write_json(sidecar, metadata)
     return ubj
 
 
@@ -156,8 +156,8 @@ def read_head(head: BoostClassifier, path: Path) -> None:
     import xgboost
 
     ubj, sidecar = _pair(path)
-    facts = _read_facts(sidecar)
-    trees = _read_trees(ubj, sidecar, facts)
+    metadata = _read_metadata(sidecar)
+    trees = _read_trees(ubj, sidecar, metadata)
     try:
         # The bytes are those that XGBoost wrote, so they are fit for its parser, which trusts them.
         booster = xgboost.Booster({"device": "cpu"})
@@ -168,35 +168,37 @@ def read_head(head: BoostClassifier, path: Path) -> None:
         reason = str(error).split("Stack trace")[0].strip()
         raise StoreError(
             f"{ubj}: XGBoost {xgboost.__version__} cannot read the trees that XGBoost "
-            f"{facts.versions.get('xgboost', 'of unknown version')} wrote ({reason}); install that version"
+            f"{metadata.versions.get('xgboost', 'of unknown version')} wrote ({reason}); install that version"
         ) from error
     found = (int(model["num_class"]), booster.num_features(), booster.num_boosted_rounds())
-    stated = (len(facts.classes), facts.n_features, facts.n_estimators)
+    stated = (len(metadata.classes), metadata.n_features, metadata.n_estimators)
     if found != stated:
         raise StoreError(
             f"{ubj} and {sidecar.name} are of different heads: classes, features and rounds are {found} "
             f"in the one and {stated} in the other; save the head anew"
         )
     try:
-        head.classes_ = np.array(facts.classes, dtype=facts.classes_dtype)
+        head.classes_ = np.array(metadata.classes, dtype=metadata.classes_dtype)
     except (TypeError, ValueError) as error:
-        raise StoreError(f"{sidecar}: its classes are no {facts.classes_dtype!r} (classes_dtype)") from error
+        raise StoreError(
+            f"{sidecar}: its classes are no {metadata.classes_dtype!r} (classes_dtype)"
+        ) from error
     try:
-        head.set_params(**_own(facts.parameters))
+        head.set_params(**_own(metadata.parameters))
         booster.set_param({"nthread": count_threads(head.n_jobs)})
     except (TypeError, ValueError) as error:
         raise StoreError(f"{sidecar}: its parameters do not fit this version ({error})") from error
     head.booster_ = booster
-    head.n_features_in_ = facts.n_features
-    if facts.feature_names is not None:
-        head.feature_names_in_ = np.array(facts.feature_names, dtype=object)
-    head.n_estimators_ = facts.n_estimators
-    head.best_iteration_ = facts.best_iteration
-    head.evals_result_ = facts.evals_result
-    head.seed_ = facts.seed
-    head.needs_margin_ = facts.needs_margin
-    head.device_ = facts.device
-    head.details_ = facts.details
+    head.n_features_in_ = metadata.n_features
+    if metadata.feature_names is not None:
+        head.feature_names_in_ = np.array(metadata.feature_names, dtype=object)
+    head.n_estimators_ = metadata.n_estimators
+    head.best_iteration_ = metadata.best_iteration
+    head.evals_result_ = metadata.evals_result
+    head.seed_ = metadata.seed
+    head.needs_margin_ = metadata.needs_margin
+    head.device_ = metadata.device
+    head.details_ = metadata.details
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
@@ -204,33 +206,33 @@ def _pair(path: Path) -> tuple[Path, Path]:
     return ubj, ubj.with_suffix(".json")
 
 
-def _read_facts(sidecar: Path) -> HeadFacts:
+def _read_metadata(sidecar: Path) -> HeadFacts:
     document = parsed_json(sidecar, _REMEDY, _MOST_JSON_BYTES)
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise StoreError(f"{sidecar} has format {version}, this version reads {FORMAT}; update cnnboost")
     try:
-        facts = HeadFacts.model_validate(document)
+        metadata = HeadFacts.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the document"
         raise StoreError(f"{sidecar} does not describe a head: {place}: {first['msg']}") from error
     stated = {key: value for key, value in document.items() if key != CHECKSUM}
-    if digest_of(stated) != facts.facts_sha256:
+    if digest_of(stated) != metadata.facts_sha256:
         raise StoreError(f"{sidecar} was altered after it was written (checksum); save the head anew")
-    if facts.format != FORMAT or not all(
-        type(label) is _KINDS[facts.classes_kind] for label in facts.classes
+    if metadata.format != FORMAT or not all(
+        type(label) is _KINDS[metadata.classes_kind] for label in metadata.classes
     ):
         raise StoreError(f"{sidecar} contradicts itself in format or classes_kind; save the head anew")
-    return facts
+    return metadata
 
 
-def _read_trees(ubj: Path, sidecar: Path, facts: HeadFacts) -> bytes:
+def _read_trees(ubj: Path, sidecar: Path, metadata: HeadFacts) -> bytes:
     try:
         size = ubj.stat().st_size
-        if size != facts.ubj_bytes:
+        if size != metadata.ubj_bytes:
             raise StoreError(
-                f"{ubj} has {size} bytes where {sidecar.name} states {facts.ubj_bytes}: truncated or "
+                f"{ubj} has {size} bytes where {sidecar.name} states {metadata.ubj_bytes}: truncated or "
                 "altered; save the head anew"
             )
         trees = ubj.read_bytes()
@@ -242,7 +244,7 @@ def _read_trees(ubj: Path, sidecar: Path, facts: HeadFacts) -> bytes:
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"{ubj} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(trees).hexdigest() != facts.ubj_sha256:
+    if hashlib.sha256(trees).hexdigest() != metadata.ubj_sha256:
         raise StoreError(f"{ubj} does not match the checksum in {sidecar.name}: altered; save the head anew")
     return trees
 

@@ -91,7 +91,7 @@ def make_job(
     pixels: Any = None,
     classes: str | None = None,
     keras: bool = True,
-    **facts: Any,
+    **metadata: Any,
 ) -> Any:
     """Make the job of a command; the recipe is read before anything slow is imported.
 
@@ -101,14 +101,14 @@ def make_job(
     from cnnboost.config import ALWAYS_AT_HAND, load_recipe
 
     console.notes(quiet)
-    data, model = facts.get("data"), facts.get("model")
+    data, model = metadata.get("data"), metadata.get("model")
     order = None if classes is None else _names(classes)
     if order and model is None:
         raise ParameterError(
             "--classes states the order of the outputs of --model FILE, and there is none; the order of the "
             "recipe's own classes is its data.classes"
         )
-    _check_places(facts["models"], facts["reports"], model)
+    _check_places(metadata["models"], metadata["reports"], model)
     unstated = recipe is None and (model is not None or data not in (None, ALWAYS_AT_HAND))
     read = None if unstated else load_recipe(recipe, overrides or ())
     if keras:
@@ -128,7 +128,7 @@ def make_job(
         pixels=pixels.value if pixels else None,
         classes=order,
         progress=console.progress(quiet),
-        **facts,
+        **metadata,
     )
     if given is not None:
         job.__dict__["given"] = given  # read once

@@ -42,10 +42,10 @@ def card(
     """Write a bundle's model card, README.md beside it, from its scores, its training and your words."""
     job = make_job(recipe, overrides, quiet, keras=False, models=models, reports=reports)
     from cnnboost.config.load import DEFAULT
-    from cnnboost.stages.card import find_words, read_words, write_card
+    from cnnboost.stages.card import find_card_text, read_card_text, write_card
 
-    source = words or find_words(recipe or DEFAULT)
-    made = write_card(job, read_words(source))
+    source = words or find_card_text(recipe or DEFAULT)
+    made = write_card(job, read_card_text(source))
     document = {
         "recipe": job.recipe.name,
         "bundle": str(made.bundle.folder),

@@ -87,15 +87,15 @@ def train(
         _overfit(job, overfit, steps, as_json)
         return
     trained = stages.train(job)
-    history = {name: values[-1] for name, values in trained.facts["history"].items()}
+    history = {name: values[-1] for name, values in trained.metadata["history"].items()}
     document = {
         "recipe": job.recipe.name,
         "model": str(trained.path),
         "cached": trained.cached,
-        "epochs": len(trained.facts["history"]["loss"]),
-        "fit_seconds": trained.facts["fit_seconds"],
+        "epochs": len(trained.metadata["history"]["loss"]),
+        "fit_seconds": trained.metadata["fit_seconds"],
         "last_epoch": history,
-        "classes": trained.facts["classes"],
+        "classes": trained.metadata["classes"],
     }
     console.emit(document, as_json, lambda out: tables.show_training(out, document))
 
@@ -104,7 +104,7 @@ def _overfit(job: Any, n: int, steps: int | None, as_json: bool) -> None:
     from cnnboost import stages
 
     found = stages.overfit(job, n, **({} if steps is None else {"steps": steps}))
-    document = {**found.facts, "written": [str(found.path)]}
+    document = {**found.metadata, "written": [str(found.path)]}
     console.emit(document, as_json, lambda out: tables.show_overfit(out, document))
     if not found.learnt:
         raise typer.Exit(console.FAILED)

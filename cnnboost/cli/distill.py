@@ -62,15 +62,15 @@ def teach(
     )
     from cnnboost.stages.distillation import teach as write
 
-    taught = write(job, model or (), tta=tta, out=out)
+    soft_targets = write(job, model or (), tta=tta, out=out)
     document = {
         "recipe": job.recipe.name,
-        "teacher": str(taught.path),
-        "cached": taught.cached,
-        "networks": [str(path) for path in taught.networks],
-        "tta": taught.tta,
-        "images": taught.images,
-        "classes": list(taught.classes),
+        "teacher": str(soft_targets.path),
+        "cached": soft_targets.cached,
+        "networks": [str(path) for path in soft_targets.networks],
+        "tta": soft_targets.tta,
+        "images": soft_targets.images,
+        "classes": list(soft_targets.classes),
     }
     console.emit(document, as_json, lambda stream: show_teacher(stream, document))
 

@@ -146,13 +146,13 @@ def _shipped(ctx: typer.Context, graph: Graph | None) -> Bundle:
     return bundle
 
 
-def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **facts: Any) -> Bundle:
+def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **metadata: Any) -> Bundle:
     """Return the recipe's bundle; it is exported first where there is none, or one of another recipe."""
     from cnnboost.config import BUNDLE_TABLES, load_recipe
     from cnnboost.deploy.bundle import is_bundle, read_bundle
 
     read = load_recipe(recipe, overrides or ())
-    folder = facts["models"] / read.name
+    folder = metadata["models"] / read.name
     if read.hybrid.holdout or read.hybrid.folds:  # as Job.bundle_dir, which would take seconds to import
         folder /= "bundle"
     if is_bundle(folder):
@@ -162,7 +162,7 @@ def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **facts: Any)
         log.info("%s was exported before the recipe changed; it is exported anew", folder)
     else:
         log.info("%s holds no bundle yet; it is exported first", folder)
-    job = make_job(recipe, overrides, quiet, **facts)
+    job = make_job(recipe, overrides, quiet, **metadata)
     from cnnboost import stages
 
     return stages.export(job).bundle
@@ -221,9 +221,9 @@ def _predict(
                     report(done, None)
         written = [csv_path] if csv_path not in (None, _STDOUT) else []
         if as_json:
-            facts = {key: predictor.details[key] for key in ("kind", "recipe", "layer", "mode")}
-            facts["int8"] = predictor.int8
-            before = {"model": {"path": predictor.place, **facts}, "classes": classes}
+            metadata = {key: predictor.details[key] for key in ("kind", "recipe", "layer", "mode")}
+            metadata["int8"] = predictor.int8
+            before = {"model": {"path": predictor.place, **metadata}, "classes": classes}
             show_json(sys.stdout, document, before, {"failed": failed, "written": written})
         elif written:
             tables.written(console.stdout, written)

@@ -60,13 +60,13 @@ def json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
 
     def write(row: Prediction) -> None:
         nonlocal separator
-        facts: dict[str, Any] = {"path": row.path, "error": row.error}
+        metadata: dict[str, Any] = {"path": row.path, "error": row.error}
         if row.probabilities is not None:
             # As text and back: the shortest number that is this float32.
             values = map(float, row.probabilities.astype(str).tolist())
             probabilities = dict(zip(classes, values, strict=True))
-            facts = {"path": row.path, "label": row.label, "probabilities": probabilities}
-        file.write(f"{separator}    {json.dumps(facts, allow_nan=False)}")
+            metadata = {"path": row.path, "label": row.label, "probabilities": probabilities}
+        file.write(f"{separator}    {json.dumps(metadata, allow_nan=False)}")
         separator = ",\n"
 
     return write

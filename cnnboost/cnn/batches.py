@@ -24,7 +24,7 @@ _AHEAD = 2
 """Batches that are made while the network works on one."""
 
 
-class Feed:
+class Batches:
     """Batches of a training."""
 
     def __init__(

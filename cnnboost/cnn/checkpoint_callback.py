@@ -20,7 +20,7 @@ from cnnboost.errors import TrainingError
 log = logging.getLogger("cnnboost")
 
 
-def epoch_keeper(
+def checkpoint_callback(
     model: Any,
     options: TrainingOptions,
     stoppers: Sequence[Any],
@@ -33,7 +33,7 @@ def epoch_keeper(
     stopping = next((s for s in stoppers if isinstance(s, keras.callbacks.EarlyStopping)), None)
     averages = options.ema is not None
 
-    class Keeper(keras.callbacks.Callback):
+    class CheckpointCallback(keras.callbacks.Callback):
         """Keeps the history, the best weights and, with a checkpoint, each finished epoch."""
 
         def __init__(self) -> None:
@@ -120,4 +120,4 @@ def epoch_keeper(
             if averages:
                 adopt_averages(model, batches(epoch))
 
-    return Keeper()
+    return CheckpointCallback()

@@ -193,13 +193,13 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             held_out = Xv, encode(validation_data[1], len(Xv), classes)[1]
             check_fits(Xv, X.shape[1:])
         weight = image_weights(classes, codes, self.class_weight, sample_weight)
-        taught = None if self.teacher is None else read_teacher(self.teacher, X, classes)
+        soft_targets = None if self.teacher is None else read_teacher(self.teacher, X, classes)
         if held_out is None and self.validation_fraction:
             kept, held = stratified_part(codes, self.validation_fraction, self.random_state)
             held_out = X[held], codes[held]
             X, codes = X[kept], codes[kept]
             weight = None if weight is None else weight[kept]
-            taught = None if taught is None else taught[kept]
+            soft_targets = None if soft_targets is None else soft_targets[kept]
         with seeded(self.random_state):
             model, pixels, kind = network(
                 self.model, X.shape[1:], len(classes), self.model_options, self.pixels
@@ -212,7 +212,7 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             kind=kind,
             pixels=pixels,
             sample_weight=weight,
-            taught=taught,
+            soft_targets=soft_targets,
             validation=held_out,
             callbacks=list(self.callbacks or ()),
             checkpoint=self._checkpoint(

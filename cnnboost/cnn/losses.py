@@ -20,7 +20,7 @@ def one_hot(options: TrainingOptions, kind: str) -> bool:
 
 
 def targets(
-    options: TrainingOptions, kind: str, codes: np.ndarray, width: int, taught: np.ndarray | None = None
+    options: TrainingOptions, kind: str, codes: np.ndarray, width: int, soft_targets: np.ndarray | None = None
 ) -> np.ndarray:
     """Bring labels into the form that the loss takes."""
     if kind == "sigmoid" and options.mixup:
@@ -32,13 +32,13 @@ def targets(
     labels = np.eye(width, dtype=np.float32)[codes]
     if options.teacher is None:
         return labels
-    return np.concatenate([labels, _softened(taught, labels, options.teacher_temperature)], axis=1)
+    return np.concatenate([labels, _softened(soft_targets, labels, options.teacher_temperature)], axis=1)
 
 
-def _softened(taught: np.ndarray | None, labels: np.ndarray, temperature: float) -> np.ndarray:
-    if taught is None:
+def _softened(soft_targets: np.ndarray | None, labels: np.ndarray, temperature: float) -> np.ndarray:
+    if soft_targets is None:
         return np.zeros_like(labels)
-    return np.asarray(softmax(taught / np.float32(temperature), axis=1), dtype=np.float32)
+    return np.asarray(softmax(soft_targets / np.float32(temperature), axis=1), dtype=np.float32)
 
 
 def loss_and_accuracy(options: TrainingOptions, kind: str) -> tuple[Any, Any]:

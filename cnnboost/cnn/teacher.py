@@ -1,7 +1,7 @@
 """What a better network says about the training images: stored log-probabilities that a training follows.
 
 A file belongs to the very images it was made for, in their order, and to the classes in theirs. All of that
-stands in it, so that a student can't be taught rows of other images.
+stands in it, so that a student can't be soft_targets rows of other images.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def read_teacher(
     path: str | os.PathLike[str], X: np.ndarray, classes: Sequence[Any] | np.ndarray
 ) -> np.ndarray:
     """Read the log-probabilities that a teacher gave some images."""
-    facts = _read(Path(path))
-    rows, known = facts["log_probabilities"], facts["classes"].tolist()
+    metadata = _read(Path(path))
+    rows, known = metadata["log_probabilities"], metadata["classes"].tolist()
     names = [str(name) for name in classes]
     if known != names:
         differ = (
@@ -88,7 +88,7 @@ def read_teacher(
         )
     if len(rows) != len(X):
         raise DataError(f"{path}: this teacher has seen {len(rows)} images, there are {len(X)}. {REMEDY}")
-    if facts["images"].item() != _images_digest(X):
+    if metadata["images"].item() != _images_digest(X):
         raise DataError(
             f"{path}: this teacher has seen other images than these {len(X)}, of another size, or in another "
             f"order. {REMEDY}"
@@ -123,28 +123,28 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None
         with np.load(path, allow_pickle=False) as stored:
-            facts = {name: np.asarray(stored[name]) for name in _KINDS}
-        for array in facts.values():
+            metadata = {name: np.asarray(stored[name]) for name in _KINDS}
+        for array in metadata.values():
             if array.dtype.kind == "U":
                 array.tolist()  # not every number that may stand for a character is one
     # zipfile and numpy raise whatever they trip over; the file is to blame for all of it.
     except Exception as error:
         raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}") from error
-    shapes = all((facts[name].dtype.kind, facts[name].ndim) == kind for name, kind in _KINDS.items())
+    shapes = all((metadata[name].dtype.kind, metadata[name].ndim) == kind for name, kind in _KINDS.items())
     if not (whole and shapes):
         raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}")
-    if facts["format"].item() != FORMAT:
+    if metadata["format"].item() != FORMAT:
         raise DataError(
-            f"{path}: a teacher's file of format {facts['format']}, this version reads {FORMAT}. {REMEDY}"
+            f"{path}: a teacher's file of format {metadata['format']}, this version reads {FORMAT}. {REMEDY}"
         )
-    rows = facts["log_probabilities"]
-    if rows.dtype != np.float32 or rows.shape[1:] != facts["classes"].shape:
+    rows = metadata["log_probabilities"]
+    if rows.dtype != np.float32 or rows.shape[1:] != metadata["classes"].shape:
         raise DataError(
             f"{path}: damaged: {rows.dtype} log-probabilities of shape {rows.shape} for "
-            f"{facts['classes'].size} classes. {REMEDY}"
+            f"{metadata['classes'].size} classes. {REMEDY}"
         )
     _check_rows(rows, str(path))
-    return facts
+    return metadata
 
 
 def _check_there(path: Path) -> None:

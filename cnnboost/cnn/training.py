@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn import losses
-from cnnboost.cnn.batches import Feed
+from cnnboost.cnn.batches import Batches
 from cnnboost.cnn.checkpoint import Checkpoint
-from cnnboost.cnn.checkpoint_callback import epoch_keeper
+from cnnboost.cnn.checkpoint_callback import checkpoint_callback
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.resizing import Stage, shrink, stages
 from cnnboost.cnn.seeding import seeded
-from cnnboost.cnn.training_model import twin_of
+from cnnboost.cnn.training_model import make_training_model
 from cnnboost.errors import ParameterError
 
 log = logging.getLogger("cnnboost")
@@ -35,22 +35,22 @@ def train(
     kind: str = "softmax",
     pixels: str = "raw",
     sample_weight: np.ndarray | None = None,
-    taught: np.ndarray | None = None,
+    soft_targets: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     callbacks: Sequence[Any] = (),
     checkpoint: Checkpoint | None = None,
 ) -> dict[str, list[float]]:
     """Train a model in place."""
-    if (options.teacher is None) != (taught is None):
+    if (options.teacher is None) != (soft_targets is None):
         raise ParameterError(
             f"teacher={options.teacher!r}, and log-probabilities of a teacher are "
-            f"{'missing' if taught is None else 'given'}: `taught` belongs to `teacher`"
+            f"{'missing' if soft_targets is None else 'given'}: `soft_targets` belongs to `teacher`"
         )
     with seeded(options.seed):
         width = int(model.output_shape[-1])
-        y = losses.targets(options, kind, codes, width, taught)
-        feed = Feed(X, codes, y, options, sample_weight, pixels)
-        trained = twin_of(model, options)
+        y = losses.targets(options, kind, codes, width, soft_targets)
+        feed = Batches(X, codes, y, options, sample_weight, pixels)
+        trained = make_training_model(model, options)
         loss, accuracy = losses.loss_and_accuracy(options, kind)
         trained.compile(
             optimizer=build_optimizer(options, trained, feed.steps),
@@ -60,7 +60,7 @@ def train(
             steps_per_execution=_together(options, feed.steps),
         )
         stoppers = _stoppers(options, validation is not None)
-        keeper = epoch_keeper(
+        keeper = checkpoint_callback(
             trained, options, stoppers, checkpoint, lambda epoch: feed.images(epoch, _MEASURED)
         )
         first = [keeper.validation] if options.ema is not None else []

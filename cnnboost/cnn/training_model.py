@@ -14,7 +14,7 @@ from cnnboost.cnn.options import TrainingOptions
 from cnnboost.errors import ParameterError
 
 
-def twin_of(model: Any, options: TrainingOptions) -> Any:
+def make_training_model(model: Any, options: TrainingOptions) -> Any:
     """Return the network to train."""
     import keras
 

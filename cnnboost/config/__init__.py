@@ -1,4 +1,4 @@
-"""A recipe: one experiment, stated as facts in a TOML file.
+"""A recipe: one experiment, stated as values in a TOML file.
 
 Unknown keys and impossible values are refused with the key, the value and what would do. A recipe is frozen;
 `Recipe.digest` of some of its tables is what decides whether an output is up to date.

@@ -1,4 +1,4 @@
-"""Recipe: all the facts of one experiment."""
+"""Recipe: all the settings of one experiment."""
 
 from __future__ import annotations
 
@@ -79,21 +79,21 @@ class Recipe(Table):
         return str(beside)
 
     def digest(self, *tables: str) -> str:
-        """Hash some tables: equal facts, equal digest, whatever the layout of the file.
+        """Hash some tables: equal settings, equal digest, whatever the layout of the file.
 
         What a recipe leaves at its default is no part of it, so that a new key changes no digest. Nor is the
         place of a teacher's file: what stands in it is what counts, and a recipe does not know that.
         """
-        facts = self.model_dump(
+        metadata = self.model_dump(
             mode="json", include=set(tables), exclude={"cnn": {"teacher"}}, exclude_defaults=True
         )
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
-def checked(facts: Mapping[str, Any], place: str = "", given: Mapping[str, str] | None = None) -> Recipe:
-    """Make a recipe of facts."""
+def checked(metadata: Mapping[str, Any], place: str = "", given: Mapping[str, str] | None = None) -> Recipe:
+    """Make a recipe of settings."""
     try:
-        return Recipe.model_validate(facts)
+        return Recipe.model_validate(metadata)
     except ValidationError as error:
         found: dict[str, list[str]] = {}
         for e in error.errors():
@@ -104,16 +104,16 @@ def checked(facts: Mapping[str, Any], place: str = "", given: Mapping[str, str] 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Return a recipe with other values."""
-    facts = recipe.model_dump(exclude_unset=True)
+    metadata = recipe.model_dump(exclude_unset=True)
     for key, value in values.items():
         *tables, last = key.split(".")
-        table = facts
+        table = metadata
         for name in tables:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
                 raise RecipeError(f"{key!r} is no key of a recipe: {name!r} is no table")
         table[last] = value
-    return checked(facts).beside(recipe._folder) if recipe._folder else checked(facts)
+    return checked(metadata).beside(recipe._folder) if recipe._folder else checked(metadata)
 
 
 def _given_by(error: Any, given: Mapping[str, str]) -> str:

@@ -25,20 +25,20 @@ def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequenc
         raise RecipeError(f"{path}: {path.stat().st_size:,} bytes are too many for a recipe")
     try:
         # With a byte order mark, as some editors write, or without.
-        facts = tomllib.loads(read_regular(path).decode("utf-8-sig"))
+        metadata = tomllib.loads(read_regular(path).decode("utf-8-sig"))
     # Beside its own error, the parser raises those of Python's numbers and of its own recursion.
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {_reason(error)}") from error
-    facts.setdefault("name", path.stem)
-    return recipe_of(facts, overrides, path)
+    metadata.setdefault("name", path.stem)
+    return recipe_of(metadata, overrides, path)
 
 
-def recipe_of(facts: dict[str, Any], overrides: Sequence[str] = (), path: Path | None = None) -> Recipe:
+def recipe_of(metadata: dict[str, Any], overrides: Sequence[str] = (), path: Path | None = None) -> Recipe:
     """Make a recipe of what a file states, or of what was found out, with overrides on top."""
-    given = {_override(facts, override): override for override in overrides}
+    given = {_override(metadata, override): override for override in overrides}
     # A packaged file is nobody's own: its name says more than its place.
     place = "" if path is None else f"recipe {path.stem!r}" if path in packaged().values() else str(path)
-    recipe = checked(facts, place, given)
+    recipe = checked(metadata, place, given)
     # What is typed is relative to the folder where it is typed.
     return recipe if path is None or "data.source" in given else recipe.beside(path.parent)
 
@@ -71,7 +71,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     raise RecipeError(f"{path}: no such recipe.{hint} Packaged recipes: {', '.join(recipes)}")
 
 
-def _override(facts: dict[str, Any], override: str) -> str:
+def _override(metadata: dict[str, Any], override: str) -> str:
     """Write an override into the tables; return its key."""
     key, found, text = override.partition("=")
     if not found or not key.strip():
@@ -86,10 +86,10 @@ def _override(facts: dict[str, Any], override: str) -> str:
     if len(tables) > _DEEPEST:
         raise RecipeError(f"--set {shown(override)}: no key is in {len(tables)} tables")
     for table in tables:
-        facts = facts.setdefault(table, {})
-        if not isinstance(facts, dict):
+        metadata = metadata.setdefault(table, {})
+        if not isinstance(metadata, dict):
             raise RecipeError(f"--set {shown(override)}: {table!r} is no table")
-    facts[last] = value
+    metadata[last] = value
     return key.strip()
 
 

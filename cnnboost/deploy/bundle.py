@@ -118,7 +118,7 @@ def _read(folder: Path) -> Bundle:
     return Bundle(folder, manifest, members)
 
 
-def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> Bundle:
+def write_bundle(folder: Path, metadata: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> Bundle:
     """Put a bundle into a folder, whole or not at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def write_bundle(folder: Path, facts: Mapping[str, Any], members: Mapping[str, b
         new.mkdir()
         try:
             stated = {name: _put(folder, new, name, content) for name, content in members.items()}
-            manifest = {"format": FORMAT, **facts, "members": stated}
+            manifest = {"format": FORMAT, **metadata, "members": stated}
             write_json(new / MANIFEST, manifest)
             new.rename(folder / _PENDING)
         finally:
@@ -157,12 +157,16 @@ def finish(folder: Path) -> None:
 def _put(folder: Path, new: Path, name: str, content: bytes | Path) -> dict[str, Any]:
     """Write one member to the draft, unless the folder has it; return what the manifest says of it."""
     if isinstance(content, Path):
-        facts = {"bytes": content.stat().st_size, "sha256": file_digest(content)}
+        metadata = {"bytes": content.stat().st_size, "sha256": file_digest(content)}
     else:
-        facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        metadata = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     there = folder / name
-    if there.is_file() and there.stat().st_size == facts["bytes"] and file_digest(there) == facts["sha256"]:
-        return facts
+    if (
+        there.is_file()
+        and there.stat().st_size == metadata["bytes"]
+        and file_digest(there) == metadata["sha256"]
+    ):
+        return metadata
     with (new / name).open("wb") as file:
         if isinstance(content, Path):
             with content.open("rb") as source:
@@ -171,7 +175,7 @@ def _put(folder: Path, new: Path, name: str, content: bytes | Path) -> dict[str,
             file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    return facts
+    return metadata
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -194,10 +198,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     wrong += [] if wrong else [key for key, good in _sound(manifest).items() if not good]
     if wrong:
         raise StoreError(f"{path}: {wrong[0]} = {brief(manifest[wrong[0]])} cannot be; {_REMEDY}")
-    for name, facts in manifest["members"].items():
+    for name, metadata in manifest["members"].items():
         if not _MEMBER.fullmatch(name):
             raise StoreError(f"{path} names a member {brief(name)}: not a plain file name; {_REMEDY}")
-        if not (isinstance(facts, dict) and _is(facts.get("bytes"), int) and _is(facts.get("sha256"), str)):
+        if not (
+            isinstance(metadata, dict)
+            and _is(metadata.get("bytes"), int)
+            and _is(metadata.get("sha256"), str)
+        ):
             raise StoreError(f"{path} does not state bytes and sha256 of {name}; {_REMEDY}")
     return manifest
 

@@ -32,12 +32,12 @@ def _trailer(digest: str) -> bytes:
 _LENGTH = len(_trailer("0" * _DIGITS))
 
 
-def seal(model: bytes) -> bytes:
+def add_checksum(model: bytes) -> bytes:
     """Append the checksum of a serialised ONNX model."""
     return model + _trailer(hashlib.sha256(model).hexdigest())
 
 
-def check_seal(content: bytes, path: Path) -> None:
+def verify_checksum(content: bytes, path: Path) -> None:
     """Compare a file's content with the checksum at its end."""
     if not content:
         raise StoreError(f"{path} is empty; export it again")

@@ -1,4 +1,4 @@
-"""Draft: an ONNX graph that is being put together, from uint8 images to labels and probabilities."""
+"""GraphBuilder: an ONNX graph that is being put together, from uint8 images to labels and probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IR_VERSION = 8
 IMAGE, LABEL, PROBABILITIES = "image", "label", "probabilities"
 
 
-class Draft:
+class GraphBuilder:
     """Operations and constants of a graph whose input is `image`."""
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -28,13 +28,18 @@ class Draft:
         self._width = 0
 
     def add(
-        self, operation: str, inputs: Sequence[str], name: str | None = None, domain: str = "", **facts: Any
+        self,
+        operation: str,
+        inputs: Sequence[str],
+        name: str | None = None,
+        domain: str = "",
+        **metadata: Any,
     ) -> str:
         """Add an operation with one output."""
         from onnx import helper
 
         output = name or f"{operation.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operation, list(inputs), [output], domain=domain, **facts))
+        self._nodes.append(helper.make_node(operation, list(inputs), [output], domain=domain, **metadata))
         return output
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:

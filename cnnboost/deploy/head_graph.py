@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnnboost.deploy.graph_builder import Draft
+from cnnboost.deploy.graph_builder import GraphBuilder
 from cnnboost.deploy.network_graph import silence
 from cnnboost.deploy.thresholds import lower_thresholds
 from cnnboost.errors import ModelError, ParameterError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TREES_OPSET = 15
 
 
-def add_head(draft: Draft, head: FittedMode, features: str | None, log_proba: str | None) -> str:
+def add_head(draft: GraphBuilder, head: FittedMode, features: str | None, log_proba: str | None) -> str:
     """Add a fitted head to a graph."""
     boost = head.boost
     residual = head.mode == "residual"
@@ -54,29 +54,29 @@ def uses(head: FittedMode) -> tuple[bool, bool]:
     return True, False
 
 
-def add_trees(draft: Draft, booster: Booster, features: str, width: int, *, base: bool = True) -> str:
+def add_trees(draft: GraphBuilder, booster: Booster, features: str, width: int, *, base: bool = True) -> str:
     """Add trees to a graph, as a regressor of one margin for each class.
 
     ONNX Runtime takes a classifier of two classes for one with a single score and swaps them.
     """
-    facts = _tree_facts(booster, width)
-    renamed = {f"target_{name[6:]}": value for name, value in facts.items() if name.startswith("class_")}
+    metadata = _tree_metadata(booster, width)
+    renamed = {f"target_{name[6:]}": value for name, value in metadata.items() if name.startswith("class_")}
     kept = {
         name: value
-        for name, value in facts.items()
+        for name, value in metadata.items()
         if name.startswith("nodes_") or (base and name.startswith("base_"))
     }
     return draft.add(
         "TreeEnsembleRegressor",
         [features],
         domain="ai.onnx.ml",
-        n_targets=len(facts["classlabels_int64s"]),
+        n_targets=len(metadata["classlabels_int64s"]),
         **renamed,
         **kept,
     )
 
 
-def _tree_facts(booster: Booster, width: int) -> Mapping[str, Any]:
+def _tree_metadata(booster: Booster, width: int) -> Mapping[str, Any]:
     import onnxmltools
     from onnx import helper
     from onnxmltools.convert.common.data_types import FloatTensorType

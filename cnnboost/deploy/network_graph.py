@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import CAFFE_MEANS, TORCH_DEVIATIONS, TORCH_MEANS, check_fits, check_pixels
 from cnnboost.cnn.precision import float32_model
-from cnnboost.deploy.graph_builder import OPSET, Draft
+from cnnboost.deploy.graph_builder import OPSET, GraphBuilder
 from cnnboost.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ _SCALES: dict[str, tuple[Any, Any]] = {
 FLOAT = 1
 
 
-def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: str = "cnn/") -> list[str]:
+def add_network(
+    draft: GraphBuilder, model: Any, images: str, *, pixels: str, prefix: str = "cnn/"
+) -> list[str]:
     """Add a Keras model to a graph; one of another precision in float32, rounded where it rounds."""
     from onnx import compose
 
@@ -56,7 +58,7 @@ def add_network(draft: Draft, model: Any, images: str, *, pixels: str, prefix: s
     return [value.name for value in network.graph.output]
 
 
-def add_probabilities(draft: Draft, scores: str, kind: str) -> str:
+def add_probabilities(draft: GraphBuilder, scores: str, kind: str) -> str:
     """Turn what a network gives into class probabilities."""
     if kind == "sigmoid":
         first = draft.add("Sub", [draft.constant([1.0]), scores])

@@ -97,14 +97,14 @@ def export_onnx(
             f"images to compare on must be uint8 (n, height, width, channels), got {images.dtype} "
             f"{images.shape}"
         )
-    graph, facts, models = _graph(estimator, images.shape[1:])
+    graph, metadata, models = _graph(estimator, images.shape[1:])
     shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
-    facts |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
+    metadata |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
     path = Path(path)
     if int8:
-        graph, facts["int8"] = int8_graph(graph, images[:MEASURED], str(path)), True
-    content = serialise(graph, {**facts, "classes": estimator.classes_.tolist()})
-    views = TTA[facts.get("tta", "none")]
+        graph, metadata["int8"] = int8_graph(graph, images[:MEASURED], str(path)), True
+    content = serialise(graph, {**metadata, "classes": estimator.classes_.tolist()})
+    views = TTA[metadata.get("tta", "none")]
     check_parity(
         content, images, estimator.predict_proba(images),
         name=str(path), views=views, limits=limits_of(models, int8=int8),
@@ -115,15 +115,15 @@ def export_onnx(
 def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
     """Return the graph of an estimator, what sets it apart from others, and its Keras models."""
     if isinstance(estimator, CNNClassifier):
-        facts: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None}
+        metadata: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None}
         pixels, models = estimator.pixels_, [estimator.model_]
-        facts["tta"] = estimator.tta
+        metadata["tta"] = estimator.tta
         graph = cnn_graph(
             estimator.model_, pixels=pixels, kind=estimator.output_kind_, shape=shape, tta=estimator.tta
         )
     elif isinstance(estimator, HybridClassifier):
-        head, layers = estimator.head_, estimator.looks_.layers
-        facts = {
+        head, layers = estimator.head_, estimator.extractor_.layers
+        metadata = {
             "kind": "hybrid",
             "layer": layers_name(layers),
             "layers": layers,
@@ -140,7 +140,7 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
         graph = hybrid_graph(estimator, shape)
     else:
         features, boost = _steps(estimator)
-        facts = {"kind": "hybrid", "layer": features.layer, "mode": "plain", "rounds": boost.n_estimators_}
+        metadata = {"kind": "hybrid", "layer": features.layer, "mode": "plain", "rounds": boost.n_estimators_}
         pixels, models = features.pixels_, [features.model_]
         graph = trunk_graph(
             Cut(features.model_).trunk([features.layer]),
@@ -149,7 +149,7 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
             shape=shape,
             n_classes=len(boost.classes_),
         )
-    return graph, {**facts, "pixels": pixels}, models
+    return graph, {**metadata, "pixels": pixels}, models
 
 
 def _steps(estimator: Any) -> tuple[CNNFeatures, BoostClassifier]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnboost.deploy.bulk import Bulk, Run
 from cnnboost.deploy.bundle import Bundle, read_bundle
-from cnnboost.deploy.checksum import check_seal
+from cnnboost.deploy.checksum import verify_checksum
 from cnnboost.deploy.pictures import pixels_of
 from cnnboost.deploy.pixels import as_pixels, fits
 from cnnboost.deploy.session import ENGINE_ERRORS, GRAPHS, brief, open_session
@@ -72,7 +72,7 @@ class Predictor:
     """
 
     def __init__(self, model: bytes, *, threads: int | None = None, place: str = "the model") -> None:
-        check_seal(model, Path(place))
+        verify_checksum(model, Path(place))
         self._model = model
         self._asked = threads
         self.place = place

@@ -69,18 +69,18 @@ def brief(error: Exception) -> str:
 def _details(text: str | None, place: str) -> dict[str, Any]:
     """Return what the file says about itself."""
     try:
-        facts = json.loads(text) if text else None
+        metadata = json.loads(text) if text else None
     except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise StoreError(f"{place} does not say what it is: its entry {FACTS_KEY!r} is missing or no JSON")
-    if facts.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise StoreError(
-            f"{place} has format {facts.get('format')!r}, this version reads {FORMAT}; update cnnboost"
+            f"{place} has format {metadata.get('format')!r}, this version reads {FORMAT}; update cnnboost"
         )
-    classes, shape = facts.get("classes"), facts.get("input")
+    classes, shape = metadata.get("classes"), metadata.get("input")
     sound = {
-        "kind": facts.get("kind") in KINDS,
+        "kind": metadata.get("kind") in KINDS,
         "classes": isinstance(classes, list)
         and len(set(map(str, classes))) == len(classes) > 1
         and {type(name) for name in classes} in ({str}, {int}, {float}, {bool}),
@@ -89,17 +89,17 @@ def _details(text: str | None, place: str) -> dict[str, Any]:
         and all(type(size) is int and size > 0 for size in shape.values())
         and shape["channels"] in (1, 3),
         # A CNN that was exported by itself is not cut.
-        "layer": isinstance(facts.get("layer"), str | None),
-        "mode": isinstance(facts.get("mode"), str | None),
-        "int8": isinstance(facts.get("int8", False), bool),
+        "layer": isinstance(metadata.get("layer"), str | None),
+        "mode": isinstance(metadata.get("mode"), str | None),
+        "int8": isinstance(metadata.get("int8", False), bool),
     }
     for key, good in sound.items():
         if not good:
             raise StoreError(
-                f"{place} states {key} = {facts.get(key)!r}, which cannot be; export it again "
+                f"{place} states {key} = {metadata.get(key)!r}, which cannot be; export it again "
                 "('cnnboost export')"
             )
-    return facts
+    return metadata
 
 
 def _check_graph(session: onnxruntime.InferenceSession, spec: InputSpec, k: int, place: str) -> None:

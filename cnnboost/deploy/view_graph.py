@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnboost.deploy.graph_builder import IMAGE, Draft
+from cnnboost.deploy.graph_builder import IMAGE, GraphBuilder
 from cnnboost.deploy.network_graph import FLOAT
 from cnnboost.images.views import TTA, check_tta, views
 
 
-def add_views(draft: Draft, tta: str) -> str:
+def add_views(draft: GraphBuilder, tta: str) -> str:
     """Add the views of the images."""
     if TTA[check_tta(tta)] == 1:
         return draft.add("Cast", [IMAGE], to=FLOAT)
@@ -36,7 +36,7 @@ def add_views(draft: Draft, tta: str) -> str:
     return _as_batch(draft, draft.add("Transpose", [planes], perm=[0, 1, 3, 4, 2]))
 
 
-def add_mean(draft: Draft, probabilities: str, tta: str, n_classes: int) -> str:
+def add_mean(draft: GraphBuilder, probabilities: str, tta: str, n_classes: int) -> str:
     """Add the mean of the probabilities over the views of each image."""
     count = TTA[tta]
     if count == 1:
@@ -45,7 +45,7 @@ def add_mean(draft: Draft, probabilities: str, tta: str, n_classes: int) -> str:
     return draft.add("ReduceMean", [apart, draft.constant([1], np.int64)], keepdims=0)
 
 
-def _as_batch(draft: Draft, viewed: str) -> str:
+def _as_batch(draft: GraphBuilder, viewed: str) -> str:
     return draft.add("Reshape", [viewed, draft.constant([-1, *draft.shape], np.int64)])
 
 

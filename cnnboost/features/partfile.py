@@ -129,7 +129,7 @@ class PartFile:
     def record(self) -> None:
         """Bring the finished rows to the disk, then say how many they are."""
         self._opened().flush()
-        facts = {
+        metadata = {
             "format": FORMAT,
             "key": self.key,
             "rows": self.done,
@@ -137,9 +137,9 @@ class PartFile:
             "sha256": self._sha256.hexdigest(),
             "made_with": library_versions(),
         }
-        write_json(self.record_file, facts)
+        write_json(self.record_file, metadata)
 
-    def finish(self, facts: Mapping[str, Any]) -> None:
+    def finish(self, metadata: Mapping[str, Any]) -> None:
         """Turn the finished rows into the `.npy` with its `.json`.
 
         The old `.npy` goes first and the new one comes last, so that at no moment an `.npy` stands beside
@@ -150,7 +150,7 @@ class PartFile:
         self.close()
         self.path.unlink(missing_ok=True)
         proof = {"sha256": self._sha256.hexdigest(), "size": self.size, "made_with": library_versions()}
-        write_json(self.path.with_suffix(".json"), {**facts, **proof})
+        write_json(self.path.with_suffix(".json"), {**metadata, **proof})
         self.file.replace(self.path)
         self.record_file.unlink(missing_ok=True)
         _sync_folder(self.path.parent)
@@ -186,9 +186,9 @@ def hash_file(path: Path, size: int | None = None) -> Any:
     return digest
 
 
-def canonical_json(facts: Mapping[str, Any]) -> str:
-    """Return JSON that is the same for equal facts."""
-    return json.dumps(facts, sort_keys=True, separators=(",", ":"))
+def canonical_json(metadata: Mapping[str, Any]) -> str:
+    """Return JSON that is the same for equal values."""
+    return json.dumps(metadata, sort_keys=True, separators=(",", ":"))
 
 
 @cache

@@ -47,9 +47,9 @@ class FeatureSpec:
     @property
     def key(self) -> str:
         """sha256 over the canonical JSON of all that changes the values, dtype and format included."""
-        facts = asdict(self) | {"dtype": "float32", "format": FORMAT}
-        del facts["layer"]
-        return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+        metadata = asdict(self) | {"dtype": "float32", "format": FORMAT}
+        del metadata["layer"]
+        return hashlib.sha256(canonical_json(metadata).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ def sidecar(spec: FeatureSpec, details: Mapping[str, Any] | None) -> dict[str, A
 
 def fault(path: Path, spec: FeatureSpec) -> str:
     """Say what is wrong with a feature file; "" if nothing is."""
-    facts = read_json(path.with_suffix(".json"))
-    if facts is None:
+    metadata = read_json(path.with_suffix(".json"))
+    if metadata is None:
         name = path.with_suffix(".json").name
         return f"{name}, which says what it was made from, is missing, damaged or altered"
-    if facts.get("format") != FORMAT:
-        return f"it has format {facts.get('format')!r} and this version reads {FORMAT}"
-    if facts.get("key") != spec.key:
+    if metadata.get("format") != FORMAT:
+        return f"it has format {metadata.get('format')!r} and this version reads {FORMAT}"
+    if metadata.get("key") != spec.key:
         return "the .json beside it belongs to other features"
     try:
         header = npy_header((spec.rows, spec.width))
@@ -108,7 +108,7 @@ def fault(path: Path, spec: FeatureSpec) -> str:
         with path.open("rb") as handle:
             if handle.read(len(header)) != header:
                 return f"its header is not that of a float32 array of {spec.rows} x {spec.width}"
-        if hash_file(path).hexdigest() != facts.get("sha256"):
+        if hash_file(path).hexdigest() != metadata.get("sha256"):
             return "its sha256 is not the one in its .json: it was altered"
     except OSError as error:
         return f"it cannot be read: {error}"

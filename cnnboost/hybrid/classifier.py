@@ -13,8 +13,8 @@ from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inputs import check_images
 from cnnboost.cnn.labels import encode
 from cnnboost.errors import ParameterError
-from cnnboost.hybrid.feature_extractor import Looks
-from cnnboost.hybrid.modes import FittedMode, Seen, check_mode, fit_mode
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
+from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_mode, fit_mode
 from cnnboost.hybrid.networks import given_networks, is_trained
 from cnnboost.hybrid.prediction import HybridPrediction
 from cnnboost.hybrid.splits import check_plan, fold_parts, groups_of, held_part
@@ -169,7 +169,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
         networks = given_networks(self.cnn, self.pixels, self.classes)
         check_plan(
-            self, layers, trained=is_trained(networks[0]), taught=networks[0].teacher is not None,
+            self, layers, trained=is_trained(networks[0]), soft_targets=networks[0].teacher is not None,
             networks=len(networks), validated=validation_data is not None,
         )  # fmt: skip
         classes, codes = encode(y, len(X), networks[0].classes_ if is_trained(networks[0]) else self.classes)
@@ -192,7 +192,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             elif not is_trained(networks[0]):
                 networks = [self._trained(networks[0], *fitted_on, classes)]
             self.networks_ = networks
-            self._looks = Looks(networks, layers, self.norm)
+            self._looks = FeatureExtractor(networks, layers, self.norm)
             seen = self._looks.seen(*fitted_on, self.views, self.augment, self.random_state)
             watched = None if watched_images is None else self._looks.seen(*watched_images)
         self.classes_ = classes
@@ -237,7 +237,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         """
         hybrid = cls(list(networks), layer, mode=head.mode, tta=check_tta(tta), norm=norm)
         hybrid.networks_, hybrid.classes_, hybrid.head_ = list(networks), networks[0].classes_, head
-        hybrid.n_features_ = hybrid.looks_.width
+        hybrid.n_features_ = hybrid.extractor_.width
         if head.boost.n_features_in_ != hybrid.n_features_:
             raise ParameterError(
                 f"the head was fitted on {head.boost.n_features_in_} features, and {layer!r} gives "
@@ -258,15 +258,15 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
 
     def _folded(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
-    ) -> tuple[list[CNNClassifier], Seen]:
+    ) -> tuple[list[CNNClassifier], HeadInputs]:
         """Train a network for each fold, and ask each about the images that it has not seen."""
         networks: list[CNNClassifier] = []
         log_proba = np.empty((len(X), len(classes)), np.float32)
         for rest, held in fold_parts(X, codes, self.folds, self.random_state, classes):
             networks.append(self._trained(cnn, X[rest], codes[rest], classes))
             log_proba[held] = log_probabilities(networks[-1].predict_view_proba(X[held]))
-        self._looks = Looks(networks, [], norm=False)
-        return networks, Seen(log_proba, log_proba, codes, groups_of(X))
+        self._looks = FeatureExtractor(networks, [], norm=False)
+        return networks, HeadInputs(log_proba, log_proba, codes, groups_of(X))
 
     def _trained(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from cnnboost.errors import ParameterError
-from cnnboost.hybrid.modes import FittedMode, Seen, check_folds, fit_mode
+from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_folds, fit_mode
 from cnnboost.hybrid.splits import groups_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
@@ -35,13 +35,13 @@ class CrossFit:
 
     def __init__(
         self,
-        looks: Sequence[Seen],
+        looks: Sequence[HeadInputs],
         images: np.ndarray,
         n_classes: int,
         *,
         folds: int,
         seed: int,
-        grown: Seen | None = None,
+        grown: HeadInputs | None = None,
     ) -> None:
         self.looks, self.n_classes, self.seed = list(looks), n_classes, seed
         if grown is not None and grown.groups is None:
@@ -54,7 +54,7 @@ class CrossFit:
         self._parts = list(splitter.split(codes, codes, self._groups))
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
-        """Judge the CNN: as it is, and at a temperature that is fitted on the other folds."""
+        """Scorer the CNN: as it is, and at a temperature that is fitted on the other folds."""
         plain = np.mean([np.exp(look.log_proba) for look in self.looks], axis=0, dtype=np.float32)
         calibrated, temperatures = np.empty_like(plain), []
         for chosen, judged in self._parts:
@@ -68,8 +68,8 @@ class CrossFit:
             CrossFitted(calibrated, temperatures=temperatures),
         )
 
-    def head(self, mode: str, boost: BoostClassifier, grown_on: Seen | None = None) -> CrossFitted:
-        """Judge a head in one mode."""
+    def head(self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None) -> CrossFitted:
+        """Scorer a head in one mode."""
         found = CrossFitted(np.empty(self.looks[0].log_proba.shape, np.float32))
         fixed: FittedMode | None = None
         if mode == "plain" and grown_on is not None:
@@ -93,7 +93,7 @@ class CrossFit:
             found.heads.append((judged, fitted))
         return found
 
-    def _own(self, rows: NDArray[np.intp]) -> Seen:
+    def _own(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Take what trees are grown on of some images."""
         grown = self._grown
         if grown is None:
@@ -101,10 +101,10 @@ class CrossFit:
         assert grown.groups is not None  # checked at the start
         return grown.take(np.flatnonzero(np.isin(grown.groups, self._groups[rows])))
 
-    def _together(self, rows: NDArray[np.intp]) -> Seen:
+    def _together(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Put all views of some images together."""
         parts = [look.take(rows) for look in self.looks]
-        return Seen(
+        return HeadInputs(
             np.concatenate([part.features for part in parts]),
             np.concatenate([part.log_proba for part in parts]),
             np.concatenate([part.codes for part in parts]),

@@ -13,7 +13,7 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.cnn.outputs import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
-from cnnboost.hybrid.modes import Seen
+from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.splits import groups_of
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
@@ -26,7 +26,7 @@ def layers_name(layers: Sequence[str]) -> str:
     return "+".join(layers) or "output"
 
 
-class Looks:
+class FeatureExtractor:
     """Networks that look at images, each image once."""
 
     def __init__(self, networks: Sequence[CNNClassifier], layers: Sequence[str], norm: bool) -> None:
@@ -72,7 +72,7 @@ class Looks:
         count: int = 1,
         augment: Augmentation | Mapping[str, Any] | None = None,
         seed: int = 0,
-    ) -> Seen:
+    ) -> HeadInputs:
         """Look at images to grow trees on, in several views."""
         how = None if augment is None else Augmentation.of(augment)
         features, logs = [], []
@@ -83,7 +83,7 @@ class Looks:
             found, log_proba = self.all(view)
             features.append(found)
             logs.append(log_proba)
-        return Seen(
+        return HeadInputs(
             np.concatenate(features),
             np.concatenate(logs),
             np.tile(codes, count),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODES = ("plain", "residual", "blend")
 
 
-class Seen(NamedTuple):
+class HeadInputs(NamedTuple):
     """Images as a head sees them."""
 
     features: NDArray[np.float32]
@@ -32,10 +32,10 @@ class Seen(NamedTuple):
     codes: NDArray[np.intp]
     groups: NDArray[np.intp] | None = None
 
-    def take(self, rows: NDArray[np.intp]) -> Seen:
+    def take(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Copy some rows."""
         groups = None if self.groups is None else self.groups[rows]
-        return Seen(self.features[rows], self.log_proba[rows], self.codes[rows], groups)
+        return HeadInputs(self.features[rows], self.log_proba[rows], self.codes[rows], groups)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class FittedMode:
 def fit_mode(
     mode: str,
     boost: BoostClassifier,
-    seen: Seen,
+    seen: HeadInputs,
     n_classes: int,
     *,
-    watched: Seen | None = None,
+    watched: HeadInputs | None = None,
     folds: int = 5,
     seed: int = 0,
 ) -> FittedMode:
@@ -104,7 +104,7 @@ _PATIENCE = 30
 
 
 def _watched(
-    template: BoostClassifier, seen: Seen, watched: Seen, temperature: float | None
+    template: BoostClassifier, seen: HeadInputs, watched: HeadInputs, temperature: float | None
 ) -> tuple[BoostClassifier, NDArray[np.float32]]:
     """Grow trees while they improve on the watched images; return their probabilities there too."""
     patience = template.early_stopping_rounds or _PATIENCE
@@ -120,7 +120,7 @@ def _watched(
 
 
 def _cross_fitted(
-    template: BoostClassifier, seen: Seen, temperature: float | None, folds: int, seed: int
+    template: BoostClassifier, seen: HeadInputs, temperature: float | None, folds: int, seed: int
 ) -> tuple[BoostClassifier, NDArray[np.float32]]:
     """Choose the rounds on folds, then grow on all images; return the probabilities of the folds too."""
     margin = _margin(seen, temperature)
@@ -154,7 +154,7 @@ def _cross_fitted(
     return final, unseen
 
 
-def _folds(seen: Seen, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _folds(seen: HeadInputs, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     groups = np.arange(len(seen.codes)) if seen.groups is None else seen.groups
     check_folds(seen.codes, groups, folds)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -174,7 +174,7 @@ def check_folds(codes: NDArray[np.intp], groups: NDArray[np.intp], folds: int) -
         )
 
 
-def _margin(seen: Seen, temperature: float | None) -> NDArray[np.float32] | None:
+def _margin(seen: HeadInputs, temperature: float | None) -> NDArray[np.float32] | None:
     return None if temperature is None else seen.log_proba / np.float32(temperature)
 
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inputs import check_images
-from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.hybrid.temperature import tempered
 from cnnboost.images.views import TTA
@@ -52,17 +52,17 @@ class HybridPrediction:
     def _mean(self, X: Any, judge: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> NDArray[np.float32]:
         X = check_images(X, self.image_shape)
         total = np.zeros((len(X), len(self.classes_)), np.float32)
-        for rows, features, log_proba in self.looks_.views(X, self.tta):
+        for rows, features, log_proba in self.extractor_.views(X, self.tta):
             total[rows] += judge(features, log_proba)
         return total / np.float32(TTA[self.tta])
 
     @property
-    def looks_(self) -> Looks:
+    def extractor_(self) -> FeatureExtractor:
         """What looks at images for the head; made at first use and never pickled."""
-        looks: Looks | None = self.__dict__.get("_looks")
+        looks: FeatureExtractor | None = self.__dict__.get("_looks")
         if looks is None:
             layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
-            looks = self._looks = Looks(self.networks_, [] if self.folds else layers, self.norm)
+            looks = self._looks = FeatureExtractor(self.networks_, [] if self.folds else layers, self.norm)
         return looks
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -23,7 +23,7 @@ def check_plan(
     layers: Sequence[str],
     *,
     trained: bool,
-    taught: bool,
+    soft_targets: bool,
     networks: int,
     validated: bool,
 ) -> None:
@@ -53,7 +53,7 @@ def check_plan(
             f"{name} is for a CNN that is not trained yet: which images this one has seen is not known; pass "
             f"images that it has not seen to fit, and leave {name} out"
         )
-    if taught and not trained and (hybrid.holdout or hybrid.folds):
+    if soft_targets and not trained and (hybrid.holdout or hybrid.folds):
         name = "holdout" if hybrid.holdout else "folds"
         raise ParameterError(
             f"{name} trains the CNN on a part of the images, and its teacher's log-probabilities are of all "

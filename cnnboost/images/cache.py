@@ -95,7 +95,7 @@ def _write(entry: Path, listing: Listing, spec: InputSpec, chunks: Iterator[Chun
                 splits=np.array([SPLITS.index(name) for name in listing.splits[rows]], dtype=np.uint8),
             )
             (temporary / "rows.npz").write_bytes(stored.getvalue())
-            facts = {
+            metadata = {
                 "format": FORMAT,
                 "shape": [len(rows), *spec],
                 "classes": list(listing.classes),
@@ -105,7 +105,7 @@ def _write(entry: Path, listing: Listing, spec: InputSpec, chunks: Iterator[Chun
                 "images_mtime_ns": path.stat().st_mtime_ns,
                 "rows_sha256": hashlib.sha256(stored.getbuffer()).hexdigest(),
             }
-            write_json(temporary / "set.json", facts, REMEDY)
+            write_json(temporary / "set.json", metadata, REMEDY)
             shutil.rmtree(entry, ignore_errors=True)  # a damaged one
             os.replace(temporary, entry)  # noqa: PTH105 - a folder; pathlib's replace says file
     except BaseException:
@@ -119,8 +119,8 @@ def _write_pixels(
     """Write an .npy file row by row; the header learns at the end how many rows there are."""
 
     def header(count: int) -> None:
-        facts = {"descr": "|u1", "fortran_order": False, "shape": (count, *spec)}
-        np.lib.format.write_array_header_1_0(file, facts)
+        metadata = {"descr": "|u1", "fortran_order": False, "shape": (count, *spec)}
+        np.lib.format.write_array_header_1_0(file, metadata)
 
     header(n)
     start = file.tell()
@@ -150,25 +150,25 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
     if not entry.is_dir():
         return None
     try:
-        facts = read_json(entry / "set.json")
-        if facts is None:
+        metadata = read_json(entry / "set.json")
+        if metadata is None:
             raise ValueError("set.json is missing, damaged or altered")
         stored = read_regular(entry / "rows.npz")
-        if hashlib.sha256(stored).hexdigest() != facts["rows_sha256"]:
+        if hashlib.sha256(stored).hexdigest() != metadata["rows_sha256"]:
             raise ValueError("rows.npz does not match its checksum")
-        pixels = _open_pixels(entry, facts)
+        pixels = _open_pixels(entry, metadata)
         with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
             y, ids, splits = arrays["y"], arrays["ids"], arrays["splits"]
         return ImageSet(
             pixels=pixels,
             pixel_rows=np.arange(len(pixels), dtype=np.int64),
             y=y,
-            classes=tuple(facts["classes"]),
+            classes=tuple(metadata["classes"]),
             ids=ids,
             splits=np.array(SPLITS)[splits],
-            pixels_digest=facts["pixels_digest"],
+            pixels_digest=metadata["pixels_digest"],
             source=source,
-            bad=tuple(BadInput(place, reason) for place, reason in facts["bad"]),
+            bad=tuple(BadInput(place, reason) for place, reason in metadata["bad"]),
         )
     # NumPy trips over damaged headers in many ways; whatever it is, the set is decoded again.
     except Exception as error:  # noqa: BLE001
@@ -177,19 +177,19 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
         return None
 
 
-def _open_pixels(entry: Path, facts: dict[str, Any]) -> np.ndarray:
+def _open_pixels(entry: Path, metadata: dict[str, Any]) -> np.ndarray:
     path = entry / "images.npy"
     stat = path.stat()
-    if stat.st_size != facts["images_size"]:
-        raise ValueError(f"images.npy has {stat.st_size} bytes, not {facts['images_size']}")
+    if stat.st_size != metadata["images_size"]:
+        raise ValueError(f"images.npy has {stat.st_size} bytes, not {metadata['images_size']}")
     pixels: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    if pixels.dtype != np.uint8 or list(pixels.shape) != facts["shape"]:
-        raise ValueError(f"images.npy holds {pixels.dtype} {pixels.shape}, not uint8 {facts['shape']}")
-    if stat.st_mtime_ns != facts["images_mtime_ns"]:  # touched: moved, copied, or altered
-        if pixel_digest(pixels) != facts["pixels_digest"]:
+    if pixels.dtype != np.uint8 or list(pixels.shape) != metadata["shape"]:
+        raise ValueError(f"images.npy holds {pixels.dtype} {pixels.shape}, not uint8 {metadata['shape']}")
+    if stat.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
+        if pixel_digest(pixels) != metadata["pixels_digest"]:
             raise ValueError("images.npy does not match its checksum")
         try:
-            write_json(entry / "set.json", {**facts, "images_mtime_ns": stat.st_mtime_ns}, REMEDY)
+            write_json(entry / "set.json", {**metadata, "images_mtime_ns": stat.st_mtime_ns}, REMEDY)
         except StoreError as error:  # in a cache that may only be read the checksum is taken each time
             log.debug("%s", error)
     return pixels

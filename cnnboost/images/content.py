@@ -38,9 +38,9 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
         return content
     hashed_at = time.time_ns()
     content = _hash_files(files, n_jobs)
-    facts = {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
+    metadata = {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
     try:
-        write_json(note, facts, REMEDY)
+        write_json(note, metadata, REMEDY)
     except StoreError as error:  # in a cache that may only be read the files are hashed each time
         log.debug("%s", error)
     return content

@@ -179,8 +179,8 @@ def _key(
     origin = f"{reader.name} {source if reader.name == source else Path(source).resolve()}"
     content = content_hash(list(reader.files(source)), origin, folder / "sources", n_jobs)
     # Pillow decides on the pixels: another version of it may round otherwise.
-    facts = [FORMAT, reader.name, content, *wanted, PIL.__version__, find_spec("pillow_heif") is not None]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    metadata = [FORMAT, reader.name, content, *wanted, PIL.__version__, find_spec("pillow_heif") is not None]
+    return hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:32]
 
 
 def _in_memory(source: str, listing: Listing, spec: InputSpec, chunks: Iterator[Chunk]) -> ImageSet:

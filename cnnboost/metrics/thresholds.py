@@ -41,9 +41,9 @@ class Thresholds:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it; the F1 of `best` is there with its interval."""
-        facts = asdict(self)
-        facts["best"]["f1"] = facts.pop("best_f1")
-        return plain(facts)
+        metadata = asdict(self)
+        metadata["best"]["f1"] = metadata.pop("best_f1")
+        return plain(metadata)
 
 
 def thresholds(

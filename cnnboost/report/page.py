@@ -20,12 +20,12 @@ FIGURE_ENDINGS = tuple(_TYPES)
 _NOTHING = "\N{EN DASH}"
 
 
-def render(template: str, **facts: Any) -> str:
+def render(template: str, **metadata: Any) -> str:
     """Fill a template of this package; every value is escaped, and a value that is missing is an error."""
     import jinja2
 
     try:
-        return _environment().get_template(template).render(**facts)
+        return _environment().get_template(template).render(**metadata)
     except jinja2.UndefinedError as error:
         raise DataError(f"a fact that the page needs is missing: {error}") from error
 

@@ -11,12 +11,12 @@ from cnnboost.report.page import percent
 
 def run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say what was run: network, training, head, images, seeds, machine, versions."""
-    facts, cnn = metrics["recipe_facts"], metrics["cnn"]
-    boost = facts["boost"]
-    seeds = [(name, facts[name].get("seed")) for name in ("data", "cnn", "boost", "evaluate")]
+    metadata, cnn = metrics["recipe_metadata"], metrics["cnn"]
+    boost = metadata["boost"]
+    seeds = [(name, metadata[name].get("seed")) for name in ("data", "cnn", "boost", "evaluate")]
     machine = metrics["machine"]
     rows = [
-        *_network_rows(facts, cnn),
+        *_network_rows(metadata, cnn),
         ("Cut at", ", ".join(head["layer"] for head in metrics["heads"])),
         (
             "Head",
@@ -39,22 +39,22 @@ def run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _network_rows(facts: Mapping[str, Any], cnn: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _network_rows(metadata: Mapping[str, Any], cnn: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if cnn is None:
         return [("CNN", "a model file without a softmax for these classes")]
     seconds = cnn["fit_seconds"]
     in_time = f" in {seconds:,.0f} seconds" if seconds is not None else ""
     return [
-        ("CNN", f"{facts['cnn']['architecture']}, {cnn['parameters']:,} parameters"),
+        ("CNN", f"{metadata['cnn']['architecture']}, {cnn['parameters']:,} parameters"),
         ("Training", f"{cnn['epochs']:,} epochs{in_time}"),
         ("Right on train", percent(cnn["train_accuracy"])),
     ]
 
 
-def leaves(facts: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+def leaves(metadata: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
     """List every key with its value; what is not set is left out."""
     rows: list[tuple[str, str]] = []
-    for key, value in facts.items():
+    for key, value in metadata.items():
         if isinstance(value, Mapping):
             rows += leaves(value, f"{above}{key}.")
         elif value is not None:

@@ -40,7 +40,7 @@ class Writer:
     def __init__(self, job: Job, planned: Plan, inner: Job, study: Any) -> None:
         self._job, self._planned, self._inner, self._study = job, planned, inner, study
         self._surroundings = {
-            "recipe_facts": job.recipe.model_dump(mode="json"),
+            "recipe_metadata": job.recipe.model_dump(mode="json"),
             "machine": machine(),
             "versions": versions(),
         }
@@ -65,27 +65,27 @@ class Writer:
         return Found(document, write_json(self.path, document), tuple(paths))
 
     def _document(self) -> dict[str, Any]:
-        facts, recipe, images = self._planned.facts, self._job.recipe, self._inner.images
+        metadata, recipe, images = self._planned.metadata, self._job.recipe, self._inner.images
         trials = [self._trial(trial) for trial in self._study.get_trials(deepcopy=False) if tried(trial)]
-        part = "train" if facts.part == 1 else f"{facts.part:.0%} of train"
+        part = "train" if metadata.part == 1 else f"{metadata.part:.0%} of train"
         return {
             "format": FORMAT,
             "recipe": recipe.name,
             "study": self._planned.study,
-            "title": facts.title or recipe.title,
-            "target": facts.target,
-            "metric": facts.metric,
-            "sampler": facts.sampler,
-            "stages": facts.stages,
-            "seed": facts.seed,
-            "set": dict(facts.set),
+            "title": metadata.title or recipe.title,
+            "target": metadata.target,
+            "metric": metadata.metric,
+            "sampler": metadata.sampler,
+            "stages": metadata.stages,
+            "seed": metadata.seed,
+            "set": dict(metadata.set),
             "space": {
                 key: space.model_dump(mode="json", exclude_none=True)
                 for key, space in self._planned.spaces.items()
             },
-            "part": facts.part,
-            "fraction": facts.fraction,
-            "judged_on": f"{facts.fraction:.0%} of {part}",
+            "part": metadata.part,
+            "fraction": metadata.fraction,
+            "judged_on": f"{metadata.fraction:.0%} of {part}",
             "confidence": recipe.evaluate.confidence,
             "images": {name: len(images[name]) for name in images.split_names},
             "wanted": self._planned.wanted,
@@ -113,7 +113,7 @@ class Writer:
         ended = [trial for trial in trials if trial["value"] is not None]
         if not ended:
             return None
-        better = min if self._planned.facts.metric == "log_loss" else max
+        better = min if self._planned.metadata.metric == "log_loss" else max
         best = better(ended, key=lambda trial: trial["value"])
         return {key: best[key] for key in ("value", "interval", "values", "number")}
 
@@ -125,6 +125,6 @@ class Writer:
         # Where all values are the same there is no spread to share out.
         if len(self._planned.spaces) < 2 or len(values) < FEWEST or min(values) == max(values):
             return None
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._planned.facts.seed)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._planned.metadata.seed)
         found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
         return {key: round(float(share), 6) for key, share in found.items()}

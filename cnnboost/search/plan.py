@@ -19,7 +19,7 @@ class Plan:
     """One search of a recipe."""
 
     study: str | None
-    facts: Search
+    metadata: Search
     recipe: Recipe
 
     @property
@@ -30,47 +30,47 @@ class Plan:
     @property
     def spaces(self) -> dict[str, Space]:
         """What is searched, by key in alphabetical order."""
-        return dict(sorted(self.facts.space.items()))
+        return dict(sorted(self.metadata.space.items()))
 
     @property
     def wanted(self) -> int:
         """Trials in all: as many as are stated, and no more than a grid has."""
-        if self.facts.sampler != "grid":
-            return self.facts.trials
+        if self.metadata.sampler != "grid":
+            return self.metadata.trials
         return min(
-            self.facts.trials, math.prod(len(grid_values(space)) for space in self.facts.space.values())
+            self.metadata.trials, math.prod(len(grid_values(space)) for space in self.metadata.space.values())
         )
 
 
 def plan(recipe: Recipe, study: str | None = None) -> Plan:
     """Check a search of a recipe."""
     if study is None:
-        facts, table = recipe.search, "search"
+        metadata, table = recipe.search, "search"
     elif study in recipe.studies:
-        facts, table = recipe.studies[study], f"studies.{study}"
+        metadata, table = recipe.studies[study], f"studies.{study}"
     else:
         raise RecipeError(_unknown(recipe, study))
-    if not facts.space:
+    if not metadata.space:
         raise RecipeError(
             f"recipe {recipe.name!r} searches nothing: give [{table}.space], e.g. "
             '"boost.max_depth" = { choices = [4, 6, 8] }' + _there_are(recipe, study)
         )
-    tables = _TABLES["cnn" if facts.target == "cnn" else "head"]
-    for key in (*facts.set, *facts.space):
-        _check_key(recipe, table, key, tables, facts.target)
-    fixed = changed(recipe, facts.set)
+    tables = _TABLES["cnn" if metadata.target == "cnn" else "head"]
+    for key in (*metadata.set, *metadata.space):
+        _check_key(recipe, table, key, tables, metadata.target)
+    fixed = changed(recipe, metadata.set)
     if fixed.cnn.teacher is not None:
         raise RecipeError(
             f"recipe {recipe.name!r}: trials are judged on a part of train that they are not fitted on, and "
             f"the log-probabilities of cnn.teacher={fixed.cnn.teacher} are of all of it; leave it out of the "
             f'trials with [{table}.set] "cnn.teacher" = false'
         )
-    for key, space in facts.space.items():
-        if facts.sampler == "grid":
+    for key, space in metadata.space.items():
+        if metadata.sampler == "grid":
             grid_values(space, f'[{table}.space] "{key}"')
         for value in space.choices or (space.low, space.high):
             changed(fixed, {key: value})
-    return Plan(study, facts, fixed)
+    return Plan(study, metadata, fixed)
 
 
 def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], target: str) -> None:

@@ -21,33 +21,35 @@ SHRINK = 0.5
 Range = tuple[float, float]
 
 
-def sampler_for(facts: Search, ended: Sequence[Any]) -> Any:
+def sampler_for(metadata: Search, ended: Sequence[Any]) -> Any:
     """Make the sampler of the next trial."""
     import optuna
 
-    if facts.sampler == "grid":
-        grid = {key: grid_values(space, key) for key, space in sorted(facts.space.items())}
-        return optuna.samplers.GridSampler(grid, seed=facts.seed)
-    entropy = [abs(facts.seed), int(facts.seed < 0), len(ended)]
+    if metadata.sampler == "grid":
+        grid = {key: grid_values(space, key) for key, space in sorted(metadata.space.items())}
+        return optuna.samplers.GridSampler(grid, seed=metadata.seed)
+    entropy = [abs(metadata.seed), int(metadata.seed < 0), len(ended)]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    if facts.sampler == "tpe":
+    if metadata.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=seed)
-    return _narrowed_sampler(seed, stage_ranges(facts, ended))
+    return _narrowed_sampler(seed, stage_ranges(metadata, ended))
 
 
-def stage_ranges(facts: Search, ended: Sequence[Any]) -> dict[str, Range]:
+def stage_ranges(metadata: Search, ended: Sequence[Any]) -> dict[str, Range]:
     """Return the ranges of the stage that the next trial belongs to.
 
     They are `SHRINK` times as wide as those of the stage before, in the logarithm where the space is so, with
     the best trial of the stages before in their middle, and end where the stated range ends.
     """
-    stage = _stage(facts, len(ended))
-    before = [trial for i, trial in enumerate(ended) if _stage(facts, i) < stage and trial.value is not None]
+    stage = _stage(metadata, len(ended))
+    before = [
+        trial for i, trial in enumerate(ended) if _stage(metadata, i) < stage and trial.value is not None
+    ]
     if not before:
         return {}
-    best = (min if facts.metric == "log_loss" else max)(before, key=lambda trial: trial.value)
+    best = (min if metadata.metric == "log_loss" else max)(before, key=lambda trial: trial.value)
     ranges = {}
-    for key, space in facts.space.items():
+    for key, space in metadata.space.items():
         if space.choices is not None:
             continue
         assert space.low is not None
@@ -56,9 +58,9 @@ def stage_ranges(facts: Search, ended: Sequence[Any]) -> dict[str, Range]:
     return ranges
 
 
-def _stage(facts: Search, number: int) -> int:
+def _stage(metadata: Search, number: int) -> int:
     """Return the stage of a trial, from 0; trials that are added later belong to the last one."""
-    return min(number * facts.stages // facts.trials, facts.stages - 1)
+    return min(number * metadata.stages // metadata.trials, metadata.stages - 1)
 
 
 def _around(middle: float, low: float, high: float, share: float, log: bool) -> Range:

@@ -16,7 +16,7 @@ from cnnboost.config import changed
 from cnnboost.documents import Document
 from cnnboost.errors import CnnboostError, DeviceError, LayerError, RecipeError, StoreError, TrainingError
 from cnnboost.files import digest_of, disk_error
-from cnnboost.locks import alone
+from cnnboost.locks import file_lock
 from cnnboost.search.document import Found, Writer, tried
 from cnnboost.search.param_encoding import decoded, suggested
 from cnnboost.search.plan import Plan, plan
@@ -62,9 +62,9 @@ def search(job: Job, study: str | None = None) -> Found:
     planned = plan(job.recipe, study)
     optuna = _optuna()
     folder = job.models_dir / "search"
-    inner = inner_job(job, planned.facts, planned.recipe, folder)
+    inner = inner_job(job, planned.metadata, planned.recipe, folder)
     database = folder / ("study.db" if study is None else f"{planned.stem}.db")
-    with alone(database.with_suffix(".lock"), database):
+    with file_lock(database.with_suffix(".lock"), database):
         with _stored(database):
             trials = _study(optuna, planned, database, inner)
         writer = Writer(job, planned, inner, trials)
@@ -83,11 +83,11 @@ def _optuna() -> Any:
 
 
 def _study(optuna: Any, planned: Plan, database: Path, inner: Job) -> Any:
-    facts = planned.facts
+    metadata = planned.metadata
     name = digest_of(
         {
             # More trials may be added later, and words change no result. A new key changes no name either.
-            "search": facts.model_dump(mode="json", exclude={"trials", "title"}, exclude_defaults=True),
+            "search": metadata.model_dump(mode="json", exclude={"trials", "title"}, exclude_defaults=True),
             "recipe": planned.recipe.digest("data", "cnn", "cut", "boost"),
             "images": inner.images.digest,
         }
@@ -96,7 +96,7 @@ def _study(optuna: Any, planned: Plan, database: Path, inner: Job) -> Any:
     study = optuna.create_study(
         study_name=name,
         storage=f"sqlite:///{database}",
-        direction="minimize" if facts.metric == "log_loss" else "maximize",
+        direction="minimize" if metadata.metric == "log_loss" else "maximize",
         load_if_exists=True,
     )
     _take_up(optuna, study)
@@ -170,7 +170,7 @@ def _take_up(optuna: Any, study: Any) -> None:
 def _run(
     job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report: Any, database: Path
 ) -> None:
-    facts, spaces = planned.facts, planned.spaces
+    metadata, spaces = planned.metadata, planned.spaces
     # Whether trials have networks of their own. Those hold themselves in cycles: left to themselves, they
     # pile up from trial to trial.
     networks = any(key.startswith(("cnn.", "data.")) for key in spaces)
@@ -187,8 +187,8 @@ def _run(
         try:
             recipe = changed(planned.recipe, values)
             same = recipe.data == planned.recipe.data
-            images_of = inner if same else inner_job(job, facts, recipe, inner.models)
-            judged = judge(images_of, facts, values)
+            images_of = inner if same else inner_job(job, metadata, recipe, inner.models)
+            judged = judge(images_of, metadata, values)
         except _NOT_THE_VALUES:
             raise
         except CnnboostError as error:
@@ -203,7 +203,7 @@ def _run(
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
         trial.set_user_attr("interval", judged.interval)
         trial.set_user_attr("history", judged.history)
-        log.info("trial %d: %s = %.4f with %s", trial.number, facts.metric, judged.value, values)
+        log.info("trial %d: %s = %.4f with %s", trial.number, metadata.metric, judged.value, values)
         return judged.value
 
     wanted = planned.wanted
@@ -215,7 +215,7 @@ def _run(
         log.info(f"the search {said}", len(before), wanted)
     report(len(before), wanted)
     while len(before) < wanted:
-        study.sampler = sampler_for(facts, before)
+        study.sampler = sampler_for(metadata, before)
         with _stored(database, raised):
             study.optimize(objective, n_trials=1, catch=(_Failed,), gc_after_trial=networks)
         before = ended()

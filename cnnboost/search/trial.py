@@ -27,33 +27,33 @@ class Judged:
     history: dict[str, list[float]] | None
 
 
-def inner_job(job: Job, facts: Search, recipe: Recipe, folder: Path) -> Job:
+def inner_job(job: Job, metadata: Search, recipe: Recipe, folder: Path) -> Job:
     """Return the job of the trials: it has a part of the train split, and some of that is for judging."""
     recipe = recipe.model_copy(
         update={"evaluate": recipe.evaluate.model_copy(update={"split": "validation"})}
     )
     outer = job if recipe.data == job.recipe.data else replace(job, recipe=recipe)
     inner = replace(job, recipe=recipe, models=folder, force=False)
-    inner.__dict__["images"] = _inner_images(outer.images, facts)
+    inner.__dict__["images"] = _inner_images(outer.images, metadata)
     return inner
 
 
-def _inner_images(images: ImageSet, facts: Search) -> ImageSet:
+def _inner_images(images: ImageSet, metadata: Search) -> ImageSet:
     images = images.select(images.train.rows)
-    if facts.part < 1:
+    if metadata.part < 1:
         try:
             # Of the two sides of a split class by class, the one that is left for fitting.
-            rows = images.with_validation(1 - facts.part, facts.seed).train.rows
+            rows = images.with_validation(1 - metadata.part, metadata.seed).train.rows
         except DataError:
             raise DataError(
-                f"{images.source}: part = {facts.part:g} of {len(images)} train images does not leave one of "
+                f"{images.source}: part = {metadata.part:g} of {len(images)} train images does not leave one of "
                 "each class; give a larger part"
             ) from None
         images = images.select(rows)
-    return images.with_validation(facts.fraction, facts.seed)
+    return images.with_validation(metadata.fraction, metadata.seed)
 
 
-def judge(job: Job, facts: Search, values: Mapping[str, Any]) -> Judged:
+def judge(job: Job, metadata: Search, values: Mapping[str, Any]) -> Judged:
     """Walk the line with some values and judge what comes out on the validation split."""
     recipe = changed(job.recipe, values)
     images = job.images
@@ -63,19 +63,19 @@ def judge(job: Job, facts: Search, values: Mapping[str, Any]) -> Judged:
     trial.__dict__["images"] = images
     trained = train(trial)
     split = images.validation
-    if facts.target == "cnn":
+    if metadata.target == "cnn":
         probabilities = trained.cnn.predict_proba(split.X)
     else:
-        found = extract(trial, [facts.target], ["train", "validation"], trained=trained)
-        head = fit_boost(trial, facts.target, features=found["train"])
-        probabilities = head.boost.predict_proba(found["validation"].stored[facts.target].X)
+        found = extract(trial, [metadata.target], ["train", "validation"], trained=trained)
+        head = fit_boost(trial, metadata.target, features=found["train"])
+        probabilities = head.boost.predict_proba(found["validation"].stored[metadata.target].X)
     confidence = recipe.evaluate.confidence
     scores = score(split.y, probabilities, split.classes, confidence=confidence, n_resamples=100)
-    estimate = getattr(scores, facts.metric)
+    estimate = getattr(scores, metadata.metric)
     return Judged(
         value=float(estimate.value),
-        interval=estimate.interval if facts.metric == "accuracy" else None,
-        history=_curves(trained.history) if facts.target == "cnn" else None,
+        interval=estimate.interval if metadata.metric == "accuracy" else None,
+        history=_curves(trained.history) if metadata.target == "cnn" else None,
     )
 
 

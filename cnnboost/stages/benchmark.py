@@ -24,9 +24,9 @@ from cnnboost.stages.job import Job
 from cnnboost.stages.provenance import machine, versions
 from cnnboost.timing import goals, limits, paths, start
 from cnnboost.timing import latency_table as rows
-from cnnboost.timing.background_load import WORTH_A_WARNING, Neighbours
+from cnnboost.timing.background_load import WORTH_A_WARNING, BackgroundLoad
 from cnnboost.timing.clock import Timing
-from cnnboost.timing.worker_pool import Crew
+from cnnboost.timing.worker_pool import WorkerPool
 
 log = logging.getLogger("cnnboost")
 
@@ -61,10 +61,10 @@ def bench(
     path has a process of its own, and the processes take turns, round by round; see
     `cnnboost.timing.worker_pool`.
     """
-    facts = job.recipe.bench
-    repeats = _positive("repeats", facts.repeats if repeats is None else repeats)
-    threads = facts.threads if threads is None else _positive("threads", threads)
-    asked = check_batches(facts.batches if batches is None else batches)
+    metadata = job.recipe.bench
+    repeats = _positive("repeats", metadata.repeats if repeats is None else repeats)
+    threads = metadata.threads if threads is None else _positive("threads", threads)
+    asked = check_batches(metadata.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
     sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
     int8 = (job.bundle_dir / "int8.onnx").is_file() or None  # not taken away by timing the others
@@ -83,9 +83,9 @@ def bench(
     ):
         done = _Count(report, turns_of_all * repeats + 4 * starts_of_each)
         source = source_of(bundle, Path(folder), scored, features, threads)
-        neighbours = Neighbours()
-        with Crew(paths.PATHS, source) as crew:
-            timings, products = _take_turns(crew, sizes, repeats, facts.seconds, done)
+        neighbours = BackgroundLoad()
+        with WorkerPool(paths.PATHS, source) as crew:
+            timings, products = _take_turns(crew, sizes, repeats, metadata.seconds, done)
             probabilities = _probabilities(crew, Path(folder))
             used: dict[str, int] = {}
             for worker in crew.workers.values():
@@ -114,7 +114,7 @@ def bench(
         "images": len(scored),
         "shape": list(scored.shape[1:]),
         "repeats": repeats,
-        "seconds": facts.seconds,
+        "seconds": metadata.seconds,
         "threads": {"asked": threads, "used": used},
         "goals": goals.goal_rows(timings, _share(measured, len(scored)), cold, everything=len(scored)),
         "goals_stated_for": goals.STATED_FOR,
@@ -198,7 +198,7 @@ class _Count:
 
 
 def _take_turns(
-    crew: Crew, sizes: Sequence[int], repeats: int, seconds: float, done: Callable[[], None]
+    crew: WorkerPool, sizes: Sequence[int], repeats: int, seconds: float, done: Callable[[], None]
 ) -> tuple[dict[int, dict[str, Timing]], dict[str, Timing]]:
     timings: dict[int, dict[str, Timing]] = {}
     products: dict[str, Timing] = {}
@@ -215,7 +215,7 @@ def _take_turns(
     return timings, products
 
 
-def _probabilities(crew: Crew, folder: Path) -> dict[str, np.ndarray]:
+def _probabilities(crew: WorkerPool, folder: Path) -> dict[str, np.ndarray]:
     """Let every path predict all images once."""
     found = {}
     for i, path in enumerate(paths.PATHS):

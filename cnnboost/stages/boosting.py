@@ -12,7 +12,7 @@ from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import StoreError
 from cnnboost.files import file_part
 from cnnboost.hybrid.modes import FittedMode
-from cnnboost.locks import alone
+from cnnboost.locks import file_lock
 from cnnboost.stages.extraction import Extracted, extract
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
@@ -40,8 +40,10 @@ class Head:
     @property
     def fitted(self) -> FittedMode:
         """The trees with what their mode needs besides."""
-        facts = self.details
-        return FittedMode(self.mode, self.boost, facts.get("temperature", 1.0), facts.get("weight", 0.0))
+        metadata = self.details
+        return FittedMode(
+            self.mode, self.boost, metadata.get("temperature", 1.0), metadata.get("weight", 0.0)
+        )
 
 
 def fit_boost(
@@ -65,7 +67,7 @@ def fit_boost(
     stored = found.stored[layer]
     made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
     path = job.models_dir / "heads" / f"{file_part(layer)}-{mode}.ubj"
-    with alone(path.with_suffix(".lock"), path):
+    with file_lock(path.with_suffix(".lock"), path):
         if not job.force and path.is_file():
             head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
             if head:
@@ -91,11 +93,11 @@ def fit_boost(
 
 def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
     """Return the recipe's head, unfitted."""
-    facts = job.recipe.boost.model_dump()
-    seed, params = facts.pop("seed"), facts.pop("xgb_params")
-    facts["device"] = device or facts["device"]
+    metadata = job.recipe.boost.model_dump()
+    seed, params = metadata.pop("seed"), metadata.pop("xgb_params")
+    metadata["device"] = device or metadata["device"]
     return BoostClassifier(
-        **facts, classes=list(job.images.classes), random_state=seed, xgb_params=params or None
+        **metadata, classes=list(job.images.classes), random_state=seed, xgb_params=params or None
     )
 
 

@@ -22,7 +22,7 @@ from cnnboost.stages.evaluation import Evaluated
 from cnnboost.stages.figures import draw_scores
 from cnnboost.stages.job import Job
 from cnnboost.stages.other_images import rows_of, source_name, to_known_classes
-from cnnboost.stages.scorer import Judge
+from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
@@ -47,8 +47,8 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
     bundle = read_bundle(Path(folder))
     manifest = bundle.manifest
     name = file_part(str(manifest["recipe"]))
-    facts = {"evaluate": job.recipe.evaluate.model_dump(mode="json", exclude={"published"})}
-    recipe = checked({"name": name, "title": manifest.get("title") or name, **facts})
+    metadata = {"evaluate": job.recipe.evaluate.model_dump(mode="json", exclude={"published"})}
+    recipe = checked({"name": name, "title": manifest.get("title") or name, **metadata})
     job = replace(job, model=None, recipe=recipe)
     known = tuple(manifest["classes"])
     positive = known[1] if len(known) == 2 and known[0] == f"not {known[1]}" else None
@@ -77,7 +77,7 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
     # A job whose reports go to the folder of these images.
     named = recipe.model_copy(update={"name": f"{source}-bundle"})
     there = replace(job, recipe=named, reports=job.reports_dir / "other")
-    judge = Judge(job, rows, said.softmax, "the bundle has no graph of its network alone (cnn.onnx)")
+    judge = Scorer(job, rows, said.softmax, "the bundle has no graph of its network alone (cnn.onnx)")
     scored = judge.head(_head(bundle), said.hybrid)
     network = read_model(bundle.members["cnn.keras"])
     trained = Trained(network, manifest["pixels"], known, bundle.members["cnn.keras"], {}, True)
@@ -85,7 +85,7 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
     of_cnn = of_cnn and {**of_cnn, "seed": None}
     metrics = {
         **judge.document(images, of_cnn, [scored], tta=manifest.get("tta", "none")),
-        "recipe_facts": facts,
+        "recipe_metadata": metadata,
         "images": {rows.name: len(rows)},
         "source_name": source,
         "counted_as": counted_as,

@@ -12,7 +12,7 @@ from typing import Any
 from cnnboost.errors import ParameterError
 from cnnboost.files import file_digest, write_json
 from cnnboost.hybrid.crossfit import CrossFitted
-from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images import Split
 from cnnboost.metrics.scores import compare, score
 from cnnboost.report.drawing import save_figure
@@ -48,19 +48,19 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     """
     if job.model is not None:
         raise ParameterError(f"{job.model} is of no recipe: compare trains and compares the recipe's own CNN")
-    facts = job.recipe.compare
+    metadata = job.recipe.compare
     check_names(job, hybrid_layers(job), tta=job.recipe.hybrid.tta)
     scored = job.images[split or job.scored_split]
     trained = [
-        train(run_of(job.needs(), number) if number else job.needs()) for number in range(facts.networks)
+        train(run_of(job.needs(), number) if number else job.needs()) for number in range(metadata.networks)
     ]
     runs = []
     with job.progress("compare", "seed") as report:
-        report(0, facts.seeds)
-        for number in range(facts.seeds):
-            network = number % facts.networks
-            runs.append(_run(job, scored, trained[network].cnn, facts.seed + number, network))
-            report(number + 1, facts.seeds)
+        report(0, metadata.seeds)
+        for number in range(metadata.seeds):
+            network = number % metadata.networks
+            runs.append(_run(job, scored, trained[network].cnn, metadata.seed + number, network))
+            report(number + 1, metadata.seeds)
     document = {
         "format": FORMAT,
         "recipe": job.recipe.name,
@@ -69,15 +69,15 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "n": len(scored),
         "layers": list(hybrid_layers(job)),
         "hybrid": job.recipe.hybrid.model_dump(mode="json"),
-        "compare": facts.model_dump(mode="json"),
+        "compare": metadata.model_dump(mode="json"),
         "confidence": job.recipe.evaluate.confidence,
-        "chosen_on": f"the other {facts.folds - 1} of {facts.folds} folds of {scored.name}",
+        "chosen_on": f"the other {metadata.folds - 1} of {metadata.folds} folds of {scored.name}",
         "grown_on": "train" if job.recipe.hybrid.fit_on == "train" else f"the other folds of {scored.name}",
         "runs": runs,
-        "summary": summarise(runs, facts.modes, job.recipe.evaluate.confidence),
+        "summary": summarise(runs, metadata.modes, job.recipe.evaluate.confidence),
         "networks": [file_digest(one.path) for one in trained],
         "data_digest": job.images.digest,
-        "recipe_facts": job.recipe.model_dump(mode="json"),
+        "recipe_metadata": job.recipe.model_dump(mode="json"),
         "machine": machine(),
         "versions": versions(),
     }
@@ -120,10 +120,10 @@ def summarise(runs: Sequence[dict[str, Any]], modes: Sequence[str], confidence: 
 def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str, Any]:
     """Compare with one seed: the folds', the trees', the views'."""
     recipe = job.recipe
-    facts = recipe.compare
-    eyes = Looks([cnn], hybrid_layers(job), recipe.hybrid.norm)
+    metadata = recipe.compare
+    eyes = FeatureExtractor([cnn], hybrid_layers(job), recipe.hybrid.norm)
     fit, grown_on = cross_fit(
-        job, eyes, scored, job.images.train, tta=recipe.hybrid.tta, folds=facts.folds, seed=seed
+        job, eyes, scored, job.images.train, tta=recipe.hybrid.tta, folds=metadata.folds, seed=seed
     )
     options: dict[str, Any] = {
         "confidence": recipe.evaluate.confidence,
@@ -142,7 +142,7 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     softmax, calibrated = fit.softmax()
     calibrated_row = judged(calibrated)
     modes = {}
-    for mode in facts.modes:
+    for mode in metadata.modes:
         found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
         row = judged(found)
         row["against_softmax"] = compare(

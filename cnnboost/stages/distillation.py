@@ -16,7 +16,7 @@ from cnnboost.files import digest_of, file_digest
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import ImageSet, Split
 from cnnboost.images.views import check_tta, mean_over_views
-from cnnboost.locks import alone
+from cnnboost.locks import file_lock
 from cnnboost.stages.job import Job
 from cnnboost.stages.training import Trained, train
 
@@ -28,7 +28,7 @@ _CHUNK = 512
 
 
 @dataclass(frozen=True)
-class Taught:
+class SoftTargets:
     """A teacher's file."""
 
     path: Path
@@ -39,7 +39,9 @@ class Taught:
     cached: bool
 
 
-def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path | None = None) -> Taught:
+def teach(
+    job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path | None = None
+) -> SoftTargets:
     """Bring the teacher's file for the training images of a recipe up to date.
 
     Log-probabilities are averaged over views and networks and brought back to a sum of 1 (the geometric mean
@@ -62,7 +64,7 @@ def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path
     networks = [(train(one), one.images) for one in jobs]
     for trained, images in networks:
         _check_same(job.images, images, trained)
-    facts = {
+    metadata = {
         "format": FORMAT,
         "networks": [[file_digest(trained.path), trained.pixels] for trained, _ in networks],
         "seen": [images.train.digest for _, images in networks],
@@ -70,8 +72,8 @@ def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path
         "classes": job.images.classes,
         "tta": tta,
     }
-    with alone(job.models_dir / "teacher.lock", path):
-        digest = digest_of(facts)
+    with file_lock(job.models_dir / "teacher.lock", path):
+        digest = digest_of(metadata)
         cached = not job.force and made_from(path) == digest
         if cached:
             log.info("%s is up to date", path)
@@ -79,7 +81,7 @@ def teach(job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path
             said = [_said(job, trained, images.train, tta) for trained, images in networks]
             mean = log_softmax(np.mean(said, axis=0, dtype=np.float64), axis=1)
             write_teacher(path, mean, job.images.train.X, job.images.classes, digest)
-    return Taught(
+    return SoftTargets(
         path=path,
         networks=tuple(trained.path for trained, _ in networks),
         tta=tta,

@@ -24,7 +24,7 @@ from cnnboost.stages.hybrid_scores import judged
 from cnnboost.stages.hybrids import fit_hybrid, hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.names import check_names
-from cnnboost.stages.scorer import Judge
+from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained, train
 
 log = logging.getLogger("cnnboost")
@@ -83,9 +83,9 @@ def _score(
     split: str | None,
     device: str | None,
 ) -> _Scored:
-    facts = job.recipe.hybrid
-    wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (facts.mode,)) if mode != "plain"]
-    seen_as = check_tta(tta or (facts.tta if wanted else "none"))
+    metadata = job.recipe.hybrid
+    wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (metadata.mode,)) if mode != "plain"]
+    seen_as = check_tta(tta or (metadata.tta if wanted else "none"))
     needs = job.needs()
     scored = job.images[split or job.scored_split]
     _check_published(job, scored.classes)
@@ -109,7 +109,7 @@ def _score(
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
-    judge = Judge(job, scored, softmax, trained.no_softmax)
+    judge = Scorer(job, scored, softmax, trained.no_softmax)
     of_cnn = None if softmax is None else judge.cnn(trained, _train_accuracy(job, trained))
     rows = []
     for head in heads:

@@ -22,7 +22,7 @@ from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.features.cut import Cut
 from cnnboost.files import digest_of, file_digest
 from cnnboost.images.views import TTA, mean_over_views
-from cnnboost.locks import alone, alone_in
+from cnnboost.locks import alone_in, file_lock
 from cnnboost.metrics.scores import score
 from cnnboost.stages.hybrid_scores import image_proba, judged
 from cnnboost.stages.hybrids import Hybrid, fit_hybrid
@@ -83,15 +83,15 @@ def export(
             "recipe": job.recipe.digest(*BUNDLE_TABLES),
         }
     )
-    with alone(job.models_dir / "export.lock", folder / "manifest.json"), alone_in(folder):
+    with file_lock(job.models_dir / "export.lock", folder / "manifest.json"), alone_in(folder):
         finish(folder)  # what a killed export had put together already
-        there = None if job.force else _there(folder, made_from)
+        there = None if job.force else _load_cached(folder, made_from)
         if there:
             return Exported(there, True)
         return Exported(_export(needs, hybrid, folder, made_from, int8), False)
 
 
-def _there(folder: Path, made_from: str) -> Bundle | None:
+def _load_cached(folder: Path, made_from: str) -> Bundle | None:
     """Return the bundle on disk if it is the one that is wanted."""
     if not is_bundle(folder):
         return None
@@ -111,7 +111,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
     shape = tuple(int(size) for size in job.images.X.shape[1:])
     classes = [str(name) for name in head.boost.classes_]
     native = _native(hybrid)
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "format": FORMAT,
         "recipe": job.recipe.name,
         "classes": classes,
@@ -125,7 +125,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
         "native": {name: hashlib.sha256(native[name]).hexdigest() for name in ("cnn.keras", "head.ubj")},
     }
     if head.mode != "plain":
-        facts |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
+        metadata |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
     log.info("export %s, %s, to %s", head.layer, head.mode, folder)
     exact = judged(job, hybrid, scored)
     references = {"hybrid": exact.proba}
@@ -147,7 +147,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
         for done, (name, graph) in enumerate(graphs.items()):
             report(done, len(graphs))
             kind = {"kind": "hybrid", "int8": True} if name == "int8" else {"kind": name}
-            content = serialise(graph, {**facts, **kind})
+            content = serialise(graph, {**metadata, **kind})
             parity[name] = check_parity(
                 content, images, rows[name],
                 name=f"{name}.onnx", views=TTA[hybrid.tta], limits=limits_of(models, int8=name == "int8"),
@@ -160,7 +160,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
         name: _scores(scored, probabilities, scored.classes) for name, probabilities in references.items()
     }
     manifest = {
-        **{key: value for key, value in facts.items() if key not in ("format", "native")},
+        **{key: value for key, value in metadata.items() if key not in ("format", "native")},
         "title": job.recipe.title,
         "made_from": made_from,
         "recipe_digest": job.recipe.digest(*BUNDLE_TABLES),
@@ -213,7 +213,7 @@ def _softmax(hybrid: Hybrid, X: np.ndarray) -> np.ndarray | None:
     try:
         return mean_over_views(trained.cnn.predict_view_proba, X, hybrid.tta)
     except ModelError as error:
-        if trained.facts:  # our own CNN always gives some
+        if trained.metadata:  # our own CNN always gives some
             raise
         log.info("no cnn.onnx: %s", error)
         return None

@@ -75,8 +75,8 @@ def find_feeding(
     found = _kept(record, key)
     if found is None:
         found = _try(model, path, images, scale, orders, pixels is not None, classes is not None)
-        facts = asdict(found)
-        write_json(record, {"key": key, "feeding": facts, "checksum": digest_of([key, facts])})
+        metadata = asdict(found)
+        write_json(record, {"key": key, "feeding": metadata, "checksum": digest_of([key, metadata])})
     log.info("its outputs are taken to be, in this order: %s", ", ".join(found.classes))
     if found.stated:
         log.warning("%s", found.doubt)
@@ -85,10 +85,10 @@ def find_feeding(
 
 def _kept(record: Path, key: str) -> Feeding | None:
     known = read_json(record) or {}
-    facts: Any = known.get("feeding")
-    if known.get("key") != key or known.get("checksum") != digest_of([key, facts]):
+    metadata: Any = known.get("feeding")
+    if known.get("key") != key or known.get("checksum") != digest_of([key, metadata]):
         return None
-    return Feeding(**{**facts, "classes": tuple(facts["classes"])})
+    return Feeding(**{**metadata, "classes": tuple(metadata["classes"])})
 
 
 def _try(

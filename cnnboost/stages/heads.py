@@ -20,7 +20,7 @@ log = logging.getLogger("cnnboost")
 _MODE = "plain"
 
 
-def heads_there(
+def load_cached_heads(
     job: Job, trained: Trained, on: TrainedOn, layers: Sequence[str] | None = None
 ) -> tuple[list[Head], list[dict[str, str]]]:
     """Return the heads that were fitted on the features of this CNN, with what the recipe states now."""
@@ -66,7 +66,7 @@ def _head(job: Job, trained: Trained, on: TrainedOn, cut: Cut, place: CutLayer) 
     )
     if boost.details_.get("made_from") != head_digest(job, features.key, on.train_labels, _MODE):
         raise StoreError(
-            f"{path} was fitted on another CNN, on other images, or with other facts in [boost] than recipe "
+            f"{path} was fitted on another CNN, on other images, or with other values in [boost] than recipe "
             f"{job.recipe.name!r} states now; {remedy}"
         )
     return Head(place.name, _MODE, boost, path, boost.details_, True)

@@ -12,11 +12,11 @@ import numpy as np
 from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.features.cut import Cut
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.feature_extractor import Looks
-from cnnboost.hybrid.modes import Seen
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
+from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.images import Split
 from cnnboost.images.views import views
-from cnnboost.stages.hybrids import FOLDS, Hybrid, eyes_of, hybrid_boost
+from cnnboost.stages.hybrids import FOLDS, Hybrid, hybrid_boost, make_extractor
 from cnnboost.stages.job import Job
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class Judged:
 
 
 def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
-    """Judge images so that none decides anything about its own score."""
+    """Scorer images so that none decides anything about its own score."""
     if hybrid.head.details.get("chosen_on") != split.name:
         return Judged(image_proba(hybrid, split.X))
-    facts, seed = job.recipe.hybrid, job.recipe.compare.seed
+    metadata, seed = job.recipe.hybrid, job.recipe.compare.seed
     log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
-    eyes = eyes_of(hybrid.networks, hybrid.head.layers, facts.norm)
+    eyes = make_extractor(hybrid.networks, hybrid.head.layers, metadata.norm)
     fit, grown_on = cross_fit(job, eyes, split, hybrid.networks.seen, tta=hybrid.tta, folds=FOLDS, seed=seed)
     boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed, hybrid.device)
     found = fit.head(hybrid.head.mode, boost, grown_on)
@@ -67,17 +67,17 @@ def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
 
 
 def cross_fit(
-    job: Job, eyes: Looks, split: Split, train: Split, *, tta: str, folds: int, seed: int
-) -> tuple[CrossFit, Seen | None]:
+    job: Job, eyes: FeatureExtractor, split: Split, train: Split, *, tta: str, folds: int, seed: int
+) -> tuple[CrossFit, HeadInputs | None]:
     """Look at images that heads are to be cross-fitted on, as `[hybrid]` says."""
-    facts = job.recipe.hybrid
+    metadata = job.recipe.hybrid
 
-    def seen(part: Split) -> Seen:
-        return eyes.seen(np.asarray(part.X), part.y, facts.views, facts.augment, seed)
+    def seen(part: Split) -> HeadInputs:
+        return eyes.seen(np.asarray(part.X), part.y, metadata.views, metadata.augment, seed)
 
-    on_train = facts.fit_on == "train"
+    on_train = metadata.fit_on == "train"
     images = np.asarray(split.X)
-    looks = [Seen(*eyes.all(view), split.y) for view in views(images, tta)]
+    looks = [HeadInputs(*eyes.all(view), split.y) for view in views(images, tta)]
     grown = None if on_train else seen(split)
     fit = CrossFit(looks, images, len(split.classes), folds=folds, seed=seed, grown=grown)
     return fit, seen(train) if on_train else None

@@ -15,11 +15,11 @@ from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError
 from cnnboost.files import digest_of, file_digest, file_part
 from cnnboost.hybrid import HybridClassifier
-from cnnboost.hybrid.feature_extractor import Looks, layers_name
-from cnnboost.hybrid.modes import Seen, check_mode, fit_mode
+from cnnboost.hybrid.feature_extractor import FeatureExtractor, layers_name
+from cnnboost.hybrid.modes import HeadInputs, check_mode, fit_mode
 from cnnboost.images import Split
 from cnnboost.images.views import check_tta, views
-from cnnboost.locks import alone
+from cnnboost.locks import file_lock
 from cnnboost.stages.boosting import Head, estimator, fit_boost, head_there
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
@@ -68,9 +68,9 @@ def fit_hybrid(
     device: str | None = None,
 ) -> Hybrid:
     """Bring a head in any mode up to date; the CNNs it needs too."""
-    facts = job.recipe.hybrid
-    mode = check_mode(mode or facts.mode)
-    views_of = check_tta(tta or ("none" if mode == "plain" else facts.tta))
+    metadata = job.recipe.hybrid
+    mode = check_mode(mode or metadata.mode)
+    views_of = check_tta(tta or ("none" if mode == "plain" else metadata.tta))
     if isinstance(layers, str):
         layers = (layers,)
     if mode == "plain":
@@ -82,9 +82,9 @@ def fit_hybrid(
             )
         head = fit_boost(job, names[0], device=device)
         return Hybrid(head, networks_of(job.needs(), alone=True), views_of, device)
-    if facts.folds and layers:
+    if metadata.folds and layers:
         raise RecipeError(
-            f"--layer {' --layer '.join(layers)}: hybrid.folds={facts.folds} grows trees on class "
+            f"--layer {' --layer '.join(layers)}: hybrid.folds={metadata.folds} grows trees on class "
             "probabilities alone, as features of different networks share no basis; leave the layer out, or "
             "hybrid.folds"
         )
@@ -93,8 +93,8 @@ def fit_hybrid(
 
 def hybrid_layers(job: Job) -> tuple[str, ...]:
     """Return the layers of the recipe's hybrid."""
-    facts = job.recipe.hybrid
-    return () if facts.folds else facts.layers or (job.recipe.cut.layer,)
+    metadata = job.recipe.hybrid
+    return () if metadata.folds else metadata.layers or (job.recipe.cut.layer,)
 
 
 def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> BoostClassifier:
@@ -109,7 +109,7 @@ def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> B
 
 
 def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
-    facts = job.recipe.hybrid
+    metadata = job.recipe.hybrid
     check_names(job, layers, device=device)
     networks = networks_of(job.needs())
     if job.model is not None:
@@ -130,14 +130,14 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
             "tta": tta,
             "networks": [file_digest(trained.path) for trained in networks.trained],
             "images": [labelled_digest(part) for part in (networks.seen, networks.unseen) if part],
-            "hybrid": facts.model_dump(mode="json", exclude={"mode", "layers", "tta", "boost"}),
+            "hybrid": metadata.model_dump(mode="json", exclude={"mode", "layers", "tta", "boost"}),
             "boost": _table(job, mode).model_dump(mode="json", exclude={"device"}),
             "seed": job.recipe.compare.seed,
         }
     )
     name = layers_name(layers)
     path = job.models_dir / "heads" / f"{file_part(name)}-{mode}.ubj"
-    with alone(path.with_suffix(".lock"), path):
+    with file_lock(path.with_suffix(".lock"), path):
         there = None
         if not job.force and path.is_file():
             there = head_there(path, name, mode, made_from, resolved if wanted != "auto" else None)
@@ -155,18 +155,18 @@ def _head(
     made_from: str,
     path: Any,
 ) -> Head:
-    facts, seed = job.recipe.hybrid, job.recipe.compare.seed
-    eyes = eyes_of(networks, layers, facts.norm)
+    metadata, seed = job.recipe.hybrid, job.recipe.compare.seed
+    eyes = make_extractor(networks, layers, metadata.norm)
     watched = None
     if networks.own is not None:
         seen, grown_on, chosen_on = networks.own, "train, by folds", "train, by folds"
     else:
         assert networks.unseen is not None
         chosen_on = networks.unseen_name
-        on_train = facts.fit_on == "train"
+        on_train = metadata.fit_on == "train"
         part = networks.seen if on_train else networks.unseen
         grown_on = "train" if on_train else chosen_on
-        seen = eyes.seen(part.X, part.y, facts.views, facts.augment, seed)
+        seen = eyes.seen(part.X, part.y, metadata.views, metadata.augment, seed)
         watched = _all_views(eyes, networks.unseen, tta) if on_train else None
     log.info(
         "fit %s at %s on %d x %d features", mode, " and ".join(layers) or "the output", *seen.features.shape
@@ -192,7 +192,7 @@ def _head(
         "temperature": fitted.temperature,
         "weight": fitted.weight,
         "tta": tta,
-        "norm": facts.norm,
+        "norm": metadata.norm,
         "grown_on": grown_on,
         "chosen_on": chosen_on,
     }
@@ -207,15 +207,15 @@ def _table(job: Job, mode: str) -> Any:
     return type(table).model_validate({**table.model_dump(), **job.recipe.hybrid.boost})
 
 
-def eyes_of(networks: Networks, layers: Sequence[str], norm: bool) -> Looks:
+def make_extractor(networks: Networks, layers: Sequence[str], norm: bool) -> FeatureExtractor:
     """Return what looks at images for a head."""
-    return Looks([trained.cnn for trained in networks.trained], list(layers), norm)
+    return FeatureExtractor([trained.cnn for trained in networks.trained], list(layers), norm)
 
 
-def _all_views(eyes: Looks, split: Split, tta: str) -> Seen:
+def _all_views(eyes: FeatureExtractor, split: Split, tta: str) -> HeadInputs:
     """Look at every view of images that a prediction will look at."""
     images = np.asarray(split.X)
     parts = [eyes.all(view) for view in views(images, tta)]
     features, logs = zip(*parts, strict=True)
     n = len(parts)
-    return Seen(np.concatenate(features), np.concatenate(logs), np.tile(split.y, n))
+    return HeadInputs(np.concatenate(features), np.concatenate(logs), np.tile(split.y, n))

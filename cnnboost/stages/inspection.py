@@ -33,13 +33,13 @@ def inspect(job: Job) -> Inspected:
         found = audit(images)
         report(len(images), len(images))
     # A report may be published: it names the source, not the folders it stands in.
-    facts = {
+    metadata = {
         "recipe": job.recipe.name,
         "data_digest": images.digest,
         **found.to_dict(),
         "source": Path(images.source).name,
     }
-    path = write_json(job.reports_dir / "audit.json", facts)
+    path = write_json(job.reports_dir / "audit.json", metadata)
     folder = job.reports_dir / "figures"
     distribution = save_figure(plot_class_distribution(found.counts), folder / "class-distribution.png")
     rng = np.random.default_rng(job.recipe.data.seed)
@@ -50,4 +50,4 @@ def inspect(job: Job) -> Inspected:
     chosen = images.select(np.concatenate(rows))
     labels = np.asarray(images.classes)[chosen.y]
     sheet = save_figure(plot_contact_sheet(chosen.X, labels, columns=PER_CLASS), folder / "contact-sheet.png")
-    return Inspected(facts, path, [distribution, sheet])
+    return Inspected(metadata, path, [distribution, sheet])

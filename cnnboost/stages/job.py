@@ -104,8 +104,8 @@ class Job:
     @cached_property
     def _source_images(self) -> ImageSet:
         """The image set with its own order of classes; decoded once, memory-mapped from then on."""
-        facts = self.recipe.data
-        size, channels = facts.size, facts.channels
+        metadata = self.recipe.data
+        size, channels = metadata.size, metadata.channels
         if self.model is not None:
             height, width, depth = self.given.input_shape[1:]
             if depth not in (1, 3, None):
@@ -120,11 +120,11 @@ class Job:
                 self.source,
                 size=size,
                 channels=channels,
-                classes=facts.classes,
-                drop=facts.drop,
-                binary=facts.binary,
-                validation_fraction=facts.validation_fraction,
-                seed=facts.seed,
+                classes=metadata.classes,
+                drop=metadata.drop,
+                binary=metadata.binary,
+                validation_fraction=metadata.validation_fraction,
+                seed=metadata.seed,
                 on_bad=self.on_bad,
                 progress=report,
             )

@@ -49,14 +49,14 @@ def check_names(
 
 
 def _check_boost(job: Job) -> None:
-    facts = job.recipe.boost.model_dump()
-    facts["random_state"] = facts.pop("seed")
-    check_parameters(facts)
-    if facts["xgb_params"]:
+    metadata = job.recipe.boost.model_dump()
+    metadata["random_state"] = metadata.pop("seed")
+    check_parameters(metadata)
+    if metadata["xgb_params"]:
         wanted = xgboost_parameters(
-            facts, n_classes=len(job.images.classes), seed=0, device="cpu", n_threads=1
+            metadata, n_classes=len(job.images.classes), seed=0, device="cpu", n_threads=1
         )
-        check_with_xgboost(wanted, facts["xgb_params"], 1)
+        check_with_xgboost(wanted, metadata["xgb_params"], 1)
     _check_weights(job, "boost", job.recipe.boost.class_weight)
     _check_weights(job, "hybrid.boost", job.recipe.hybrid.boost.get("class_weight"))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnnboost.errors import RecipeError
-from cnnboost.hybrid.modes import Seen
+from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.splits import fold_parts, groups_of, held_part
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import Split
@@ -25,16 +25,16 @@ class Networks:
     seen: Split
     unseen: Split | None = None
     unseen_name: str = ""
-    own: Seen | None = None
+    own: HeadInputs | None = None
 
 
 def networks_of(job: Job, *, alone: bool = False) -> Networks:
     """Bring the CNNs of the recipe's hybrid up to date."""
-    facts = job.recipe.hybrid
+    metadata = job.recipe.hybrid
     split = job.images.train
     validation = job.images.validation if "validation" in job.images.split_names else None
-    several = [name for name in ("holdout", "folds") if getattr(facts, name)]
-    several += ["networks"] if facts.networks > 1 else []
+    several = [name for name in ("holdout", "folds") if getattr(metadata, name)]
+    several += ["networks"] if metadata.networks > 1 else []
     if alone or not several:
         return Networks([train(job)], split, validation, "validation")
     if job.model is not None:
@@ -42,23 +42,23 @@ def networks_of(job: Job, *, alone: bool = False) -> Networks:
             f"{job.model} is one trained CNN, and hybrid.{several[0]} wants others trained on a part of the "
             f"images or with other seeds: leave --model out, or hybrid.{several[0]}"
         )
-    if facts.networks > 1:
-        trained = [train(run_of(job, number) if number else job) for number in range(facts.networks)]
+    if metadata.networks > 1:
+        trained = [train(run_of(job, number) if number else job) for number in range(metadata.networks)]
         return Networks(trained, split, validation, "validation")
     images, seed = np.asarray(split.X), job.recipe.compare.seed
-    if facts.holdout:
-        rest, held = held_part(images, split.y, facts.holdout, seed)
-        part = _on(job, f"holdout-{facts.holdout:g}-{seed}", split.rows[rest])
+    if metadata.holdout:
+        rest, held = held_part(images, split.y, metadata.holdout, seed)
+        part = _on(job, f"holdout-{metadata.holdout:g}-{seed}", split.rows[rest])
         return Networks(
             [train(part)], part.images.train, job.images.select(split.rows[held]).train, "train, held out"
         )
     trained = []
     log_proba = np.empty((len(split), len(job.images.classes)), np.float32)
     names = np.array(job.images.classes)
-    for number, (rest, held) in enumerate(fold_parts(images, split.y, facts.folds, seed, names)):
-        trained.append(train(_on(job, f"fold-{number}-of-{facts.folds}-{seed}", split.rows[rest])))
+    for number, (rest, held) in enumerate(fold_parts(images, split.y, metadata.folds, seed, names)):
+        trained.append(train(_on(job, f"fold-{number}-of-{metadata.folds}-{seed}", split.rows[rest])))
         log_proba[held] = log_probabilities(trained[-1].cnn.predict_proba(images[held]))
-    return Networks(trained, split, own=Seen(log_proba, log_proba, split.y, groups_of(images)))
+    return Networks(trained, split, own=HeadInputs(log_proba, log_proba, split.y, groups_of(images)))
 
 
 def _on(job: Job, name: str, rows: Sequence[int] | np.ndarray) -> Job:

@@ -52,25 +52,25 @@ def find_other_images(job: Job) -> OtherImages | None:
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
     if job.model is not None or not record.is_file() or not path.is_file():
         return None
-    facts = training.read_history(job)
-    if facts is None:
+    metadata = training.read_history(job)
+    if metadata is None:
         return None
-    on = TrainedOn.read(facts)
+    on = TrainedOn.read(metadata)
     if on is None:
-        _check_old_record(job, record, facts)
+        _check_old_record(job, record, metadata)
         return None
-    source = _load(job, facts)
+    source = _load(job, metadata)
     if source.digest == on.digest:
         return None
-    _check_facts(job, on, path)
-    if file_digest(path) != facts["model_sha256"]:
+    _check_metadata(job, on, path)
+    if file_digest(path) != metadata["model_sha256"]:
         raise ModelError(
             f"{path} was altered since it was trained, so it is not scored; put the file back, or train it "
             f"anew: {_command(job, 'train')} --data <the images it was trained on>"
         )
     data = job.recipe.data
-    images, counted_as = to_known_classes(source, tuple(facts["classes"]), data.binary, data.classes)
-    trained = Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
+    images, counted_as = to_known_classes(source, tuple(metadata["classes"]), data.binary, data.classes)
+    trained = Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
     return OtherImages(trained, on, images, counted_as, source_name(job.source))
 
 
@@ -81,9 +81,9 @@ def source_name(source: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
 
 
-def _load(job: Job, facts: dict[str, Any]) -> ImageSet:
+def _load(job: Job, metadata: dict[str, Any]) -> ImageSet:
     """Load every image of the source, in the CNN's size and channels, under the source's own classes."""
-    height, width, channels = facts["input_shape"]
+    height, width, channels = metadata["input_shape"]
     wanted = job.recipe.data
     with job.progress("decode images", "image") as report:
         images = load_images(
@@ -98,10 +98,10 @@ def _load(job: Job, facts: dict[str, Any]) -> ImageSet:
     return images.drop(dropped) if dropped else images
 
 
-def _check_old_record(job: Job, record: Path, facts: dict[str, Any]) -> None:
+def _check_old_record(job: Job, record: Path, metadata: dict[str, Any]) -> None:
     """Refuse to guess where nothing says which images the CNN knows: a wrong guess would train it anew."""
     try:
-        same = training._made_from(job, job.images) == facts.get("made_from")
+        same = training._made_from(job, job.images) == metadata.get("made_from")
     except DataError:
         same = False
     if not same:
@@ -113,12 +113,12 @@ def _check_old_record(job: Job, record: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def _check_facts(job: Job, on: TrainedOn, path: Path) -> None:
+def _check_metadata(job: Job, on: TrainedOn, path: Path) -> None:
     now = {"cnn": job.recipe.digest("cnn"), "data": job.recipe.digest("data")}
     changed = [f"[{table}]" for table, digest in now.items() if digest != getattr(on, table)]
     if changed:
         raise RecipeError(
-            f"{path} was trained with other facts in {' and '.join(changed)} than recipe {job.recipe.name!r} "
+            f"{path} was trained with other values in {' and '.join(changed)} than recipe {job.recipe.name!r} "
             f"states now, and on other images than those of {job.source}. To score it, take the changes back "
             f"(--set, or the recipe file); to train on these images: {train_instead(job)}"
         )

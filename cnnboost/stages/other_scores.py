@@ -20,11 +20,11 @@ from cnnboost.images import Split
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.evaluation import Evaluated, evaluate
 from cnnboost.stages.figures import draw_scores
-from cnnboost.stages.heads import heads_there
+from cnnboost.stages.heads import load_cached_heads
 from cnnboost.stages.hybrids import hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.other_images import OtherImages, find_other_images, train_instead
-from cnnboost.stages.scorer import Judge
+from cnnboost.stages.scorer import Scorer
 
 log = logging.getLogger("cnnboost")
 
@@ -60,7 +60,7 @@ def evaluate_other(
     Scores and figures go to `other/<name of the source>/` in the recipe's folder of reports.
     """
     rows = other.rows(split)
-    heads, left_out = heads_there(job, other.trained, other.trained_on, layers)
+    heads, left_out = load_cached_heads(job, other.trained, other.trained_on, layers)
     log.info(
         "nothing is trained: %s, trained on %d other images, is scored on %d images of %s as it is; to "
         "train on these instead: %s",
@@ -139,7 +139,7 @@ def _metrics(
     softmax: np.ndarray,
     probabilities: Sequence[np.ndarray],
 ) -> dict[str, Any]:
-    judge = Judge(job, rows, softmax)
+    judge = Scorer(job, rows, softmax)
     of_cnn = judge.cnn(other.trained, None)
     of_heads = [judge.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
     return {

@@ -67,26 +67,26 @@ def recipe_for(
     """
     found = None if data is None else glance(data)
     place = "" if data is None else source_name(os.fspath(data))
-    facts: dict[str, Any] = {"data": {}, "boost": dict(_HEAD)}
+    metadata: dict[str, Any] = {"data": {}, "boost": dict(_HEAD)}
     if found is not None:
-        facts["data"] |= {"size": list(_bounded(found.size)), "validation_fraction": 0.2}
-        facts["data"] |= {"channels": 3} if found.colour else {}
+        metadata["data"] |= {"size": list(_bounded(found.size)), "validation_fraction": 0.2}
+        metadata["data"] |= {"channels": 3} if found.colour else {}
     if model is None:
         assert found is not None, "data or model"
-        facts |= {"name": _free(slug(place)), "title": place}
-        facts["cnn"] = _training(found)
-        facts["cut"] = {"layers": ["flatten", "fc1", "output"], "layer": "fc1"}
-        recipe = _with_layers(recipe_of(facts, overrides), facts, overrides)
+        metadata |= {"name": _free(slug(place)), "title": place}
+        metadata["cnn"] = _training(found)
+        metadata["cut"] = {"layers": ["flatten", "fc1", "output"], "layer": "fc1"}
+        recipe = _with_layers(recipe_of(metadata, overrides), metadata, overrides)
     else:
         path = Path(model)
         cnn = given if given is not None else read_model(path)
         height, width, channels = cnn.input_shape[1:]
-        facts["data"] |= {"size": [height, width]} if height and width else {}
-        facts["data"] |= {"channels": channels} if channels in (1, 3) else {}
+        metadata["data"] |= {"size": [height, width]} if height and width else {}
+        metadata["data"] |= {"channels": channels} if channels in (1, 3) else {}
         name = "-".join(filter(None, (slug(path.stem), file_digest(path)[:8], slug(place) if place else "")))
-        facts |= {"name": _free(name), "title": f"{path.stem} on {place}" if place else path.stem}
-        facts["cut"] = _cut(Cut(cnn))
-        recipe = recipe_of(facts, overrides)
+        metadata |= {"name": _free(name), "title": f"{path.stem} on {place}" if place else path.stem}
+        metadata["cut"] = _cut(Cut(cnn))
+        recipe = recipe_of(metadata, overrides)
     _say(recipe, found, model)
     return recipe
 
@@ -154,7 +154,7 @@ def _training(found: Glance) -> dict[str, Any]:
     }
 
 
-def _with_layers(recipe: Recipe, facts: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+def _with_layers(recipe: Recipe, metadata: dict[str, Any], overrides: Sequence[str]) -> Recipe:
     """Name the layers of another network than the generic ones, which an override asked for."""
     if any(override.partition("=")[0].strip().startswith("cut") for override in overrides):
         return recipe
@@ -164,8 +164,8 @@ def _with_layers(recipe: Recipe, facts: dict[str, Any], overrides: Sequence[str]
         size, options = recipe.data.size, recipe.cnn.options
         height, width = (size, size) if isinstance(size, int) else size or (LARGEST, LARGEST)
         shape = (height, width, recipe.data.channels or 1)
-        facts["cut"] = _cut(Cut(build(recipe.cnn.architecture, shape, 2, options)))
-        return recipe_of(facts, overrides)
+        metadata["cut"] = _cut(Cut(build(recipe.cnn.architecture, shape, 2, options)))
+        return recipe_of(metadata, overrides)
     return recipe
 
 

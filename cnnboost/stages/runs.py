@@ -24,8 +24,8 @@ def run_of(job: Job, number: int) -> Job:
         name: getattr(recipe, name).model_copy(update={"seed": getattr(recipe, name).seed + number})
         for name in ("cnn", "boost")
     }
-    facts = {field.name: getattr(job, field.name) for field in fields(Job)}
-    run = _Run(**{**facts, "recipe": recipe.model_copy(update=tables)})
+    metadata = {field.name: getattr(job, field.name) for field in fields(Job)}
+    run = _Run(**{**metadata, "recipe": recipe.model_copy(update=tables)})
     # Decoded once for all runs; no seed that changes here has a part in it.
     run.__dict__["images"] = job.images
     return run

@@ -54,7 +54,7 @@ class Overfitted:
     """Whether a network can learn a few images by heart."""
 
     learnt: bool
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     path: Path
 
 
@@ -86,7 +86,7 @@ def overfit(job: Job, n: int, *, steps: int = STEPS) -> Overfitted:
     seen: dict[str, list[float]] = watch.seen
     accuracy = None if failure else float(np.mean(cnn.predict(X) == labels))
     learnt = accuracy == 1.0
-    facts = {
+    metadata = {
         "format": FORMAT,
         "recipe": job.recipe.name,
         "learnt": learnt,
@@ -106,11 +106,11 @@ def overfit(job: Job, n: int, *, steps: int = STEPS) -> Overfitted:
         "seed": job.recipe.cnn.seed,
         "data_digest": job.images.digest,
         "history": seen,
-        "recipe_facts": job.recipe.model_dump(mode="json"),
+        "recipe_metadata": job.recipe.model_dump(mode="json"),
         "machine": machine(),
         "versions": versions(),
     }
-    return Overfitted(learnt, facts, write_json(job.reports_dir / "overfit.json", facts))
+    return Overfitted(learnt, metadata, write_json(job.reports_dir / "overfit.json", metadata))
 
 
 def _fit(cnn: CNNClassifier, X: np.ndarray, labels: np.ndarray) -> str | None:

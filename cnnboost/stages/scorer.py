@@ -34,18 +34,18 @@ _TELLING = 20
 """Images from which on it tells something if nearly all are called the same."""
 
 
-class Judge:
+class Scorer:
     """Scores the CNN and its heads on the same rows."""
 
     def __init__(self, job: Job, rows: Split, softmax: np.ndarray | None, no_softmax: str = "") -> None:
-        facts = job.recipe.evaluate
+        metadata = job.recipe.evaluate
         self._job, self._rows, self._softmax = job, rows, softmax
         self._no_softmax = no_softmax
         self._positive = job.recipe.data.binary or rows.classes[-1]
         self._options: dict[str, Any] = {
-            "confidence": facts.confidence,
-            "n_resamples": facts.resamples,
-            "seed": facts.seed,
+            "confidence": metadata.confidence,
+            "n_resamples": metadata.resamples,
+            "seed": metadata.seed,
         }
         self.proba = {} if softmax is None else {"": softmax}
         """Probabilities by key of the head; the CNN's under the empty name."""
@@ -56,7 +56,7 @@ class Judge:
             return None
         return {
             "parameters": int(trained.model.count_params()),
-            "fit_seconds": trained.facts.get("fit_seconds"),
+            "fit_seconds": trained.metadata.get("fit_seconds"),
             "epochs": len(trained.history.get("loss", [])),
             "seed": self._job.recipe.cnn.seed,
             "train_accuracy": train_accuracy,
@@ -105,7 +105,7 @@ class Judge:
             "cnn": cnn,
             **({} if cnn else {"no_softmax": self._no_softmax}),
             "heads": heads,
-            "recipe_facts": recipe.model_dump(mode="json"),
+            "recipe_metadata": recipe.model_dump(mode="json"),
             "machine": machine(),
             "versions": versions(),
         }

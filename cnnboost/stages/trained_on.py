@@ -16,7 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The images and the facts that a CNN comes from."""
+    """The images and the settings that a CNN comes from."""
 
     digest: str
     images: int

@@ -22,7 +22,7 @@ from cnnboost.documents import Document, read_document
 from cnnboost.errors import ModelError, StoreError
 from cnnboost.files import digest_of, file_digest, write_json
 from cnnboost.images import ImageSet
-from cnnboost.locks import alone
+from cnnboost.locks import file_lock
 from cnnboost.stages.feeding import Feeding
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.provenance import machine, versions
@@ -61,10 +61,10 @@ def read_history(job: Job) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     remedy = f"put the file back, or train again: cnnboost train -r {job.recipe.name} --force"
-    facts = read_document(path, History, remedy)
-    if facts["format"] >= _RECORD:
+    metadata = read_document(path, History, remedy)
+    if metadata["format"] >= _RECORD:
         read_document(path, History, remedy, checksum=True)
-    return facts
+    return metadata
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Trained:
     pixels: str
     classes: tuple[str, ...]
     path: Path
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     cached: bool
     feeding: Feeding | None = None
 
     @property
     def history(self) -> dict[str, list[float]]:
         """Loss, accuracy, ... by epoch; empty for a model file that was given."""
-        return dict(self.facts.get("history", {}))
+        return dict(self.metadata.get("history", {}))
 
     @cached_property
     def cnn(self) -> CNNClassifier:
@@ -96,7 +96,7 @@ class Trained:
     @cached_property
     def no_softmax(self) -> str:
         """Why a model file that was given has no probabilities of these classes; empty where it has some."""
-        if self.facts:  # our own CNN always has
+        if self.metadata:  # our own CNN always has
             return ""
         try:
             _ = self.cnn
@@ -121,31 +121,31 @@ def train(job: Job) -> Trained:
     made_from = _made_from(job, images)
     path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
     on = TrainedOn.of(job.recipe, images)
-    with alone(job.models_dir / "cnn.lock", path):
-        there = None if job.force else _there(job, path, record, made_from, on)
+    with file_lock(job.models_dir / "cnn.lock", path):
+        there = None if job.force else _load_cached(job, path, record, made_from, on)
         return there or _train(job, images, made_from, path, record, on)
 
 
-def _there(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
+def _load_cached(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
     """Return the CNN on disk if it is the one that is wanted."""
-    facts = read_history(job)
-    if not facts or facts.get("made_from") != made_from or not path.is_file():
+    metadata = read_history(job)
+    if not metadata or metadata.get("made_from") != made_from or not path.is_file():
         return None
-    if file_digest(path) != facts["model_sha256"]:
+    if file_digest(path) != metadata["model_sha256"]:
         log.warning("%s was altered since it was trained; it is trained anew", path)
         return None
-    noted, teacher = TrainedOn.read(facts), _teacher_digest(job)
-    if noted is None or noted.cnn != on.cnn or facts.get("teacher") != teacher:
+    noted, teacher = TrainedOn.read(metadata), _teacher_digest(job)
+    if noted is None or noted.cnn != on.cnn or metadata.get("teacher") != teacher:
         # An earlier version wrote it, which noted less, or where the teacher's file lay. What it was made
         # from is the same, so this is what it was trained on.
-        facts["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
-        facts["teacher"] = teacher
+        metadata["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
+        metadata["teacher"] = teacher
         try:
-            write_json(record, facts)
+            write_json(record, metadata)
         except StoreError as error:  # the CNN can be used all the same, it is only asked again next time
             log.info("%s", error)
     log.info("%s is up to date", path)
-    return Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
+    return Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
 
 
 def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path, on: TrainedOn) -> Trained:
@@ -157,7 +157,7 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path,
     # Until the record is there, the model counts for nothing; until then the checkpoint is kept too.
     record.unlink(missing_ok=True)
     cnn.save(path)
-    facts = {
+    metadata = {
         "format": _RECORD,
         "recipe": job.recipe.name,
         "made_from": made_from,
@@ -174,21 +174,21 @@ def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path,
         "machine": machine(),
         "versions": versions(),
     }
-    write_json(record, facts)
+    write_json(record, metadata)
     shutil.rmtree(job.models_dir / "checkpoint", ignore_errors=True)
-    return Trained(cnn.model_, cnn.pixels_, images.classes, path, facts, False)
+    return Trained(cnn.model_, cnn.pixels_, images.classes, path, metadata, False)
 
 
 def estimator(job: Job) -> CNNClassifier:
     """Return the recipe's CNN, untrained."""
     table = job.recipe.cnn
     choosing = table.early_stopping is not None or table.reduce_lr is not None
-    facts = table.model_dump() | {"teacher": _teacher(job)}
-    architecture, options, seed = (facts.pop(key) for key in ("architecture", "options", "seed"))
+    metadata = table.model_dump() | {"teacher": _teacher(job)}
+    architecture, options, seed = (metadata.pop(key) for key in ("architecture", "options", "seed"))
     if not choosing or _chooses_on_validation(job):
-        facts["validation_fraction"] = 0.0
+        metadata["validation_fraction"] = 0.0
     return CNNClassifier(
-        architecture, model_options=options, classes=job.images.classes, random_state=seed, **facts
+        architecture, model_options=options, classes=job.images.classes, random_state=seed, **metadata
     )
 
 
@@ -205,8 +205,10 @@ def untrained(job: Job) -> Any:
 
 def is_trained(job: Job) -> bool:
     """Say whether the recipe's CNN is there as the recipe and the images want it."""
-    facts = read_history(job) or {}
-    return (job.models_dir / "cnn.keras").is_file() and facts.get("made_from") == _made_from(job, job.images)
+    metadata = read_history(job) or {}
+    return (job.models_dir / "cnn.keras").is_file() and metadata.get("made_from") == _made_from(
+        job, job.images
+    )
 
 
 def _fit(job: Job, images: ImageSet, callback: Any) -> CNNClassifier:

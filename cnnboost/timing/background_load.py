@@ -10,7 +10,7 @@ WORTH_A_WARNING = 0.15
 """Cores. What a system does on its own account is less."""
 
 
-class Neighbours:
+class BackgroundLoad:
     """Measures from its making on how many cores are busy for others.
 
     The processes of this program count as others until they have ended and been waited for.

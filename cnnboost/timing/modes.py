@@ -62,9 +62,11 @@ def _at_trunk(source: Source, compiled: bool) -> Run:
 def _beside_softmax(source: Source, compiled: bool) -> Run:
     """The other modes see the network's own probabilities too."""
     from cnnboost.cnn import CNNClassifier
-    from cnnboost.hybrid.feature_extractor import Looks
+    from cnnboost.hybrid.feature_extractor import FeatureExtractor
 
-    eyes = Looks([CNNClassifier.load(source.cnn, pixels=source.pixels)], source.layers, source.norm)
+    eyes = FeatureExtractor(
+        [CNNClassifier.load(source.cnn, pixels=source.pixels)], source.layers, source.norm
+    )
     head = _head(source)
     if not compiled:
         eyes.run, head = keras_predict(eyes.trunk, source.pixels), _by_matrix(head, source.threads)

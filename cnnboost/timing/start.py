@@ -29,8 +29,8 @@ class Start(NamedTuple):
 
 def first_prediction(path: str, source: Source) -> Start:
     """Return the process that loads one path and predicts one image."""
-    facts = json.dumps({"path": path, "source": source._asdict()})
-    return Start([sys.executable, "-m", "cnnboost.timing.start", facts], "first prediction")
+    metadata = json.dumps({"path": path, "source": source._asdict()})
+    return Start([sys.executable, "-m", "cnnboost.timing.start", metadata], "first prediction")
 
 
 def time_starts(
@@ -81,9 +81,9 @@ def _time(name: str, start: Start, threads: int | None) -> float:
 
 def main() -> None:
     """Predict one image and say so."""
-    facts = json.loads(sys.argv[1])
-    source = Source(**facts["source"])
-    run = open_path(facts["path"], source)
+    metadata = json.loads(sys.argv[1])
+    source = Source(**metadata["source"])
+    run = open_path(metadata["path"], source)
     image = np.load(source.images, mmap_mode="r", allow_pickle=False)[:1].view(np.ndarray)
     run(image)
     print(READY, flush=True)

@@ -89,7 +89,7 @@ class Worker:
         )
 
 
-class Crew:
+class WorkerPool:
     """The workers of several paths; a context that ends them all."""
 
     def __init__(self, paths: Sequence[str], source: Source) -> None:

@@ -27,7 +27,7 @@ import onnxruntime
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.model_file import read_model
 from cnnboost.deploy.graph import cnn_graph, serialise
-from cnnboost.deploy.graph_builder import IMAGE, PROBABILITIES, Draft
+from cnnboost.deploy.graph_builder import IMAGE, PROBABILITIES, GraphBuilder
 from cnnboost.deploy.network_graph import FLOAT, add_network
 from cnnboost.deploy.parity import check_parity, limits_of
 from cnnboost.errors import CnnboostError
@@ -162,7 +162,7 @@ def exported(model: Any) -> dict[str, float]:
     graph = cnn_graph(model, pixels="raw", kind="softmax", shape=shape)
     reference = Inference(model, "raw")(images)[0]
     parity = check_parity(serialise(graph, {}), images, reference, name="cnn.onnx", limits=limits)
-    draft = Draft(shape)
+    draft = GraphBuilder(shape)
     pixels = draft.add("Cast", [IMAGE], to=FLOAT)
     trunk = Cut(model).trunk(["flatten"])
     draft.finish(add_network(draft, trunk, pixels, pixels="raw")[0], trunk.output_shape[-1])

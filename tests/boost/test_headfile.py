@@ -78,13 +78,13 @@ def test_the_files_are_named_after_the_head_and_hold_no_pickle(tmp_path, feature
     path = quick().fit(features, emotions).save(tmp_path / "heads" / "fc1.v2-plain")
     assert path == tmp_path / "heads" / "fc1.v2-plain.ubj"
     assert sorted(item.name for item in path.parent.iterdir()) == ["fc1.v2-plain.json", "fc1.v2-plain.ubj"]
-    facts = json.loads(path.with_suffix(".json").read_text())
-    assert facts["format"] == 1
-    assert facts["classes"] == ["angry", "happy", "sad"]
-    assert facts["versions"]["xgboost"] == xgboost.__version__
-    assert facts["ubj_bytes"] == path.stat().st_size
+    metadata = json.loads(path.with_suffix(".json").read_text())
+    assert metadata["format"] == 1
+    assert metadata["classes"] == ["angry", "happy", "sad"]
+    assert metadata["versions"]["xgboost"] == xgboost.__version__
+    assert metadata["ubj_bytes"] == path.stat().st_size
     booster = xgboost.Booster(model_file=path)
-    assert booster.num_features() == facts["n_features"]
+    assert booster.num_features() == metadata["n_features"]
     with pytest.raises(pickle.UnpicklingError):
         pickle.loads(path.read_bytes())
     assert np.array_equal(BoostClassifier.load(str(path)[:-4]).classes_, ["angry", "happy", "sad"])
@@ -100,11 +100,11 @@ def edit(change):
 
     def alter(path: Path) -> None:
         sidecar = path.with_suffix(".json")
-        facts = json.loads(sidecar.read_text())
-        facts.pop("facts_sha256")
-        change(facts)
-        facts["facts_sha256"] = headfile.digest_of(facts)
-        sidecar.write_text(json.dumps(facts))
+        metadata = json.loads(sidecar.read_text())
+        metadata.pop("facts_sha256")
+        change(metadata)
+        metadata["facts_sha256"] = headfile.digest_of(metadata)
+        sidecar.write_text(json.dumps(metadata))
 
     return alter
 
@@ -137,13 +137,13 @@ def no_parse(*args, **kwargs):
             ),
             r"fc1\.json was altered",
         ),
-        (edit(lambda facts: facts.update(format=2)), "format 2, this version reads 1; update"),
-        (edit(lambda facts: facts.update(format=0)), "contradicts itself"),
-        (edit(lambda facts: facts.update(format="1")), "does not describe a head: format"),
-        (edit(lambda facts: facts.update(extra=1)), "does not describe a head: extra"),
-        (edit(lambda facts: facts.pop("classes")), "does not describe a head: classes"),
-        (edit(lambda facts: facts.update(classes=[0, 1, 2])), "contradicts itself"),
-        (edit(lambda facts: facts.update(ubj_sha256="0" * 64)), "does not match the checksum"),
+        (edit(lambda metadata: metadata.update(format=2)), "format 2, this version reads 1; update"),
+        (edit(lambda metadata: metadata.update(format=0)), "contradicts itself"),
+        (edit(lambda metadata: metadata.update(format="1")), "does not describe a head: format"),
+        (edit(lambda metadata: metadata.update(extra=1)), "does not describe a head: extra"),
+        (edit(lambda metadata: metadata.pop("classes")), "does not describe a head: classes"),
+        (edit(lambda metadata: metadata.update(classes=[0, 1, 2])), "contradicts itself"),
+        (edit(lambda metadata: metadata.update(ubj_sha256="0" * 64)), "does not match the checksum"),
     ],
 )
 def test_tampering_is_found_before_anything_is_parsed(saved, alter, complaint, monkeypatch, xgboost):
@@ -158,12 +158,12 @@ def test_tampering_is_found_before_anything_is_parsed(saved, alter, complaint, m
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda facts: facts["classes"].append("calm"), "of different heads"),
-        (lambda facts: facts.update(n_features=7), "of different heads"),
-        (lambda facts: facts.update(n_estimators=99), "of different heads"),
-        (lambda facts: facts["parameters"].update(shape=1), "parameters do not fit"),
-        (lambda facts: facts.update(classes_dtype="no such"), "classes_dtype"),
-        (lambda facts: facts.update(classes_dtype="int64"), "classes_dtype"),
+        (lambda metadata: metadata["classes"].append("calm"), "of different heads"),
+        (lambda metadata: metadata.update(n_features=7), "of different heads"),
+        (lambda metadata: metadata.update(n_estimators=99), "of different heads"),
+        (lambda metadata: metadata["parameters"].update(shape=1), "parameters do not fit"),
+        (lambda metadata: metadata.update(classes_dtype="no such"), "classes_dtype"),
+        (lambda metadata: metadata.update(classes_dtype="int64"), "classes_dtype"),
     ],
 )
 def test_a_sealed_contradiction_is_found(saved, change, complaint):
@@ -192,7 +192,9 @@ def test_bytes_that_xgboost_cannot_read_are_a_store_error(saved, damage):
 
     junk = damage(saved.read_bytes())
     saved.write_bytes(junk)
-    edit(lambda facts: facts.update(ubj_sha256=hashlib.sha256(junk).hexdigest(), ubj_bytes=len(junk)))(saved)
+    edit(lambda metadata: metadata.update(ubj_sha256=hashlib.sha256(junk).hexdigest(), ubj_bytes=len(junk)))(
+        saved
+    )
     with pytest.raises(StoreError, match=r"fc1\.ubj: XGBoost .* cannot read the trees"):
         BoostClassifier.load(saved)
 

@@ -273,8 +273,8 @@ class TestShipped:
         scores = {"split": "validation", "images": 300, "hybrid": {"accuracy": 0.7}, "cnn": {"accuracy": 0.6}}
         (folder / "toy").rename(folder / "moved")
         members = {name: (folder / "moved" / name).read_bytes() for name in ("hybrid.onnx", "cnn.onnx")}
-        facts = {**FACTS, "versions": {}, "title": "Faces", "scores": scores}
-        return write_bundle(models[1] / shipped.NAME, facts, members).folder
+        metadata = {**FACTS, "versions": {}, "title": "Faces", "scores": scores}
+        return write_bundle(models[1] / shipped.NAME, metadata, members).folder
 
     def test_it_predicts_and_says_which_it_is(self, ships):
         result = run("faces/0.png", "--json", model=None)
@@ -391,8 +391,8 @@ class TestRecipe:
 
     def test_a_bundle_of_networks_of_a_part_is_found(self, toy, job, change, monkeypatch):
         parts = change(job, hybrid={"holdout": 0.2})
-        facts = {**FACTS, "versions": {}, "recipe_digest": parts.recipe.digest(*BUNDLE_TABLES)}
-        write_bundle(parts.bundle_dir, facts, {"hybrid.onnx": small_file()})
+        metadata = {**FACTS, "versions": {}, "recipe_digest": parts.recipe.digest(*BUNDLE_TABLES)}
+        write_bundle(parts.bundle_dir, metadata, {"hybrid.onnx": small_file()})
         monkeypatch.setitem(sys.modules, "cnnboost.stages", None)  # importing it fails: nothing is exported
         found = json.loads(toy("--set", "hybrid.holdout=0.2").stdout)
         assert found["model"]["path"] == "models/toy/bundle/hybrid.onnx"

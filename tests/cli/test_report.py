@@ -49,8 +49,8 @@ def report(folder, recipe_file):
 def oslo(folder):
     """Put the scores and latencies of another recipe beside the toy's."""
     (folder / "reports/oslo").mkdir()
-    for name, facts in json.loads(FACTS.read_text(encoding="utf-8")).items():
-        (folder / f"reports/oslo/{name}.json").write_text(json.dumps(facts))
+    for name, metadata in json.loads(FACTS.read_text(encoding="utf-8")).items():
+        (folder / f"reports/oslo/{name}.json").write_text(json.dumps(metadata))
 
 
 def page(folder, name="toy/index.html"):

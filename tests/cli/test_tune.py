@@ -77,7 +77,7 @@ def test_studies(tune, tmp_path):
 def test_several_make_one_document(tune, monkeypatch):
     from cnnboost.search import Judged, study
 
-    monkeypatch.setattr(study, "judge", lambda job, facts, values: Judged(0.5, None, None))
+    monkeypatch.setattr(study, "judge", lambda job, metadata, values: Judged(0.5, None, None))
     fixed = 'studies.broken.space={"cnn.epochs" = {choices = [1]}}'
     result = tune("--all", "--json", "-q", "-s", fixed, "-s", "studies.broken.sampler=grid")
     assert result.exit_code == 0, result.output

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnboost.cnn.batches import Feed
+from cnnboost.cnn.batches import Batches
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.images.augment import Augmentation
 
@@ -20,7 +20,9 @@ def numbered(n, shape=(4, 4, 1)):
 def feed_of(codes, X=None, targets=None, weight=None, pixels="raw", **options):
     codes = np.asarray(codes)
     X = numbered(len(codes)) if X is None else X
-    return Feed(X, codes, codes if targets is None else targets, TrainingOptions(**options), weight, pixels)
+    return Batches(
+        X, codes, codes if targets is None else targets, TrainingOptions(**options), weight, pixels
+    )
 
 
 def shown(feed, epoch):

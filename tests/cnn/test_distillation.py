@@ -6,7 +6,7 @@ from scipy.special import log_softmax, softmax
 
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
-from cnnboost.cnn.batches import Feed
+from cnnboost.cnn.batches import Batches
 from cnnboost.cnn.losses import loss_and_accuracy, targets
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.teacher import write_teacher
@@ -25,10 +25,10 @@ def options(**more):
     return TrainingOptions(teacher="t.npz", **more)
 
 
-def value(given, kind="softmax", taught=TAUGHT, weight=None):
+def value(given, kind="softmax", soft_targets=TAUGHT, weight=None):
     loss, _ = loss_and_accuracy(given, kind)
     output = softmax(LOGITS, axis=1) if kind == "softmax" else LOGITS
-    return float(loss(targets(given, kind, CODES, 4, taught), output, sample_weight=weight))
+    return float(loss(targets(given, kind, CODES, 4, soft_targets), output, sample_weight=weight))
 
 
 def expected(share, temperature, smoothing=0.0, weight=None):
@@ -62,12 +62,12 @@ def test_images_without_a_teacher_have_the_usual_loss(loss):
     usual = TrainingOptions(loss=loss, label_smoothing=0.1)
     plain, _ = loss_and_accuracy(usual, "softmax")
     wanted = float(plain(targets(usual, "softmax", CODES, 4), softmax(LOGITS, axis=1)))
-    assert value(given, taught=None) == pytest.approx(wanted, rel=1e-6)
+    assert value(given, soft_targets=None) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_student_that_says_the_same_has_nothing_to_learn():
     given = options(teacher_weight=1.0)
-    assert value(given, "logits", taught=LOGITS) == pytest.approx(0, abs=1e-5)
+    assert value(given, "logits", soft_targets=LOGITS) == pytest.approx(0, abs=1e-5)
 
 
 def test_probabilities_of_zero_give_no_infinite_loss():
@@ -92,10 +92,10 @@ def test_one_sigmoid_unit_is_refused():
 
 @pytest.mark.parametrize("teacher", ["t.npz", None])
 def test_a_teacher_without_words_or_words_without_a_teacher_are_refused(teacher):
-    given, taught = TrainingOptions(teacher=teacher), None if teacher else TAUGHT
+    given, soft_targets = TrainingOptions(teacher=teacher), None if teacher else TAUGHT
     model, X = build("digits", (8, 8, 1), 4), np.zeros((20, 8, 8, 1), np.uint8)
     with pytest.raises(ParameterError, match=f"log-probabilities .* {'missing' if teacher else 'given'}"):
-        train(model, X, CODES, given, taught=taught)
+        train(model, X, CODES, given, soft_targets=soft_targets)
 
 
 def test_mixing_blends_the_teacher_as_it_blends_the_labels():
@@ -103,7 +103,7 @@ def test_mixing_blends_the_teacher_as_it_blends_the_labels():
     sure = np.where(np.eye(4)[CODES] > 0, 0.0, -200.0).astype(np.float32)
     X = RNG.integers(0, 256, (20, 2, 2, 1), dtype=np.uint8)
     for weight in (None, WEIGHT):
-        feed = Feed(X, CODES, targets(given, "softmax", CODES, 4, sure), given, weight)
+        feed = Batches(X, CODES, targets(given, "softmax", CODES, 4, sure), given, weight)
         _, y, *_ = feed.batch(1)
         # A teacher that is sure of the labels: both halves are one-hot, and must be blended alike.
         np.testing.assert_allclose(y[:, :4], y[:, 4:], atol=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
 from cnnboost.errors import ParameterError
-from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images.views import TTA, views
 
 
@@ -53,7 +53,7 @@ def test_an_unknown_kind_of_views_is_refused_before_training(toy_images):
 def test_the_views_of_a_hybrid_are_its_own(seen):
     cnn, X = seen
     other = CNNClassifier.from_model(cnn.model_, classes=cnn.classes_, pixels="raw")
-    alone = Looks([cnn, other], ["fc1"], norm=False)(X)
+    alone = FeatureExtractor([cnn, other], ["fc1"], norm=False)(X)
     other.set_params(tta="flip")
-    for found, wanted in zip(Looks([cnn, other], ["fc1"], norm=False)(X), alone, strict=True):
+    for found, wanted in zip(FeatureExtractor([cnn, other], ["fc1"], norm=False)(X), alone, strict=True):
         np.testing.assert_array_equal(found, wanted)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnboost.cnn.batches import Feed
+from cnnboost.cnn.batches import Batches
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.resizing import shrink, stages
 from cnnboost.errors import ParameterError
@@ -99,7 +99,7 @@ def test_images_of_that_size_are_not_touched():
 def test_the_batches_of_an_epoch_have_the_size_of_its_stage():
     X = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
     options = TrainingOptions(epochs=4, batch_size=4, progressive_resizing=[(4, 0.5), (6, 0.25)])
-    feed = Feed(X, np.arange(10) % 2, np.arange(10), options)
+    feed = Batches(X, np.arange(10) % 2, np.arange(10), options)
     shapes = [feed.batch(number)[0].shape[1:3] for number in range(4 * feed.steps)]
     assert shapes == [(4, 4)] * 6 + [(6, 6)] * 3 + [(8, 8)] * 3
     # The images are shrunk, and neither replaced nor reordered.

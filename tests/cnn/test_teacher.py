@@ -86,8 +86,8 @@ def broken_header(path):
 
 
 def npz(path, **changed):
-    facts = dict(np.load(path))
-    np.savez(path, **{k: v for k, v in (facts | changed).items() if v is not None})
+    metadata = dict(np.load(path))
+    np.savez(path, **{k: v for k, v in (metadata | changed).items() if v is not None})
 
 
 @pytest.mark.parametrize(

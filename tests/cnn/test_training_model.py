@@ -5,7 +5,7 @@ import pytest
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
 from cnnboost.cnn.options import TrainingOptions
-from cnnboost.cnn.training_model import twin_of
+from cnnboost.cnn.training_model import make_training_model
 from cnnboost.errors import ParameterError
 
 STAGES = [(4, 0.5)]
@@ -72,14 +72,14 @@ def state(model):
 
 def test_nobody_asks_nobody_gets_one():
     model = pooled()
-    assert twin_of(model, TrainingOptions()) is model
+    assert make_training_model(model, TrainingOptions()) is model
 
 
 @pytest.mark.parametrize("options", [{"progressive_resizing": STAGES}, {"precision": "bfloat16"}], ids=str)
 def test_it_has_the_weights_and_gives_what_the_network_gives(options, toy_images):
     model, X = pooled(), toy_images[0][:20]
     before = state(model), model.to_json()
-    twin = twin_of(model, TrainingOptions(**options))
+    twin = make_training_model(model, TrainingOptions(**options))
     assert twin is not model
     for mine, its in zip(state(model), state(twin), strict=True):
         np.testing.assert_array_equal(mine, its)
@@ -96,13 +96,13 @@ def test_it_has_the_weights_and_gives_what_the_network_gives(options, toy_images
 
 
 def test_it_takes_images_of_any_size():
-    twin = twin_of(pooled(), TrainingOptions(progressive_resizing=STAGES))
+    twin = make_training_model(pooled(), TrainingOptions(progressive_resizing=STAGES))
     assert twin.input_shape == (None, None, None, 1)
     assert twin(np.zeros((2, 5, 7, 1), np.float32)).shape == (2, 10)
 
 
 def test_bfloat16_computes_and_float32_is_kept():
-    twin = twin_of(pooled(), TrainingOptions(precision="bfloat16"))
+    twin = make_training_model(pooled(), TrainingOptions(precision="bfloat16"))
     by_kind = {type(layer).__name__: layer for layer in twin.layers}
     assert by_kind["Conv2D"].compute_dtype == "bfloat16"
     assert by_kind["Dense"].compute_dtype == "float32", "probabilities want all their digits"
@@ -113,14 +113,14 @@ def test_bfloat16_computes_and_float32_is_kept():
 @pytest.mark.parametrize("architecture", ["vgg"])
 def test_the_architecture_that_the_message_names_can_be_resized(architecture):
     model = build(architecture, (16, 16, 1), 3, {"filters": [4, 8], "convolutions": [1, 1], "dense": [6]})
-    twin = twin_of(model, TrainingOptions(progressive_resizing=STAGES, precision="bfloat16"))
+    twin = make_training_model(model, TrainingOptions(progressive_resizing=STAGES, precision="bfloat16"))
     assert twin(np.zeros((2, 8, 8, 1), np.float32)).shape == (2, 3)
 
 
 def test_weights_that_depend_on_the_size_are_refused_by_name():
     with pytest.raises(ParameterError, match="need a network that ends in global pooling, such as 'vgg'"):
-        twin_of(flat(), TrainingOptions(progressive_resizing=STAGES))
-    assert twin_of(flat(), TrainingOptions(precision="bfloat16")).output_shape == (None, 10)
+        make_training_model(flat(), TrainingOptions(progressive_resizing=STAGES))
+    assert make_training_model(flat(), TrainingOptions(precision="bfloat16")).output_shape == (None, 10)
 
 
 def test_a_model_that_is_no_graph_of_layers_is_refused():
@@ -129,13 +129,13 @@ def test_a_model_that_is_no_graph_of_layers_is_refused():
     image = keras.Input((8, 8, 1))
     for strange in (model, keras.Model(image, keras.layers.Softmax()(model(image)))):
         with pytest.raises(ParameterError, match=r"precision='bfloat16' needs .* is a class of its own"):
-            twin_of(strange, TrainingOptions(precision="bfloat16"))
+            make_training_model(strange, TrainingOptions(precision="bfloat16"))
 
 
 def test_networks_inside_compute_in_bfloat16_too(toy_images):
     keras.utils.set_random_seed(0)
     model, X = nested(), toy_images[0][:20] / np.float32(255)
-    twin = twin_of(model, TrainingOptions(precision="bfloat16"))
+    twin = make_training_model(model, TrainingOptions(precision="bfloat16"))
     inner = {layer.name: layer.compute_dtype for layer in twin._flatten_layers() if layer.weights}
     assert inner.pop("last") == "float32"
     assert kinds(twin)["Softmax"].compute_dtype == "float32"
@@ -170,7 +170,7 @@ def test_a_layer_that_cannot_be_copied_is_named(options, words, toy_images):
 def test_all_from_the_last_weights_on_stays_float32():
     layers = keras.layers
     stack = [keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(10)]
-    twin = twin_of(
+    twin = make_training_model(
         keras.Sequential([*stack, layers.Activation("softmax")]), TrainingOptions(precision="bfloat16")
     )
     by_kind = kinds(twin)
@@ -185,7 +185,7 @@ def test_what_a_layer_has_measured_goes_with_it(options, toy_images):
     normal.adapt(X)
     stack = [keras.Input((8, 8, 1)), normal, layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
     model = keras.Sequential([*stack, layers.Dense(10, "softmax")])
-    its = twin_of(model, TrainingOptions(**options)).layers[0]
+    its = make_training_model(model, TrainingOptions(**options)).layers[0]
     np.testing.assert_allclose(
         np.asarray(its(X), np.float32), np.asarray(normal(X)), atol=0.05 if "precision" in options else 1e-5
     )

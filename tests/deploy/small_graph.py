@@ -8,7 +8,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from cnnboost.deploy.graph import serialise
-from cnnboost.deploy.graph_builder import Draft
+from cnnboost.deploy.graph_builder import GraphBuilder
 
 CLASSES = ["angry", "happy", "sad"]
 
@@ -69,7 +69,7 @@ def expected(X, k=3, seed=0):
 
 def part_graph(inputs, width, build):
     """A part of a graph by itself: float inputs of so many columns, and what `build(draft)` adds."""
-    draft = Draft((1, 1, 1))
+    draft = GraphBuilder((1, 1, 1))
     draft.finish(build(draft), width)
     model = draft.model()
     del model.graph.input[:]

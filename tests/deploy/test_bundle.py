@@ -186,7 +186,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from cnnboost.deploy.bundle import write_bundle
-folder, number, facts, members = Path(sys.argv[1]), int(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])
+folder, number, metadata, members = Path(sys.argv[1]), int(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])
 count = 0
 def audit(event, args):
     global count
@@ -195,7 +195,7 @@ def audit(event, args):
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(audit)
-write_bundle(folder, facts, members)
+write_bundle(folder, metadata, members)
 """
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from cnnboost.deploy.checksum import KEY, check_seal, seal
+from cnnboost.deploy.checksum import KEY, add_checksum, verify_checksum
 from cnnboost.errors import StoreError
 
 PLACE = Path("hybrid.onnx")
@@ -27,7 +27,7 @@ def content():
 
 
 def test_other_readers_see_the_model_and_one_more_entry(content):
-    model = onnx.load_from_string(seal(content))
+    model = onnx.load_from_string(add_checksum(content))
     onnx.checker.check_model(model)
     entries = {entry.key: entry.value for entry in model.metadata_props}
     assert set(entries) == {"cnnboost", KEY}
@@ -35,29 +35,29 @@ def test_other_readers_see_the_model_and_one_more_entry(content):
 
 
 def test_a_sealed_file_passes(content):
-    check_seal(seal(content), PLACE)
+    verify_checksum(add_checksum(content), PLACE)
 
 
 @given(st.binary(max_size=300), st.data())
 def test_any_altered_byte_is_found(model, data):
-    sealed = bytearray(seal(model))
+    sealed = bytearray(add_checksum(model))
     place = data.draw(st.integers(0, len(sealed) - 1))
     sealed[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(StoreError, match=r"hybrid\.onnx"):
-        check_seal(bytes(sealed), PLACE)
+        verify_checksum(bytes(sealed), PLACE)
 
 
 @given(st.binary(max_size=300), st.data())
 def test_any_truncation_is_found(model, data):
-    sealed = seal(model)
+    sealed = add_checksum(model)
     with pytest.raises(StoreError, match=r"hybrid\.onnx"):
-        check_seal(sealed[: data.draw(st.integers(0, len(sealed) - 1))], PLACE)
+        verify_checksum(sealed[: data.draw(st.integers(0, len(sealed) - 1))], PLACE)
 
 
 def test_what_is_wrong_is_said(content):
     with pytest.raises(StoreError, match="truncated, or made by something else"):
-        check_seal(content, PLACE)
+        verify_checksum(content, PLACE)
     with pytest.raises(StoreError, match="is empty"):
-        check_seal(b"", PLACE)
+        verify_checksum(b"", PLACE)
     with pytest.raises(StoreError, match="altered after it was exported"):
-        check_seal(b"x" + seal(content), PLACE)
+        verify_checksum(b"x" + add_checksum(content), PLACE)

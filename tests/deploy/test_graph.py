@@ -12,14 +12,14 @@ import pytest
 
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.cnn.inference import Inference
-from cnnboost.deploy.checksum import check_seal
+from cnnboost.deploy.checksum import verify_checksum
 from cnnboost.deploy.graph import cnn_graph, serialise, trunk_graph
 from cnnboost.errors import ModelError, ParameterError
 from cnnboost.features.cut import Cut
 
 
-def run(graph, X, facts=None):
-    session = onnxruntime.InferenceSession(serialise(graph, facts or {}))
+def run(graph, X, metadata=None):
+    session = onnxruntime.InferenceSession(serialise(graph, metadata or {}))
     return session.run(["label", "probabilities"], {"image": X})
 
 
@@ -145,12 +145,12 @@ def test_colours_and_nested_models(toy_images):
 
 
 def test_facts_and_checksum_travel_along(toy_cnn, tmp_path):
-    facts = {"kind": "cnn", "classes": ["happy", "sädder"]}
+    metadata = {"kind": "cnn", "classes": ["happy", "sädder"]}
     graph = cnn_graph(toy_cnn.model_, pixels="raw", kind="softmax", shape=(8, 8, 1))
-    content = serialise(graph, facts)
-    check_seal(content, tmp_path / "cnn.onnx")
+    content = serialise(graph, metadata)
+    verify_checksum(content, tmp_path / "cnn.onnx")
     found = onnxruntime.InferenceSession(content).get_modelmeta().custom_metadata_map
-    assert json.loads(found["cnnboost"]) == facts
+    assert json.loads(found["cnnboost"]) == metadata
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
 
 

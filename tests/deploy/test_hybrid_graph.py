@@ -20,8 +20,8 @@ MODES = ["plain", "residual", "blend"]
 
 
 def trees(**parameters):
-    facts = {"n_estimators": 4, "max_depth": 2, "learning_rate": 0.3, "n_jobs": 1, **parameters}
-    return BoostClassifier(**facts)
+    metadata = {"n_estimators": 4, "max_depth": 2, "learning_rate": 0.3, "n_jobs": 1, **parameters}
+    return BoostClassifier(**metadata)
 
 
 def fit(cnn, images, **parameters):
@@ -137,7 +137,7 @@ def test_folds(toy_images):
     assert len(hybrid.networks_) == 2
     same(hybrid, X)
     # The features are the log-probabilities, also of plain trees.
-    _, log_proba = hybrid.looks_(X)
+    _, log_proba = hybrid.extractor_(X)
     head = FittedMode("plain", trees().fit(log_proba, y))
     same(HybridClassifier.from_parts(hybrid.networks_, [], head), X)
 

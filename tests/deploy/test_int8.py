@@ -117,6 +117,6 @@ def test_a_full_disk_is_not_blamed_on_the_graph(graph, toy_images, monkeypatch, 
 
 def test_what_a_file_says_of_integers_is_checked(toy_cnn, toy_images, tmp_path):
     path = export_onnx(toy_cnn, tmp_path / "cnn.onnx", toy_images[0], int8=True)
-    facts = json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["cnnboost"])
-    assert facts["int8"] is True
-    assert facts["kind"] == "cnn"
+    metadata = json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["cnnboost"])
+    assert metadata["int8"] is True
+    assert metadata["kind"] == "cnn"

@@ -24,7 +24,7 @@ def hybrid(toy_cnn, toy_images):
     return make_pipeline(CNNFeatures(FrozenEstimator(toy_cnn), layer="fc1"), head).fit(*toy_images)
 
 
-def facts(path):
+def metadata(path):
     return json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["cnnboost"])
 
 
@@ -34,7 +34,7 @@ def test_a_pipeline(hybrid, toy_images, tmp_path):
     labels, probabilities = onnxruntime.InferenceSession(path).run(None, {"image": X})
     np.testing.assert_allclose(probabilities, hybrid.predict_proba(X), atol=2e-6)
     np.testing.assert_array_equal(hybrid.classes_[labels], hybrid.predict(X))
-    assert facts(path) == {
+    assert metadata(path) == {
         "format": 1,
         "kind": "hybrid",
         "recipe": None,
@@ -58,7 +58,7 @@ def test_the_predictor_reads_both(hybrid, toy_cnn, toy_images, tmp_path):
 
 def test_a_cnn(toy_cnn, toy_images, tmp_path):
     path = export_onnx(FrozenEstimator(toy_cnn), tmp_path / "cnn.onnx", toy_images[0])
-    assert facts(path)["kind"] == "cnn"
+    assert metadata(path)["kind"] == "cnn"
     labels, _ = onnxruntime.InferenceSession(path).run(None, {"image": toy_images[0]})
     np.testing.assert_array_equal(toy_cnn.classes_[labels], toy_cnn.predict(toy_images[0]))
 
@@ -68,7 +68,7 @@ def test_a_cnn_keeps_its_views(toy_cnn, toy_images, tmp_path, tta):
     cnn = CNNClassifier.from_model(toy_cnn.model_, classes=toy_cnn.classes_, pixels=toy_cnn.pixels_)
     X = toy_images[0][:64]
     path = export_onnx(cnn.set_params(tta=tta), tmp_path / "cnn.onnx", X)
-    assert facts(path)["tta"] == tta
+    assert metadata(path)["tta"] == tta
     found = Predictor.load(path).predict_proba(X)
     np.testing.assert_allclose(found, cnn.predict_proba(X), atol=2e-6)
     assert np.abs(found - toy_cnn.predict_proba(X)).max() > 1e-3
@@ -83,7 +83,7 @@ def test_a_hybrid_keeps_its_mode_and_views(toy_cnn, toy_images, tmp_path):
     predictor = Predictor.load(export_onnx(better, tmp_path / "better.onnx", X))
     np.testing.assert_array_equal(predictor.predict(X), better.predict(X))
     assert np.median(np.abs(predictor.predict_proba(X) - better.predict_proba(X))) < 1e-6
-    assert facts(tmp_path / "better.onnx") == {
+    assert metadata(tmp_path / "better.onnx") == {
         "format": 1,
         "kind": "hybrid",
         "recipe": None,
@@ -162,7 +162,7 @@ def test_scales_by_channel_are_in_the_graph(toy_images, tmp_path, pixels, int8):
     features = CNNFeatures(model, layer="flatten", pixels=pixels)
     hybrid = make_pipeline(features, BoostClassifier(n_estimators=3, max_depth=2, n_jobs=1)).fit(X, y)
     path = export_onnx(hybrid, tmp_path / "hybrid.onnx", X, int8=int8)
-    assert facts(path)["pixels"] == pixels
+    assert metadata(path)["pixels"] == pixels
     assert (Predictor.load(path).predict(X) == hybrid.predict(X)).mean() >= (0.95 if int8 else 0.999)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnboost.deploy.bundle import read_bundle, write_bundle
-from cnnboost.deploy.checksum import seal
+from cnnboost.deploy.checksum import add_checksum
 from cnnboost.deploy.graph import cnn_graph, serialise
 from cnnboost.deploy.image_files import find_images
 from cnnboost.deploy.prediction import predict_files
@@ -341,8 +341,8 @@ class TestLoading:
     @pytest.mark.parametrize("text", [b"MatMul", b"cnnboost", b"recipe", b"image", b"label", b"batch"])
     def test_a_graph_with_names_that_are_not_text(self, text):
         content = small_file()
-        sealed = len(seal(b""))
-        broken = seal(content[:-sealed].replace(text, b"\xff" + text[1:]))
+        sealed = len(add_checksum(b""))
+        broken = add_checksum(content[:-sealed].replace(text, b"\xff" + text[1:]))
         with pytest.raises((ModelError, StoreError), match=r"^x\.onnx"):
             Predictor(broken, place="x.onnx")
 
@@ -436,7 +436,7 @@ class TestSharing:
 import sys
 import numpy as np
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.deploy.checksum import seal
+from cnnboost.deploy.checksum import add_checksum
 Predictor.load({str(bundle.folder)!r}).predict(np.zeros((200, 8, 8), float))
 heavy = {{"tensorflow", "keras", "jax", "torch", "xgboost", "sklearn", "scipy", "pandas", "matplotlib",
           "pydantic", "onnx", "joblib"}}

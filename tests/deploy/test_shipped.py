@@ -13,9 +13,9 @@ from tests.deploy.small_graph import facts_of, small_file
 FACTS = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
 
 
-def put(models, seed=0, **facts):
+def put(models, seed=0, **metadata):
     content = small_file(seed=seed)
-    return write_bundle(models / NAME, {**FACTS, "versions": {}, **facts}, {"hybrid.onnx": content})
+    return write_bundle(models / NAME, {**FACTS, "versions": {}, **metadata}, {"hybrid.onnx": content})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnnboost.deploy.graph_builder import Draft
+from cnnboost.deploy.graph_builder import GraphBuilder
 from cnnboost.deploy.view_graph import add_mean, add_views
 from cnnboost.errors import ParameterError
 from cnnboost.images.views import TTA, views
@@ -20,7 +20,7 @@ MANY = [tta for tta in TTA if tta != "none"]
 
 def look(X, tta):
     """Return the views that the graph makes, (k, n, height, width, channels)."""
-    draft = Draft(X.shape[1:])
+    draft = GraphBuilder(X.shape[1:])
     name = add_views(draft, tta)
     model = draft.model()
     del model.graph.output[:]
@@ -61,16 +61,16 @@ def test_sizes_of_images_and_batches(tta, shape, n):
 
 def test_one_that_leaves_nothing_is_refused():
     with pytest.raises(ParameterError, match=r"leaves nothing of 2x20 images; use 'flip'"):
-        add_views(Draft((2, 20, 1)), "ten-crop")
+        add_views(GraphBuilder((2, 20, 1)), "ten-crop")
     with pytest.raises(ParameterError, match=r"tta='ten' is unknown"):
-        add_views(Draft((8, 8, 1)), "ten")
+        add_views(GraphBuilder((8, 8, 1)), "ten")
 
 
 @pytest.mark.parametrize("tta", MANY)
 def test_the_mean_is_over_the_views_of_each_image(tta):
     # The mean over the mean of all pixels of each view, by the graph and by hand.
     X = np.random.default_rng(0).integers(0, 256, (5, 12, 9, 1), dtype=np.uint8)
-    draft = Draft(X.shape[1:])
+    draft = GraphBuilder(X.shape[1:])
     flat = draft.add("Flatten", [add_views(draft, tta)])
     pixels = 12 * 9
     draft.finish(add_mean(draft, flat, tta, pixels), pixels)
@@ -81,6 +81,6 @@ def test_the_mean_is_over_the_views_of_each_image(tta):
 
 
 def test_no_view_costs_nothing():
-    draft = Draft((8, 8, 1))
+    draft = GraphBuilder((8, 8, 1))
     assert add_mean(draft, add_views(draft, "none"), "none", 3) == draft.model().graph.node[0].output[0]
     assert [node.op_type for node in draft.model().graph.node] == ["Cast"]

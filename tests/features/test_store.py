@@ -74,7 +74,7 @@ def test_key_says_what_the_values_depend_on_and_nothing_else():
     st.lists(st.text(min_size=1), min_size=4, max_size=4),
     st.lists(st.text(min_size=1), min_size=4, max_size=4),
 )
-def test_keys_are_equal_only_for_equal_facts(a, b):
+def test_keys_are_equal_only_for_equal_metadata(a, b):
     one, two = (
         FeatureSpec("fc1", trunk=t, width=1, pixels=p, images=i, rows=1, view=v) for t, p, i, v in (a, b)
     )
@@ -169,13 +169,13 @@ def test_a_file_where_the_store_should_be_is_named(tmp_path):
 
 def test_sidecar_says_what_it_was_made_from(tmp_path):
     stored, _ = make(tmp_path, details={"model": "cnn.keras"})
-    facts = json.loads(stored.path.with_suffix(".json").read_text())
-    assert FeatureSpec(**facts["spec"]) == SPEC
-    assert facts["key"] == SPEC.key
-    assert facts["details"] == {"model": "cnn.keras"}
-    assert facts["sha256"] == hashlib.sha256(stored.path.read_bytes()).hexdigest()
-    assert facts["size"] == stored.path.stat().st_size
-    assert facts["made_with"]["numpy"] == np.__version__
+    metadata = json.loads(stored.path.with_suffix(".json").read_text())
+    assert FeatureSpec(**metadata["spec"]) == SPEC
+    assert metadata["key"] == SPEC.key
+    assert metadata["details"] == {"model": "cnn.keras"}
+    assert metadata["sha256"] == hashlib.sha256(stored.path.read_bytes()).hexdigest()
+    assert metadata["size"] == stored.path.stat().st_size
+    assert metadata["made_with"]["numpy"] == np.__version__
 
 
 def test_force_computes_again(tmp_path):
@@ -413,8 +413,8 @@ def interrupted(root: Path, stop_at: int = 12) -> tuple[Path, Path]:
     return path.with_name(path.name + ".part"), path.with_suffix(".part.json")
 
 
-def _change(record: Path, **facts) -> None:
-    write_json(record, {**read_json(record), **facts})
+def _change(record: Path, **metadata) -> None:
+    write_json(record, {**read_json(record), **metadata})
 
 
 @pytest.mark.parametrize(
@@ -464,11 +464,11 @@ def test_a_crash_between_the_two_renames_is_completed_without_computing(tmp_path
     stored, _ = make(tmp_path)
     whole = stored.path.read_bytes()
     part, record = interrupted(tmp_path / "other", stop_at=19)
-    facts = read_json(record)
-    facts |= {"rows": 20, "sha256": hashlib.sha256(whole).hexdigest()}
+    metadata = read_json(record)
+    metadata |= {"rows": 20, "sha256": hashlib.sha256(whole).hexdigest()}
     # What is on the disk at that moment: all rows, their record, the .json, and no .npy.
     stored.path.rename(stored.path.with_name(part.name))
-    write_json(stored.path.with_suffix(".part.json"), facts)
+    write_json(stored.path.with_suffix(".part.json"), metadata)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert FeatureStore(tmp_path).get(SPEC) is None

@@ -82,10 +82,10 @@ def test_a_head_of_classes_of_other_names_is_refused(digits, cnn, head):
 
 
 def test_a_teacher_of_all_images_does_not_go_with_a_part_of_them(digits):
-    taught = untrained().set_params(teacher="teacher.npz")
+    soft_targets = untrained().set_params(teacher="teacher.npz")
     for part in ({"holdout": 0.2}, {"folds": 2, "layer": "output"}):
         with pytest.raises(ParameterError, match="its teacher's log-probabilities are of all of them"):
-            HybridClassifier(taught, **part).fit(*digits)
+            HybridClassifier(soft_targets, **part).fit(*digits)
 
 
 def test_a_head_of_other_classes_is_refused(digits, head):

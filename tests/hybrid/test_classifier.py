@@ -46,8 +46,8 @@ def untrained(**parameters):
 
 
 def trees(**parameters):
-    facts = {"n_estimators": 25, "max_depth": 2, "learning_rate": 0.2, "n_jobs": 1, **parameters}
-    return BoostClassifier(**facts)
+    metadata = {"n_estimators": 25, "max_depth": 2, "learning_rate": 0.2, "n_jobs": 1, **parameters}
+    return BoostClassifier(**metadata)
 
 
 def hybrid(cnn, **parameters):
@@ -163,13 +163,13 @@ def test_the_norm_is_one_more_feature(digits, cnn):
     without, with_norm = (hybrid(cnn, norm=norm).fit(*digits[1]) for norm in (False, True))
     assert with_norm.n_features_ == without.n_features_ + 1
     features = CNNFeatures(FrozenEstimator(cnn)).fit(None or digits[1][0]).transform(digits[2][0])
-    found = with_norm.looks_(digits[2][0])[0]
+    found = with_norm.extractor_(digits[2][0])[0]
     np.testing.assert_allclose(found[:, -1], np.linalg.norm(features, axis=1), rtol=1e-5)
 
 
 def test_views_are_other_looks_at_the_same_images(digits, cnn):
     augment = {"shift": 0.1, "rotation": 10}
-    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).looks_
+    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).extractor_
     seen = eyes.seen(digits[1][0], np.zeros(600, int), 3, augment)
     assert seen.features.shape[0] == 1800
     assert (seen.groups == np.tile(groups_of(digits[1][0]), 3)).all()
@@ -179,7 +179,7 @@ def test_views_are_other_looks_at_the_same_images(digits, cnn):
 
 
 def test_views_of_float_images_are_those_of_whole_levels(digits, cnn):
-    eyes = hybrid(cnn).fit(*digits[1]).looks_
+    eyes = hybrid(cnn).fit(*digits[1]).extractor_
     X, codes = digits[1][0][:40], np.zeros(40, int)
     whole, floats = (eyes.seen(part, codes, 2, {"shift": 0.1}) for part in (X, X.astype(np.float32)))
     np.testing.assert_allclose(floats.features, whole.features, atol=1e-5)

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.modes import Seen, fit_mode
+from cnnboost.hybrid.modes import HeadInputs, fit_mode
 from cnnboost.hybrid.splits import groups_of
 from tests.hybrid.test_modes import K, boost, problem
 
@@ -116,7 +116,7 @@ def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
         np.concatenate([a, b]) for a, b in ((seen.features, noisy), (seen.log_proba,) * 2, (seen.codes,) * 2)
     ]
     groups = groups_of(seen.features)
-    grown = Seen(*views, np.tile(groups, 2))
+    grown = HeadInputs(*views, np.tile(groups, 2))
 
     def judge(grown):
         fit = CrossFit([seen], seen.features, K, folds=3, seed=0, grown=grown)

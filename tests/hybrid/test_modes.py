@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
-from cnnboost.hybrid.modes import FittedMode, Seen, fit_mode
+from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 K = 3
@@ -24,12 +24,12 @@ def problem(n=900, seed=0, informative=True):
     scores = known + more if informative else known
     codes = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
     log_proba = log_softmax(2 * known, axis=1).astype(np.float32)
-    return Seen(X, log_proba, codes)
+    return HeadInputs(X, log_proba, codes)
 
 
 def boost(**parameters):
-    facts = {"n_estimators": 60, "max_depth": 2, "learning_rate": 0.1, "n_jobs": 1, **parameters}
-    return BoostClassifier(**facts)
+    metadata = {"n_estimators": 60, "max_depth": 2, "learning_rate": 0.1, "n_jobs": 1, **parameters}
+    return BoostClassifier(**metadata)
 
 
 def loss(fitted, seen):
@@ -101,7 +101,7 @@ def test_a_blend_is_a_mixture():
 
 def test_views_of_an_image_stay_together(monkeypatch):
     seen = problem(200)
-    doubled = Seen(
+    doubled = HeadInputs(
         *(np.concatenate([part, part]) for part in (seen.features, seen.log_proba, seen.codes)),
         groups=np.tile(np.arange(200), 2),
     )

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from cnnboost import BoostClassifier, CNNClassifier
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.metrics.scores import compare
 
 SEEDS = range(3)
@@ -87,7 +87,7 @@ def new_digits(toy_images):
 
 def judge(cnn, X, codes, trees, seed, grown_on=None):
     """Return the calibrated softmax and the residual head, no image having chosen anything for itself."""
-    eyes = Looks([cnn], ["fc1"], norm=False)
+    eyes = FeatureExtractor([cnn], ["fc1"], norm=False)
     fit = CrossFit([eyes.seen(X, codes)], X, len(cnn.classes_), folds=3, seed=seed)
     grown = None if grown_on is None else eyes.seen(*grown_on)
     return fit.softmax()[1], fit.head("residual", boost(trees, seed), grown)

@@ -88,9 +88,9 @@ def test_equal_predictions_with_other_probabilities_are_no_difference():
 
 
 def test_to_dict_is_json():
-    facts = compare(*rows(5, 2, 3, 4)).to_dict()
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert {"n", "p_value", "difference", "difference_interval", "verdict"} <= set(facts)
+    metadata = compare(*rows(5, 2, 3, 4)).to_dict()
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
+    assert {"n", "p_value", "difference", "difference_interval", "verdict"} <= set(metadata)
 
 
 def test_other_rows_or_classes_are_refused():

@@ -155,14 +155,14 @@ def test_a_sure_mistake_costs_a_finite_loss():
 
 def test_to_dict_is_json_with_stable_keys():
     y, p = made_up(50, 7, 7)
-    facts = score(y, p, NAMES, n_resamples=20).to_dict()
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert list(facts) == [
+    metadata = score(y, p, NAMES, n_resamples=20).to_dict()
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
+    assert list(metadata) == [
         "n", "confidence", "accuracy", "macro_f1", "average_class_accuracy", "log_loss", "calibration_error",
         "per_class", "confusion",
     ]  # fmt: skip
-    assert set(facts["accuracy"]) == {"value", "interval"}
-    assert set(facts["per_class"][0]) == {"name", "support", "precision", "recall", "f1"}
+    assert set(metadata["accuracy"]) == {"value", "interval"}
+    assert set(metadata["per_class"][0]) == {"name", "support", "precision", "recall", "f1"}
 
 
 GOOD = np.array([[0.5, 0.5], [0.2, 0.8]])

@@ -86,12 +86,12 @@ def test_a_threshold_chosen_on_the_scored_rows_is_optimistic():
 
 
 def test_to_dict_is_json_with_stable_keys():
-    facts = thresholds(*made_up(50, 2), NAMES, "happy").to_dict()
-    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    metadata = thresholds(*made_up(50, 2), NAMES, "happy").to_dict()
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
     scores = {"threshold", "accuracy", "average_class_accuracy", "precision", "recall", "f1"}
-    assert set(facts) == {"positive", "average_precision", "best", "sweep"}
-    assert set(facts["average_precision"]) == set(facts["best"]["f1"]) == {"value", "interval"}
-    assert set(facts["best"]) == set(facts["sweep"][0]) == scores
+    assert set(metadata) == {"positive", "average_precision", "best", "sweep"}
+    assert set(metadata["average_precision"]) == set(metadata["best"]["f1"]) == {"value", "interval"}
+    assert set(metadata["best"]) == set(metadata["sweep"][0]) == scores
 
 
 @pytest.mark.parametrize(

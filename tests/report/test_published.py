@@ -15,11 +15,13 @@ from cnnboost.report.published import Entry, beside_published, overview_page
 @pytest.fixture(scope="module")
 def older():
     """Return scores as they were written before there were areas and thresholds."""
-    facts = json.loads(Path(__file__).with_name("report_facts.json").read_text(encoding="utf-8"))["metrics"]
-    for row in (facts["cnn"], *facts["heads"]):
+    metadata = json.loads(Path(__file__).with_name("report_facts.json").read_text(encoding="utf-8"))[
+        "metrics"
+    ]
+    for row in (metadata["cnn"], *metadata["heads"]):
         row.pop("auc", None)
         row.pop("thresholds", None)
-    return facts
+    return metadata
 
 
 @pytest.fixture

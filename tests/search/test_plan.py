@@ -27,23 +27,23 @@ def recipe_of(**table):
 @pytest.mark.parametrize(("name", "study"), SEARCHES)
 def test_every_packaged_search_can_be_tried(name, study):
     planned = plan(load_recipe(name), study)
-    assert planned.facts.title or study is None
-    assert planned.wanted <= planned.facts.trials
+    assert planned.metadata.title or study is None
+    assert planned.wanted <= planned.metadata.trials
     ends = [space.choices or (space.low, space.high) for space in planned.spaces.values()]
     small = planned.recipe.cnn.architecture in ("oslo", "digits", "linear", "imperial_cnn")
     built = set()
     for values in itertools.product(*ends):
         recipe = changed(planned.recipe, dict(zip(planned.spaces, values, strict=True)))
-        facts = recipe.cnn.model_dump(
+        metadata = recipe.cnn.model_dump(
             exclude={"architecture", "options", "class_weight", "validation_fraction"}
         )
-        TrainingOptions(**facts)
+        TrainingOptions(**metadata)
         if small and str(recipe.cnn.options) not in built:
             built.add(str(recipe.cnn.options))
             size = recipe.data.size
             build(recipe.cnn.architecture, (size, size, 1), 7, recipe.cnn.options)
     # A grid that stops before its end would be no grid.
-    if planned.facts.sampler == "grid":
+    if planned.metadata.sampler == "grid":
         assert planned.wanted == len(list(itertools.product(*ends)))
 
 
@@ -104,8 +104,8 @@ def test_an_unknown_study_is_refused_with_what_there_is():
 
 def test_a_teacher_of_all_images_teaches_no_trial():
     space = {"cnn.epochs": {"choices": [1, 2]}}
-    taught = {"name": "x", "cnn": {"teacher": "teacher.npz"}}
+    soft_targets = {"name": "x", "cnn": {"teacher": "teacher.npz"}}
     with pytest.raises(RecipeError, match=r'trials with \[search\.set\] "cnn\.teacher" = false'):
-        plan(Recipe(**taught, search={"space": space}))
-    planned = plan(Recipe(**taught, search={"space": space, "set": {"cnn.teacher": False}}))
+        plan(Recipe(**soft_targets, search={"space": space}))
+    planned = plan(Recipe(**soft_targets, search={"space": space, "set": {"cnn.teacher": False}}))
     assert planned.recipe.cnn.teacher is None

@@ -20,7 +20,7 @@ SPACE = {
 }
 
 
-def facts(trials=12, stages=3, **more):
+def metadata(trials=12, stages=3, **more):
     return Search(space=SPACE, sampler="random", trials=trials, stages=stages, **more)
 
 
@@ -31,13 +31,13 @@ def ended(n, best=0, sign=1, **params):
 
 
 def test_the_first_stage_has_the_full_ranges():
-    assert stage_ranges(facts(), ended(3)) == {}
-    assert stage_ranges(facts(stages=1), ended(9)) == {}
+    assert stage_ranges(metadata(), ended(3)) == {}
+    assert stage_ranges(metadata(stages=1), ended(9)) == {}
 
 
 def test_each_stage_halves_the_ranges_in_the_logarithm_where_the_space_is_so():
     for stage, n in ((1, 4), (2, 8), (2, 40)):
-        ranges = stage_ranges(facts(), ended(n))
+        ranges = stage_ranges(metadata(), ended(n))
         low, high = ranges["rate"]
         assert math.log10(high / low) == pytest.approx(4 * 0.5**stage)
         assert math.sqrt(low * high) == pytest.approx(1e-2)
@@ -46,7 +46,7 @@ def test_each_stage_halves_the_ranges_in_the_logarithm_where_the_space_is_so():
 
 
 def test_ranges_end_where_the_stated_range_ends():
-    ranges = stage_ranges(facts(), ended(4, rate=1e-4, gamma=0.8))
+    ranges = stage_ranges(metadata(), ended(4, rate=1e-4, gamma=0.8))
     assert ranges["rate"] == pytest.approx((1e-4, 1e-3))
     assert ranges["rate"][0] >= 1e-4
     assert ranges["gamma"] == pytest.approx((0.6, 0.8))
@@ -56,16 +56,16 @@ def test_the_best_one_is_the_lowest_loss_and_comes_from_an_earlier_stage():
     worse, better = ended(2, best=1, rate=1e-3), ended(2, best=0, rate=1e-1)
     trials = [*worse, *better]
     trials[0].value, trials[1].value, trials[2].value, trials[3].value = 3.0, 2.0, 1.0, 2.0
-    low, high = stage_ranges(facts(metric="log_loss"), trials)["rate"]
+    low, high = stage_ranges(metadata(metric="log_loss"), trials)["rate"]
     assert math.sqrt(low * high) == pytest.approx(1e-1)
     # What the running stage found moves the ranges of the next one only.
     trials.append(SimpleNamespace(value=0.1, params={**trials[0].params, "rate": 1e-3}, user_attrs={}))
-    assert stage_ranges(facts(metric="log_loss"), trials)["rate"] == (low, high)
+    assert stage_ranges(metadata(metric="log_loss"), trials)["rate"] == (low, high)
 
 
 def test_failed_trials_lead_nowhere():
     failed = [SimpleNamespace(value=None, params={}, user_attrs={"error": "no"}) for _ in range(4)]
-    assert stage_ranges(facts(), failed) == {}
+    assert stage_ranges(metadata(), failed) == {}
 
 
 @given(st.floats(1e-4, 1.0), st.integers(0, 8), st.integers(2, 12), st.integers(4, 20))
@@ -74,8 +74,8 @@ def test_draws_lie_in_the_stage_and_on_the_stated_steps(rate, tenths, depth, n):
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     trials = ended(n, rate=rate, gamma=tenths / 10, depth=depth)
-    ranges = stage_ranges(facts(), trials)
-    study = optuna.create_study(sampler=sampler_for(facts(), trials))
+    ranges = stage_ranges(metadata(), trials)
+    study = optuna.create_study(sampler=sampler_for(metadata(), trials))
     trial = study.ask()
     drawn = {
         "rate": trial.suggest_float("rate", 1e-4, 1.0, log=True),
@@ -96,6 +96,6 @@ def test_every_trial_draws_something_else():
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     drawn = set()
     for n in range(20):
-        study = optuna.create_study(sampler=sampler_for(facts(stages=1), ended(n)))
+        study = optuna.create_study(sampler=sampler_for(metadata(stages=1), ended(n)))
         drawn.add(study.ask().suggest_float("rate", 1e-4, 1.0, log=True))
     assert len(drawn) == 20

@@ -22,8 +22,8 @@ HEADS = {"boost.max_depth": Space(choices=(1, 2, 3)), "boost.n_estimators": Spac
 @pytest.fixture
 def searching(job, change):
     """Return a job that searches the head at fc1 by grid."""
-    facts = {"space": HEADS, "sampler": "grid", "trials": 6, "target": "fc1", "fraction": 0.3}
-    return change(job, search=facts)
+    metadata = {"space": HEADS, "sampler": "grid", "trials": 6, "target": "fc1", "fraction": 0.3}
+    return change(job, search=metadata)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def judged_by(monkeypatch):
 
     def put(formula):
         monkeypatch.setattr(
-            study, "judge", lambda job, facts, values: Judged(float(formula(values)), None, None)
+            study, "judge", lambda job, metadata, values: Judged(float(formula(values)), None, None)
         )
 
     return put
@@ -42,8 +42,8 @@ def judged_by(monkeypatch):
 def with_study(job, change):
     """Return a function that gives the job with one study."""
 
-    def make(**facts):
-        recipe = job.recipe.model_copy(update={"studies": {"one": Search(**facts)}})
+    def make(**metadata):
+        recipe = job.recipe.model_copy(update={"studies": {"one": Search(**metadata)}})
         changed = change(job)
         object.__setattr__(changed, "recipe", recipe)
         return changed
@@ -89,14 +89,14 @@ def test_the_scored_split_decides_nothing(searching):
 @pytest.mark.parametrize("part", [0.3, 0.8])
 def test_a_part_is_drawn_class_by_class(searching, part):
     outer = searching.images.train
-    facts = Search(part=part, fraction=0.5)
-    inner = trial.inner_job(searching, facts, searching.recipe, searching.models_dir).images
+    metadata = Search(part=part, fraction=0.5)
+    inner = trial.inner_job(searching, metadata, searching.recipe, searching.models_dir).images
     assert set(inner.ids) < set(outer.ids)
     share = np.bincount(inner.y) / np.bincount(outer.y)
     assert np.abs(share - part).max() < 0.03
     assert len(inner.validation) == pytest.approx(0.5 * part * len(outer), rel=0.05)
     other = trial.inner_job(
-        searching, facts.model_copy(update={"seed": 1}), searching.recipe, searching.models_dir
+        searching, metadata.model_copy(update={"seed": 1}), searching.recipe, searching.models_dir
     ).images
     assert set(inner.ids) != set(other.ids)
 
@@ -167,7 +167,7 @@ def test_keys_of_data_reach_the_images(with_study):
 def test_the_document_is_there_after_every_trial(searching, monkeypatch):
     seen = []
 
-    def watched(job, facts, values):
+    def watched(job, metadata, values):
         there = read_json(searching.reports_dir / "search.json")
         seen.append(len(there["trials"]) if there else None)
         return Judged(0.5, (0.4, 0.6), None)
@@ -181,11 +181,11 @@ def test_it_goes_on_after_an_interruption(searching, monkeypatch):
     original = study.judge
     calls = []
 
-    def interrupted(job, facts, values):
+    def interrupted(job, metadata, values):
         calls.append(values)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(job, facts, values)
+        return original(job, metadata, values)
 
     monkeypatch.setattr(study, "judge", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -205,10 +205,10 @@ def test_what_was_interrupted_ends_as_what_was_not(searching, change, sampler, s
         "boost.max_depth": Space(low=2, high=9),
         "boost.class_weight": Space(choices=("balanced", {"0": 2.0})),
     }
-    facts = {"space": space, "sampler": sampler, "stages": stages, "trials": 9}
+    metadata = {"space": space, "sampler": sampler, "stages": stages, "trials": 9}
     calls = []
 
-    def formula(job, facts, values):
+    def formula(job, metadata, values):
         calls.append(values)
         if len(calls) in stops:
             raise KeyboardInterrupt
@@ -217,10 +217,10 @@ def test_what_was_interrupted_ends_as_what_was_not(searching, change, sampler, s
 
     monkeypatch.setattr(study, "judge", formula)
     stops = set()
-    whole = search(change(searching, search=facts)).document
+    whole = search(change(searching, search=metadata)).document
     calls.clear()
     stops = {2, 7}
-    job = change(searching, search=facts)
+    job = change(searching, search=metadata)
     object.__setattr__(job, "models", tmp_path / "other")
     for _ in stops:
         with pytest.raises(KeyboardInterrupt):
@@ -232,17 +232,17 @@ def test_what_was_interrupted_ends_as_what_was_not(searching, change, sampler, s
 
 def test_more_trials_continue_a_search(searching, change, judged_by):
     judged_by(lambda values: values["boost.gamma"])
-    facts = {"space": {"boost.gamma": Space(low=0.0, high=1.0)}, "sampler": "random", "trials": 3}
-    first = search(change(searching, search=facts)).document["trials"]
-    more = search(change(searching, search={**facts, "trials": 5, "title": "More"})).document
+    metadata = {"space": {"boost.gamma": Space(low=0.0, high=1.0)}, "sampler": "random", "trials": 3}
+    first = search(change(searching, search=metadata)).document["trials"]
+    more = search(change(searching, search={**metadata, "trials": 5, "title": "More"})).document
     assert more["trials"][:3] == first
     assert len(more["trials"]) == 5
 
 
 def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(searching, change):
     space = {"cnn.options.dropout": Space(choices=(0.1, 7.0))}
-    facts = {"space": space, "sampler": "grid", "target": "cnn", "trials": 9}
-    document = search(change(searching, search=facts)).document
+    metadata = {"space": space, "sampler": "grid", "target": "cnn", "trials": 9}
+    document = search(change(searching, search=metadata)).document
     by_value = {trial["values"]["cnn.options.dropout"]: trial for trial in document["trials"]}
     assert by_value[0.1]["value"] > 0.1
     assert by_value[7.0]["value"] is None
@@ -251,7 +251,7 @@ def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(searching, change):
 
 
 def test_a_full_disk_is_no_fault_of_a_trial(searching, judged_by, monkeypatch):
-    def full(job, facts, values):
+    def full(job, metadata, values):
         raise StoreError("disk full")
 
     monkeypatch.setattr(study, "judge", full)
@@ -264,9 +264,9 @@ def test_a_full_disk_is_no_fault_of_a_trial(searching, judged_by, monkeypatch):
 
 
 def test_a_search_whose_trials_all_fail_says_why(searching, change):
-    facts = {"space": {"cnn.options.dropout": Space(choices=(7.0, 8.0))}, "sampler": "random", "trials": 2}
+    metadata = {"space": {"cnn.options.dropout": Space(choices=(7.0, 8.0))}, "sampler": "random", "trials": 2}
     with pytest.raises(TrainingError, match=r"all 2 trials of the search failed; the last one: .*dropout"):
-        search(change(searching, search={**facts, "target": "cnn"}))
+        search(change(searching, search={**metadata, "target": "cnn"}))
     assert read_json(searching.reports_dir / "search.json")["best"] is None
 
 
@@ -293,8 +293,8 @@ def test_samplers_stay_in_their_ranges(searching, change, sampler, judged_by):
 def test_the_key_that_matters_has_the_importance(searching, change, judged_by):
     judged_by(lambda values: values["boost.gamma"])
     space = {"boost.gamma": Space(low=0.0, high=0.5), "boost.subsample": Space(low=0.5, high=1.0)}
-    facts = {"space": space, "sampler": "random", "trials": 20}
-    importances = search(change(searching, search=facts)).document["importances"]
+    metadata = {"space": space, "sampler": "random", "trials": 20}
+    importances = search(change(searching, search=metadata)).document["importances"]
     assert importances["boost.gamma"] > 0.9
     assert list(importances) == ["boost.gamma", "boost.subsample"]
 

@@ -45,9 +45,9 @@ class TestBatches:
 
 class TestRecipe:
     def test_defaults(self):
-        facts = load_recipe().bench
-        assert facts.batches == (1, 8, 64, 512, "all")
-        assert (facts.repeats, facts.threads) == (5, None)
+        metadata = load_recipe().bench
+        assert metadata.batches == (1, 8, 64, 512, "all")
+        assert (metadata.repeats, metadata.threads) == (5, None)
 
     @pytest.mark.parametrize(
         ("override", "words"),
@@ -91,7 +91,7 @@ def test_nothing_is_half_written(job, error, monkeypatch, tmp_path):
     def stopped(self):
         raise error
 
-    monkeypatch.setattr(benchmark.Crew, "__enter__", stopped)
+    monkeypatch.setattr(benchmark.WorkerPool, "__enter__", stopped)
     with pytest.raises(error):
         bench(job, batches=[1])
     assert not job.reports.exists()

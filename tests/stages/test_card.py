@@ -21,7 +21,7 @@ from cnnboost.deploy.bundle import read_bundle, write_bundle
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.files import read_json, write_json
 from cnnboost.report.page import percent
-from cnnboost.stages.card import find_words, making, read_words, write_card
+from cnnboost.stages.card import find_card_text, making, read_card_text, write_card
 from cnnboost.stages.card.agreement import _evaluate
 from cnnboost.stages.card.card_text import HEADINGS
 from cnnboost.stages.card.making import _keys
@@ -66,7 +66,7 @@ def job(finished, tmp_path):
 
 @pytest.fixture
 def card(job, words_file):
-    return write_card(job, read_words(words_file)).text
+    return write_card(job, read_card_text(words_file)).text
 
 
 def document(job, name):
@@ -177,7 +177,7 @@ class TestNumbers:
         members = read_json(job.models_dir / "manifest.json")["members"]
         found = rows_under(card, "## Files")
         assert {name: numbers(cells[0].replace(",", "")) for name, cells in found.items()} == {
-            name: [facts["bytes"]] for name, facts in members.items()
+            name: [metadata["bytes"]] for name, metadata in members.items()
         }
 
     def test_no_place_of_this_machine(self, job, card, tmp_path):
@@ -202,7 +202,7 @@ class TestNumbers:
     def test_those_of_the_bundle_that_ships_name_none(self, job, words_file, monkeypatch):
         monkeypatch.setattr(making, "NAME", "toy")
         monkeypatch.setattr(making, "shipped_bundle", lambda: read_bundle(job.models_dir))
-        card = write_card(job, read_words(words_file)).text
+        card = write_card(job, read_card_text(words_file)).text
         assert "cnnboost predict image.jpg " in card
         assert "Predictor.load()" in card
         assert "--model" not in card
@@ -215,7 +215,7 @@ class TestNumbers:
             head["scores"]["per_class"][3] |= {"support": 0, "recall": nothing, "f1": nothing}
             head["scores"]["confusion"][3] = [0] * 10
         write_json(job.reports_dir / "metrics.json", metrics)
-        card = write_card(job, read_words(words_file)).text
+        card = write_card(job, read_card_text(words_file)).text
         assert "None of the scored images is of `3`: how well it tells that class is not known." in card
         ((name, count),) = re.findall(
             r"The rarest class among the scored images is `(\w)`: (\d+) images", card
@@ -226,7 +226,7 @@ class TestNumbers:
     def test_without_audit_and_comparison(self, job, words_file):
         for name in ("audit", "compare"):
             (job.reports_dir / f"{name}.json").unlink()
-        card = write_card(job, read_words(words_file)).text
+        card = write_card(job, read_card_text(words_file)).text
         assert "All modes" not in card
         assert "audit found" not in card
         assert "\n\n\n" not in card
@@ -241,7 +241,7 @@ class TestNumbers:
 
 class TestResidual:
     def test_what_chose_and_what_scored_are_told_apart(self, residual, words_file):
-        card = write_card(residual, read_words(words_file)).text
+        card = write_card(residual, read_card_text(words_file)).text
         manifest = read_json(residual.models_dir / "manifest.json")
         (head,) = [h for h in document(residual, "metrics")["heads"] if h["mode"] == "residual"]
         assert "(`residual` at `fc1`" in card
@@ -255,7 +255,7 @@ class TestResidual:
         assert "\n\n\n" not in card
 
     def test_the_graph_in_integers_is_set_beside_the_exact_one(self, residual, words_file, card):
-        found = write_card(residual, read_words(words_file)).text
+        found = write_card(residual, read_card_text(words_file)).text
         scores = read_json(residual.models_dir / "manifest.json")["scores"]
         (text,) = [part for part in found.split("\n\n") if part.startswith("`--graph int8`")]
         assert f"right on {percent(scores['int8']['accuracy'])}" in text
@@ -268,7 +268,7 @@ class TestResidual:
         write_json(job.reports_dir / "metrics.json", {**document(job, "metrics"), "tta": "none"})
         said = r"no scores of the bundle's own head .*--mode residual --tta flip"
         with pytest.raises(StoreError, match=said):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
 
 class TestDocuments:
@@ -312,7 +312,7 @@ class TestDocuments:
         path = (job.models_dir if kind == "models" else job.reports_dir) / f"{name}.json"
         write_json(path, {**read_json(path), **change})
         with pytest.raises(StoreError) as error:
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
         assert all(word in str(error.value) for word in words), error.value
         assert not (job.models_dir / "README.md").exists()
 
@@ -322,53 +322,53 @@ class TestDocuments:
             head["scores"]["accuracy"]["value"] -= 0.1
         write_json(job.reports_dir / "metrics.json", metrics)
         with pytest.raises(StoreError, match="about different heads"):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
     @pytest.mark.parametrize("name", ["metrics", "compare"])
     def test_those_without_what_they_are_known_by_are_refused(self, job, words_file, name):
-        facts = document(job, name)
-        del facts[{"metrics": "cnn", "compare": "networks"}[name]]
-        write_json(job.reports_dir / f"{name}.json", facts)
+        metadata = document(job, name)
+        del metadata[{"metrics": "cnn", "compare": "networks"}[name]]
+        write_json(job.reports_dir / f"{name}.json", metadata)
         with pytest.raises(StoreError, match=r"no 'cnn'|compare -r toy again, or remove it"):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
     def test_a_bundle_without_scores_is_refused(self, job, words_file):
         bundle = read_bundle(job.models_dir)
-        facts = {key: value for key, value in bundle.manifest.items() if key not in ("scores", "members")}
-        write_bundle(job.models_dir, facts, bundle.members)
+        metadata = {key: value for key, value in bundle.manifest.items() if key not in ("scores", "members")}
+        write_bundle(job.models_dir, metadata, bundle.members)
         with pytest.raises(StoreError, match=r"no 'scores'.*export -r toy"):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
     def test_trees_of_other_values_are_no_comparison(self, job, words_file):
         compared = document(job, "compare")
-        compared["recipe_facts"]["boost"]["max_depth"] += 1
+        compared["recipe_metadata"]["boost"]["max_depth"] += 1
         write_json(job.reports_dir / "compare.json", compared)
         with pytest.raises(StoreError, match=r"trees of other values .*compare -r toy again"):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
     @pytest.mark.parametrize("split", ["train", "validation"])
     def test_an_audit_of_other_images_is_refused(self, job, words_file, split):
         audit = document(job, "audit")
         del audit["data_digest"]  # as earlier versions wrote it
         write_json(job.reports_dir / "audit.json", audit)
-        write_card(job, read_words(words_file))
+        write_card(job, read_card_text(words_file))
         audit["counts"][split]["3"] += 1
         if split == "validation":  # as many in all
             audit["counts"][split]["4"] -= 1
         write_json(job.reports_dir / "audit.json", audit)
         with pytest.raises(StoreError, match=r"audit\.json counts other images .*inspect -r toy"):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
     @pytest.mark.parametrize("name", ["models/manifest", "models/history", "reports/metrics"])
     def test_missing_ones_are_named_with_what_makes_them(self, job, words_file, name):
         kind, name = name.split("/")
         (getattr(job, f"{kind}_dir") / f"{name}.json").unlink()
         with pytest.raises(StoreError, match=rf"{name}.*export|{name}.*train|{name}.*evaluate|no scores"):
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
 
     def test_a_changed_recipe_is_refused(self, job, change, words_file):
         with pytest.raises(StoreError, match=r"other values than recipe 'toy' has now.*export -r toy.*--set"):
-            write_card(change(job, boost={"max_depth": 5}), read_words(words_file))
+            write_card(change(job, boost={"max_depth": 5}), read_card_text(words_file))
 
     def test_a_layer_that_the_recipe_lacks_is_named(self, job):
         manifest = read_bundle(job.models_dir).manifest | {"layer": "fc2"}
@@ -378,12 +378,12 @@ class TestDocuments:
         parts = change(job, hybrid={"mode": "residual", "holdout": 0.2})
         stages.export(parts)
         with pytest.raises(StoreError, match=r"trained on parts of the images \(hybrid\.holdout"):
-            write_card(parts, read_words(words_file))
+            write_card(parts, read_card_text(words_file))
 
     def test_the_command_that_is_named_makes_what_was_missing(self, job, recipe_file, words_file):
         stages.export(job, ["fc1", "fc2"], mode="residual", tta="flip")
         with pytest.raises(StoreError, match="no scores of the bundle's own head") as error:
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
         command = shlex.split(str(error.value).split("run cnnboost ")[1])
         assert command[-10:-6] == ["--layer", "fc1", "--layer", "fc2"]
         assert command[-6:] == ["--mode", "residual", "--tta", "flip", "--split", "validation"]
@@ -391,10 +391,10 @@ class TestDocuments:
         folders = ["--models", str(job.models), "--reports", str(job.reports)]
         assert CliRunner().invoke(app, [*command, *SETS, *folders]).exit_code == 0
         with pytest.raises(StoreError, match="other layers") as error:
-            write_card(job, read_words(words_file))
+            write_card(job, read_card_text(words_file))
         assert """--set 'hybrid.layers=["fc1", "fc2"]' --set 'hybrid.tta="flip"'""" in str(error.value)
         (job.reports_dir / "compare.json").unlink()
-        assert "(`residual` at `fc1+fc2`" in write_card(job, read_words(words_file)).text
+        assert "(`residual` at `fc1+fc2`" in write_card(job, read_card_text(words_file)).text
 
 
 class TestCommand:
@@ -449,7 +449,7 @@ finally:
 
 class TestWords:
     def test_every_part_stands_in_the_card(self, card, words_file):
-        for text in asdict(read_words(words_file)).values():
+        for text in asdict(read_card_text(words_file)).values():
             assert text in card
         assert "For editors" not in card
 
@@ -465,30 +465,30 @@ class TestWords:
     def test_other_headings_are_refused(self, words_file, change, words):
         words_file.write_text(change(WORDS))
         with pytest.raises(RecipeError) as error:
-            read_words(words_file)
+            read_card_text(words_file)
         assert all(word in str(error.value) for word in (str(words_file), *words)), error.value
 
     def test_no_file_and_no_text_are_refused(self, tmp_path):
         with pytest.raises(RecipeError, match=r"none\.card\.md.*## Biases"):
-            read_words(tmp_path / "none.card.md")
+            read_card_text(tmp_path / "none.card.md")
         (tmp_path / "bytes.card.md").write_bytes(b"\xff\xfe\x00")
         with pytest.raises(RecipeError, match="UTF-8"):
-            read_words(tmp_path / "bytes.card.md")
+            read_card_text(tmp_path / "bytes.card.md")
 
     def test_they_stand_beside_the_recipe(self, tmp_path):
         (tmp_path / "mine.toml").touch()
-        assert find_words(tmp_path / "mine.toml") == tmp_path / "mine.card.md"
-        assert find_words("oslo") == packaged()["oslo"].with_name("oslo.card.md")
+        assert find_card_text(tmp_path / "mine.toml") == tmp_path / "mine.card.md"
+        assert find_card_text("oslo") == packaged()["oslo"].with_name("oslo.card.md")
 
     @pytest.mark.parametrize(
         "path", sorted(packaged()["digits"].parent.glob("*.card.md")), ids=lambda p: p.name
     )
     def test_packaged_ones_are_whole_and_of_a_recipe(self, path):
         assert path.name.removesuffix(".card.md") in packaged()
-        assert all(asdict(read_words(path)).values())
+        assert all(asdict(read_card_text(path)).values())
 
     def test_those_of_what_ships_name_the_law_and_the_limits(self):
-        words = read_words(find_words("fer2013"))
+        words = read_card_text(find_card_text("fer2013"))
         assert "Article 5(1)(f)" in words.misuse
         assert "finds faces" in words.use
         assert "no figure can be given" in words.biases

@@ -61,8 +61,8 @@ def test_networks_take_turns(comparing, change):
 
 
 def test_trees_may_be_grown_on_the_other_folds(comparing, change):
-    facts = {"seeds": 1, "folds": 3, "modes": ["residual"]}
-    held_out = change(comparing, compare=facts, hybrid={"fit_on": "held-out"})
+    metadata = {"seeds": 1, "folds": 3, "modes": ["residual"]}
+    held_out = change(comparing, compare=metadata, hybrid={"fit_on": "held-out"})
     document = stages.compare_modes(held_out).document
     assert document["grown_on"] == "the other folds of validation"
 

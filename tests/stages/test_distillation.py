@@ -13,15 +13,15 @@ from cnnboost.stages.distillation import teach
 from cnnboost.stages.training import estimator
 
 
-def logs(taught, job):
-    return read_teacher(taught.path, job.images.train.X, job.images.classes)
+def logs(soft_targets, job):
+    return read_teacher(soft_targets.path, job.images.train.X, job.images.classes)
 
 
 def test_the_recipes_own_network_teaches_its_training_images(job):
-    taught = teach(job)
-    assert (taught.path, taught.cached) == (job.models_dir / "teacher.npz", False)
-    assert taught.images == len(job.images.train)
-    found = logs(taught, job)
+    soft_targets = teach(job)
+    assert (soft_targets.path, soft_targets.cached) == (job.models_dir / "teacher.npz", False)
+    assert soft_targets.images == len(job.images.train)
+    found = logs(soft_targets, job)
     proba = stages.train(job).cnn.predict_proba(job.images.train.X)
     np.testing.assert_allclose(found, log_probabilities(proba), atol=1e-4)
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, rtol=1e-5)
@@ -47,8 +47,8 @@ def test_views_and_networks_are_averaged_as_log_probabilities(job, change, tmp_p
     second = job.models_dir / "cnn.keras"
     second = second.rename(tmp_path / "second.keras")
     first = stages.train(job).path
-    taught = teach(job, [first, second], tta="flip", out=tmp_path / "both.npz")
-    assert taught.networks == (first, second)
+    soft_targets = teach(job, [first, second], tta="flip", out=tmp_path / "both.npz")
+    assert soft_targets.networks == (first, second)
     X = job.images.train.X
     each = [
         log_probabilities(CNNClassifier.load(path).predict_proba(view))
@@ -56,16 +56,16 @@ def test_views_and_networks_are_averaged_as_log_probabilities(job, change, tmp_p
         for view in (X, X[:, :, ::-1])
     ]
     expected = log_softmax(np.mean(each, axis=0, dtype=np.float64), axis=1)
-    np.testing.assert_allclose(logs(taught, job), expected, atol=1e-4)
+    np.testing.assert_allclose(logs(soft_targets, job), expected, atol=1e-4)
 
 
 def test_a_teacher_may_take_images_of_another_size(job, change, tmp_path):
     large = change(job, data={"size": 12}, cnn={"epochs": 1})
     model = stages.train(replace(large, models=tmp_path / "large")).path
-    taught = teach(job, [model])
-    assert logs(taught, job).shape == (len(job.images.train), 10)
+    soft_targets = teach(job, [model])
+    assert logs(soft_targets, job).shape == (len(job.images.train), 10)
     with pytest.raises(DataError, match="other images"):
-        read_teacher(taught.path, large.images.train.X, job.images.classes)
+        read_teacher(soft_targets.path, large.images.train.X, job.images.classes)
 
 
 def test_a_student_is_made_from_what_its_teacher_says(job, change, tmp_path):
@@ -76,8 +76,8 @@ def test_a_student_is_made_from_what_its_teacher_says(job, change, tmp_path):
     first = stages.train(student)
     assert not first.cached
     assert stages.train(student).cached
-    assert first.facts["history"]["val_accuracy"]
-    assert first.facts["made_from"] != plain.facts["made_from"]
+    assert first.metadata["history"]["val_accuracy"]
+    assert first.metadata["made_from"] != plain.metadata["made_from"]
     # Where the file lies is nothing to the student; what it says is.
     moved = path.rename(tmp_path / "moved.npz")
     assert stages.train(change(student, cnn={"teacher": str(moved)})).cached

@@ -85,13 +85,13 @@ def test_graphs_head_and_cnn_are_one_model(job):
         probabilities(bundle.members["hybrid.onnx"], X), boost.predict_proba(scored), atol=2e-6
     )
     read_model(bundle.members["cnn.keras"])
-    facts = json.loads(
+    metadata = json.loads(
         onnxruntime.InferenceSession(bundle.members["cnn.onnx"]).get_modelmeta().custom_metadata_map["cnnboost"]
     )  # fmt: skip
-    for name, digest in facts["native"].items():
+    for name, digest in metadata["native"].items():
         assert hashlib.sha256(bundle.members[name].read_bytes()).hexdigest() == digest
-    assert facts["kind"] == "cnn"
-    assert facts["classes"] == bundle.manifest["classes"]
+    assert metadata["kind"] == "cnn"
+    assert metadata["classes"] == bundle.manifest["classes"]
 
 
 def test_what_is_up_to_date_is_skipped_and_force_redoes_it(job, caplog):

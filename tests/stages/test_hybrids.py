@@ -13,7 +13,7 @@ from cnnboost.cli import app
 from cnnboost.deploy.bundle import read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
-from cnnboost.hybrid.modes import Seen
+from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import fit_temperature
 from cnnboost.stages.hybrid_scores import image_proba, judged
 from cnnboost.stages.networks import networks_of
@@ -145,7 +145,7 @@ def test_folds_ask_each_network_about_images_it_has_not_seen(hybrid_job, change)
     job = change(hybrid_job, hybrid={"folds": 2, "views": 1}, cnn={"epochs": 1})
     networks = networks_of(job)
     assert len(networks.trained) == 2
-    assert isinstance(networks.own, Seen)
+    assert isinstance(networks.own, HeadInputs)
     X = np.asarray(job.images.train.X)
     said = [np.log(np.maximum(t.cnn.predict_proba(X), 1e-30)) for t in networks.trained]
     by_first = np.isclose(networks.own.log_proba, said[0], atol=1e-3).all(axis=1)

@@ -54,11 +54,11 @@ class TestTraining:
         assert times(job.models) == before
 
     def test_the_record_says_how_it_was_made(self, job):
-        facts = stages.train(job).facts
-        assert facts["classes"] == [str(i) for i in range(10)]
-        assert facts["fit_seconds"] > 0
-        assert [len(values) for values in facts["history"].values()] == [2] * 6
-        assert set(facts["versions"]) >= {"keras", "xgboost", "numpy"}
+        metadata = stages.train(job).metadata
+        assert metadata["classes"] == [str(i) for i in range(10)]
+        assert metadata["fit_seconds"] > 0
+        assert [len(values) for values in metadata["history"].values()] == [2] * 6
+        assert set(metadata["versions"]) >= {"keras", "xgboost", "numpy"}
 
     def test_a_kill_before_the_record_is_written_loses_no_epoch(self, job, change, monkeypatch, caplog):
         from cnnboost.cnn import CNNClassifier
@@ -90,9 +90,9 @@ class TestTraining:
 
     def test_a_key_that_was_lost_is_named(self, job):
         path = job.models_dir / "history.json"
-        facts = json.loads(path.read_text())
-        for key in facts:
-            path.write_text(json.dumps({name: value for name, value in facts.items() if name != key}))
+        metadata = json.loads(path.read_text())
+        for key in metadata:
+            path.write_text(json.dumps({name: value for name, value in metadata.items() if name != key}))
             with pytest.raises(StoreError, match=r"history\.json"):
                 stages.train(job)
 
@@ -295,7 +295,7 @@ class TestEvaluation:
         assert metrics == json.loads(json.dumps(evaluated.metrics))
         assert set(metrics) == {
             "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
-            "tta", "cnn", "heads", "published", "recipe_facts", "machine", "versions",
+            "tta", "cnn", "heads", "published", "recipe_metadata", "machine", "versions",
         }  # fmt: skip
         assert metrics["split"] == "validation"
         assert [row["layer"] for row in metrics["heads"]] == ["fc1", "fc2", "output"]

@@ -174,7 +174,7 @@ class TestHeads:
         assert not boosted.reports_dir.exists()
 
     def test_a_head_of_another_cnn_or_of_other_facts_is_none(self, boosted, change, photos):
-        with pytest.raises(StoreError, match=r"other facts in \[boost\]"):
+        with pytest.raises(StoreError, match=r"other metadata in \[boost\]"):
             scored(change(boosted, boost={"max_depth": 5}), photos, ["fc1"])
         stages.train(replace(change(boosted, cnn={"seed": 7}), force=True))
         with pytest.raises(StoreError, match="fitted on another CNN"):
@@ -259,19 +259,19 @@ class TestTheCnn:
     )
     def test_other_facts_and_other_images_are_refused(self, boosted, change, photos, tables, named):
         models = contents(boosted.models)
-        with pytest.raises(RecipeError, match=f"other facts in {named} .*cnnboost run toy"):
+        with pytest.raises(RecipeError, match=f"other metadata in {named} .*cnnboost run toy"):
             scored(change(boosted, **tables), photos)
         assert contents(boosted.models) == models
 
     def test_training_notes_what_it_was_on(self, job):
-        noted = TrainedOn.read(stages.train(job).facts)
+        noted = TrainedOn.read(stages.train(job).metadata)
         assert noted == TrainedOn.of(job.recipe, job.images)
 
     def test_an_old_record_is_refused_until_training_has_noted_it(self, boosted, photos):
         record = boosted.models_dir / "history.json"
-        facts = read_json(record)
-        del facts["trained_on"]
-        write_json(record, facts)
+        metadata = read_json(record)
+        del metadata["trained_on"]
+        write_json(record, metadata)
         with pytest.raises(StoreError, match=r"earlier version.* cnnboost train -r toy"):
             scored(boosted, photos)
         assert stages.find_other_images(boosted) is None

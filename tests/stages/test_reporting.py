@@ -15,8 +15,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def put_scores(folder):
-    for name, facts in json.loads(FACTS.read_text(encoding="utf-8")).items():
-        write_json(folder / f"{name}.json", facts)
+    for name, metadata in json.loads(FACTS.read_text(encoding="utf-8")).items():
+        write_json(folder / f"{name}.json", metadata)
 
 
 @pytest.fixture

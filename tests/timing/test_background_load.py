@@ -1,7 +1,7 @@
 import os
 
 from cnnboost.timing import background_load as neighbours
-from cnnboost.timing.background_load import Neighbours
+from cnnboost.timing.background_load import BackgroundLoad
 
 
 def stat(path, busy):
@@ -18,13 +18,13 @@ def test_the_time_of_others_is_what_is_not_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(neighbours, "_own", lambda: next(own))
     monkeypatch.setattr(neighbours.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     stat(tmp_path / "stat", 0)
-    found = Neighbours(tmp_path / "stat")
+    found = BackgroundLoad(tmp_path / "stat")
     stat(tmp_path / "stat", 10)  # two cores, 10 seconds each: 20, of which 5 are ours
     assert found.cores() == 1.5
     assert found.cores() == 0  # clocks that do not tick together make nothing negative
 
 
 def test_a_system_that_does_not_say(tmp_path):
-    assert Neighbours(tmp_path / "stat").cores() is None
+    assert BackgroundLoad(tmp_path / "stat").cores() is None
     (tmp_path / "stat").write_text("cpu 1 2 3\n")
-    assert Neighbours(tmp_path / "stat").cores() is None
+    assert BackgroundLoad(tmp_path / "stat").cores() is None

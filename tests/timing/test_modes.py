@@ -6,7 +6,7 @@ import pytest
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
 from cnnboost.features.cut import Cut
-from cnnboost.hybrid.feature_extractor import Looks
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.images.views import mean_over_views
 from cnnboost.timing import modes
@@ -16,7 +16,7 @@ WAYS = [True, False]
 
 @pytest.fixture(scope="module")
 def looks(source):
-    return Looks([CNNClassifier.load(source.cnn, pixels=source.pixels)], ["fc1", "fc2"], True)
+    return FeatureExtractor([CNNClassifier.load(source.cnn, pixels=source.pixels)], ["fc1", "fc2"], True)
 
 
 @pytest.fixture(scope="module", params=["residual", "blend"])
@@ -28,7 +28,7 @@ def beside(request, source, looks, tmp_path_factory):
     boost = BoostClassifier(n_estimators=3, n_jobs=1, classes=list(range(10)))
     boost.fit(features, log_proba.argmax(axis=1), base_margin=margin)
     path = boost.save(tmp_path_factory.mktemp("head") / "head.ubj")
-    facts = {"temperature": 1.5, "weight": 0.3 if mode == "blend" else 0.0}
+    metadata = {"temperature": 1.5, "weight": 0.3 if mode == "blend" else 0.0}
     found = source._replace(
         head=str(path),
         mode=mode,
@@ -37,9 +37,9 @@ def beside(request, source, looks, tmp_path_factory):
         norm=True,
         tta="flip",
         threads=1,
-        **facts,
+        **metadata,
     )
-    return found, FittedMode(mode, boost, **facts)
+    return found, FittedMode(mode, boost, **metadata)
 
 
 @pytest.fixture

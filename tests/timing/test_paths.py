@@ -76,6 +76,6 @@ def test_the_onnx_paths_load_no_other_library(source):
         "    open_path(path, source)(np.load(source.images)[:1])\n"
         "print([name for name in ('tensorflow', 'keras', 'xgboost', 'sklearn') if name in sys.modules])\n"
     )
-    facts = json.dumps(source._asdict())
-    done = subprocess.run([sys.executable, "-c", code, facts], capture_output=True, text=True, check=True)
+    metadata = json.dumps(source._asdict())
+    done = subprocess.run([sys.executable, "-c", code, metadata], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from cnnboost.errors import CnnboostError
 from cnnboost.timing import start
 from cnnboost.timing.start import Start, first_prediction, time_starts
 from cnnboost.timing.worker import Server
-from cnnboost.timing.worker_pool import Crew, Worker
+from cnnboost.timing.worker_pool import Worker, WorkerPool
 
 QUICK = ("hybrid/onnx", "hybrid/plain-onnx", "head/inplace")
 
@@ -20,7 +20,7 @@ def gone(worker):
 class TestCrew:
     def test_every_path_has_its_turns_in_a_process_of_its_own(self, source):
         turns = []
-        with Crew(QUICK, source._replace(threads=1)) as crew:
+        with WorkerPool(QUICK, source._replace(threads=1)) as crew:
             sizes = {**dict.fromkeys(QUICK, 7), "product/numpy": 64, "product/onnxruntime": 64}
             found = crew.time(sizes, rounds=3, seconds=0.0, done=lambda: turns.append(1))
             threads = {path: worker.ask(do="threads") for path, worker in crew.workers.items()}
@@ -36,11 +36,11 @@ class TestCrew:
         assert all(gone(worker) for worker in crew.workers.values())
 
     def test_tensorflow_computes_with_so_many_threads(self, source):
-        with Crew(["hybrid/predict"], source._replace(threads=1)) as crew:
+        with WorkerPool(["hybrid/predict"], source._replace(threads=1)) as crew:
             assert crew.workers["hybrid/predict"].ask(do="threads") == {"tensorflow": 1, "xgboost": 1}
 
     def test_predictions_are_those_of_the_path(self, source, tmp_path):
-        with Crew(["hybrid/onnx", "head/dmatrix"], source) as crew:
+        with WorkerPool(["hybrid/onnx", "head/dmatrix"], source) as crew:
             for path, worker in crew.workers.items():
                 worker.ask(do="predict", out=str(tmp_path / f"{path.split('/')[0]}.npy"))
         hybrid, head = np.load(tmp_path / "hybrid.npy"), np.load(tmp_path / "head.npy")
@@ -48,18 +48,18 @@ class TestCrew:
 
     def test_one_that_cannot_start_is_named_and_the_others_end(self, source):
         broken = source._replace(hybrid_onnx="nowhere.onnx")
-        crew = Crew(["head/inplace", "hybrid/onnx"], broken)
+        crew = WorkerPool(["head/inplace", "hybrid/onnx"], broken)
         with pytest.raises(CnnboostError, match=r"hybrid/onnx ended with status 1: .*nowhere\.onnx"), crew:
             pass
         assert all(gone(worker) for worker in crew.workers.values())
 
     def test_all_end_when_the_caller_is_stopped(self, source):
-        with pytest.raises(KeyboardInterrupt), Crew(["hybrid/plain-onnx"], source) as crew:
+        with pytest.raises(KeyboardInterrupt), WorkerPool(["hybrid/plain-onnx"], source) as crew:
             raise KeyboardInterrupt
         assert all(gone(worker) for worker in crew.workers.values())
 
     def test_a_process_that_dies_is_an_error(self, source):
-        with Crew(["hybrid/plain-onnx"], source) as crew:
+        with WorkerPool(["hybrid/plain-onnx"], source) as crew:
             worker: Worker = crew.workers["hybrid/plain-onnx"]
             worker._process.kill()
             worker._process.wait()

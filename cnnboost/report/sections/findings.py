@@ -39,7 +39,7 @@ class Findings:
 
 @contextmanager
 def facts_of(file: str) -> Iterator[None]:
-    """Name the file in the error where its facts are not what is expected."""
+    """Name the file in the error where its contents are not what is expected."""
     try:
         yield
     except KeyError as error:

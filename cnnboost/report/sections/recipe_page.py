@@ -1,4 +1,4 @@
-"""The page of one recipe: the facts of every section, in one template."""
+"""The page of one recipe: the metadata of every section, in one template."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def report_page(findings: Findings) -> str:
         warnings=warnings_of(findings),
         level=percent(of_scores["scored"][0]["scores"]["confidence"]).replace(".0%", "%"),
         run_rows=run_rows(metrics),
-        recipe_rows=leaves(metrics["recipe_facts"]),
+        recipe_rows=leaves(metrics["recipe_metadata"]),
         audit_rows=audit_rows(findings.audit),
         **count_table(findings.audit),
         **of_scores,

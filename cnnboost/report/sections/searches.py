@@ -113,7 +113,7 @@ def _facts(
     if ended:
         best = ended[0]["values"]
         rows.append(("Best", _settings(best)))
-        rows.append(("Scored recipe", _stated(metrics["recipe_facts"], best)))
+        rows.append(("Scored recipe", _stated(metrics["recipe_metadata"], best)))
     return rows
 
 
@@ -122,20 +122,20 @@ def _spaces(document: Mapping[str, Any]) -> Mapping[str, Any]:
     if "space" in document:
         spaces: Mapping[str, Any] = document["space"]
     else:
-        spaces = document["recipe_facts"]["search"]["space"]
+        spaces = document["recipe_metadata"]["search"]["space"]
     return spaces
 
 
-def _stated(recipe_facts: Mapping[str, Any], keys: Iterable[str]) -> str:
+def _stated(recipe_metadata: Mapping[str, Any], keys: Iterable[str]) -> str:
     """Say what the recipe that was scored has at these keys."""
     said = []
     for key in keys:
         *tables, name = key.split(".")
-        facts: Any = recipe_facts
+        metadata: Any = recipe_metadata
         for table in tables:
-            facts = facts.get(table) if isinstance(facts, Mapping) else None
-        stated = isinstance(facts, Mapping) and name in facts
-        said.append(f"{key} = {_plain(facts[name])}" if stated else f"{key} not stated")
+            metadata = metadata.get(table) if isinstance(metadata, Mapping) else None
+        stated = isinstance(metadata, Mapping) and name in metadata
+        said.append(f"{key} = {_plain(metadata[name])}" if stated else f"{key} not stated")
     return ", ".join(said)
 
 

@@ -1,4 +1,4 @@
-"""Words: what only a person can say of a model, in a text file beside its recipe."""
+"""CardText: what only a person can say of a model, in a text file beside its recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADING = re.compile(r"^## +(.*?) *#*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Words:
+class CardText:
     """What a person says of a model; Markdown, each under its own heading in the file."""
 
     use: str
@@ -28,14 +28,14 @@ class Words:
 
 HEADINGS = dict(
     zip(
-        (field.name for field in fields(Words)),
+        (field.name for field in fields(CardText)),
         ("What it is for", "What it must not be used for", "Data", "Known failures", "Biases", "Licence"),
         strict=True,
     )
 )
 
 
-def find_words(recipe: str | os.PathLike[str]) -> Path:
+def find_card_text(recipe: str | os.PathLike[str]) -> Path:
     """Return where the words of a recipe stand, whether they do or not."""
     path = Path(recipe)
     if not path.is_file():
@@ -43,7 +43,7 @@ def find_words(recipe: str | os.PathLike[str]) -> Path:
     return path.with_name(path.name.removesuffix(".toml") + ENDING)
 
 
-def read_words(path: Path) -> Words:
+def read_card_text(path: Path) -> CardText:
     """Read the words of a card."""
     wanted = ", ".join(f"'## {heading}'" for heading in HEADINGS.values())
     try:
@@ -66,4 +66,4 @@ def read_words(path: Path) -> Words:
     missing = [heading for heading in HEADINGS.values() if not found.get(heading)]
     if missing:
         raise RecipeError(f"{path}: nothing stands under '## {missing[0]}'; a card has: {wanted}")
-    return Words(**{name: found[heading] for name, heading in HEADINGS.items()})
+    return CardText(**{name: found[heading] for name, heading in HEADINGS.items()})

@@ -20,7 +20,7 @@ from cnnboost.stages.card.tables import table
 _STATED = ("data", "cnn", "cut", "boost", "hybrid")
 
 
-def making_facts(recipe: Recipe, documents: Documents) -> dict[str, Any]:
+def making_metadata(recipe: Recipe, documents: Documents) -> dict[str, Any]:
     """Give what a card says about how a bundle was made."""
     manifest, history = documents.manifest, documents.history
     shipped = _ships(documents.bundle)
@@ -136,9 +136,9 @@ def _made(recipe: Recipe, history: Mapping[str, Any], manifest: Mapping[str, Any
 
 def _keys(recipe: Recipe, mode: str) -> list[list[str]]:
     """List what the recipe states of the tables that the bundle follows from, but no folder of anyone's."""
-    facts = recipe.model_dump(mode="json", exclude_unset=True, exclude={"data": {"source"}})
+    metadata = recipe.model_dump(mode="json", exclude_unset=True, exclude={"data": {"source"}})
     if recipe.cnn.teacher:
-        facts["cnn"]["teacher"] = PurePath(recipe.cnn.teacher).name
-    tables = [name for name in _STATED if name in facts and (name != "hybrid" or mode != "plain")]
-    ordered = {name: facts[name] for name in tables}
+        metadata["cnn"]["teacher"] = PurePath(recipe.cnn.teacher).name
+    tables = [name for name in _STATED if name in metadata and (name != "hybrid" or mode != "plain")]
+    ordered = {name: metadata[name] for name in tables}
     return [[markdown_code(key), markdown_code(str(value))] for key, value in leaves(ordered)]

@@ -15,7 +15,7 @@ OFTEN = 0.15
 """Share of a class's images from which on a mistake is called common."""
 
 
-def score_facts(documents: Documents) -> dict[str, Any]:
+def score_metadata(documents: Documents) -> dict[str, Any]:
     """Give what a card says about scores."""
     metrics, head = documents.metrics, documents.head
     assert head is not None  # read_documents refuses others

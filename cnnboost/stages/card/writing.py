@@ -1,4 +1,4 @@
-"""The card itself: a template, filled with facts and words."""
+"""The card itself: a template, filled with metadata and text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cnnboost.deploy.bundle import Bundle
 from cnnboost.errors import StoreError
 from cnnboost.escape import visible
 from cnnboost.files import write_bytes
-from cnnboost.stages.card.card_text import Words
+from cnnboost.stages.card.card_text import CardText
 from cnnboost.stages.card.documents import read_documents
-from cnnboost.stages.card.making import making_facts
-from cnnboost.stages.card.scores import score_facts
+from cnnboost.stages.card.making import making_metadata
+from cnnboost.stages.card.scores import score_metadata
 from cnnboost.stages.job import Job
 from cnnboost.stages.reporting.documents import command, said
 
@@ -33,18 +33,18 @@ class Card:
     bundle: Bundle
 
 
-def write_card(job: Job, words: Words) -> Card:
+def write_card(job: Job, words: CardText) -> Card:
     """Write the model card of a recipe's bundle beside it, from files that commands made."""
     try:
         documents = read_documents(job)
-        facts = {**making_facts(job.recipe, documents), **score_facts(documents)}
+        metadata = {**making_metadata(job.recipe, documents), **score_metadata(documents)}
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"the .json files in {job.models_dir} and {job.reports_dir} are not what this version writes "
             f"({said(error)}); run {command('export', job)}, {command('evaluate', job)} and, where they are "
             "there, compare and inspect again"
         ) from error
-    text = _template().render(words=asdict(words), **facts)
+    text = _template().render(words=asdict(words), **metadata)
     return Card(
         write_bytes(documents.bundle.folder / FILE, text.encode(errors="backslashreplace")),
         text,

@@ -53,9 +53,9 @@ def read_searches(job: Job) -> dict[str, dict[str, Any]]:
     found = {}
     for path in [folder / "search.json", *sorted(folder.glob("study-*.json"))]:
         study = path.stem.removeprefix("study-") if path.stem != "search" else ""
-        facts = read_optional(path, command("tune", job) + (f" --study {study}" if study else ""))
-        if facts is not None:
-            found[path.name] = facts
+        metadata = read_optional(path, command("tune", job) + (f" --study {study}" if study else ""))
+        if metadata is not None:
+            found[path.name] = metadata
     return found
 
 

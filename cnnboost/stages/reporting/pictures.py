@@ -40,14 +40,14 @@ def mistakes_of(job: Job, metrics: dict[str, Any]) -> list[Mistake]:
     path = job.models_dir / "cnn.keras"
     if metrics["cnn"] is None:
         raise NotTheSame("the network that was scored has no softmax of its own")
-    facts = read_history(job) or {}
+    metadata = read_history(job) or {}
     images = job.images
     if images.digest != metrics["data_digest"]:
         raise NotTheSame(f"the images at {job.source} are others than those that were scored")
-    if file_digest(path) != facts.get("model_sha256"):
+    if file_digest(path) != metadata.get("model_sha256"):
         raise NotTheSame(f"{path} was altered since it was trained")
     split = images[metrics["split"]]
-    trained = Trained(read_model(path), facts["pixels"], tuple(facts["classes"]), path, facts, True)
+    trained = Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
     if trained.classes != tuple(metrics["classes"]):
         raise NotTheSame(f"{path} knows other classes than those that were scored")
     proba = trained.cnn.predict_proba(split.X)

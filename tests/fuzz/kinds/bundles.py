@@ -12,7 +12,7 @@ from random import Random
 
 import numpy as np
 
-from cnnboost.deploy.checksum import seal
+from cnnboost.deploy.checksum import add_checksum
 from cnnboost.deploy.image_files import find_images
 from cnnboost.deploy.prediction import predict_files
 from cnnboost.deploy.predictor import Predictor
@@ -23,7 +23,7 @@ from tests.fuzz.kinds.heads import forged, resealed
 from tests.fuzz.kinds.pictures import pictures
 from tests.fuzz.values import damaged_json
 
-_SEAL = len(seal(b""))
+_SEAL = len(add_checksum(b""))
 MEMBERS = ("manifest.json", "hybrid.onnx", "cnn.onnx", "int8.onnx", "cnn.keras", "head.ubj", "head.json")
 
 
@@ -70,7 +70,7 @@ class ForgedGraphs(Bundles):
 
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
         how, new = damaged(rng, content[:-_SEAL], other[:-_SEAL])
-        return how, seal(new), False
+        return how, add_checksum(new), False
 
     def forge(self, rng, name, files, covered):
         if name in files:

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from cnnboost.errors import RecipeError, StoreError
-from cnnboost.stages.card import read_words, write_card
+from cnnboost.stages.card import read_card_text, write_card
 from cnnboost.stages.reporting import report, report_all
 from tests.fuzz.damage import damaged
 from tests.fuzz.kind import Kind, digest, files_in
@@ -83,7 +83,7 @@ class Cards(Documents):
 
     def read(self, folder: Path) -> str:
         job = toy_job(self.originals / "run", models=folder / "models", reports=folder / "reports")
-        return digest(write_card(job, read_words(folder / "words.md")).path.read_bytes())
+        return digest(write_card(job, read_card_text(folder / "words.md")).path.read_bytes())
 
     def argv(self, folder: Path) -> list[str]:
         recipe = self.originals / "run" / "toy.toml"

@@ -75,10 +75,10 @@ def forged(rng: Random, name: str, files: dict[str, bytes], covered: bool) -> tu
 def resealed(content: bytes) -> bytes:
     """Give a document that carries its own checksum the right one, if it is such a document."""
     try:
-        facts = json.loads(content)
-        if not isinstance(facts, dict):
+        metadata = json.loads(content)
+        if not isinstance(metadata, dict):
             return content
-        stated = {key: value for key, value in facts.items() if key != "facts_sha256"}
+        stated = {key: value for key, value in metadata.items() if key != "facts_sha256"}
         return json.dumps({**stated, "facts_sha256": digest_of(stated)}).encode()
     except (ValueError, RecursionError):
         return content

@@ -44,8 +44,8 @@ _KEYS = (
 
 def _said(recipe: Recipe) -> str:
     """Say what a recipe states; nothing in it may be a number that is none."""
-    facts = recipe.model_dump()
-    for value in _leaves(facts):
+    metadata = recipe.model_dump()
+    for value in _leaves(metadata):
         if isinstance(value, float) and not math.isfinite(value):
             raise Unnoticed(f"{value} in a recipe")
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
@@ -54,7 +54,7 @@ def _said(recipe: Recipe) -> str:
     for study in (None, *recipe.studies):
         with contextlib.suppress(RecipeError):  # most recipes search nothing, and that is said
             plan(recipe, study)
-    return digest(facts)
+    return digest(metadata)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

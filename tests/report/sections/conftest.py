@@ -19,19 +19,19 @@ SPREAD = {"max": 0.6, "min": 0.5, "std": 0.051234, "variance": 0.002624, "mean":
 
 
 @pytest.fixture(scope="module")
-def facts():
+def metadata():
     """Return scores, audit and latencies of a recipe on FER-2013, as the commands write them, shortened."""
     return json.loads(FACTS.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def figures(facts, tmp_path_factory):
+def figures(metadata, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
-    metrics = facts["metrics"]
+    metrics = metadata["metrics"]
     drawn = {
-        "class-distribution": plot_class_distribution(facts["audit"]["counts"]),
+        "class-distribution": plot_class_distribution(metadata["audit"]["counts"]),
         "history": plot_history({"loss": [2.0, 1.0], "accuracy": [0.3, 0.5]}),
-        "latency": plot_latency(facts["latency"]["rows"]),
+        "latency": plot_latency(metadata["latency"]["rows"]),
         "confusion-cnn": plot_confusion(metrics["cnn"]["scores"]["confusion"], metrics["classes"]),
     }
     for head in metrics["heads"]:
@@ -41,9 +41,9 @@ def figures(facts, tmp_path_factory):
 
 
 @pytest.fixture
-def findings(facts, figures):
+def findings(metadata, figures):
     """Everything that a page can show: the published report, mistakes, repeated runs and notes."""
-    metrics = copy.deepcopy(facts["metrics"])
+    metrics = copy.deepcopy(metadata["metrics"])
     classes = [
         {"name": name, "support": 9, "precision": SPREAD, "recall": SPREAD, "f1": SPREAD}
         for name in metrics["classes"]
@@ -58,8 +58,8 @@ def findings(facts, figures):
     mistakes = [Mistake(PNG, f"test/happy/PublicTest_{i}.jpg", "happy", "sad", 0.99) for i in range(12)]
     return Findings(
         metrics,
-        copy.deepcopy(facts["audit"]),
-        copy.deepcopy(facts["latency"]),
+        copy.deepcopy(metadata["audit"]),
+        copy.deepcopy(metadata["latency"]),
         repeats,
         dict(figures),
         "Why they differ.\n\nSecond paragraph.",

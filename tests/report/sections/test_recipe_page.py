@@ -60,7 +60,7 @@ def test_everything_is_escaped(findings, search, overfit):
     metrics["title"] = metrics["published"]["source"] = metrics["cnn"]["scores"]["per_class"][0]["name"] = (
         HOSTILE
     )
-    metrics["heads"][0]["layer"] = metrics["recipe_facts"]["cnn"]["architecture"] = HOSTILE
+    metrics["heads"][0]["layer"] = metrics["recipe_metadata"]["cnn"]["architecture"] = HOSTILE
     findings.audit["source"] = HOSTILE
     findings.latency["rows"][0]["path"] = HOSTILE
     search["title"] = search["trials"][2]["error"] = search["trials"][0]["values"]["boost.max_depth"] = (
