@@ -216,7 +216,7 @@ def fill(text: str) -> str:
     folders = sorted(path.parent for path in (ROOT / "reports").glob("*/metrics.json"))
     reports = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
     # Recipes that bring their own images are for trying the commands; whoever does leaves scores here.
-    reports = [m for m in reports if m["recipe_metadata"]["data"]["source"] is None]
+    reports = [m for m in reports if m["recipe_facts"]["data"]["source"] is None]
     searches = [
         json.loads(path.read_text())
         for folder in (ROOT / "reports" / metrics["recipe"] for metrics in reports)

@@ -130,7 +130,7 @@ def test_unknown_keys_and_impossible_values_are_named(override, words):
 
 
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("metadata", "words"),
     [
         ({"space": {"boost.gamma": {"low": 1, "high": 0}}}, ["must be below"]),
         ({"space": {"boost.gamma": {}}}, ["give choices"]),

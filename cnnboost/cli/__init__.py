@@ -7,11 +7,11 @@ from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     card,
     commands,
     compare,
+    distill,
     evaluate,
     export,
     predict,
     report,
-    teach,
     tune,
 )
 from cnnboost.cli.app import app

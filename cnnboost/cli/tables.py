@@ -43,7 +43,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     """Print CNN and heads side by side."""
     numbers = ["accuracy", "interval", "macro F1", "log-loss", "fit s", "McNemar", "published"]
     published = document["published"]
-    confidence = document["recipe_metadata"]["evaluate"]["confidence"]
+    confidence = document["recipe_facts"]["evaluate"]["confidence"]
     numbers[1] = f"{confidence:.0%} interval"
     table = new_table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
     known = {None: published["cnn"], **published["layers"]} if published else {}

@@ -35,7 +35,7 @@ def _environment() -> Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cnnboost.evaluation"),
+        loader=jinja2.PackageLoader("cnnboost.report"),
         autoescape=True,
         finalize=lambda value: visible(value, keep="\n\t") if type(value) is str else value,
         undefined=jinja2.StrictUndefined,

@@ -11,7 +11,7 @@ from cnnboost.report.page import percent
 
 def run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say what was run: network, training, head, images, seeds, machine, versions."""
-    metadata, cnn = metrics["recipe_metadata"], metrics["cnn"]
+    metadata, cnn = metrics["recipe_facts"], metrics["cnn"]
     boost = metadata["boost"]
     seeds = [(name, metadata[name].get("seed")) for name in ("data", "cnn", "boost", "evaluate")]
     machine = metrics["machine"]

@@ -40,7 +40,7 @@ class Writer:
     def __init__(self, job: Job, planned: Plan, inner: Job, study: Any) -> None:
         self._job, self._planned, self._inner, self._study = job, planned, inner, study
         self._surroundings = {
-            "recipe_metadata": job.recipe.model_dump(mode="json"),
+            "recipe_facts": job.recipe.model_dump(mode="json"),
             "machine": machine(),
             "versions": versions(),
         }

@@ -46,8 +46,8 @@ def _inner_images(images: ImageSet, metadata: Search) -> ImageSet:
             rows = images.with_validation(1 - metadata.part, metadata.seed).train.rows
         except DataError:
             raise DataError(
-                f"{images.source}: part = {metadata.part:g} of {len(images)} train images does not leave one of "
-                "each class; give a larger part"
+                f"{images.source}: part = {metadata.part:g} of {len(images)} train images does not leave one "
+                "of each class; give a larger part"
             ) from None
         images = images.select(rows)
     return images.with_validation(metadata.fraction, metadata.seed)

@@ -85,7 +85,7 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
     of_cnn = of_cnn and {**of_cnn, "seed": None}
     metrics = {
         **judge.document(images, of_cnn, [scored], tta=manifest.get("tta", "none")),
-        "recipe_metadata": metadata,
+        "recipe_facts": metadata,
         "images": {rows.name: len(rows)},
         "source_name": source,
         "counted_as": counted_as,

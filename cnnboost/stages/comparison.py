@@ -77,7 +77,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "summary": summarise(runs, metadata.modes, job.recipe.evaluate.confidence),
         "networks": [file_digest(one.path) for one in trained],
         "data_digest": job.images.digest,
-        "recipe_metadata": job.recipe.model_dump(mode="json"),
+        "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),
         "versions": versions(),
     }

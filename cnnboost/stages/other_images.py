@@ -118,8 +118,8 @@ def _check_metadata(job: Job, on: TrainedOn, path: Path) -> None:
     changed = [f"[{table}]" for table, digest in now.items() if digest != getattr(on, table)]
     if changed:
         raise RecipeError(
-            f"{path} was trained with other values in {' and '.join(changed)} than recipe {job.recipe.name!r} "
-            f"states now, and on other images than those of {job.source}. To score it, take the changes back "
+            f"{path} was trained with other values in {' and '.join(changed)} than recipe "
+            f"{job.recipe.name!r} states now, and on other images than those of {job.source}. To score it, take the changes back "
             f"(--set, or the recipe file); to train on these images: {train_instead(job)}"
         )
 

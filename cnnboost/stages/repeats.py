@@ -62,7 +62,7 @@ def repeat(
             ", ".join(f"{title} {row['scores']['accuracy']['value']:.2%}" for title, row in _rows(metrics)),
         )  # fmt: skip
     summary = summarise(found, [job.recipe.cnn.seed + number * stride for number in range(repeats)])
-    summary["recipe_metadata"] = job.recipe.model_dump(mode="json")
+    summary["recipe_facts"] = job.recipe.model_dump(mode="json")
     return Repeated(summary, write_json(job.reports_dir / "repeats.json", summary))
 
 
@@ -97,7 +97,7 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _one(metrics: dict[str, Any], seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
-        "boost_seed": metrics["recipe_metadata"]["boost"]["seed"],
+        "boost_seed": metrics["recipe_facts"]["boost"]["seed"],
         "cnn": _accuracy(metrics["cnn"]),
         "heads": [{"layer": row["layer"], "mode": row["mode"], **_accuracy(row)} for row in metrics["heads"]],
     }

@@ -106,7 +106,7 @@ def overfit(job: Job, n: int, *, steps: int = STEPS) -> Overfitted:
         "seed": job.recipe.cnn.seed,
         "data_digest": job.images.digest,
         "history": seen,
-        "recipe_metadata": job.recipe.model_dump(mode="json"),
+        "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),
         "versions": versions(),
     }

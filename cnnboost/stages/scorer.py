@@ -105,7 +105,7 @@ class Scorer:
             "cnn": cnn,
             **({} if cnn else {"no_softmax": self._no_softmax}),
             "heads": heads,
-            "recipe_metadata": recipe.model_dump(mode="json"),
+            "recipe_facts": recipe.model_dump(mode="json"),
             "machine": machine(),
             "versions": versions(),
         }

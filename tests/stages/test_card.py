@@ -341,7 +341,7 @@ class TestDocuments:
 
     def test_trees_of_other_values_are_no_comparison(self, job, words_file):
         compared = document(job, "compare")
-        compared["recipe_metadata"]["boost"]["max_depth"] += 1
+        compared["recipe_facts"]["boost"]["max_depth"] += 1
         write_json(job.reports_dir / "compare.json", compared)
         with pytest.raises(StoreError, match=r"trees of other values .*compare -r toy again"):
             write_card(job, read_card_text(words_file))

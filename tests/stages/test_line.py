@@ -295,7 +295,7 @@ class TestEvaluation:
         assert metrics == json.loads(json.dumps(evaluated.metrics))
         assert set(metrics) == {
             "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
-            "tta", "cnn", "heads", "published", "recipe_metadata", "machine", "versions",
+            "tta", "cnn", "heads", "published", "recipe_facts", "machine", "versions",
         }  # fmt: skip
         assert metrics["split"] == "validation"
         assert [row["layer"] for row in metrics["heads"]] == ["fc1", "fc2", "output"]

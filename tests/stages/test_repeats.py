@@ -37,7 +37,7 @@ def test_the_document(repeated):
     summary = read_json(found.path)
     assert summary == json.loads(json.dumps(found.summary))
     assert [(run["seed"], run["boost_seed"]) for run in summary["runs"]] == [(3, 7), (4, 8)]
-    assert summary["recipe_metadata"]["cnn"]["seed"] == 3
+    assert summary["recipe_facts"]["cnn"]["seed"] == 3
     assert [head["layer"] for head in summary["heads"]] == ["fc1", "fc2"]
     for row in (summary["cnn"], *summary["heads"]):
         assert list(row["accuracy"]) == STATISTICS

@@ -37,7 +37,7 @@ def report_page(findings: Findings) -> str:
         warnings=warnings_of(findings),
         level=percent(of_scores["scored"][0]["scores"]["confidence"]).replace(".0%", "%"),
         run_rows=run_rows(metrics),
-        recipe_rows=leaves(metrics["recipe_metadata"]),
+        recipe_rows=leaves(metrics["recipe_facts"]),
         audit_rows=audit_rows(findings.audit),
         **count_table(findings.audit),
         **of_scores,

@@ -113,7 +113,7 @@ def _facts(
     if ended:
         best = ended[0]["values"]
         rows.append(("Best", _settings(best)))
-        rows.append(("Scored recipe", _stated(metrics["recipe_metadata"], best)))
+        rows.append(("Scored recipe", _stated(metrics["recipe_facts"], best)))
     return rows
 
 
@@ -122,7 +122,7 @@ def _spaces(document: Mapping[str, Any]) -> Mapping[str, Any]:
     if "space" in document:
         spaces: Mapping[str, Any] = document["space"]
     else:
-        spaces = document["recipe_metadata"]["search"]["space"]
+        spaces = document["recipe_facts"]["search"]["space"]
     return spaces
 
 

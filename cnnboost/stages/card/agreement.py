@@ -125,7 +125,7 @@ def _check_comparison(job: Job, documents: Documents) -> None:
     again = f"run {_compare(job, manifest)} again, or remove it"
     if _network(manifest) not in compared.get("networks", ()):
         raise StoreError(f"{path} does not say that the bundle's CNN was compared; {again}")
-    if _trees(checked(compared["recipe_metadata"], str(path))) != _trees(job.recipe):
+    if _trees(checked(compared["recipe_facts"], str(path))) != _trees(job.recipe):
         raise StoreError(f"{path} has trees of other values than those of the recipe; {again}")
     if manifest["mode"] == "plain":
         return  # its own layer and views; the comparison says which it took

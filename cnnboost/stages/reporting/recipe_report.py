@@ -83,7 +83,7 @@ def _changed(recipe: Recipe, metrics: dict[str, Any]) -> bool:
     from pydantic import ValidationError
 
     try:
-        scored = Recipe.model_validate(metrics.get("recipe_metadata"))
+        scored = Recipe.model_validate(metrics.get("recipe_facts"))
     except ValidationError:
         return True
     tables = ("data", "cnn", "boost")

@@ -12,7 +12,7 @@ from cnnboost.report.latency_plot import plot_latency
 from cnnboost.report.mistakes import Mistake
 from cnnboost.report.plots import plot_class_distribution, plot_history
 from cnnboost.report.sections import Findings
-from tests.report.report.html import PNG
+from tests.report.sections.html import PNG
 
 FACTS = Path(__file__).parents[1] / "report_facts.json"
 SPREAD = {"max": 0.6, "min": 0.5, "std": 0.051234, "variance": 0.002624, "mean": 0.55}

@@ -8,8 +8,8 @@ import pytest
 
 from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.sections import OtherImages, report_page
-from tests.report.report.html import PNG
-from tests.report.report.test_thresholds import thresholds
+from tests.report.sections.html import PNG
+from tests.report.sections.test_thresholds import thresholds
 
 # A browser. Its own policy forbids scripts in the page, so the copy that measures goes without it.
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,5 +1,5 @@
 from cnnboost.report.sections import Findings, report_page
-from tests.report.report.html import PNG, Page
+from tests.report.sections.html import PNG, Page
 
 
 def test_figures_that_no_score_belongs_to_are_left_out(findings):

@@ -5,7 +5,7 @@ from cnnboost.report.drawing import save_figure
 from cnnboost.report.mode_plot import plot_modes
 from cnnboost.report.sections import Findings, report_page
 from tests.report.legible import assert_legible, texts
-from tests.report.report.html import Page
+from tests.report.sections.html import Page
 
 
 def scores(accuracy, log_loss):

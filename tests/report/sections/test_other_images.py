@@ -4,7 +4,7 @@ import pytest
 
 from cnnboost.errors import DataError
 from cnnboost.report.sections import Findings, OtherImages, report_page
-from tests.report.report.html import PNG, Page
+from tests.report.sections.html import PNG, Page
 
 
 @pytest.fixture

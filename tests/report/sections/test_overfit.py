@@ -2,7 +2,7 @@ import pytest
 
 from cnnboost.errors import DataError
 from cnnboost.report.sections import Findings, report_page, warnings_of
-from tests.report.report.html import Page
+from tests.report.sections.html import Page
 
 
 def test_a_network_that_learns(findings, overfit):

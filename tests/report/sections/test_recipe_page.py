@@ -6,7 +6,7 @@ from cnnboost.errors import DataError
 from cnnboost.report.mistakes import Mistake
 from cnnboost.report.published import Entry, beside_published, overview_page
 from cnnboost.report.sections import Findings, OtherImages, report_page, warnings_of
-from tests.report.report.html import HOSTILE, PNG, Page
+from tests.report.sections.html import HOSTILE, PNG, Page
 
 
 def test_the_page_says_what_was_found(findings):
@@ -60,7 +60,7 @@ def test_everything_is_escaped(findings, search, overfit):
     metrics["title"] = metrics["published"]["source"] = metrics["cnn"]["scores"]["per_class"][0]["name"] = (
         HOSTILE
     )
-    metrics["heads"][0]["layer"] = metrics["recipe_metadata"]["cnn"]["architecture"] = HOSTILE
+    metrics["heads"][0]["layer"] = metrics["recipe_facts"]["cnn"]["architecture"] = HOSTILE
     findings.audit["source"] = HOSTILE
     findings.latency["rows"][0]["path"] = HOSTILE
     search["title"] = search["trials"][2]["error"] = search["trials"][0]["values"]["boost.max_depth"] = (

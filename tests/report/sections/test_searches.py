@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cnnboost.errors import DataError
 from cnnboost.report.sections import Findings, report_page
 from cnnboost.report.sections.searches import SHOWN, searches
-from tests.report.report.html import PNG, Page
+from tests.report.sections.html import PNG, Page
 
 
 def of(findings, documents, figures=None):
@@ -25,7 +25,7 @@ def test_the_page_says_what_was_tried_and_what_came_of_it(findings, search):
     assert page.row("Images", "fitted on 5,168, judged on 574 (10% of a part of train (20%))")
     assert page.row("Sampler", "tree-structured Parzen estimators (TPE), seed 7")
     assert page.row("Best", "boost.learning_rate = 0.2, boost.max_depth = 6")
-    boost = findings.metrics["recipe_metadata"]["boost"]
+    boost = findings.metrics["recipe_facts"]["boost"]
     stated = f"boost.learning_rate = {boost['learning_rate']}, boost.max_depth = {boost['max_depth']}"
     assert page.row("Scored recipe", stated)
     assert page.row("trial", "accuracy", "learning_rate", "max_depth", "s")
@@ -65,7 +65,7 @@ def test_documents_of_old_are_shown_too(findings, search):
     for trial in search["trials"]:
         del trial["interval"], trial["history"]
     search["title"] = findings.metrics["title"]
-    search["recipe_metadata"] = {"search": {"space": spaces}}
+    search["recipe_facts"] = {"search": {"space": spaces}}
     page = Page(report_page(of(findings, {"search.json": search})))
     assert page.row("boost.max_depth", "4 | 6 | 99")
     assert page.row("Fixed in every trial", "nothing beside the recipe")
@@ -131,7 +131,7 @@ def test_every_trial_is_shown_once_and_the_best_first(values):
         "space": {},
         "trials": trials,
     }
-    metrics = {"title": "x", "recipe_metadata": {}}
+    metrics = {"title": "x", "recipe_facts": {}}
     (found,) = searches(Findings(metrics, searches={"search.json": copy.deepcopy(document)}))
     shown = [row["number"] for row in found["shown"] + found["more"]]
     assert len(found["shown"]) == min(SHOWN, len(shown))
