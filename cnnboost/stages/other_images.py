@@ -119,8 +119,9 @@ def _check_metadata(job: Job, on: TrainedOn, path: Path) -> None:
     if changed:
         raise RecipeError(
             f"{path} was trained with other values in {' and '.join(changed)} than recipe "
-            f"{job.recipe.name!r} states now, and on other images than those of {job.source}. To score it, take the changes back "
-            f"(--set, or the recipe file); to train on these images: {train_instead(job)}"
+            f"{job.recipe.name!r} states now, and on other images than those of {job.source}. To score it, "
+            "take the changes back (--set, or the recipe file); to train on these images: "
+            f"{train_instead(job)}"
         )
 
 
