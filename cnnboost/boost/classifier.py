@@ -10,8 +10,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cnnboost.boost.headfile import SavedHead
-from cnnboost.boost.holdout import hold_out
-from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
 from cnnboost.boost.margins import check_margin, matching_margin
 from cnnboost.boost.params import (
     BoostParameters,
@@ -21,6 +19,8 @@ from cnnboost.boost.params import (
 from cnnboost.boost.training_data import Rows, refuse_non_finite
 from cnnboost.boost.trees import boost_rows
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.holdout import hold_out
+from cnnboost.labels import class_factors, encode_labels, find_classes, read_labels
 
 if TYPE_CHECKING:
     from xgboost import Booster

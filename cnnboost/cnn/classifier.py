@@ -11,7 +11,6 @@ from sklearn.base import ClassifierMixin
 
 from cnnboost.cnn import model_file
 from cnnboost.cnn.inputs import check_fits, check_images
-from cnnboost.cnn.labels import check_classes, encode, image_weights, stratified_part
 from cnnboost.cnn.network import network
 from cnnboost.cnn.parameters import CNNParameters
 from cnnboost.cnn.prediction import CNNPrediction
@@ -19,6 +18,8 @@ from cnnboost.cnn.seeding import seeded
 from cnnboost.cnn.teacher import read_teacher
 from cnnboost.cnn.training import train
 from cnnboost.errors import ModelError
+from cnnboost.holdout import hold_out
+from cnnboost.labels import check_classes, image_codes, image_weights
 
 
 class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
@@ -104,7 +105,8 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
     class_weight : "balanced" or dict, optional
         Weight of each class in the loss; "balanced" is inverse to its frequency.
     validation_fraction : float, default=0
-        Share of the training images held out, stratified by class, where `fit` is given no validation data.
+        Share of the training images held out, class by class and equal images together, where `fit` is given
+        no validation data.
     classes : sequence, optional
         All classes in the order of the output's columns; default: those in `y`, sorted.
     image_shape : tuple of int, optional
@@ -185,17 +187,17 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             If the loss stops being finite.
         """
         X = check_images(X, self.image_shape)
-        classes, codes = encode(y, len(X), self.classes)
+        classes, codes = image_codes(y, len(X), self.classes)
         options = self._options()
         held_out = None
         if validation_data is not None:
             Xv = check_images(validation_data[0], self.image_shape)
-            held_out = Xv, encode(validation_data[1], len(Xv), classes)[1]
+            held_out = Xv, image_codes(validation_data[1], len(Xv), classes)[1]
             check_fits(Xv, X.shape[1:])
-        weight = image_weights(classes, codes, self.class_weight, sample_weight)
+        weight = image_weights(codes, classes, self.class_weight, sample_weight)
         soft_targets = None if self.teacher is None else read_teacher(self.teacher, X, classes)
         if held_out is None and self.validation_fraction:
-            kept, held = stratified_part(codes, self.validation_fraction, self.random_state)
+            kept, held = hold_out(X, codes, fraction=self.validation_fraction, seed=self.random_state)
             held_out = X[held], codes[held]
             X, codes = X[kept], codes[kept]
             weight = None if weight is None else weight[kept]

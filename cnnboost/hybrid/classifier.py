@@ -11,15 +11,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inputs import check_images
-from cnnboost.cnn.labels import encode
 from cnnboost.errors import ParameterError
+from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_mode, fit_mode
 from cnnboost.hybrid.networks import given_networks, is_trained
 from cnnboost.hybrid.prediction import HybridPrediction
-from cnnboost.hybrid.splits import check_plan, fold_parts, groups_of, held_part
+from cnnboost.hybrid.splits import check_plan
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.views import check_tta
+from cnnboost.labels import image_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -172,7 +173,8 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             self, layers, trained=is_trained(networks[0]), soft_targets=networks[0].teacher is not None,
             networks=len(networks), validated=validation_data is not None,
         )  # fmt: skip
-        classes, codes = encode(y, len(X), networks[0].classes_ if is_trained(networks[0]) else self.classes)
+        known = networks[0].classes_ if is_trained(networks[0]) else self.classes
+        classes, codes = image_codes(y, len(X), known)
         if self.folds:
             self.networks_, seen = self._folded(networks[0], X, codes, classes)
             watched = None
@@ -180,9 +182,11 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             fitted_on, watched_images = (X, codes), None
             if validation_data is not None:
                 Xv = check_images(validation_data[0], self.image_shape)
-                watched_images = Xv, encode(validation_data[1], len(Xv), classes)[1]
+                watched_images = Xv, image_codes(validation_data[1], len(Xv), classes)[1]
             if self.holdout:
-                rest, held = held_part(X, codes, self.holdout, self.random_state)
+                rest, held = hold_out_every_class(
+                    X, codes, fraction=self.holdout, seed=self.random_state, classes=classes
+                )
                 fitted_on, held_images = (X[rest], codes[rest]), (X[held], codes[held])
                 networks = [self._trained(networks[0], *fitted_on, classes)]
                 if self.fit_on == "train":
@@ -262,11 +266,12 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         """Train a network for each fold, and ask each about the images that it has not seen."""
         networks: list[CNNClassifier] = []
         log_proba = np.empty((len(X), len(classes)), np.float32)
-        for rest, held in fold_parts(X, codes, self.folds, self.random_state, classes):
+        groups = groups_of(X)
+        for rest, held in folds_of(codes, groups, self.folds, self.random_state, classes):
             networks.append(self._trained(cnn, X[rest], codes[rest], classes))
             log_proba[held] = log_probabilities(networks[-1].predict_view_proba(X[held]))
         self._looks = FeatureExtractor(networks, [], norm=False)
-        return networks, HeadInputs(log_proba, log_proba, codes, groups_of(X))
+        return networks, HeadInputs(log_proba, log_proba, codes, groups)
 
     def _trained(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]

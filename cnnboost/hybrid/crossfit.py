@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from cnnboost.errors import ParameterError
-from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_folds, fit_mode
-from cnnboost.hybrid.splits import groups_of
+from cnnboost.holdout import folds_of, groups_of
+from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ class CrossFit:
         self._grown = grown
         codes = self.looks[0].codes
         self._groups = groups_of(images)
-        check_folds(codes, self._groups, folds)
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        self._parts = list(splitter.split(codes, codes, self._groups))
+        self._parts = folds_of(codes, self._groups, folds, seed)
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
         """Scorer the CNN: as it is, and at a temperature that is fitted on the other folds."""

@@ -13,8 +13,8 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.cnn.outputs import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
+from cnnboost.holdout import groups_of
 from cnnboost.hybrid.modes import HeadInputs
-from cnnboost.hybrid.splits import groups_of
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
 from cnnboost.images.pixels import whole_levels

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold
 
-from cnnboost.errors import DataError, ParameterError
+from cnnboost.errors import ParameterError
+from cnnboost.holdout import folds_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _cross_fitted(
     margin = _margin(seen, temperature)
     template = template.set_params(early_stopping_rounds=None)
     heads, losses, rows = [], [], []
-    for grown, left_out in _folds(seen, folds, seed):
+    for grown, left_out in folds_of(seen.codes, seen.groups, folds, seed):
         start, start_out = (None if margin is None else margin[part] for part in (grown, left_out))
         data = (seen.features[left_out], seen.codes[left_out])
         head = clone(template).fit(
@@ -152,26 +152,6 @@ def _cross_fitted(
             unseen[left_out] = tempered(start_out, 1.0)
     final = template.set_params(n_estimators=rounds).fit(seen.features, seen.codes, base_margin=margin)
     return final, unseen
-
-
-def _folds(seen: HeadInputs, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    groups = np.arange(len(seen.codes)) if seen.groups is None else seen.groups
-    check_folds(seen.codes, groups, folds)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(seen.features, seen.codes, groups))
-
-
-def check_folds(codes: NDArray[np.intp], groups: NDArray[np.intp], folds: int) -> None:
-    """Refuse more folds than the rarest class has images for."""
-    if folds < 2:
-        raise ParameterError(f"folds={folds} divides nothing; give 2 or more")
-    present = np.unique(codes)
-    counts = np.array([len(np.unique(groups[codes == code])) for code in present])
-    if counts.min() < folds:
-        raise DataError(
-            f"class number {int(present[counts.argmin()])} has {counts.min()} images and {folds} folds need "
-            f"{folds}: give fewer folds, more images, or images to choose on"
-        )
 
 
 def _margin(seen: HeadInputs, temperature: float | None) -> NDArray[np.float32] | None:

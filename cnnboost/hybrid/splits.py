@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
-
-from cnnboost.boost.holdout import hold_out
-from cnnboost.errors import DataError, ParameterError
+from cnnboost.errors import ParameterError
 from cnnboost.images.augment import Augmentation
 
 if TYPE_CHECKING:
@@ -78,40 +73,3 @@ def check_plan(
             f"mode={hybrid.mode!r} is chosen on images that the CNN was not trained on: give holdout=0.1, "
             "folds=5 or validation_data, or a CNN that is trained already and images that it has not seen"
         )
-
-
-def held_part(
-    X: np.ndarray, codes: NDArray[np.intp], share: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split images into those to train the network on and those held out, equal images together."""
-    rest, held = hold_out(X.reshape(len(X), -1), codes, fraction=share, seed=seed)
-    for code in np.unique(codes):
-        kept, out = int(np.sum(codes[rest] == code)), int(np.sum(codes[held] == code))
-        if not kept or not out:
-            raise DataError(
-                f"holdout={share} leaves class number {int(code)} with {kept} images to train on and {out} "
-                "held out; give a larger share, or more images of that class"
-            )
-    return rest, held
-
-
-def groups_of(X: np.ndarray) -> NDArray[np.intp]:
-    """Number images so that equal ones share a number, and a side of every split."""
-    _, groups = np.unique(X.reshape(len(X), -1), axis=0, return_inverse=True)
-    return groups.reshape(-1)
-
-
-def fold_parts(
-    X: np.ndarray, codes: NDArray[np.intp], folds: int, seed: int, classes: NDArray[Any]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Split images into folds, class by class, equal images together."""
-    groups = groups_of(X)
-    distinct = np.array([len(np.unique(groups[codes == code])) for code in np.unique(codes)])
-    if distinct.min() < folds:
-        rarest = classes[np.unique(codes)[distinct.argmin()]]
-        raise DataError(
-            f"folds={folds} is more than class {rarest} allows, which has {distinct.min()} different images; "
-            f"give folds={max(2, int(distinct.min()))} or fewer, or more images of it"
-        )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    yield from splitter.split(np.zeros(len(X)), codes, groups)

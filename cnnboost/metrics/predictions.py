@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cnnboost.boost.labels import encode_labels, find_classes, read_labels
 from cnnboost.errors import DataError
+from cnnboost.labels import encode_labels, find_classes, read_labels
 from cnnboost.metrics.comparison import Comparison, compare
 from cnnboost.metrics.curves import auc
 from cnnboost.metrics.intervals import Interval, check_level, check_proba, percentile_interval

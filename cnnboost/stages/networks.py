@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnnboost.errors import RecipeError
+from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid.modes import HeadInputs
-from cnnboost.hybrid.splits import fold_parts, groups_of, held_part
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import Split
 from cnnboost.stages.job import Job
@@ -47,18 +47,21 @@ def networks_of(job: Job, *, alone: bool = False) -> Networks:
         return Networks(trained, split, validation, "validation")
     images, seed = np.asarray(split.X), job.recipe.compare.seed
     if metadata.holdout:
-        rest, held = held_part(images, split.y, metadata.holdout, seed)
+        rest, held = hold_out_every_class(
+            images, split.y, fraction=metadata.holdout, seed=seed, classes=job.images.classes
+        )
         part = _on(job, f"holdout-{metadata.holdout:g}-{seed}", split.rows[rest])
         return Networks(
             [train(part)], part.images.train, job.images.select(split.rows[held]).train, "train, held out"
         )
     trained = []
     log_proba = np.empty((len(split), len(job.images.classes)), np.float32)
-    names = np.array(job.images.classes)
-    for number, (rest, held) in enumerate(fold_parts(images, split.y, metadata.folds, seed, names)):
+    groups = groups_of(images)
+    parts = folds_of(split.y, groups, metadata.folds, seed, job.images.classes)
+    for number, (rest, held) in enumerate(parts):
         trained.append(train(_on(job, f"fold-{number}-of-{metadata.folds}-{seed}", split.rows[rest])))
         log_proba[held] = log_probabilities(trained[-1].cnn.predict_proba(images[held]))
-    return Networks(trained, split, own=HeadInputs(log_proba, log_proba, split.y, groups_of(images)))
+    return Networks(trained, split, own=HeadInputs(log_proba, log_proba, split.y, groups))
 
 
 def _on(job: Job, name: str, rows: Sequence[int] | np.ndarray) -> Job:

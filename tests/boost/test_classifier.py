@@ -270,7 +270,7 @@ def test_early_stopping_holds_rows_out_and_keeps_the_best_round(features, emotio
 
 
 def test_rows_held_out_are_not_trained_on(features, numbers):
-    from cnnboost.boost.holdout import hold_out
+    from cnnboost.holdout import hold_out
 
     train, watched = hold_out(features, numbers, fraction=0.25, seed=3)
     assert 70 < len(watched) < 80

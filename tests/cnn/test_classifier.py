@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import (
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
 from cnnboost.errors import DataError, ModelError, ParameterError, TrainingError
+from cnnboost.holdout import hold_out
 
 FAST = {"epochs": 1, "batch_size": 64}
 
@@ -108,9 +109,7 @@ def test_early_stopping_keeps_the_best_epoch(toy_images):
     losses = cnn.history_["val_loss"]
     assert len(losses) < 30
     assert len(losses) == int(np.argmin(losses)) + 3
-    from cnnboost.cnn.labels import stratified_part
-
-    held = stratified_part(y, 0.3, 0)[1]
+    held = hold_out(X, y, fraction=0.3, seed=0)[1]
     proba = cnn.predict_proba(X[held])[np.arange(len(held)), y[held]]
     assert -np.log(np.maximum(proba, 1e-7)).mean() == pytest.approx(min(losses), rel=1e-2)
 
@@ -141,7 +140,7 @@ def test_class_weights_are_sample_weights(toy_images):
     np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), atol=1e-5)
     assert by_class.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
     CNNClassifier(small, class_weight="balanced", **FAST).fit(X, y)
-    with pytest.raises(DataError, match="class_weight names 7"):
+    with pytest.raises(ParameterError, match=r"class_weight names \[7\]"):
         CNNClassifier(small, class_weight={7: 1.0}, **FAST).fit(X, y)
 
 

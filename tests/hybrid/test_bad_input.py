@@ -114,7 +114,7 @@ def test_log_probabilities_of_the_wrong_shape_are_refused(head, spoil, complaint
 @pytest.mark.parametrize("folds", [4, 1000])
 def test_more_folds_than_the_rarest_class_allows_are_refused(digits, folds):
     X, y = few(digits, 3)
-    complaint = f"folds={folds} is more than class digit 3 allows, which has 3 different images; give folds=3"
+    complaint = f"class digit 3 has 3 different images, and {folds} folds need {folds}; give at most folds=3"
     with pytest.raises(DataError, match=complaint):
         HybridClassifier(untrained(), layer="output", mode="residual", folds=folds).fit(X, y)
 
@@ -123,18 +123,18 @@ def test_copies_of_an_image_do_not_make_a_class_larger(digits):
     X, y = few(digits, 2)
     rare = np.flatnonzero(y == "digit 3")
     X, y = (np.concatenate([part, part[rare], part[rare]]) for part in (X, y))
-    with pytest.raises(DataError, match="class digit 3 allows, which has 2 different images"):
+    with pytest.raises(DataError, match="class digit 3 has 2 different images"):
         HybridClassifier(untrained(), layer="output", folds=3).fit(X, y)
 
 
 def test_cross_fitting_counts_the_rarest_class(cnn, digits):
     X, y = few(digits, 3)
     # No number of folds was asked for: they are those on which the rounds are chosen.
-    with pytest.raises(DataError, match="class number 3 has 3 images and 5 folds need 5"):
+    with pytest.raises(DataError, match="class number 3 has 3 different images, and 5 folds need 5"):
         HybridClassifier(cnn, mode="residual", boost=trees()).fit(X, y)
     seen = problem(90)
     rare = seen.take(np.flatnonzero((seen.codes != 2) | (np.cumsum(seen.codes == 2) <= 3)))
-    with pytest.raises(DataError, match="class number 2 has 3 images and 4 folds need 4"):
+    with pytest.raises(DataError, match="class number 2 has 3 different images, and 4 folds need 4"):
         CrossFit([rare], rare.features, K, folds=4, seed=0)
 
 
@@ -142,7 +142,7 @@ def test_cross_fitting_counts_the_rarest_class(cnn, digits):
 def test_a_holdout_that_leaves_a_class_empty_is_refused(digits, count, share):
     X, y = few(digits, count)
     complaint = (
-        f"holdout={share} leaves class number 3 with {count} images to train on and 0 held out; give a "
+        f"holdout={share} leaves class digit 3 with {count} images to train on and 0 held out; give a "
         "larger share, or more images of that class"
     )
     with pytest.raises(DataError, match=complaint):

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import DataError, LayerError, ModelError, ParameterError
+from cnnboost.holdout import groups_of
 from cnnboost.hybrid.classifier import HybridClassifier
-from cnnboost.hybrid.splits import groups_of
 from cnnboost.hybrid.temperature import log_probabilities, tempered
 from cnnboost.images.views import views
 
@@ -250,9 +250,9 @@ def test_plans_that_contradict_themselves_are_refused(digits, parameters, compla
 def test_splits_that_leave_a_class_empty_are_refused(digits):
     X, y = digits[0]
     rare = np.flatnonzero((y != "digit 3") | (np.cumsum(y == "digit 3") <= 2))
-    with pytest.raises(DataError, match=r"holdout=0\.05 leaves class number 3"):
+    with pytest.raises(DataError, match=r"holdout=0\.05 leaves class digit 3"):
         hybrid(untrained(), mode="residual", holdout=0.05).fit(X[rare], y[rare])
-    with pytest.raises(DataError, match="folds=5 is more than class digit 3 allows, which has 2 different"):
+    with pytest.raises(DataError, match="class digit 3 has 2 different images, and 5 folds need 5"):
         hybrid(untrained(), layer="output", folds=5).fit(X[rare], y[rare])
 
 

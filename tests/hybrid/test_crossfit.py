@@ -8,9 +8,9 @@ from sklearn.metrics import log_loss
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.holdout import groups_of
 from cnnboost.hybrid.crossfit import CrossFit
 from cnnboost.hybrid.modes import HeadInputs, fit_mode
-from cnnboost.hybrid.splits import groups_of
 from tests.hybrid.test_modes import K, boost, problem
 
 

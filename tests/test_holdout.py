@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnboost.boost.holdout import hold_out
 from cnnboost.errors import DataError
+from cnnboost.holdout import hold_out
 
 
 @settings(max_examples=60, deadline=None)
@@ -38,6 +38,8 @@ def test_the_seed_decides_and_the_order_of_rows_does_not():
     _, again = hold_out(X, codes, fraction=0.2, seed=1)
     _, other = hold_out(X, codes, fraction=0.2, seed=2)
     assert np.array_equal(first, again)
+    images = np.asarray(X).reshape(200, 1, 3, 1)
+    assert np.array_equal(first, hold_out(images, codes, fraction=0.2, seed=1)[1])
     assert not np.array_equal(first, other)
     order = rng.permutation(200)
     _, shuffled = hold_out(X[order], codes[order], fraction=0.2, seed=1)

@@ -2,9 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cnnboost.boost.labels import class_factors, encode_labels, find_classes, read_labels
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.labels import (
+    class_factors,
+    encode_labels,
+    find_classes,
+    image_codes,
+    image_weights,
+    read_labels,
+)
 
 
 def test_classes_are_sorted_unless_they_are_listed():
@@ -90,3 +99,47 @@ def test_numbers_among_objects_become_numbers_again():
 def test_an_impossible_class_weight_is_refused(class_weight, complaint):
     with pytest.raises(ParameterError, match=complaint):
         class_factors(np.array([0, 1]), np.array(["a", "b"]), class_weight, None)
+
+
+@given(
+    st.lists(st.sampled_from(["sad", "angry", "happy", "fear"]), min_size=2).filter(lambda y: len(set(y)) > 1)
+)
+def test_codes_decode_to_the_labels(y):
+    classes, codes = image_codes(y, len(y), None)
+    assert classes.tolist() == sorted(set(y))
+    assert classes[codes].tolist() == y
+
+
+@given(st.permutations([-3, 0, 7, 100]))
+def test_a_stated_order_is_kept(order):
+    y = np.array([[100], [-3], [7], [7]])
+    classes, codes = image_codes(y, 4, order)
+    assert classes.tolist() == list(order)
+    assert classes[codes].tolist() == y.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("y", "n", "classes", "words"),
+    [
+        ([0, 1], 3, None, ["3 images", "2 labels"]),
+        ([[0, 1], [1, 0]], 2, None, ["(2, 2)"]),
+        ([1, 1], 2, None, ["at least two"]),
+        ([1, 1], 2, [1], ["at least two"]),
+        ([0.0, np.nan], 2, None, ["row 1", "NaN"]),
+        (["a", "c"], 2, ["a", "b"], ["'c'", "row 1", "['a', 'b']"]),
+    ],
+)
+def test_labels_that_do_not_fit_the_images_are_named(y, n, classes, words):
+    with pytest.raises(DataError) as caught:
+        image_codes(y, n, classes)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_weights_of_images_are_those_of_their_classes_times_their_own():
+    codes, classes = np.array([0, 1, 1, 1]), np.array(["a", "b"])
+    assert image_weights(codes, classes, None, None) is None
+    assert image_weights(codes, classes, None, [1, 2, 3, 4]).tolist() == [1, 2, 3, 4]
+    assert image_weights(codes, classes, "balanced", None).tolist() == pytest.approx([2, 2 / 3, 2 / 3, 2 / 3])
+    assert image_weights(codes, classes, {"a": 4}, [1, 2, 3, 4]).tolist() == [4, 2, 3, 4]
+    with pytest.raises(DataError, match="there are 4 images"):
+        image_weights(codes, classes, None, [1, 2])

@@ -1,4 +1,4 @@
-"""Labels of any kind, and the class numbers and weights that XGBoost wants in their place."""
+"""Labels of any kind, and the class numbers and weights that training wants in their place."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def read_labels(y: NDArray[Any]) -> NDArray[Any]:
         plain = np.array(y.tolist())
         if plain.dtype.kind in "biuf":
             y = plain
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(f"the label at row {int(np.argmin(np.isfinite(y)))} of y is NaN or infinite")
     check_classification_targets(y)
     return y
 
@@ -34,17 +36,22 @@ def find_classes(y: NDArray[Any], classes: Sequence[Any] | NDArray[Any] | None) 
             return np.unique(y)
         except TypeError as error:
             raise DataError(f"y mixes labels of different kinds ({error}); use one kind") from error
-    kept = np.asarray(classes)
-    if kept.ndim == 0 or not len(kept):
+    return check_classes(classes)
+
+
+def check_classes(classes: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    """Return listed classes as an array without repetitions."""
+    names = np.asarray(classes)
+    if names.ndim == 0 or not len(names):
         raise ParameterError(f"classes={classes!r} is not a list of labels; list every class once")
     given = list(classes)
     # NumPy turns [1, "sad"] into two strings.
-    if kept.ndim != 1 or any(left != right for left, right in zip(kept.tolist(), given, strict=True)):
+    if names.ndim != 1 or any(left != right for left, right in zip(names.tolist(), given, strict=True)):
         raise ParameterError(f"classes={given!r} mixes labels of different kinds; use one kind")
     twice = sorted({str(label) for label in given if given.count(label) > 1})
     if twice:
         raise ParameterError(f"classes names {', '.join(twice)} more than once; list every class once")
-    return kept
+    return names
 
 
 def encode_labels(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.intp]:
@@ -61,11 +68,29 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> ND
     return np.array([number[label] for label in present.tolist()], dtype=np.intp)[inverse.ravel()]
 
 
+def image_codes(
+    y: Any, n: int, classes: Sequence[Any] | NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Turn the labels of `n` images into at least two classes and the number of each image's class."""
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(f"y has shape {y.shape}; one label per image is needed")
+    if len(y) != n:
+        raise DataError(f"there are {n} images and {len(y)} labels")
+    y = read_labels(y)
+    names = find_classes(y, classes)
+    if len(names) < 2:
+        raise DataError(f"there is one class only, {names.tolist()[0]!r}; at least two classes are needed")
+    return names, encode_labels(y, names)
+
+
 def class_factors(
     codes: NDArray[np.intp],
     classes: NDArray[Any],
     class_weight: str | Mapping[Any, float] | None,
-    sample_weight: NDArray[np.float32] | None,
+    sample_weight: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
     """Weigh the classes."""
     if class_weight is None:
@@ -86,3 +111,18 @@ def class_factors(
     if foreign and not all(label in class_weight for label in labels):
         raise ParameterError(f"class_weight names {foreign!r}, which is none of the classes {labels!r}")
     return np.array([class_weight.get(label, 1.0) for label in labels], dtype=np.float64)
+
+
+def image_weights(
+    codes: NDArray[np.intp], classes: NDArray[Any], class_weight: Any, sample_weight: Any
+) -> NDArray[np.float32] | None:
+    """Return the weight of each image in the loss."""
+    weight = None
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight, dtype=np.float32)
+        if weight.shape != codes.shape:
+            raise DataError(f"sample_weight has shape {weight.shape}, there are {len(codes)} images")
+    if class_weight is None:
+        return weight
+    of_class = class_factors(codes, classes, class_weight).astype(np.float32)[codes]
+    return of_class if weight is None else weight * of_class

@@ -1,0 +1,106 @@
+"""Rows held out and folds: class by class, equal rows on one side, decided by the rows and the seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from cnnboost.errors import DataError, ParameterError
+
+Sides = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+def hold_out(X: NDArray[Any], codes: NDArray[np.intp], *, fraction: float, seed: int) -> Sides:
+    """Split rows into those to train on and those to hold out, class by class.
+
+    A row's side follows from its values, its class and the seed, not from its place: identical rows of a
+    class stay together, so that no copy of a row held out is trained on, and shuffling the rows changes
+    nothing. A class always keeps at least one distinct row for training.
+    """
+    key = str(seed).encode()
+    digests = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "big")
+            for row in np.asarray(X)
+        ],
+        dtype=np.uint64,
+    )
+    # In each class, the distinct rows in the order of their digests: a seeded shuffle.
+    distinct = [np.unique(digests[codes == code]) for code in range(int(codes.max()) + 1)]
+    counts = np.array([len(rows) for rows in distinct])
+    room = np.maximum(counts - 1, 0)
+    if not room.any():
+        raise DataError(
+            f"nothing can be held out: no class has two different rows (n_samples={len(X)}); pass "
+            "validation_data, or do without (early_stopping_rounds=None, validation_fraction=0)"
+        )
+    shares = _share_out(counts, room, max(1, round(fraction * counts.sum())))
+    held = np.zeros(len(X), dtype=bool)
+    for code, (rows, share) in enumerate(zip(distinct, shares, strict=True)):
+        held |= (codes == code) & np.isin(digests, rows[:share])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _share_out(counts: NDArray[np.int_], room: NDArray[np.int_], total: int) -> NDArray[np.int_]:
+    """Divide `total` in proportion to `counts`, largest remainders first, nowhere more than `room`."""
+    quotas = total * counts / counts.sum()
+    shares = np.minimum(np.floor(quotas).astype(int), room)
+    while shares.sum() < total and (shares < room).any():
+        # The first of equal remainders is taken, so that the seed alone decides.
+        shares[np.argmax(np.where(shares < room, quotas - shares, -np.inf))] += 1
+    return shares
+
+
+def hold_out_every_class(
+    X: NDArray[Any],
+    codes: NDArray[np.intp],
+    *,
+    fraction: float,
+    seed: int,
+    classes: Sequence[Any] | NDArray[Any],
+) -> Sides:
+    """Hold images out, of every class some."""
+    rest, held = hold_out(X, codes, fraction=fraction, seed=seed)
+    for code in np.unique(codes):
+        left, out = int(np.sum(codes[rest] == code)), int(np.sum(codes[held] == code))
+        if not left or not out:
+            raise DataError(
+                f"holdout={fraction} leaves class {classes[code]} with {left} images to train on and {out} "
+                "held out; give a larger share, or more images of that class"
+            )
+    return rest, held
+
+
+def groups_of(X: NDArray[Any]) -> NDArray[np.intp]:
+    """Number rows so that equal ones share a number, and a side of every split."""
+    _, groups = np.unique(X.reshape(len(X), -1), axis=0, return_inverse=True)
+    return groups.reshape(-1)
+
+
+def folds_of(
+    codes: NDArray[np.intp],
+    groups: NDArray[np.intp] | None,
+    folds: int,
+    seed: int,
+    classes: Sequence[Any] | NDArray[Any] | None = None,
+) -> list[Sides]:
+    """Split rows into folds, class by class, groups together; `classes` are the names for messages."""
+    if folds < 2:
+        raise ParameterError(f"folds={folds} divides nothing; give 2 or more")
+    groups = np.arange(len(codes)) if groups is None else groups
+    present = np.unique(codes)
+    counts = np.array([len(np.unique(groups[codes == code])) for code in present])
+    if counts.min() < folds:
+        rarest = present[counts.argmin()]
+        name = f"number {rarest}" if classes is None else classes[rarest]
+        raise DataError(
+            f"class {name} has {counts.min()} different images, and {folds} folds need {folds}; give at most "
+            f"folds={max(2, int(counts.min()))}, or more images of that class"
+        )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(codes, codes, groups))
