@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 import threading
+import weakref
 import zipfile
 import zlib
 from pathlib import Path
@@ -40,8 +41,8 @@ class ZipTree:
         infos = list_members(path)
         overlapping = _overlapping(infos, path.stat().st_size)
         bad: list[BadInput] = []
-        members: dict[str, zipfile.ZipInfo] = {}
         folders: set[str] = set()
+        self._members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = info.filename.replace("\\", "/")
             leads_out = ".." in name and ".." in name.split("/")
@@ -50,22 +51,22 @@ class ZipTree:
             reason = _unsafe(name, info, leads_out)
             if reason is None and id(info) in overlapping:
                 reason = "is damaged: it lies outside of the archive, or over another member"
-            if reason is None and name in members:
-                reason = "stands twice in the archive"
+            if reason is None and name in self._members:
+                reason = "is in the archive twice"
             if reason is not None:
                 bad.append(BadInput(info.filename, reason))
                 continue
-            parent = name.rstrip("/") if name.endswith("/") else name.rpartition("/")[0]
+            parent, _, file_name = name.rpartition("/")
             while parent and parent not in folders:
                 folders.add(parent)
                 parent = parent.rpartition("/")[0]
-            if not name.endswith("/"):
-                members[name] = info
-        self.files = sorted(members)
+            if file_name:
+                self._members[name] = info
+        self.files = sorted(self._members)
         self.folders = sorted(folders)
-        self._members = members
         self._lock = threading.Lock()
         self._file = open_regular(path).detach()  # without a buffer: members are read whole
+        weakref.finalize(self, self._file.close)
         for info in infos:  # a file whose name was damaged may look like a folder
             if info.filename.endswith("/") and not ignored(info.filename):
                 try:
@@ -96,8 +97,8 @@ class ZipTree:
 
     def _packed(self, path: str, info: zipfile.ZipInfo, size: int) -> bytes:
         plain = path.encode()
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 self._file.seek(info.header_offset)
                 # Most local headers repeat the central one, so header and data come in one read.
                 block = self._file.read(_LOCAL.size + len(plain) + len(info.extra) + size)
@@ -108,19 +109,15 @@ class ZipTree:
                 missing = start + size - len(block)
                 if missing > 0:
                     block += self._file.read(missing)
-            except OSError as error:
-                raise bad_input(path, f"cannot be read from the archive ({error.strerror})") from error
+        except OSError as error:
+            raise bad_input(path, f"cannot be read from the archive ({error.strerror})") from error
         name = block[_LOCAL.size : _LOCAL.size + fields[9]]
-        if name != plain and name != info.orig_filename.encode(
-            "utf-8" if info.flag_bits & _UTF8 else "cp437"
-        ):
-            told = name.decode("utf-8", "replace")
+        encoding = "utf-8" if info.flag_bits & _UTF8 else "cp437"
+        same_name = name == plain or name == info.orig_filename.encode(encoding)
+        if not same_name or fields[3] != info.compress_type:
+            header = f"{name.decode('utf-8', 'replace')!r}, method {fields[3]}"
             raise bad_input(
-                path, f"is damaged: the archive calls it so in its directory, but {told!r} where it is"
-            )
-        if fields[3] != info.compress_type:
-            raise bad_input(
-                path, "is damaged: the archive's directory tells another compression than its header"
+                path, f"is damaged: its own header ({header}) is not that of the archive's directory"
             )
         return block[start : start + size]
 
@@ -144,8 +141,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
                 stated = _stated_members(file)
             except MemoryError:
                 raise
-            # The file could be opened, so whatever the library trips over is the archive's fault.
-            except Exception as error:
+            except Exception as error:  # the file could be opened: whatever it is, it is the archive's fault
                 raise DataError(
                     f"{path}: is not a readable zip archive ({error}); download or pack it again"
                 ) from error

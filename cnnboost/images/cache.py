@@ -1,8 +1,8 @@
-"""Image sets that were decoded before: ``images.npy`` and what belongs to it, found by content.
+"""Image sets that were decoded before: ``images.npy`` and what belongs to it, addressed by content.
 
 ``<cache>/images/<key>/`` holds ``images.npy`` (uint8 pixels), ``rows.npz`` (labels, ids, splits) and
 ``set.json`` (classes, bad inputs, checksums). The key is a sha256 over the content of the source and what
-was asked of it; where the source stands is no part of it.
+was asked of it; the path of the source is no part of it.
 """
 
 from __future__ import annotations
@@ -13,29 +13,51 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from cnnboost.errors import BadInput, StoreError
-from cnnboost.files import read_json, read_regular, write_json
+from cnnboost.files import disk_error, open_regular, read_json, read_regular, write_json
 from cnnboost.images.decode import InputSpec
-from cnnboost.images.files import REMEDY, disk_errors, require_space
-from cnnboost.images.imageset import ImageSet
+from cnnboost.images.imageset import SPLITS, ImageSet
 from cnnboost.images.pixels import pixel_digest, shape_tag
-from cnnboost.images.pool import Chunk
+from cnnboost.images.pool import Batch, n_threads
 from cnnboost.images.readers import Listing
-from cnnboost.images.split import SPLITS
+from cnnboost.images.tree import FileStamp
+from cnnboost.locks import file_lock
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 2
-Decoding = AbstractContextManager[tuple[Listing, InputSpec, Iterator[Chunk]]]
+REMEDY = "Make room, name another folder in CNNBOOST_CACHE, or load with cache=False"
+# A file that changed this shortly before it was hashed can change again under the same time stamp.
+_SETTLED_NS = 2_000_000_000
+_HASHED_AT_ONCE = 512
+Decoding = AbstractContextManager[tuple[Listing, InputSpec, Iterator[Batch[int]]]]
+
+
+class Rows(NamedTuple):
+    """What belongs to the decoded pixels of a source."""
+
+    y: np.ndarray
+    classes: tuple[str, ...]
+    ids: np.ndarray
+    splits: np.ndarray
+    pixels_digest: str
+    bad: tuple[BadInput, ...]
+
+    def with_pixels(self, pixels: np.ndarray, source: str) -> ImageSet:
+        """Return the image set."""
+        return ImageSet(
+            pixels=pixels, pixel_rows=np.arange(len(pixels), dtype=np.int64), source=source, **self._asdict()
+        )
 
 
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
@@ -51,6 +73,79 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "cnnboost"
 
 
+def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: int | None = None) -> str:
+    """Return a sha256 over names and contents of files; they are read only where their stamps are new."""
+    signature = hashlib.sha256(repr([(f.name, f.size, f.mtime_ns) for f in files]).encode()).hexdigest()
+    note = folder / f"{hashlib.sha256(os.fsencode(origin)).hexdigest()[:32]}.json"
+    newest = max((file.mtime_ns for file in files), default=0)
+    known = read_json(note) or {}
+    if (
+        known.get("signature") == signature
+        and isinstance(content := known.get("content"), str)
+        and isinstance(hashed_at := known.get("hashed_at_ns"), int)
+        and newest + _SETTLED_NS < hashed_at
+    ):
+        return content
+    hashed_at = time.time_ns()
+    content = _hash_files(files, n_jobs)
+    _write_if_possible(
+        note, {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
+    )
+    return content
+
+
+def _hash_files(files: Sequence[FileStamp], n_jobs: int | None) -> str:
+    def lines(start: int) -> bytes:
+        return b"".join(_hash_line(file) for file in files[start : start + _HASHED_AT_ONCE])
+
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor(n_threads(n_jobs)) as pool:
+        for part in pool.map(lines, range(0, len(files), _HASHED_AT_ONCE)):
+            whole.update(part)
+    return whole.hexdigest()
+
+
+def _hash_line(file: FileStamp) -> bytes:
+    try:
+        with open_regular(file.path) as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        digest = f"unreadable {error.errno}"  # the reader names it; here it only must not look like content
+    return f"{digest} {file.name!r}\n".encode()
+
+
+def _write_if_possible(path: Path, metadata: dict[str, object]) -> None:
+    """Write what only saves time: a cache that may only be read is used without it."""
+    try:
+        write_json(path, metadata, REMEDY)
+    except StoreError as error:
+        log.debug("%s", error)
+
+
+def write_rows(file: BinaryIO, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]) -> Rows:
+    """Write the pixels of all good rows to a file, one after the other."""
+    hasher = hashlib.sha256(shape_tag(spec))
+    rows: list[int] = []
+    bad = list(listing.bad)
+    for batch in batches:
+        file.write(batch.pixels.data)
+        hasher.update(batch.pixels.data)
+        for row, reason in zip(batch.items, batch.errors, strict=True):
+            if reason is None:
+                rows.append(row)
+            else:
+                bad.append(BadInput(listing.ids[row], reason))
+    chosen = np.array(rows, dtype=np.int64)
+    return Rows(
+        y=listing.y[chosen],
+        classes=listing.classes,
+        ids=np.array([listing.ids[row] for row in rows], dtype=np.str_),
+        splits=listing.splits[chosen],
+        pixels_digest=hasher.hexdigest(),
+        bad=tuple(bad),
+    )
+
+
 def cached_set(entry: Path, source: str, decode: Callable[[], Decoding]) -> ImageSet:
     """Open the set at `entry`; decode it first where it is missing or damaged.
 
@@ -59,90 +154,72 @@ def cached_set(entry: Path, source: str, decode: Callable[[], Decoding]) -> Imag
     images = _open(entry, source, warn=False)
     if images is not None:
         return images
-    with disk_errors(entry.parent):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{entry}.lock")
-        lock.acquire()
     try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(entry.parent, error, remedy=REMEDY) from error
+    with file_lock(Path(f"{entry}.lock"), entry):
         images = _open(entry, source, warn=True)
         if images is None:
             for left in entry.parent.glob(f"{entry.name}.tmp-*"):  # of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            with decode() as (listing, spec, chunks):
-                _write(entry, listing, spec, chunks)
+            with decode() as (listing, spec, batches):
+                _write(entry, listing, spec, batches)
             images = _open(entry, source, warn=True)
-        if images is None:
-            raise RuntimeError(f"{entry}: the set just written cannot be opened")
-        return images
-    finally:
-        lock.release()
+    if images is None:
+        raise RuntimeError(f"{entry}: the set just written cannot be opened")
+    return images
 
 
-def _write(entry: Path, listing: Listing, spec: InputSpec, chunks: Iterator[Chunk]) -> None:
+def _write(entry: Path, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]) -> None:
     needed = len(listing) * int(np.prod(spec))
-    require_space(entry.parent, needed)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{entry.name}.tmp-", dir=entry.parent))
     try:
-        with disk_errors(entry.parent, needed):
-            path = temporary / "images.npy"
-            with path.open("xb") as file:
-                digest, rows, bad = _write_pixels(file, len(listing), spec, chunks)
-            stored = io.BytesIO()
-            np.savez(
-                stored,
-                y=listing.y[rows],
-                ids=np.array([listing.ids[row] for row in rows], dtype=np.str_),
-                splits=np.array([SPLITS.index(name) for name in listing.splits[rows]], dtype=np.uint8),
-            )
-            (temporary / "rows.npz").write_bytes(stored.getvalue())
-            metadata = {
-                "format": FORMAT,
-                "shape": [len(rows), *spec],
-                "classes": list(listing.classes),
-                "bad": [list(one) for one in (*listing.bad, *bad)],
-                "pixels_digest": digest,
-                "images_size": path.stat().st_size,
-                "images_mtime_ns": path.stat().st_mtime_ns,
-                "rows_sha256": hashlib.sha256(stored.getbuffer()).hexdigest(),
-            }
-            write_json(temporary / "set.json", metadata, REMEDY)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{entry.name}.tmp-", dir=entry.parent))
+        try:
+            _write_set(temporary, listing, spec, batches)
             shutil.rmtree(entry, ignore_errors=True)  # a damaged one
             os.replace(temporary, entry)  # noqa: PTH105 - a folder; pathlib's replace says file
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise disk_error(entry, error, needed, REMEDY) from error
 
 
-def _write_pixels(
-    file: BinaryIO, n: int, spec: InputSpec, chunks: Iterator[Chunk]
-) -> tuple[str, np.ndarray, list[BadInput]]:
-    """Write an .npy file row by row; the header learns at the end how many rows there are."""
+def _write_set(folder: Path, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]) -> None:
+    path = folder / "images.npy"
+    with path.open("xb") as file:
+        _write_header(file, len(listing), spec)
+        start = file.tell()
+        if len(listing) and hasattr(os, "posix_fallocate"):  # a full disk is noticed at once
+            os.posix_fallocate(file.fileno(), 0, start + len(listing) * int(np.prod(spec)))
+        rows = write_rows(file, listing, spec, batches)
+        file.truncate()
+        file.seek(0)
+        _write_header(file, len(rows.y), spec)  # of the same length: NumPy leaves room for the count
+        if file.tell() != start:
+            raise RuntimeError(f"{path}: the header changed its length")
+        file.flush()
+        os.fsync(file.fileno())
+    stored = io.BytesIO()
+    splits = np.array([SPLITS.index(name) for name in rows.splits], dtype=np.uint8)
+    np.savez(stored, y=rows.y, ids=rows.ids, splits=splits)
+    (folder / "rows.npz").write_bytes(stored.getvalue())
+    metadata = {
+        "format": FORMAT,
+        "shape": [len(rows.y), *spec],
+        "classes": list(rows.classes),
+        "bad": [list(one) for one in rows.bad],
+        "pixels_digest": rows.pixels_digest,
+        "images_size": path.stat().st_size,
+        "images_mtime_ns": path.stat().st_mtime_ns,
+        "rows_sha256": hashlib.sha256(stored.getbuffer()).hexdigest(),
+    }
+    write_json(folder / "set.json", metadata, REMEDY)
 
-    def header(count: int) -> None:
-        metadata = {"descr": "|u1", "fortran_order": False, "shape": (count, *spec)}
-        np.lib.format.write_array_header_1_0(file, metadata)
 
-    header(n)
-    start = file.tell()
-    if n and hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, start + n * int(np.prod(spec)))
-    hasher = hashlib.sha256(shape_tag(spec))
-    rows: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
-    bad: list[BadInput] = []
-    for chunk in chunks:
-        file.write(chunk.pixels.data)
-        hasher.update(chunk.pixels.data)
-        rows.append(chunk.rows)
-        bad += chunk.bad
-    kept = np.concatenate(rows)
-    file.truncate()
-    file.seek(0)
-    header(len(kept))
-    if file.tell() != start:
-        raise RuntimeError(f"{file.name}: the header changed its length")
-    file.flush()
-    os.fsync(file.fileno())
-    return hasher.hexdigest(), kept, bad
+def _write_header(file: BinaryIO, n: int, spec: InputSpec) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n, *spec)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
@@ -156,40 +233,26 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
         stored = read_regular(entry / "rows.npz")
         if hashlib.sha256(stored).hexdigest() != metadata["rows_sha256"]:
             raise ValueError("rows.npz does not match its checksum")
-        pixels = _open_pixels(entry, metadata)
+        stat = (entry / "images.npy").stat()
+        pixels: np.ndarray = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
+        if stat.st_size != metadata["images_size"] or list(pixels.shape) != metadata["shape"]:
+            raise ValueError(f"images.npy has {stat.st_size} bytes and the shape {pixels.shape}")
+        if stat.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
+            if pixel_digest(pixels) != metadata["pixels_digest"]:
+                raise ValueError("images.npy does not match its checksum")
+            _write_if_possible(entry / "set.json", {**metadata, "images_mtime_ns": stat.st_mtime_ns})
         with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            y, ids, splits = arrays["y"], arrays["ids"], arrays["splits"]
-        return ImageSet(
-            pixels=pixels,
-            pixel_rows=np.arange(len(pixels), dtype=np.int64),
-            y=y,
-            classes=tuple(metadata["classes"]),
-            ids=ids,
-            splits=np.array(SPLITS)[splits],
-            pixels_digest=metadata["pixels_digest"],
-            source=source,
-            bad=tuple(BadInput(place, reason) for place, reason in metadata["bad"]),
-        )
+            rows = Rows(
+                y=arrays["y"],
+                classes=tuple(metadata["classes"]),
+                ids=arrays["ids"],
+                splits=np.array(SPLITS)[arrays["splits"]],
+                pixels_digest=metadata["pixels_digest"],
+                bad=tuple(BadInput(place, reason) for place, reason in metadata["bad"]),
+            )
+        return rows.with_pixels(pixels, source)
     # NumPy trips over damaged headers in many ways; whatever it is, the set is decoded again.
     except Exception as error:  # noqa: BLE001
         if warn:
-            warnings.warn(f"{entry}: truncated or altered ({error}); decoding anew", stacklevel=4)
+            warnings.warn(f"{entry}: truncated or altered ({error}); decoding again", stacklevel=4)
         return None
-
-
-def _open_pixels(entry: Path, metadata: dict[str, Any]) -> np.ndarray:
-    path = entry / "images.npy"
-    stat = path.stat()
-    if stat.st_size != metadata["images_size"]:
-        raise ValueError(f"images.npy has {stat.st_size} bytes, not {metadata['images_size']}")
-    pixels: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    if pixels.dtype != np.uint8 or list(pixels.shape) != metadata["shape"]:
-        raise ValueError(f"images.npy holds {pixels.dtype} {pixels.shape}, not uint8 {metadata['shape']}")
-    if stat.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
-        if pixel_digest(pixels) != metadata["pixels_digest"]:
-            raise ValueError("images.npy does not match its checksum")
-        try:
-            write_json(entry / "set.json", {**metadata, "images_mtime_ns": stat.st_mtime_ns}, REMEDY)
-        except StoreError as error:  # in a cache that may only be read the checksum is taken each time
-            log.debug("%s", error)
-    return pixels

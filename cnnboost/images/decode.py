@@ -32,15 +32,7 @@ class ColourError(Exception):
 
 
 class InputSpec(NamedTuple):
-    """The shape that a CNN wants.
-
-    Attributes
-    ----------
-    height, width : int
-        In pixels.
-    channels : int
-        1 for grey, 3 for RGB.
-    """
+    """The shape that a CNN wants: pixels, and 1 channel for grey or 3 for RGB."""
 
     height: int
     width: int
@@ -58,7 +50,7 @@ def bad_input(place: str, reason: str) -> DataError:
 def decode_image(
     data: bytes, spec: InputSpec, place: str, *, resize: bool = True, colour: bool = True
 ) -> np.ndarray:
-    """Decode one image file.
+    """Decode one image file to uint8 pixels (height, width, channels).
 
     Grey is the luma of ITU-R BT.601. Palettes, CMYK and 1-bit images are converted; 16-bit grey is
     scaled to 8 bits with rounding; transparency is laid over black, the value of zero padding. The
@@ -72,37 +64,21 @@ def decode_image(
     spec : InputSpec
         Wanted shape.
     place : str
-        Where the image stands, for messages.
+        Name of the image, for messages.
     resize : bool, default=True
         If False, another size is an error.
     colour : bool, default=True
         If False, an image in colour raises `ColourError` where `spec` is grey.
-
-    Returns
-    -------
-    ndarray of shape (height, width, channels), dtype uint8, values 0 to 255
 
     Raises
     ------
     DataError
         Empty, truncated, animated or oversized images, deeper ones that would come out nearly black, and
         what is not an image at all. Its ``bad`` holds one `BadInput`.
-
-    Examples
-    --------
-    >>> import io
-    >>> from PIL import Image
-    >>> file = io.BytesIO()
-    >>> Image.new("RGB", (4, 2), (255, 0, 0)).save(file, "PNG")
-    >>> decode_image(file.getvalue(), InputSpec(2, 4, 1), "red.png")[0, 0]
-    array([76], dtype=uint8)
     """
-    image = open_image(data, place)
-    mode = "L" if spec.channels == 1 else "RGB"
-    if image.mode != mode:
-        if mode == "L" and not colour:
-            raise ColourError(place)
-        image = image.convert(mode)
+    image = _open_image(data, place)
+    if spec.channels == 1 and image.mode != "L" and not colour:
+        raise ColourError(place)
     return _fit(image, spec, place, resize)
 
 
@@ -110,11 +86,20 @@ def fit_array(pixels: np.ndarray, spec: InputSpec, place: str, *, resize: bool =
     """Bring decoded pixels to the wanted shape, by the same rules as `decode_image`."""
     if pixels.shape == tuple(spec):
         return pixels
-    channels = pixels.shape[2]
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels))
-    if channels != spec.channels:
-        image = image.convert("L" if spec.channels == 1 else "RGB")
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
     return _fit(image, spec, place, resize)
+
+
+def fit_picture(image: Image.Image, spec: InputSpec, place: str) -> np.ndarray:
+    """Bring a Pillow image to the wanted shape, by the same rules as `decode_image`."""
+    _check_size(image.size, place)
+    maximum = _maximum(image)
+    try:
+        image.load()
+        upright = _upright(image, maximum, place)
+    except (OSError, SyntaxError) as error:  # it is only now read from its file
+        raise bad_input(place, f"is truncated or damaged ({error})") from error
+    return _fit(upright, spec, place, True)
 
 
 def image_shape(data: bytes, place: str) -> InputSpec:
@@ -133,6 +118,9 @@ def image_shape(data: bytes, place: str) -> InputSpec:
 
 
 def _fit(image: Image.Image, spec: InputSpec, place: str, resize: bool) -> np.ndarray:
+    mode = "L" if spec.channels == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
     size = (spec.width, spec.height)
     if image.size != size:
         if not resize:
@@ -145,7 +133,7 @@ def _fit(image: Image.Image, spec: InputSpec, place: str, resize: bool) -> np.nd
     return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(spec)
 
 
-def open_image(data: bytes, place: str) -> Image.Image:
+def _open_image(data: bytes, place: str) -> Image.Image:
     """Decode one image file to a Pillow image of mode L or RGB, upright and opaque."""
     plain = _plain_jpeg(data)
     if plain is not None:
@@ -160,19 +148,6 @@ def open_image(data: bytes, place: str) -> Image.Image:
         if image.format == "PNG":
             _check_chunks(data, place)
         return _upright(image, maximum, place)
-
-
-def fit_picture(image: Image.Image, spec: InputSpec, place: str) -> np.ndarray:
-    """Bring a Pillow image to the wanted shape, by the same rules as `decode_image`."""
-    _check_size(image.size, place)
-    maximum = _maximum(image)
-    try:
-        image.load()
-        upright = _upright(image, maximum, place)
-    except (OSError, SyntaxError) as error:  # it is only now read from its file
-        raise bad_input(place, f"is truncated or damaged ({error})") from error
-    mode = "L" if spec.channels == 1 else "RGB"
-    return _fit(upright if upright.mode == mode else upright.convert(mode), spec, place, True)
 
 
 def _upright(image: Image.Image, maximum: int | None, place: str) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,12 +12,72 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
-from cnnboost.images.pixels import pixel_digest, rows_digest, run_of, take
-from cnnboost.images.split import SPLITS, Split
+from cnnboost.images.pixels import is_run, pixel_digest, rows_digest, take
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageSet:
+class _Rows:
+    """Rows of pixels with their labels."""
+
+    pixels: np.ndarray
+    pixel_rows: npt.NDArray[np.int64]
+    y: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    ids: npt.NDArray[np.str_]
+    pixels_digest: str
+
+    @cached_property
+    def X(self) -> np.ndarray:
+        """Pixels of every row, uint8 (n, height, width, channels): a view where it can be, else a copy."""
+        return take(self.pixels, self.pixel_rows)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.str_]:
+        """Class name of each row, (n,)."""
+        return np.asarray(self.classes, dtype=np.str_)[self.y]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, height, width, channels), without touching the pixels."""
+        _, height, width, channels = self.pixels.shape
+        return len(self), height, width, channels
+
+    def part(self, start: int, stop: int) -> np.ndarray:
+        """Pixels of the rows from `start` up to `stop`; no others are touched."""
+        return take(self.pixels, self.pixel_rows[start:stop])
+
+    def chunks(self, size: int) -> Iterator[np.ndarray]:
+        """Pixels in pieces of at most `size` rows; never more than one piece is copied at a time."""
+        if size < 1:
+            raise ValueError(f"size={size!r}: give a number of rows of at least 1")
+        for start in range(0, len(self), size):
+            yield self.part(start, start + size)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(_Rows):
+    """The rows of one split; `rows` are their numbers in the image set."""
+
+    name: str
+    rows: npt.NDArray[np.int64]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the set's pixel digest and the row numbers: the same for the same images."""
+        return rows_digest(self.pixels_digest, self.pixel_rows)
+
+    def __repr__(self) -> str:
+        n, height, width, channels = self.shape
+        return f"<Split {self.name}: {n} images of {height}x{width}x{channels}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageSet(_Rows):
     """The images of one data source. Make one with `load_images` or `ImageSet.from_arrays`.
 
     Sets derived from another (`drop`, `select`, ...) share its pixels; nothing is copied before
@@ -57,13 +117,7 @@ class ImageSet:
     ((3, 8, 8, 1), ['cat', 'dog', 'cat'])
     """
 
-    pixels: np.ndarray
-    pixel_rows: npt.NDArray[np.int64]
-    y: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
-    ids: npt.NDArray[np.str_]
     splits: npt.NDArray[np.str_]
-    pixels_digest: str
     source: str
     bad: tuple[BadInput, ...] = ()
     drawn: bool = False
@@ -81,18 +135,18 @@ class ImageSet:
             "splits": len(self.splits),
         }
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{count} {what}" for what, count in lengths.items())
-            raise DataError(f"{self.source}: {told}; give one of each for every image")
+            counts = ", ".join(f"{count} {what}" for what, count in lengths.items())
+            raise DataError(f"{self.source}: {counts}; give one of each for every image")
         unknown = sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
         if unknown:
             raise DataError(f"{self.source}: split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
         if len(set(self.classes)) < len(self.classes):
             twice = max(self.classes, key=self.classes.count)
             raise DataError(f"{self.source}: class {twice!r} is named twice; name each class once")
-        if len(self.y) and not (int(self.y.min()) >= 0 and int(self.y.max()) < len(self.classes)):
-            row = int(np.flatnonzero((self.y < 0) | (self.y >= len(self.classes)))[0])
+        wrong = np.flatnonzero((self.y < 0) | (self.y >= len(self.classes)))
+        if len(wrong):
             raise DataError(
-                f"{self.source}: {self.ids[row]} has label {int(self.y[row])}, "
+                f"{self.source}: {self.ids[wrong[0]]} has label {int(self.y[wrong[0]])}, "
                 f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})"
             )
 
@@ -137,8 +191,8 @@ class ImageSet:
         if y.ndim != 1:
             raise DataError(f"{source}: labels have shape {y.shape}; give one label for each image, (n,)")
         if classes is None:
-            found, y = np.unique(y, return_inverse=True)
-            classes = [str(value) for value in found.tolist()]
+            values, y = np.unique(y, return_inverse=True)
+            classes = [str(value) for value in values.tolist()]
         n = len(pixels)
         pixels = pixels.view()
         pixels.setflags(write=False)
@@ -154,51 +208,40 @@ class ImageSet:
         )
 
     @cached_property
-    def X(self) -> np.ndarray:
-        """Pixels of every row, uint8 (n, height, width, channels): a view where it can be, else a copy."""
-        return take(self.pixels, self.pixel_rows)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(n, height, width, channels), without touching the pixels."""
-        _, height, width, channels = self.pixels.shape
-        return len(self), height, width, channels
-
-    @cached_property
     def digest(self) -> str:
         """sha256 of the content of this set: pixels, shape and order; never labels or locations."""
-        if len(self) == len(self.pixels) and run_of(self.pixel_rows) == slice(0, len(self)):
+        if len(self) == len(self.pixels) and is_run(self.pixel_rows):
             return self.pixels_digest
         return rows_digest(self.pixels_digest, self.pixel_rows)
 
     @cached_property
     def split_names(self) -> tuple[str, ...]:
         """The splits that have rows, in the order train, validation, test."""
-        there = set(np.unique(self.splits).tolist())
-        return tuple(name for name in SPLITS if name in there)
+        return tuple(self._by_name)
 
     @cached_property
     def _by_name(self) -> dict[str, Split]:
-        return {name: self._split(name) for name in self.split_names}
-
-    def _split(self, name: str) -> Split:
-        rows = np.flatnonzero(self.splits == name).astype(np.int64)
-        return Split(
-            name=name,
-            y=self.y[rows],
-            classes=self.classes,
-            ids=self.ids[rows],
-            rows=rows,
-            _pixels=self.pixels,
-            _pixel_rows=self.pixel_rows[rows],
-            _pixels_digest=self.pixels_digest,
-        )
+        by_name = {}
+        for name in SPLITS:
+            rows = np.flatnonzero(self.splits == name).astype(np.int64)
+            if len(rows):
+                by_name[name] = Split(
+                    pixels=self.pixels,
+                    pixel_rows=self.pixel_rows[rows],
+                    y=self.y[rows],
+                    classes=self.classes,
+                    ids=self.ids[rows],
+                    pixels_digest=self.pixels_digest,
+                    name=name,
+                    rows=rows,
+                )
+        return by_name
 
     def __getitem__(self, split: str) -> Split:
         """Return one split by its name."""
-        if split not in self.split_names:
-            there = ", ".join(self.split_names) or "none"
-            raise DataError(f"{self.source} has no split {split!r}; it has: {there}")
+        if split not in self._by_name:
+            names = ", ".join(self.split_names) or "none"
+            raise DataError(f"{self.source} has no split {split!r}; it has: {names}")
         return self._by_name[split]
 
     @property
@@ -215,9 +258,6 @@ class ImageSet:
     def test(self) -> Split:
         """The rows to score once at the end."""
         return self["test"]
-
-    def __len__(self) -> int:
-        return len(self.y)
 
     def __repr__(self) -> str:
         n, height, width, channels = self.shape
@@ -240,9 +280,9 @@ class ImageSet:
                 raise DataError(f"{self.source}: a mask of shape {rows.shape} for {len(self)} rows")
             rows = np.flatnonzero(rows)
         rows = rows.astype(np.int64).reshape(-1)
-        if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= len(self)):
-            wrong = int(rows[(rows < 0) | (rows >= len(self))][0])
-            raise DataError(f"{self.source}: row {wrong} is not one of 0 to {len(self) - 1}")
+        wrong = rows[(rows < 0) | (rows >= len(self))]
+        if len(wrong):
+            raise DataError(f"{self.source}: row {int(wrong[0])} is not one of 0 to {len(self) - 1}")
         return replace(
             self,
             pixel_rows=self.pixel_rows[rows],
@@ -262,15 +302,15 @@ class ImageSet:
         Raises
         ------
         DataError
-            A class that is not there, or nothing would be left.
+            An unknown class, or nothing would be left.
         """
         gone = [self._position(name) for name in classes]
         keep = [name for name in self.classes if name not in set(classes)]
         if not keep:
             raise DataError(f"{self.source}: dropping {', '.join(classes)} leaves no class")
-        kept = self.select(~np.isin(self.y, gone))
-        code = np.array([keep.index(c) if c in keep else -1 for c in self.classes], dtype=np.int64)
-        return replace(kept, y=code[kept.y], classes=tuple(keep))
+        rest = self.select(~np.isin(self.y, gone))
+        code = np.array([keep.index(name) if name in keep else -1 for name in self.classes], dtype=np.int64)
+        return replace(rest, y=code[rest.y], classes=tuple(keep))
 
     def with_classes(self, order: Sequence[str]) -> ImageSet:
         """Return the same rows with the classes in this order.
@@ -278,18 +318,18 @@ class ImageSet:
         Raises
         ------
         DataError
-            `order` does not name exactly the classes there are.
+            `order` does not name each class exactly once.
         """
         faults = {
             "twice": [name for name, count in Counter(order).items() if count > 1],
-            "not there": [name for name in order if name not in self.classes],
+            "unknown": [name for name in order if name not in self.classes],
             "missing": [name for name in self.classes if name not in order],
         }
-        told = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
-        if told:
+        shown = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+        if shown:
             raise DataError(
-                f"{self.source}: the classes {', '.join(order)} are not those there are, each once ({told}); "
-                f"there are {', '.join(self.classes)}: name each of them, or drop those not wanted"
+                f"{self.source}: the order {', '.join(order)} does not name each class once ({shown}); the "
+                f"classes are {', '.join(self.classes)}: name each of them, or drop those not wanted"
             )
         code = np.array([list(order).index(name) for name in self.classes], dtype=np.int64)
         return replace(self, y=code[self.y], classes=tuple(order))

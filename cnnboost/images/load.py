@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -16,17 +16,18 @@ from typing import Literal
 import numpy as np
 import PIL
 
-from cnnboost.errors import DataError
-from cnnboost.images.cache import FORMAT, cache_folder, cached_set
-from cnnboost.images.content import content_hash
+from cnnboost.errors import BadInput, DataError
+from cnnboost.images.cache import FORMAT, cache_folder, cached_set, content_hash, write_rows
 from cnnboost.images.decode import ColourError, InputSpec
 from cnnboost.images.imageset import ImageSet
-from cnnboost.images.pixels import shape_tag
-from cnnboost.images.pool import Chunk, Progress, decode_rows, first_shape, sampled_channels
+from cnnboost.images.pool import Batch, decode_all
 from cnnboost.images.readers import Listing, Reader, find_reader
 
 log = logging.getLogger("cnnboost")
 
+Progress = Callable[[int, int], None]
+
+_SAMPLED = 64
 _SHOWN = 5
 _MIXED = "%s: some images are grey and others in colour; all become RGB (channels=1 makes all of them grey)"
 
@@ -109,18 +110,24 @@ def load_images(
 
     def load(channels: int | None) -> ImageSet:
         @contextmanager
-        def decode() -> Iterator[tuple[Listing, InputSpec, Iterator[Chunk]]]:
-            with closing(reader.read(source)) as listing:
-                spec, guessed = _spec(listing, wanted[0], channels, source)
-                if guessed and listing.image_if_grey:
-                    listing = replace(listing, image=listing.image_if_grey)
-                rows = decode_rows(listing, spec, resize=size is not None, n_jobs=n_jobs, progress=progress)
-                with closing(rows) as chunks:
-                    yield listing, spec, chunks
+        def decode() -> Iterator[tuple[Listing, InputSpec, Iterator[Batch[int]]]]:
+            listing = reader.read(source)
+            spec, guessed = _spec(listing, wanted[0], channels, source)
+            image = listing.image_if_grey if guessed and listing.image_if_grey else listing.image
+
+            def pixels(row: int) -> np.ndarray:
+                return image(row, spec, size is not None)
+
+            with closing(decode_all(range(len(listing)), pixels, spec, n_jobs)) as batches:
+                yield listing, spec, _reported(batches, len(listing), progress)
 
         if cache is False:
-            with decode() as (listing, spec, chunks):
-                return _in_memory(source, listing, spec, chunks)
+            file = io.BytesIO()
+            with decode() as (listing, spec, batches):
+                rows = write_rows(file, listing, spec, batches)
+            shown = np.ndarray((len(rows.y), *spec), dtype=np.uint8, buffer=file.getbuffer())
+            shown.setflags(write=False)
+            return rows.with_pixels(shown, source)
         folder = cache_folder(cache)
         return cached_set(folder / "images" / _key(reader, source, wanted, folder, n_jobs), source, decode)
 
@@ -155,18 +162,50 @@ def _wanted(
     return (int(pair[0]), int(pair[1])), channels
 
 
+def _reported(batches: Iterator[Batch[int]], total: int, progress: Progress | None) -> Iterator[Batch[int]]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch.items)
+        if progress is not None:
+            progress(done, total)
+
+
 def _spec(
     listing: Listing, size: tuple[int, int] | None, channels: int | None, source: str
 ) -> tuple[InputSpec, bool]:
     """Return the shape of the pixels, and whether it is only guessed that all images are grey."""
     if size is None:
-        size = first_shape(listing, source)[:2]
+        size = _first_shape(listing, source)[:2]
     if channels is not None:
         return InputSpec(*size, channels), False
-    found = sampled_channels(listing) or {first_shape(listing, source).channels}
-    if len(found) > 1:
+    sampled = _sampled_channels(listing) or {_first_shape(listing, source).channels}
+    if len(sampled) > 1:
         log.info(_MIXED, source)
-    return InputSpec(*size, max(found)), max(found) == 1
+    return InputSpec(*size, max(sampled)), max(sampled) == 1
+
+
+def _first_shape(listing: Listing, source: str) -> InputSpec:
+    """Return the shape of the first row that can be read."""
+    bad: list[BadInput] = list(listing.bad)
+    for row in range(len(listing)):
+        try:
+            return listing.shape(row)
+        except DataError as error:
+            bad += error.bad
+    first = f": {bad[0].place} {bad[0].reason}" if bad else ""
+    raise DataError(f"{source}: none of {len(listing)} images can be decoded{first}", bad)
+
+
+def _sampled_channels(listing: Listing) -> set[int]:
+    """Return the numbers of channels of some rows, spread over all of them; only headers are read."""
+    channels: set[int] = set()
+    for row in range(0, len(listing), max(1, len(listing) // _SAMPLED)):
+        try:
+            channels.add(listing.shape(row).channels)
+        except DataError:
+            continue  # named when it is decoded
+    return channels
 
 
 def _key(
@@ -181,34 +220,6 @@ def _key(
     # Pillow decides on the pixels: another version of it may round otherwise.
     metadata = [FORMAT, reader.name, content, *wanted, PIL.__version__, find_spec("pillow_heif") is not None]
     return hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:32]
-
-
-def _in_memory(source: str, listing: Listing, spec: InputSpec, chunks: Iterator[Chunk]) -> ImageSet:
-    pixels = np.empty((len(listing), *spec), dtype=np.uint8)
-    hasher = hashlib.sha256(shape_tag(spec))
-    rows: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
-    bad = list(listing.bad)
-    done = 0
-    for chunk in chunks:
-        pixels[done : done + len(chunk.rows)] = chunk.pixels
-        done += len(chunk.rows)
-        hasher.update(chunk.pixels.data)
-        rows.append(chunk.rows)
-        bad += chunk.bad
-    kept = np.concatenate(rows)
-    pixels = pixels[:done]
-    pixels.setflags(write=False)
-    return ImageSet(
-        pixels=pixels,
-        pixel_rows=np.arange(done, dtype=np.int64),
-        y=listing.y[kept],
-        classes=listing.classes,
-        ids=np.array([listing.ids[row] for row in kept], dtype=np.str_),
-        splits=listing.splits[kept],
-        pixels_digest=hasher.hexdigest(),
-        source=source,
-        bad=tuple(bad),
-    )
 
 
 def _bad_images(images: ImageSet) -> DataError:

@@ -43,20 +43,16 @@ def rows_digest(base: str, rows: npt.NDArray[np.int64]) -> str:
     return hashlib.sha256(base.encode() + b"\n" + rows.astype("<i8").tobytes()).hexdigest()
 
 
-def run_of(rows: npt.NDArray[np.int64]) -> slice | None:
-    """Return the slice that these rows are, where they follow one another."""
-    if len(rows) == 0:
-        return slice(0, 0)
-    first = int(rows[0])
-    if int(rows[-1]) - first + 1 != len(rows) or not bool(np.all(np.diff(rows) == 1)):
-        return None
-    return slice(first, first + len(rows))
+def is_run(rows: npt.NDArray[np.int64]) -> bool:
+    """Tell whether rows follow one another."""
+    return len(rows) == 0 or bool(rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1))
 
 
 def take(pixels: np.ndarray, rows: npt.NDArray[np.int64]) -> np.ndarray:
     """Return rows of pixels, read-only: a view where they follow one another, else a copy."""
-    run = run_of(rows)
-    taken: np.ndarray = pixels[rows] if run is None else pixels[run]
-    if run is None:
-        taken.setflags(write=False)
+    if is_run(rows):
+        start = int(rows[0]) if len(rows) else 0
+        return pixels[start : start + len(rows)]
+    taken: np.ndarray = pixels[rows]
+    taken.setflags(write=False)
     return taken

@@ -9,29 +9,28 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from cnnboost.errors import BadInput, DataError
+from cnnboost.errors import DataError
 from cnnboost.images.decode import InputSpec
-from cnnboost.images.readers import Listing
 
-Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
-_CHUNK_BYTES = 1 << 20
-_CHUNK_ROWS = 256
-_LOOKS = 64
+_BATCH = 64
+_BATCH_BYTES = 1 << 22
 
 
-class Chunk(NamedTuple):
-    """Some rows, decoded."""
+class Batch(NamedTuple, Generic[T]):
+    """Some items in order, what is wrong with each (None: nothing), and the pixels of the good ones."""
 
+    items: list[T]
+    errors: list[str | None]
     pixels: np.ndarray
-    rows: np.ndarray
-    bad: list[BadInput]
 
 
 def n_threads(n_jobs: int | None) -> int:
@@ -45,80 +44,45 @@ def n_threads(n_jobs: int | None) -> int:
     return n_jobs
 
 
-def first_shape(listing: Listing, source: str = "images") -> InputSpec:
-    """Return the shape of the first row that can be read."""
-    bad: list[BadInput] = list(listing.bad)
-    for row in range(len(listing)):
-        try:
-            return listing.shape(row)
-        except DataError as error:
-            bad += error.bad
-    first = f": {bad[0].place} {bad[0].reason}" if bad else ""
-    raise DataError(f"{source}: none of {len(listing)} images can be decoded{first}", bad)
+def decode_all(
+    items: Iterable[T], decode: Callable[[T], np.ndarray], spec: InputSpec, n_jobs: int | None = None
+) -> Generator[Batch[T], None, None]:
+    """Decode items in order, a few batches ahead of their use.
 
-
-def sampled_channels(listing: Listing) -> set[int]:
-    """Return the numbers of channels that some rows have, spread over all of them; only headers are read."""
-    found: set[int] = set()
-    for row in range(0, len(listing), max(1, len(listing) // _LOOKS)):
-        try:
-            found.add(listing.shape(row).channels)
-        except DataError:
-            continue  # named when it is decoded
-    return found
-
-
-def decode_rows(
-    listing: Listing,
-    spec: InputSpec,
-    *,
-    resize: bool,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
-) -> Generator[Chunk, None, None]:
-    """Decode every row of a listing, in order.
-
-    At most a few chunks exist at a time, however many rows there are. When the caller stops early, or is
-    interrupted, all threads have ended before the generator is closed.
+    When the caller stops early, or is interrupted, all threads have ended before the generator is closed.
     """
-    total = len(listing)
-    step = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(1, int(np.prod(spec)))))
+    step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
     stop = threading.Event()
 
-    def decode(start: int) -> Chunk:
-        rows = range(start, min(start + step, total))
-        pixels = np.empty((len(rows), *spec), dtype=np.uint8)
-        good: list[int] = []
-        bad: list[BadInput] = []
-        for row in rows:
+    def work(chunk: list[T]) -> Batch[T]:
+        pixels = np.empty((len(chunk), *spec), dtype=np.uint8)
+        errors: list[str | None] = []
+        good = 0
+        for item in chunk:
             if stop.is_set():
                 break
             try:
-                pixels[len(good)] = listing.image(row, spec, resize)
+                pixels[good] = decode(item)
             except DataError as error:
-                bad += error.bad
-            except OSError as error:  # of the source: outside of here it would be taken for the cache's
-                bad.append(BadInput(listing.ids[row], f"cannot be read ({error.strerror or error})"))
+                errors.append(error.bad[0].reason if error.bad else str(error))
+            except OSError as error:
+                errors.append(f"cannot be read ({error.strerror or error})")
             else:
-                good.append(row)
-        return Chunk(pixels[: len(good)], np.array(good, dtype=np.int64), bad)
+                errors.append(None)
+                good += 1
+        return Batch(chunk, errors, pixels[:good])
 
     threads = n_threads(n_jobs)
-    starts = iter(range(0, total, step))
-    done = 0
+    remaining = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        waiting: deque[Future[Chunk]] = deque()
+        waiting: deque[Future[Batch[T]]] = deque()
         while True:
-            while len(waiting) < 2 * threads + 2 and (start := next(starts, None)) is not None:
-                waiting.append(pool.submit(decode, start))
+            while len(waiting) < 2 * threads + 2 and (chunk := list(islice(remaining, step))):
+                waiting.append(pool.submit(work, chunk))
             if not waiting:
-                break
-            chunk = waiting.popleft().result()
-            yield chunk
-            done += min(step, total - done)
-            if progress is not None:
-                progress(done, total)
+                return
+            yield waiting.popleft().result()
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -22,7 +22,7 @@ _MOST_VISITS = 64  # of one folder, through links
 
 
 class Tree(Protocol):
-    """What a reader of files needs to know about where they stand."""
+    """A folder or an archive: its files and folders, sorted; what cannot be read; folders met twice."""
 
     name: str
     files: list[str]
@@ -47,7 +47,7 @@ class FileStamp(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """One folder of a walk."""
+    """One folder of a scan; `same` is the name under which it was met before, through another link."""
 
     prefix: str
     path: str
@@ -62,7 +62,7 @@ def ignored(path: str) -> bool:
 
 
 def scan(root: str | os.PathLike[str]) -> Iterator[Folder]:
-    """Walk a folder and those below it, by name; links are followed, except back to where they stand."""
+    """Walk a folder and those below it, by name; links are followed unless they lead back."""
     top = os.fspath(root)
     met: dict[str, tuple[str, int]] = {}
     # The real paths of the folders on the way down tell a link that leads back.
@@ -74,77 +74,64 @@ def scan(root: str | os.PathLike[str]) -> Iterator[Folder]:
             raise DataError(f"{top}: links lead to {prefix} more than {_MOST_VISITS} times; remove some")
         met[way[-1]] = first, visits + 1
         same = first if visits and not known else None
+        files: list[os.DirEntry[str]] = []
+        folders: list[os.DirEntry[str]] = []
         try:
             with os.scandir(path) as entries:
-                found = sorted(
-                    (entry for entry in entries if not ignored(entry.name)), key=lambda entry: entry.name
-                )
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if not ignored(entry.name):
+                        (folders if _is_folder(entry) else files).append(entry)
         except OSError as error:
             yield Folder(prefix, path, [], error, same)
             continue
-        files, folders = [], []
-        for entry in found:
-            try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link to itself: named when it is read
-                is_folder = False
-            if not is_folder:
-                files.append(entry)
-                continue
-            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(way[-1], entry.name)  # noqa: PTH118
-            if not (
-                entry.is_symlink() and any(f"{step}{os.sep}".startswith(f"{real}{os.sep}") for step in way)
-            ):
-                folders.append((f"{prefix}{entry.name}/", entry.path, (*way, real), known or visits > 0))
         yield Folder(prefix, path, files, None, same)
-        todo.extend(reversed(folders))
+        for entry in reversed(folders):
+            real = f"{way[-1].rstrip(os.sep)}{os.sep}{entry.name}"
+            if entry.is_symlink():
+                real = os.path.realpath(entry.path)
+                if any(f"{step}{os.sep}".startswith(f"{real}{os.sep}") for step in way):
+                    continue
+            todo.append((f"{prefix}{entry.name}/", entry.path, (*way, real), known or visits > 0))
 
 
-class Walked(NamedTuple):
-    """What `walk` finds: files and folders, sorted by name; what cannot be read; folders met twice."""
-
-    files: list[FileStamp]
-    folders: list[str]
-    bad: list[BadInput]
-    same: list[tuple[str, str]]
-
-
-def walk(root: Path) -> Walked:
-    """List what is below a folder."""
-    files: list[FileStamp] = []
-    folders: list[str] = []
-    bad: list[BadInput] = []
-    same: list[tuple[str, str]] = []
-    for folder in scan(root):
-        if folder.prefix:
-            folders.append(folder.prefix[:-1])
-        if folder.error is not None:
-            bad.append(BadInput(folder.prefix or str(root), f"cannot be read ({folder.error.strerror})"))
-        if folder.same is not None:
-            same.append((folder.prefix[:-1], folder.same[:-1]))
-        for entry in folder.files:
-            name = folder.prefix + entry.name
-            try:
-                stat = entry.stat()
-            except OSError:  # a link to nowhere: named when it is read
-                files.append(FileStamp(name, entry.path, -1, 0))
-                continue
-            kind = not_regular(stat.st_mode)
-            if kind is None:
-                files.append(FileStamp(name, entry.path, stat.st_size, stat.st_mtime_ns))
-            else:
-                bad.append(BadInput(name, f"is {kind}"))
-    return Walked(sorted(files), sorted(folders), bad, same)
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: named when it is read
+        return False
 
 
 class FolderTree:
-    """The files below a folder on disk."""
+    """The files below a folder on disk, with their stamps."""
 
     def __init__(self, root: Path) -> None:
-        stamps, self.folders, bad, same = walk(root)
         self.name = str(root)
-        self.files = [stamp.name for stamp in stamps]
-        self.bad: tuple[BadInput, ...] = tuple(bad)
+        self.stamps: list[FileStamp] = []
+        self.folders: list[str] = []
+        bad: list[BadInput] = []
+        same: list[tuple[str, str]] = []
+        for folder in scan(root):
+            if folder.prefix:
+                self.folders.append(folder.prefix[:-1])
+            if folder.error is not None:
+                bad.append(BadInput(folder.prefix or self.name, f"cannot be read ({folder.error.strerror})"))
+            if folder.same is not None:
+                same.append((folder.prefix[:-1], folder.same[:-1]))
+            for entry in folder.files:
+                name = folder.prefix + entry.name
+                try:
+                    stat = entry.stat()
+                except OSError:  # a link to nowhere: named when it is read
+                    self.stamps.append(FileStamp(name, entry.path, -1, 0))
+                    continue
+                if kind := not_regular(stat.st_mode):
+                    bad.append(BadInput(name, f"is {kind}"))
+                else:
+                    self.stamps.append(FileStamp(name, entry.path, stat.st_size, stat.st_mtime_ns))
+        self.stamps.sort()
+        self.folders.sort()
+        self.files = [stamp.name for stamp in self.stamps]
+        self.bad = tuple(bad)
         self.same = tuple(same)
         self._root = f"{root}{os.sep}"
 
@@ -162,7 +149,7 @@ def looks_like_image(tree: Tree, path: str) -> bool:
     try:
         return named_as_image(path) or is_picture(tree.head(path))
     except DataError:
-        return True  # damaged, which is said when it is read
+        return True  # damaged: named when it is read
 
 
 def head_of(path: str) -> bytes:

@@ -8,7 +8,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,25 +95,25 @@ def glance(source: str | os.PathLike[str]) -> Glance:
     shapes: list[InputSpec] = []
     bad: list[BadInput] = []
     place = os.fspath(source)
-    with closing(find_reader(place).read(place)) as listing:
-        for row in np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(int)):
-            try:
-                shapes.append(listing.shape(int(row)))
-            except DataError as error:
-                bad += error.bad
-        if not shapes:
-            first = f": {bad[0].place} {bad[0].reason}" if bad else ""
-            raise DataError(f"{place}: none of {len(bad)} images that were looked at can be used{first}", bad)
-        height, width = (int(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
-        train = int(np.count_nonzero(listing.splits == "train"))
-        return Glance(
-            images=len(listing),
-            train=train,
-            classes=listing.classes,
-            size=(height, width),
-            colour=any(shape.channels == 3 for shape in shapes),
-            unsplit=train == len(listing),
-        )
+    listing = find_reader(place).read(place)
+    for row in np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(int)):
+        try:
+            shapes.append(listing.shape(int(row)))
+        except DataError as error:
+            bad += error.bad
+    if not shapes:
+        first = f": {bad[0].place} {bad[0].reason}" if bad else ""
+        raise DataError(f"{place}: none of {len(bad)} images that were looked at can be used{first}", bad)
+    height, width = (int(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
+    train = int(np.count_nonzero(listing.splits == "train"))
+    return Glance(
+        images=len(listing),
+        train=train,
+        classes=listing.classes,
+        size=(height, width),
+        colour=any(shape.channels == 3 for shape in shapes),
+        unsplit=train == len(listing),
+    )
 
 
 def slug(name: str) -> str:

@@ -91,7 +91,7 @@ def test_the_order_of_outputs_is_stated(run, tmp_path):
     ("classes", "status", "words"),
     [
         ("0,1,2", 1, "missing: 3, 4, 5"),
-        ("0,1,2,3,4,5,6,7,8,9,ten", 1, "not there: ten"),
+        ("0,1,2,3,4,5,6,7,8,9,ten", 1, "unknown: ten"),
         ("0,1,2,3,4,5,6,7,8,9,9", 1, "twice: 9"),
         ("names.text", 2, "no such file"),
     ],

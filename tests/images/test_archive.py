@@ -196,7 +196,7 @@ def test_a_member_is_what_both_of_its_headers_call_it(tmp_path):
     central = data.rindex(b"dog/3.png")
     path.write_bytes(data[:central] + b"cat/7.png" + data[central + 9 :])
     tree = ZipTree(path)
-    with pytest.raises(DataError, match=r"cat/7\.png: is damaged: .* 'dog/3\.png'"):
+    with pytest.raises(DataError, match=r"cat/7\.png: is damaged: its own header \('dog/3\.png'"):
         tree.read("cat/7.png")
 
 
@@ -283,5 +283,5 @@ def test_a_damaged_member_does_not_vanish_because_its_name_lost_its_ending(tmp_p
     data = path.read_bytes()
     central = data.rindex(b"cat/2.png")
     path.write_bytes(data[: central + 8] + b"\0" + data[central + 9 :])
-    with pytest.raises(DataError, match=r"cat/2\.pn: is damaged: .* 'cat/2\.png'"):
+    with pytest.raises(DataError, match=r"cat/2\.pn: is damaged: its own header \('cat/2\.png'"):
         load_images(path, size=8, channels=1, cache=False)

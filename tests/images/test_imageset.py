@@ -78,7 +78,7 @@ def test_with_classes_keeps_every_label(images):
     turned = images.with_classes(["c", "a", "b"])
     assert turned.train.labels.tolist() == images.train.labels.tolist()
     assert turned.y[0] == 1
-    with pytest.raises(DataError, match=r"missing: c.*there are a, b, c"):
+    with pytest.raises(DataError, match=r"missing: c.*the classes are a, b, c"):
         images.with_classes(["a", "b"])
 
 

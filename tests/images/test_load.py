@@ -118,7 +118,7 @@ def test_classes_drop_and_binary(tmp_path, faces, pixels):
     two = load_images(source, cache=tmp_path / "c", binary="happy")
     assert two.classes == ("not happy", "happy")
     assert Counter(two.y.tolist()) == {0: 12, 1: 7}
-    with pytest.raises(DataError, match=r"missing: contempt\); there are contempt, happy, sad"):
+    with pytest.raises(DataError, match=r"missing: contempt\); the classes are contempt, happy, sad"):
         load_images(source, cache=tmp_path / "c", classes=["sad", "happy"])
     with pytest.raises(DataError, match="no class 'anger'; its classes: contempt, happy, sad"):
         load_images(source, cache=tmp_path / "c", drop=["anger"])

@@ -48,9 +48,9 @@ def test_a_csv_keeps_the_order_of_its_numbers_and_its_set_does_not_change(tmp_pa
     ("order", "message"),
     [
         (("a", "b"), "missing: c"),
-        (("a", "b", "c", "d"), "not there: d"),
+        (("a", "b", "c", "d"), "unknown: d"),
         (("a", "b", "b", "c"), "twice: b"),
-        (("a", "b", "C"), r"not there: C; missing: c.*there are a, b, c"),
+        (("a", "b", "C"), r"unknown: C; missing: c.*the classes are a, b, c"),
     ],
 )
 def test_an_order_names_each_class_once(order, message):

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import os
 import stat
 from pathlib import Path
 
 from cnnboost.errors import DataError
 from cnnboost.files import not_regular, open_regular
 from cnnboost.images.kinds import HEAD, is_picture, kind_of
-from cnnboost.images.readers.cifar import CifarReader
-from cnnboost.images.readers.csv import CsvReader
-from cnnboost.images.readers.digits import DigitsReader
-from cnnboost.images.readers.folder import FolderReader, ZipReader
+from cnnboost.images.readers.cifar import CIFAR
+from cnnboost.images.readers.csv import CSV
+from cnnboost.images.readers.digits import DIGITS
+from cnnboost.images.readers.folder import FOLDER, ZIP
 from cnnboost.images.readers.listing import Listing, Reader
-from cnnboost.images.readers.npz import NpzReader
+from cnnboost.images.readers.npz import NPZ
 
-READERS: tuple[Reader, ...] = (
-    DigitsReader(),
-    CifarReader(),
-    FolderReader(),
-    CsvReader(),
-    NpzReader(),
-    ZipReader(),
-)
+READERS = (DIGITS, CIFAR, FOLDER, CSV, NPZ, ZIP)
 """Every reader; the first one that matches a source reads it."""
 
 _ZIP = b"PK\x03\x04"
@@ -31,25 +25,26 @@ _ZIP = b"PK\x03\x04"
 __all__ = ["READERS", "Listing", "Reader", "find_reader"]
 
 
-def find_reader(source: str | Path) -> Reader:
+def find_reader(source: str | os.PathLike[str]) -> Reader:
     """Return the reader for a source."""
-    name = str(source)
+    name = os.fspath(source)
     if not name.strip():
         raise DataError("the source of the images is an empty name; give a folder, a file or 'digits'")
-    path = Path(source)
+    path = Path(name)
     try:
         info = path.stat()
     except FileNotFoundError:
         info = None
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
         reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{_shortened(name)!r} cannot be read ({reason})") from error
+        shown = name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}"
+        raise DataError(f"{shown!r} cannot be read ({reason})") from error
     if info is not None and not stat.S_ISDIR(info.st_mode):
         if kind := not_regular(info.st_mode):
             raise DataError(f"{path}: is {kind}; give a folder or a regular file")
         _check_kind(path)
     for reader in READERS:
-        if reader.matches(source):
+        if reader.matches(name):
             return reader
     accepted = "; ".join(reader.accepts for reader in READERS)
     if info is not None:
@@ -74,7 +69,3 @@ def _check_kind(path: Path) -> None:
     kind = kind_of(head, path.name)
     if kind is not None and (not head.startswith(_ZIP) or path.suffix.lower() == ".csv"):
         raise DataError(f"{path}: is {kind[0]}; {kind[1]}")
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}"

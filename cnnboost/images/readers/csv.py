@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import open_regular
-from cnnboost.images.decode import MAX_PIXELS, InputSpec, bad_input, fit_array
-from cnnboost.images.readers.listing import Listing, split_of, split_order, stamp
-from cnnboost.images.tree import FileStamp
+from cnnboost.images.decode import MAX_PIXELS
+from cnnboost.images.readers.listing import Listing, array_listing, codes_of, file_reader, split_of
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0 to 6 in the order of the original data."""
 
 _VALUES = {str(value).encode(): value for value in range(256)}
 _USAGES = "Training, PublicTest, PrivateTest"
-
-
-class CsvReader:
-    """``emotion,pixels,Usage``, in any order, with or without blanks after the commas, `Usage` optional."""
-
-    name = "csv"
-    accepts = "a .csv file with the columns emotion, pixels and Usage (fer2013.csv)"
-
-    def matches(self, source: str | Path) -> bool:
-        """Tell whether the source is a csv file."""
-        path = Path(source)
-        return path.is_file() and path.suffix.lower() == ".csv"
-
-    def files(self, source: str | Path) -> Iterable[FileStamp]:
-        """Return the file itself."""
-        return [stamp(Path(source), "")]
-
-    def read(self, source: str | Path) -> Listing:
-        """List the rows; their pixels are only counted."""
-        path = Path(source)
-        try:
-            file = open_regular(path)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        try:
-            return _list_rows(path, file)
-        except BaseException:
-            file.close()
-            raise
-
-
-def _cells(line: bytes, separator: bytes) -> list[bytes]:
-    # Neither labels, usages nor pixels hold a separator, so quotes are no more than decoration.
-    return [cell.strip().strip(b'"').strip() for cell in line.split(separator)]
 
 
 class _Columns(NamedTuple):
@@ -66,7 +29,68 @@ class _Columns(NamedTuple):
     separator: bytes
 
 
+class _Row(NamedTuple):
+    id: str
+    name: str
+    split: str
+    pixels: bytes
+
+
+def _read(source: str) -> Listing:
+    """Read ``emotion,pixels,Usage``, in any order, with or without blanks after the commas."""
+    path = Path(source)
+    rows: list[_Row] = []
+    bad: list[BadInput] = []
+    try:
+        with open_regular(path) as file:
+            columns = _columns(path, file.readline(1 << 16))
+            number = 0
+            for line_number, line in enumerate(file, start=2):
+                if not line.strip():
+                    continue
+                number += 1
+                try:
+                    rows.append(_row(f"row {number}", line, columns))
+                except ValueError as error:
+                    bad.append(BadInput(f"row {number} (line {line_number})", str(error)))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not rows:
+        first = f": {bad[0].place} {bad[0].reason}" if bad else ""
+        raise DataError(f"{path}: holds no usable row{first}", bad)
+    # The usual count, not that of the first row: the first row can be the one that is wrong.
+    count = Counter(len(row.pixels) for row in rows).most_common(1)[0][0]
+    side = math.isqrt(count)
+    if side * side != count or not 0 < count <= MAX_PIXELS:
+        raise DataError(f"{path}: most rows have {count} pixels, which make no square image")
+    expected = f"the other rows have {count} ({side} x {side})"
+    bad += [
+        BadInput(row.id, f"has {len(row.pixels)} pixels; {expected}")
+        for row in rows
+        if len(row.pixels) != count
+    ]
+    rows = [row for row in rows if len(row.pixels) == count]
+    classes = tuple(sorted({row.name for row in rows}))
+    return array_listing(
+        np.frombuffer(b"".join(row.pixels for row in rows), dtype=np.uint8).reshape(-1, side, side, 1),
+        codes_of([row.name for row in rows], classes),
+        classes,
+        splits=[row.split for row in rows],
+        ids=[row.id for row in rows],
+        bad=bad,
+    )
+
+
+def _cells(line: bytes, separator: bytes) -> list[bytes]:
+    # Neither labels, usages nor pixels hold a separator, so quotes are no more than decoration.
+    return [cell.strip().strip(b'"').strip() for cell in line.split(separator)]
+
+
 def _columns(path: Path, header: bytes) -> _Columns:
+    if not header.strip():
+        raise DataError(
+            f"{path}: is empty; wanted are a first line emotion,pixels,Usage and a row for each image"
+        )
     if header.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: is written in UTF-16; save it as UTF-8")
     header = header.removeprefix(b"\xef\xbb\xbf")
@@ -85,105 +109,33 @@ def _columns(path: Path, header: bytes) -> _Columns:
     return _Columns(names.index("emotion"), names.index("pixels"), usage, len(names), separator)
 
 
-def _list_rows(path: Path, file: BinaryIO) -> Listing:
-    header = file.readline(1 << 16)
-    if not header.strip():
-        raise DataError(
-            f"{path}: is empty; wanted are a first line emotion,pixels,Usage and a row for each image"
-        )
-    columns = _columns(path, header)
-    ids: list[str] = []
-    names: list[str] = []
-    splits: list[str] = []
-    spans: list[tuple[int, int]] = []
-    sides: Counter[int] = Counter()
-    bad: list[BadInput] = []
-    offset, row = len(header), 0
-    for line_number, line in enumerate(file, start=2):
-        start, offset = offset, offset + len(line)
-        if not line.strip():
-            continue
-        row += 1
-        cells = _cells(line, columns.separator)
-        fault = _fault(cells, columns)
-        if fault is not None:
-            bad.append(BadInput(f"row {row} (line {line_number})", fault))
-            continue
-        ids.append(f"row {row}")
-        names.append(EMOTIONS[int(cells[columns.emotion])])
-        usage = "train" if columns.usage is None else cells[columns.usage].decode()
-        splits.append(split_of(usage) or "train")
-        spans.append((start, len(line)))
-        sides[cells[columns.pixels].count(b" ") + 1] += 1
-    if not ids:
-        told = f": {bad[0].place} {bad[0].reason}" if bad else ""
-        raise DataError(f"{path}: holds no usable row{told}", bad)
-    # The usual count, not that of the first row: the first row can be the one that is wrong.
-    count = sides.most_common(1)[0][0]
-    side = math.isqrt(count)
-    if side * side != count or count > MAX_PIXELS:
-        raise DataError(f"{path}: most rows have {count} pixels, which make no square image")
-    order = split_order(splits)
-    rows = _PixelRows(file, columns, [spans[k] for k in order], [ids[k] for k in order], side)
-    classes = tuple(sorted(set(names)))
-    code = {name: position for position, name in enumerate(classes)}
-    return Listing(
-        ids=rows.ids,
-        y=np.array([code[names[k]] for k in order], dtype=np.int64),
-        classes=classes,
-        splits=np.array(splits, dtype=np.str_)[order],
-        shape=lambda _: InputSpec(side, side, 1),
-        image=rows.image,
-        bad=tuple(bad),
-        close=file.close,
-    )
-
-
-def _fault(cells: list[bytes], columns: _Columns) -> str | None:
+def _row(place: str, line: bytes, columns: _Columns) -> _Row:
+    """Read one row; ValueError says what is wrong with it."""
+    cells = _cells(line, columns.separator)
     if len(cells) != columns.width:
-        return f"has {len(cells)} columns, the first line has {columns.width}"
+        raise ValueError(f"has {len(cells)} columns, the first line has {columns.width}")
     label = cells[columns.emotion]
     if not label.isdigit() or len(label) > 3 or int(label) >= len(EMOTIONS):
-        told = label[:20].decode("utf-8", "replace")
-        return f"has the label {told!r}; labels are 0 to 6 ({', '.join(EMOTIONS)})"
-    if columns.usage is not None:
-        usage = cells[columns.usage].decode("utf-8", "replace")
-        if split_of(usage) is None:
-            return f"has the Usage {usage!r}; accepted are {_USAGES}"
-    return None
+        raise ValueError(f"has the label {_shown(label)}; labels are 0 to 6 ({', '.join(EMOTIONS)})")
+    usage = "train" if columns.usage is None else cells[columns.usage].decode("utf-8", "replace")
+    split = split_of(usage)
+    if split is None:
+        raise ValueError(f"has the Usage {usage!r}; accepted are {_USAGES}")
+    words = cells[columns.pixels].split()
+    try:
+        pixels = bytes(map(_VALUES.__getitem__, words))
+    except KeyError as error:
+        word = error.args[0]
+        raise ValueError(
+            f"has the pixel {_shown(word)} at position {words.index(word) + 1}; pixels are 0 to 255"
+        ) from None
+    return _Row(place, EMOTIONS[int(label)], split, pixels)
 
 
-class _PixelRows:
-    """The pixels of the rows, read from the file when they are asked for."""
+def _shown(cell: bytes) -> str:
+    return repr(cell[:20].decode("utf-8", "replace"))
 
-    def __init__(
-        self, file: BinaryIO, columns: _Columns, spans: list[tuple[int, int]], ids: list[str], side: int
-    ) -> None:
-        self.ids = ids
-        self._file = file
-        self._column, self._separator = columns.pixels, columns.separator
-        self._spans = spans
-        self._side = side
-        self._lock = threading.Lock()
 
-    def image(self, row: int, spec: InputSpec, resize: bool) -> np.ndarray:
-        start, length = self._spans[row]
-        with self._lock:
-            self._file.seek(start)
-            line = self._file.read(length)
-        words = _cells(line, self._separator)[self._column].split()
-        place, side = self.ids[row], self._side
-        try:
-            values = bytes(map(_VALUES.__getitem__, words))
-        except KeyError as error:
-            word = error.args[0]
-            told = word[:20].decode("utf-8", "replace")
-            raise bad_input(
-                place, f"has the pixel {told!r} at position {words.index(word) + 1}; pixels are 0 to 255"
-            ) from None
-        if len(values) != side * side:
-            raise bad_input(
-                place, f"has {len(values)} pixels; the other rows have {side * side} ({side} x {side})"
-            )
-        pixels = np.frombuffer(values, dtype=np.uint8).reshape(side, side, 1)
-        return fit_array(pixels, spec, place, resize=resize)
+CSV = file_reader(
+    "csv", "a .csv file with the columns emotion, pixels and Usage (fer2013.csv)", ".csv", _read
+)

@@ -1,12 +1,8 @@
-"""Arrays in an .npz file."""
+"""Arrays in an .npz file: ``X, y`` or ``x_train, y_train, x_val, y_val, ...``, and ``classes`` for names."""
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,145 +10,81 @@ import numpy.typing as npt
 from cnnboost.errors import DataError
 from cnnboost.files import open_regular
 from cnnboost.images.archive import list_members
-from cnnboost.images.readers.arrays import array_listing
-from cnnboost.images.readers.listing import Listing, stamp
-from cnnboost.images.tree import FileStamp
+from cnnboost.images.imageset import SPLITS
+from cnnboost.images.readers.listing import Listing, array_listing, codes_of, file_reader, split_of
 
-_PAIRS = (
-    (
-        "train",
-        ("x", "images", "imgs", "image", "data"),
-        ("y", "labels", "label", "targets", "target"),
-    ),
-    (
-        "train",
-        ("x_train", "train_x", "train_images", "train_data"),
-        ("y_train", "train_y", "train_labels", "train_targets"),
-    ),
-    (
-        "validation",
-        ("x_val", "x_valid", "x_validation", "val_x", "valid_x", "val_images", "valid_images", "val_data"),
-        ("y_val", "y_valid", "y_validation", "val_y", "valid_y", "val_labels", "valid_labels", "val_targets"),
-    ),
-    (
-        "test",
-        ("x_test", "test_x", "test_images", "test_data"),
-        ("y_test", "test_y", "test_labels", "test_targets"),
-    ),
-)
-_CLASSES = ("classes", "class_names")
+_CLASSES = ("", "classes")
+#: What an array is by its name in small letters: its split, and "x" or "y".
+_ROLES = {
+    **dict.fromkeys(("x", "images", "imgs", "image", "data"), ("train", "x")),
+    **dict.fromkeys(("y", "labels", "label", "targets", "target"), ("train", "y")),
+    **dict.fromkeys(("classes", "class_names"), _CLASSES),
+}
+for _word in ("train", "val", "valid", "validation", "test"):
+    for _letter, _plurals in (("x", ("images", "data")), ("y", ("labels", "targets"))):
+        _names = (f"{_letter}_{_word}", *(f"{_word}_{name}" for name in (_letter, *_plurals)))
+        _ROLES.update(dict.fromkeys(_names, (split_of(_word) or "", _letter)))
 
 
-class NpzReader:
-    """``X, y`` or ``x_train, y_train, x_val, y_val, x_test, y_test``, and `classes` if they have names."""
-
-    name = "npz"
-    accepts = "an .npz file with X and y, or x_train, y_train, x_test, y_test (uint8 pixels)"
-
-    def matches(self, source: str | Path) -> bool:
-        """Tell whether the source is an .npz file."""
-        path = Path(source)
-        return path.is_file() and path.suffix.lower() == ".npz"
-
-    def files(self, source: str | Path) -> Iterable[FileStamp]:
-        """Return the file itself."""
-        return [stamp(Path(source), "")]
-
-    def read(self, source: str | Path) -> Listing:
-        """Read the arrays; no pickled objects."""
-        path = Path(source)
-        wanted = {name for _, xs, ys in _PAIRS for name in (*xs, *ys)} | set(_CLASSES)
-        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in list_members(path)}
-        arrays: dict[str, np.ndarray] = {}
-        try:
-            with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
-                for info in stored.zip.infolist():
-                    stored.zip.open(
-                        info
-                    ).close()  # its name is compared with the one in the archive's directory
-                for name in stored.files:
-                    key = name.lower()
-                    if key in arrays:
-                        raise DataError(f"{path}: has {name!r} in capitals and in small letters; keep one")
-                    # Other arrays, which may be large or of objects, are named and not read.
-                    arrays[key] = _array(path, stored, name, sizes[name]) if key in wanted else np.empty(0)
-        except DataError:
-            raise
-        except MemoryError as error:
-            raise DataError(
-                f"{path}: is larger than the memory; write its images into class folders"
-            ) from error
-        except Exception as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); save plain arrays again, none of dtype object"
-            ) from error
-        return _list_arrays(path, arrays)
-
-
-def _array(path: Path, stored: Any, name: str, size: int) -> np.ndarray:
-    """Read one array, unless its header promises more than the file holds."""
-    with stored.zip.open(f"{name}.npy") as member:
-        if member.read(6) != b"\x93NUMPY":
-            raise DataError(f"{path}: {name!r} is not a NumPy array; save the file with np.savez")
-        member.seek(0)
-        version = np.lib.format.read_magic(member)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(member)
-    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
+def _read(source: str) -> Listing:
+    """Read the arrays; no pickled objects."""
+    path = Path(source)
+    list_members(path)
+    names: dict[tuple[str, str], str] = {}
+    arrays: dict[tuple[str, str], np.ndarray] = {}
+    try:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
+            for info in stored.zip.infolist():  # compares its name with the one in the archive's directory
+                stored.zip.open(info).close()
+            for name in stored.files:
+                role = _ROLES.get(name.lower())
+                if role is None:
+                    continue
+                if role in names:
+                    raise DataError(f"{path}: has {names[role]!r} and {name!r}; keep the one that is meant")
+                names[role] = name
+                arrays[role] = stored[name]
+                if not isinstance(arrays[role], np.ndarray):
+                    raise DataError(f"{path}: {name!r} is not a NumPy array; save the file with np.savez")
+            others = ", ".join(stored.files) or "(none)"
+    except DataError:
+        raise
+    except MemoryError as error:
         raise DataError(
-            f"{path}: {name!r} is damaged: its header promises the shape {shape}, more than is there"
-        )
-    array: np.ndarray = stored[name]
-    if array.dtype.kind == "U":
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-        if array.size and array.reshape(-1).view(np.uint32).max() > sys.maxunicode:
-            raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode")
-    return array
-
-
-def _find(path: Path, arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> str | None:
-    there = [name for name in names if name in arrays]
-    if len(there) > 1:
-        raise DataError(f"{path}: has {' and '.join(map(repr, there))}; keep the one that is meant")
-    return there[0] if there else None
-
-
-def _list_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Listing:
-    parts: list[tuple[str, np.ndarray, np.ndarray]] = []
-    for split, pixel_names, label_names in _PAIRS:
-        x, y = _find(path, arrays, pixel_names), _find(path, arrays, label_names)
+            f"{path}: is damaged, or larger than the memory; write its images into class folders"
+        ) from error
+    except Exception as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); save plain arrays again, none of dtype object"
+        ) from error
+    pixels: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    splits: list[str] = []
+    ids: list[str] = []
+    several = len({split for split, _ in arrays if split}) > 1
+    for split in SPLITS:
+        x, y = names.get((split, "x")), names.get((split, "y"))
         if x is None and y is None:
             continue
         if x is None or y is None:
-            there = x or y
-            raise DataError(f"{path}: has {there!r} without its other half; images and labels come in pairs")
-        parts.append((split, _pixels(path, x, arrays[x]), _labels(path, x, arrays[x], y, arrays[y])))
-    if not parts:
+            raise DataError(f"{path}: has {x or y!r} without its other half; images and labels come in pairs")
+        pixels.append(_pixels(path, x, arrays[split, "x"]))
+        n = len(pixels[-1])
+        labels.append(_labels(path, y, arrays[split, "y"], n))
+        splits += [split] * n
+        ids += [f"{split} row {row + 1}" if several else f"row {row + 1}" for row in range(n)]
+    if not pixels:
         raise DataError(
-            f"{path}: has the arrays {', '.join(sorted(arrays)) or '(none)'}; wanted are X and y, or "
-            "x_train, y_train, x_test, y_test (np.savez('set.npz', X=images, y=labels))"
+            f"{path}: has the arrays {others}; wanted are X and y, or x_train, y_train, x_test, y_test "
+            "(np.savez('set.npz', X=images, y=labels))"
         )
-    if len({pixels.shape[1:] for _, pixels, _ in parts}) > 1:
-        told = ", ".join(f"{split} {pixels.shape}" for split, pixels, _ in parts)
-        raise DataError(f"{path}: the images of the splits differ in shape: {told}")
-    labels = np.concatenate([y for _, _, y in parts])
-    if not len(labels):
-        raise DataError(f"{path}: holds no images: {', '.join(sorted(arrays))} have no rows")
-    named = _find(path, arrays, _CLASSES)
-    classes, codes = _classes(path, labels, None if named is None else arrays[named])
-    return array_listing(
-        np.concatenate([pixels for _, pixels, _ in parts]) if len(parts) > 1 else parts[0][1],
-        codes,
-        classes,
-        splits=[split for split, pixels, _ in parts for _ in range(len(pixels))],
-        ids=[
-            f"row {row + 1}" if len(parts) == 1 else f"{split} row {row + 1}"
-            for split, pixels, _ in parts
-            for row in range(len(pixels))
-        ],
-    )
+    if len({part.shape[1:] for part in pixels}) > 1:
+        shapes = ", ".join(str(part.shape) for part in pixels)
+        raise DataError(f"{path}: the images of the splits differ in shape: {shapes}")
+    if not ids:
+        raise DataError(f"{path}: holds no images: its arrays have no rows")
+    classes, codes = _classes(path, np.concatenate(labels), arrays.get(_CLASSES))
+    return array_listing(np.concatenate(pixels) if several else pixels[0], codes, classes, splits, ids)
 
 
 def _pixels(path: Path, name: str, pixels: np.ndarray) -> npt.NDArray[np.uint8]:
@@ -163,17 +95,17 @@ def _pixels(path: Path, name: str, pixels: np.ndarray) -> npt.NDArray[np.uint8]:
             f"{path}: {name!r} has shape {pixels.shape}; wanted is (n, height, width), or "
             "(n, height, width, channels) with 1 or 3 channels"
         )
-    if pixels.dtype != np.uint8:
-        whole = np.issubdtype(pixels.dtype, np.integer)
-        if not whole or (pixels.size and (pixels.min() < 0 or pixels.max() > 255)):
-            raise DataError(
-                f"{path}: {name!r} holds {pixels.dtype} pixels; save them as uint8, 0 to 255 "
-                "(for values in 0..1: np.rint(x * 255).astype(np.uint8))"
-            )
+    whole = np.issubdtype(pixels.dtype, np.integer)
+    if not whole or (pixels.size and (pixels.min() < 0 or pixels.max() > 255)):
+        raise DataError(
+            f"{path}: {name!r} holds {pixels.dtype} pixels; save them as uint8, 0 to 255 "
+            "(for values in 0..1: np.rint(x * 255).astype(np.uint8))"
+        )
     return pixels.astype(np.uint8, copy=False)
 
 
-def _labels(path: Path, x_name: str, pixels: np.ndarray, name: str, labels: np.ndarray) -> np.ndarray:
+def _labels(path: Path, name: str, labels: np.ndarray, n: int) -> np.ndarray:
+    """Return labels as names or as numbers from 0 on."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iufUSb":
@@ -181,35 +113,39 @@ def _labels(path: Path, x_name: str, pixels: np.ndarray, name: str, labels: np.n
             f"{path}: {name!r} has shape {labels.shape} and dtype {labels.dtype}; wanted is one whole "
             "number or name for each image"
         )
-    if len(labels) != len(pixels):
-        raise DataError(f"{path}: {len(pixels)} images in {x_name!r}, but {len(labels)} labels in {name!r}")
-    if labels.dtype.kind == "f":
-        broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.rint(labels)) | (np.abs(labels) > 1e9))
-        if len(broken):
-            row = int(broken[0])
-            raise DataError(
-                f"{path}: row {row + 1} of {name!r} is {labels[row]}; labels are whole numbers or names"
-            )
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind == "i" and (labels < 0).any():
-        row = int(np.flatnonzero(labels < 0)[0])
-        raise DataError(f"{path}: row {row + 1} of {name!r} is {labels[row]}; number the classes from 0 on")
-    return _texts(labels) if labels.dtype.kind in "US" else labels
+    if len(labels) != n:
+        raise DataError(f"{path}: {n} images, but {len(labels)} labels in {name!r}")
+    if labels.dtype.kind in "US":
+        return np.array(_texts(path, name, labels), dtype=np.str_)
+    if labels.dtype.kind == "b":
+        return labels
+    with np.errstate(invalid="ignore"):
+        numbers = labels.astype(np.int64)
+    wrong = np.flatnonzero((numbers != labels) | (numbers < 0))
+    if len(wrong):
+        raise DataError(
+            f"{path}: row {int(wrong[0]) + 1} of {name!r} is {labels[wrong[0]]}; labels are names, or whole "
+            "numbers from 0 on"
+        )
+    return numbers
 
 
-def _texts(names: np.ndarray) -> np.ndarray:
-    """Names as text that can be shown and stored; bytes are UTF-8, or escaped."""
-    if names.dtype.kind == "S":
-        return np.array([name.decode("utf-8", "backslashreplace") for name in names.tolist()], dtype=np.str_)
-    return np.array(
-        [name.encode("utf-8", "backslashreplace").decode() for name in names.tolist()], dtype=np.str_
-    )
+def _texts(path: Path, name: str, names: np.ndarray) -> list[str]:
+    """Return names as text that can be shown and stored; bytes are UTF-8, or escaped."""
+    try:
+        values = names.tolist()
+    except SystemError as error:  # of Python, for a number that is no character
+        raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode") from error
+    encoded = [
+        one if isinstance(one, bytes) else str(one).encode("utf-8", "backslashreplace") for one in values
+    ]
+    return [one.decode("utf-8", "backslashreplace") for one in encoded]
 
 
 def _classes(
     path: Path, labels: np.ndarray, names: np.ndarray | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Class names and codes: alphabetical, or in the order of whole numbers."""
+    """Return class names and codes: alphabetical, or in the order of whole numbers."""
     if names is None:
         found, codes = np.unique(labels, return_inverse=True)
         return tuple(str(value) for value in found.tolist()), codes.astype(np.int64)
@@ -217,17 +153,15 @@ def _classes(
         raise DataError(
             f"{path}: 'classes' has shape {names.shape} and dtype {names.dtype}; wanted is a list of names"
         )
-    known = tuple(map(str, (_texts(names) if names.dtype.kind in "US" else names).tolist()))
+    known = tuple(_texts(path, "classes", names))
     if len(set(known)) < len(known):
         raise DataError(
             f"{path}: 'classes' names {max(known, key=known.count)!r} twice; name each class once"
         )
     if labels.dtype.kind == "U":
-        missing = sorted(set(labels.tolist()) - set(known))
-        if missing:
+        if missing := sorted(set(labels.tolist()) - set(known)):
             raise DataError(f"{path}: the label {missing[0]!r} is not one of the classes {', '.join(known)}")
-        code = {name: position for position, name in enumerate(known)}
-        return known, np.array([code[label] for label in labels.tolist()], dtype=np.int64)
+        return known, codes_of(labels.tolist(), known)
     wrong = np.flatnonzero(labels >= len(known))
     if len(wrong):
         raise DataError(
@@ -235,3 +169,8 @@ def _classes(
             f"{len(known)} classes (0 to {len(known) - 1})"
         )
     return known, labels.astype(np.int64)
+
+
+NPZ = file_reader(
+    "npz", "an .npz file with X and y, or x_train, y_train, x_test, y_test (uint8 pixels)", ".npz", _read
+)

@@ -85,8 +85,8 @@ def test_rows_are_resized(tmp_path, faces):
     [
         ("3,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15,Training", "row 2", "has 15 pixels; .* 16 .4 x 4."),
         ("3,,Training", "row 2", "has 0 pixels"),
-        ("3,1 2 x 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", "row 2", "pixel 'x' at position 3"),
-        ("3,1 2 256 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", "row 2", "pixel '256' at position 3"),
+        ("3,1 2 x 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", r"row 2 \(line 3\)", "pixel 'x' at position 3"),
+        ("3,1 2 256 4 5 6 7 8 9 10 11 12 13 14 15 16,Training", r"row 2 \(line 3\)", "pixel '256' at position 3"),
         (
             "7,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,Training",
             r"row 2 \(line 3\)",

@@ -6,7 +6,7 @@ import pytest
 
 from cnnboost.errors import DataError
 from cnnboost.images import load_images
-from cnnboost.images.readers import READERS, find_reader
+from cnnboost.images.readers import CIFAR, CSV, DIGITS, FOLDER, NPZ, READERS, ZIP, find_reader
 from cnnboost.images.readers.listing import split_of
 from tests.images.conftest import encode, write_folder, write_zip
 
@@ -19,18 +19,18 @@ def test_each_source_has_its_reader(tmp_path):
     packed.rename(tmp_path / "no-suffix")
     write_zip(tmp_path / "faces.zip", {"a/1.png": b"x"})
     kinds = {
-        name: type(find_reader(str(tmp_path / name))).__name__
+        name: find_reader(str(tmp_path / name))
         for name in ("folder", "fer.CSV", "set.npz", "cifar", "faces.zip", "no-suffix")
     }
     assert kinds == {
-        "folder": "FolderReader",
-        "fer.CSV": "CsvReader",
-        "set.npz": "NpzReader",
-        "cifar": "CifarReader",
-        "faces.zip": "ZipReader",
-        "no-suffix": "ZipReader",
+        "folder": FOLDER,
+        "fer.CSV": CSV,
+        "set.npz": NPZ,
+        "cifar": CIFAR,
+        "faces.zip": ZIP,
+        "no-suffix": ZIP,
     }
-    assert type(find_reader("digits")).__name__ == "DigitsReader"
+    assert find_reader("digits") is DIGITS
 
 
 def test_a_source_that_is_not_there_is_named_with_what_is_near(tmp_path):
