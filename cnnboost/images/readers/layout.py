@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
@@ -65,11 +66,10 @@ def find_layout(name: str, images: Sequence[str], others: Iterable[str], folders
 
     Files that are not images play no part. Folders that only wrap others are passed. A folder is a split by
     its name, with the likes of ``_set`` or ``images_`` around it, or any other word that is the same for all
-    splits (``seg_train``, ``seg_test``), if its classes stand in it; else it is a class like its neighbours.
+    splits (``seg_train``, ``seg_test``), if its classes are in it; else it is a class like its neighbours.
     ``<class>/<split>`` is understood too.
     """
-    root = _nodes(images, others, folders)
-    level = root
+    level = _nodes(images, others, folders)
     while (only := _only(level)) and (folder_split(only.name) is None or _proven(only.full)):
         level = only
     tops = level.full
@@ -79,10 +79,8 @@ def find_layout(name: str, images: Sequence[str], others: Iterable[str], folders
     splits = _splits(name, tops)
     if splits:
         bases = {top: _base(top, splits) for top in splits}
-        classes = [(kid, splits[top]) for top, base in bases.items() for kid in base.full]
-        empty = {
-            class_name(kid.name) for base in bases.values() for kid in base.below.values() if not kid.used
-        }
+        groups = [(kid, splits[top], kid.name) for top, base in bases.items() for kid in base.full]
+        empty = [kid for base in bases.values() for kid in base.below.values() if not kid.used]
         for base in bases.values():
             _check_level(name, base.full, reversible=False)
         for split in sorted(set(splits.values())):
@@ -90,49 +88,28 @@ def find_layout(name: str, images: Sequence[str], others: Iterable[str], folders
             if len(parts) > 1:
                 notes.append(f"{split} is made of the folders {_list(parts)}")
         notes += [f"the folder {node.path} is empty" for node in level.below.values() if not node.used]
+    elif _check_level(name, tops, reversible=True):  # <class>/<split>
+        groups = [(kid, folder_split(kid.name) or "train", top.name) for top in tops for kid in top.full]
+        empty = []
     else:
-        classes = [(top, "train") for top in tops]
-        empty = {class_name(node.name) for node in level.below.values() if not node.used}
-        if _check_level(name, tops, reversible=True):
-            classes = []
-            empty = set()
-    rows = [
-        (path, split, label)
-        for node, split in classes
-        for label in (class_name(node.name),)
-        for path in node.all_images()
-    ]
-    if not classes:  # <class>/<split>
-        rows = [
-            (path, folder_split(kid.name) or "train", class_name(top.name))
-            for top in tops
-            for kid in top.full
-            for path in kid.all_images()
-        ]
-    if not rows:
-        raise DataError(f"{name}: {_list(top.name for top in tops)}: no class folders in them; {ADVICE}")
-    rows.sort()
+        groups = [(top, "train", top.name) for top in tops]
+        empty = [node for node in level.below.values() if not node.used]
+    rows = sorted(
+        (path, split, class_name(label)) for node, split, label in groups for path in node.all_images()
+    )
     _check_spelling(name, rows)
-    deep = [node for node, _ in classes if node.full]
-    if deep:
-        notes.append(
-            f"images in folders below a class folder are of that class: {_list(node.path for node in deep)}"
-        )
+    if deep := [node.path for node, _, _ in groups if node.full]:
+        notes.append(f"images in folders below a class folder are of that class: {_list(deep)}")
+    used = {path for path, _, _ in rows}
     beside = f" (splits are {_list(top.name for top in splits)})" if splits else ""
-    outside = []
-    if len(rows) < len(images):
-        used = {path for path, _, _ in rows}
-        reason = f"stands in no class folder{beside}; {ADVICE}"
-        outside = [BadInput(path, reason) for path in images if path not in used]
-    return Layout(rows, empty, outside, notes)
+    reason = f"is in no class folder{beside}; {ADVICE}"
+    outside = [BadInput(path, reason) for path in images if path not in used]
+    return Layout(rows, {class_name(node.name) for node in empty}, outside, notes)
 
 
 def _nodes(images: Iterable[str], others: Iterable[str], folders: Collection[str]) -> _Node:
-    root = _Node("", "")
-    known = {"": root}
-    for path in folders:
-        if path.count("/") >= _DEEPEST:
-            raise DataError(f"{path[:40]}...: is more than {_DEEPEST} folders deep; {ADVICE}")
+    """Return the root of the folders."""
+    known = {"": _Node("", "")}
 
     def node(path: str) -> _Node:
         if path not in known:
@@ -141,17 +118,17 @@ def _nodes(images: Iterable[str], others: Iterable[str], folders: Collection[str
         return known[path]
 
     for folder in folders:
+        if folder.count("/") >= _DEEPEST:
+            raise DataError(f"{folder[:40]}...: is more than {_DEEPEST} folders deep; {ADVICE}")
         node(folder)
     for path in images:
         node(path.rpartition("/")[0]).images.append(path)
-    for path in (
-        *(node.path for node in list(known.values()) if node.images),
-        *(p.rpartition("/")[0] for p in others),
-    ):
+    holders = {path.rpartition("/")[0] for path in others} | {path for path in known if known[path].images}
+    for path in holders:
         while path and not node(path).used:
             node(path).used = True
             path = path.rpartition("/")[0]
-    return root
+    return known[""]
 
 
 def _only(level: _Node) -> _Node | None:
@@ -217,13 +194,9 @@ def _base(top: _Node, splits: Collection[_Node]) -> _Node:
 
 
 def _shared(nodes: Sequence[_Node]) -> list[str]:
-    """Return the names of folders that stand in more than one of these folders."""
-    seen: dict[str, int] = {}
-    for node in nodes:
-        for kid in node.full:
-            label = class_name(kid.name).casefold()
-            seen[label] = seen.get(label, 0) + 1
-    return [label for label, count in seen.items() if count > 1]
+    """Return the names of folders that are in more than one of these folders."""
+    names = Counter(class_name(kid.name).casefold() for node in nodes for kid in node.full)
+    return [name for name, count in names.items() if count > 1]
 
 
 def _check_level(name: str, kids: Sequence[_Node], *, reversible: bool) -> bool:
