@@ -305,7 +305,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from cnnboost.config import load_recipe
     from cnnboost.deploy.bundle import read_bundle
     from cnnboost.deploy.predictor import Predictor
-    from cnnboost.metrics.scores import compare, score
+    from cnnboost.metrics.comparison import compare
+    from cnnboost.metrics.scores import score
     from cnnboost.stages import Job
     from cnnboost.stages.provenance import machine, versions
     from cnnboost.timing.clock import ratio

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnboost.escape import csv_cell, markdown, markdown_code, visible
-from cnnboost.stages.card.tables import table
+from cnnboost.report.table import Column, Table, markdown_table
 
 names = st.text(st.characters(codec=None), max_size=12)
 
@@ -37,10 +37,11 @@ def test_a_csv_cell_never_starts_a_formula_and_can_be_read_back(name):
 
 @given(names)
 def test_a_markdown_table_keeps_its_shape(name):
-    for written in (markdown(name), markdown_code(name)):
-        (header, rule, row) = table(["class", "recall"], [[written, "1%"]]).split("\n")
+    for kind, escape in (("text", markdown), ("code", markdown_code)):
+        made = markdown_table(Table("", [Column("class", kind), Column("recall")], [[name, "1%"]]))
+        (header, rule, row) = made.split("\n")
         assert header.count("|") == rule.count("|") == row.count("|") == 3
-        assert not {"\n", "\x1b"} & set(written)
+        assert not {"\n", "\x1b"} & set(escape(name))
 
 
 def test_html_and_emphasis_are_text_in_markdown():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     bench,
-    card,
     commands,
     compare,
     distill,

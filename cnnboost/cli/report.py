@@ -1,4 +1,4 @@
-"""The command that writes the page of a recipe, or the one over all recipes."""
+"""The commands that write documents for people: the report pages and the model card."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def report(
         console.notes(quiet)
         from cnnboost.stages.reporting import report_all
 
-        found = report_all(reports)
+        made = report_all(reports)
     else:
         job = make_job(
             recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports
@@ -62,20 +62,19 @@ def report(
         # Keras costs seconds, and only pictures of mistakes need it.
         if pictures and reporting.why_no_pictures(job) is None:
             console.load_keras()
-        found = reporting.report(job, pictures=pictures)
+        made = reporting.report(job, pictures=pictures)
     document = {
-        "recipes": found.recipes,
-        "figures": found.figures,
-        "pictures_of_mistakes": found.mistakes,
-        "why_no_pictures": found.why_no_pictures,
-        "warnings": found.warnings,
-        "written": [str(found.path)],
+        "recipes": made.recipes,
+        "figures": made.figures,
+        "pictures_of_mistakes": made.mistakes,
+        "why_no_pictures": made.why_no_pictures,
+        "warnings": made.warnings,
+        "written": [str(made.path)],
     }
-    console.emit(document, as_json, lambda out: show_report(out, document, every))
+    console.emit(document, as_json, lambda out: _show_report(out, document, every))
 
 
-def show_report(out: Console, document: dict[str, Any], every: bool) -> None:
-    """Print what the page shows and where it is."""
+def _show_report(out: Console, document: dict[str, Any], every: bool) -> None:
     if every:
         out.print(f"recipes: {', '.join(document['recipes'])}")
     else:
@@ -85,4 +84,43 @@ def show_report(out: Console, document: dict[str, Any], every: bool) -> None:
         out.print(f"pictures of mistakes: {shown}")
         for warning in document["warnings"]:
             out.print(f"note: {warning}")
+    written(out, document["written"])
+
+
+@app.command()
+@console.guarded
+def card(
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            "--words",
+            help="Text file: what it is for, what not, data, failures, biases, licence.",
+            show_default="<recipe>.card.md beside the recipe",
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    models: ModelsOption = _MODELS,
+    reports: ReportsOption = _REPORTS,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a bundle's model card, README.md beside it, from its scores, its training and your words."""
+    job = make_job(recipe, overrides, quiet, keras=False, models=models, reports=reports)
+    from cnnboost.config.load import DEFAULT
+    from cnnboost.stages.card import find_card_text, read_card_text, write_card
+
+    source = words or find_card_text(recipe or DEFAULT)
+    made = write_card(job, read_card_text(source))
+    document = {
+        "recipe": job.recipe.name,
+        "bundle": str(made.bundle.folder),
+        "words": str(source),
+        "written": [str(made.path)],
+    }
+    console.emit(document, as_json, lambda out: _show_card(out, document))
+
+
+def _show_card(out: Console, document: dict[str, Any]) -> None:
+    out.print(f"{document['recipe']}: text of {document['words']}")
     written(out, document["written"])

@@ -11,7 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnboost.escape import visible
-from cnnboost.report.head_names import classifiers
+from cnnboost.report import table as report
+from cnnboost.report.run import audit_rows, count_table
+from cnnboost.report.scores import classifiers, published_accuracies, scores_table
+from cnnboost.report.sections import repeats_tables
 
 
 class PlainTable(Table):
@@ -33,6 +36,19 @@ def new_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     return table
 
 
+def show_table(out: Console, made: report.Table) -> None:
+    """Print a table."""
+    titles = [column.title for column in made.columns]
+    table = new_table(*titles, numbers=[column.title for column in made.columns if column.number])
+    for row in made.cells():
+        if not isinstance(row, report.Group):
+            # Terminals of old encodings have neither dashes nor minus signs.
+            table.add_row(
+                *(str(cell).replace(report.NOTHING, "-").replace(report.MINUS, "-") for cell in row)
+            )
+    out.print(table)
+
+
 def written(out: Console, paths: Sequence[str]) -> None:
     """Print what was written."""
     if paths:
@@ -41,28 +57,20 @@ def written(out: Console, paths: Sequence[str]) -> None:
 
 def show_scores(out: Console, document: dict[str, Any]) -> None:
     """Print CNN and heads side by side."""
-    numbers = ["accuracy", "interval", "macro F1", "log-loss", "fit s", "McNemar", "published"]
     published = document["published"]
     confidence = document["recipe_facts"]["evaluate"]["confidence"]
-    numbers[1] = f"{confidence:.0%} interval"
-    table = new_table("head", *(numbers if published else numbers[:-1]), numbers=numbers)
-    known = {None: published["cnn"], **published["layers"]} if published else {}
-    for key, title, row in classifiers(document):
-        layer, scores = key or None, row["scores"]
-        low, high = scores["accuracy"]["interval"]
-        seconds = row["fit_seconds"]
-        cells = [
-            title,
-            f"{scores['accuracy']['value']:.2%}",
-            f"{100 * low:.1f}-{100 * high:.1f}%",
-            f"{scores['macro_f1']['value']:.4f}",
-            f"{scores['log_loss']['value']:.4f}",
-            "-" if seconds is None else f"{seconds:.1f}",
-            _p_value(row["against_cnn"]) if row.get("against_cnn") else "-",
-        ]
-        if published:
-            cells.append(f"{known[layer]:.2%}" if known.get(layer) is not None else "-")
-        table.add_row(*cells)
+    columns = {
+        "accuracy": report.Column("accuracy", "percent2", interval=False),
+        "interval": report.Column(f"{confidence:.0%} interval", "interval"),
+        "macro_f1": report.Column("macro F1", "percent2", interval=False),
+        "log_loss": report.Column("log-loss", "number", interval=False),
+        "fit_seconds": report.Column("fit s", "seconds"),
+        "p_value": report.Column("McNemar", "p"),
+    }
+    if published:
+        columns["published"] = report.Column("published", "percent2")
+    known = published_accuracies(document)
+    rows = [(name, {**of, "published": known.get(key)}) for key, name, of in classifiers(document)]
     split, n = document["split"], document["images"][document["split"]]
     if "source_name" in document:
         place = f"{document['source_name']}{'' if split == 'all' else f' ({split})'}"
@@ -72,7 +80,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
         note = "" if "test" in document["images"] else " (the source has no test split)"
     images = f"{n:,} image{'' if n == 1 else 's'}"
     out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}")
-    out.print(table)
+    show_table(out, scores_table("", rows, columns, "head"))
     if document["cnn"] is None:
         out.print(f"no softmax to compare with: {document['no_softmax']}", markup=False)
     else:
@@ -84,28 +92,13 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     written(out, document["written"])
 
 
-def _p_value(against: dict[str, Any]) -> str:
-    return "no verdict" if against["p_value"] is None else f"{against['p_value']:.3g}"
-
-
 def show_audit(out: Console, document: dict[str, Any]) -> None:
     """Print an audit."""
-    counts = document["counts"]
-    table = new_table("class", *counts, numbers=list(counts))
-    for name in next(iter(counts.values())):
-        table.add_row(name, *(f"{split[name]:,}" for split in counts.values()))
-    table.add_row("all", *(f"{sum(split.values()):,}" for split in counts.values()), style="bold")
     height, width, channels = document["shape"]
     out.print(f"{document['source']}: {height}x{width}, {'grey' if channels == 1 else 'RGB'}")
-    out.print(table)
-    for kind, title in (("exact", "duplicates"), ("exact_or_mirrored", "or mirrored")):
-        found = document["duplicates"][kind]
-        out.print(
-            f"{title}: {found['groups']:,} groups, {found['surplus']:,} surplus images; "
-            f"{found['groups_across_splits']:,} groups stand in several splits, "
-            f"{found['contradicting_groups']:,} carry contradicting labels"
-        )
-    out.print(f"constant images: {len(document['constant']):,}")
+    show_table(out, count_table(document))
+    for name, text in audit_rows(document)[2:]:
+        out.print(f"{name.lower()}: {text}")
     written(out, document["written"])
 
 
@@ -144,37 +137,20 @@ def show_overfit(out: Console, document: dict[str, Any]) -> None:
 
 def show_repeats(out: Console, document: dict[str, Any]) -> None:
     """Print how far scores vary over repeated runs."""
-    numbers = ["max", "min", "std", "variance", "mean", *(["published"] if document["published"] else [])]
-    table = new_table("head", "score", *numbers, numbers=numbers)
-    published = document["published"]
-    known = {None: published["cnn"], **published["layers"]} if published else {}
-    for key, title, row in classifiers(document):
-        layer = key or None
-        cells = _statistics(row["accuracy"])
-        if published:
-            cells.append(f"{known[layer]:.4f}" if known.get(layer) is not None else "-")
-        table.add_row(title, "accuracy", *cells, style="bold")
-        for scores in row["per_class"]:
-            for place, name in enumerate(("precision", "recall", "f1")):
-                of_class = "" if place else f"  {scores['name']}"
-                table.add_row(of_class, "F1" if name == "f1" else name, *_statistics(scores[name]))
     seeds = ", ".join(str(run["seed"]) for run in document["runs"])
     out.print(
         f"{document['title'] or document['recipe']}: {len(document['runs'])} runs, seeds {seeds}; "
         f"scores on {document['split']}, {document['images'][document['split']]:,} images",
     )
-    out.print(table)
-    out.print("std and variance are of a sample: divided by the number of runs less one", style="dim")
-    if published:
+    accuracy, by_class = repeats_tables(document)
+    show_table(out, accuracy)
+    for name, made in by_class.items():
+        out.print(f"\n{name}, class by class")
+        show_table(out, made)
+    out.print("variance is of a sample: divided by the number of runs less one", style="dim")
+    if published := document["published"]:
         out.print(f"published: {published['source']}")
     written(out, document["written"])
-
-
-def _statistics(spread: dict[str, float]) -> list[str]:
-    return [
-        f"{spread[name]:.{6 if name == 'variance' else 4}f}"
-        for name in ("max", "min", "std", "variance", "mean")
-    ]
 
 
 def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:

@@ -72,7 +72,7 @@ def tune(
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:
     """Print the best trials of a search, and what its keys are worth."""
-    from cnnboost.report.search_labels import value_label
+    from cnnboost.report.search_plots import value_label
 
     failed = [trial for trial in document["trials"] if trial["value"] is None]
     ended = [trial for trial in document["trials"] if trial["value"] is not None]

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from cnnboost.errors import DataError
 from cnnboost.metrics.intervals import (
     Interval,
+    Result,
     check_labels,
     check_level,
     check_proba,
     percentile_interval,
-    plain,
 )
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Result):
     """Two classifiers, A and B, on the same rows.
 
     Attributes
@@ -35,7 +34,7 @@ class Comparison:
     difference : float
         Accuracy of B minus accuracy of A.
     difference_interval : tuple of float
-        Paired bootstrap percentile interval: rows are drawn together with what both said about them.
+        Paired bootstrap percentile interval: rows are drawn together with what both predicted for them.
     confidence : float
         Level of the interval, and of the verdict.
     verdict : str
@@ -57,10 +56,6 @@ class Comparison:
     difference_interval: Interval
     confidence: float
     verdict: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as JSON can hold it; the keys are the attributes."""
-        return plain(asdict(self))
 
 
 def compare(
@@ -119,7 +114,7 @@ def mcnemar(only_a_right: int, only_b_right: int) -> float:
 
     Examples
     --------
-    >>> from cnnboost.evaluation import mcnemar
+    >>> from cnnboost.metrics import mcnemar
     >>> round(mcnemar(5, 15), 4)
     0.0414
     """

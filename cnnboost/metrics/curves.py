@@ -1,20 +1,27 @@
-"""Curves over all thresholds of a probability: ROC, precision against recall, and the area under each."""
+"""Curves over all thresholds of a probability, the areas under them, and scores at single thresholds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cnnboost.errors import DataError
 from cnnboost.metrics.intervals import (
-    Interval,
+    Estimate,
     check_labels,
     check_level,
     check_proba,
+    logit_interval,
+    percentile_interval,
 )
-from cnnboost.metrics.scores import Estimate
+
+SWEEP = tuple(percent / 100 for percent in range(40, 61, 2))
+"""The thresholds of every sweep: 0.40 to 0.60 in steps of 0.02."""
+
+Labels = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,10 @@ class Curve:
 
 
 def area_under_roc(
-    y: Sequence[int] | np.ndarray, proba: np.ndarray, classes: Sequence[object], *, confidence: float = 0.95
+    y: Labels, proba: np.ndarray, classes: Sequence[object], *, confidence: float = 0.95
 ) -> dict[str, Estimate]:
-    """Return the area under the ROC curve of each class against the rest.
-
-    The intervals are DeLong's [1]_, on the scale of the log odds [2]_ so that they stay within 0 and 1.
-    """
-    check_level(confidence, 1)
+    """Return the area under the ROC curve of each class against the rest."""
+    check_level(confidence)
     labels, p = _checked(y, proba, classes)
     return {
         str(name): auc(p[labels == i, i], p[labels != i, i], confidence)
@@ -43,34 +47,24 @@ def area_under_roc(
 
 
 def roc(
-    y: Sequence[int] | np.ndarray,
-    proba: np.ndarray,
-    classes: Sequence[object],
-    name: str,
-    *,
-    confidence: float = 0.95,
+    y: Labels, proba: np.ndarray, classes: Sequence[object], name: str, *, confidence: float = 0.95
 ) -> Curve:
     """Return the ROC curve of one class against the rest."""
     from sklearn import metrics
 
-    check_level(confidence, 1)
+    check_level(confidence)
     positive, p = one_against_rest(y, proba, classes, name)
     false, true, _ = metrics.roc_curve(positive, p)
     return Curve(false, true, auc(p[positive], p[~positive], confidence))
 
 
 def precision_recall(
-    y: Sequence[int] | np.ndarray,
-    proba: np.ndarray,
-    classes: Sequence[object],
-    name: str,
-    *,
-    confidence: float = 0.95,
+    y: Labels, proba: np.ndarray, classes: Sequence[object], name: str, *, confidence: float = 0.95
 ) -> Curve:
     """Return the precision-recall curve of one class against the rest."""
     from sklearn import metrics
 
-    check_level(confidence, 1)
+    check_level(confidence)
     positive, p = one_against_rest(y, proba, classes, name)
     precision, recall, _ = metrics.precision_recall_curve(positive, p, drop_intermediate=True)
     # The last point that comes back is precision 1 by convention: no threshold gives it.
@@ -78,32 +72,38 @@ def precision_recall(
 
 
 def one_against_rest(
-    y: Sequence[int] | np.ndarray, proba: np.ndarray, classes: Sequence[object], name: str
+    y: Labels, proba: np.ndarray, classes: Sequence[object], name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows are of a class, and the probability of it."""
     names = [str(one) for one in classes]
     labels, p = _checked(y, proba, names)
     if name not in names:
         raise DataError(f"There is no class {name!r}; the classes are {', '.join(names)}.")
-    there = labels == names.index(name)
-    if there.all() or not there.any():
+    positive = labels == names.index(name)
+    check_both_sides(positive, name)
+    return positive, p[:, names.index(name)]
+
+
+def check_both_sides(positive: np.ndarray, name: object) -> None:
+    """Refuse rows that are all of one class, or none of it."""
+    if positive.all() or not positive.any():
         raise DataError(
-            f"{np.count_nonzero(there)} of {len(there)} rows are {name}: a curve over thresholds needs rows "
-            "of the class and rows of others."
+            f"{np.count_nonzero(positive)} of {len(positive)} rows are {name}: a curve over thresholds needs "
+            "rows of the class and rows of others."
         )
-    return there, p[:, names.index(name)]
 
 
-def _checked(
-    y: Sequence[int] | np.ndarray, proba: np.ndarray, classes: Sequence[object]
-) -> tuple[np.ndarray, np.ndarray]:
+def _checked(y: Labels, proba: np.ndarray, classes: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
     rows = len(check_proba(proba, "proba", len(classes)))
     # As they came: to divide by a sum that is 1 but for the last bits would part rows that are equal.
     return check_labels(y, rows, classes), np.asarray(proba).astype(np.float64)
 
 
 def auc(positive: np.ndarray, negative: np.ndarray, confidence: float) -> Estimate:
-    """Return the share of pairs in the right order, ties as half, and DeLong's interval of it."""
+    """Return the share of pairs in the right order, ties as half, and DeLong's interval of it.
+
+    The interval is on the scale of the log odds, so that it stays within 0 and 1.
+    """
     from scipy.stats import rankdata
 
     m, n = len(positive), len(negative)
@@ -115,25 +115,79 @@ def auc(positive: np.ndarray, negative: np.ndarray, confidence: float) -> Estima
     if min(m, n) < 2:
         return Estimate(value)
     variance = float(beats.var(ddof=1) / m + beaten.var(ddof=1) / n)
-    return Estimate(value, _logit_interval(value, np.sqrt(variance), confidence))
+    return Estimate(value, logit_interval(value, np.sqrt(variance), confidence))
 
 
-def average_precision(there: np.ndarray, p: np.ndarray, confidence: float) -> Estimate:
-    """Return the area under the steps of the precision-recall curve, with the logit interval [1]_."""
+def average_precision(positive: np.ndarray, p: np.ndarray, confidence: float) -> Estimate:
+    """Return the area under the steps of the precision-recall curve, with the logit interval."""
     from sklearn import metrics
 
-    value = float(metrics.average_precision_score(there, p))
-    return Estimate(
-        value, _logit_interval(value, np.sqrt(value * (1 - value) / np.count_nonzero(there)), confidence)
-    )
+    value = float(metrics.average_precision_score(positive, p))
+    error = np.sqrt(value * (1 - value) / np.count_nonzero(positive))
+    return Estimate(value, logit_interval(value, error, confidence))
 
 
-def _logit_interval(value: float, error: float, confidence: float) -> Interval | None:
-    """Return the interval of a share from its standard error, symmetric in its log odds."""
-    from scipy.special import expit, logit
-    from scipy.stats import norm
+def thresholds(
+    y: Labels,
+    proba: np.ndarray,
+    classes: Sequence[object],
+    positive: str,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score a classifier of two classes over the thresholds of the positive one's probability.
 
-    if not 0 < value < 1 or not error > 0:
-        return None
-    reach = norm.ppf((1 + confidence) / 2) * error / (value * (1 - value))
-    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+    `best` is the threshold where F1 is highest, with the interval of that F1.
+
+    A threshold that is chosen here is chosen on the rows that are scored, which is optimistic: to use one,
+    choose it on validation rows and score it on test rows.
+    """
+    from sklearn import metrics
+
+    check_level(confidence, n_resamples)
+    if len(classes) != 2:
+        raise DataError(
+            f"A threshold parts two classes; there are {len(classes)} ({', '.join(map(str, classes))}). Make "
+            "one of them against the rest first."
+        )
+    true, p = one_against_rest(y, proba, classes, positive)
+    precision, recall, edges = metrics.precision_recall_curve(true, p)
+    # The last point of the curve is drawn for show and has no threshold. No denominator is 0: at every
+    # other point at least one row is called positive.
+    both = precision[:-1] + recall[:-1]
+    f1 = np.divide(2 * precision[:-1] * recall[:-1], both, out=np.zeros_like(both), where=both > 0)
+    best = float(edges[int(np.argmax(f1))])
+    cells = _cells(true, p >= best)
+    drawn = np.random.default_rng(seed).multinomial(len(p), np.array(cells) / len(p), size=n_resamples)
+    # A resample without a positive row, predicted or true, has no F1.
+    of = 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2]
+    spread = np.divide(2 * drawn[:, 0], of, out=np.full(n_resamples, np.nan), where=of > 0)
+    at_best = _at(true, p, best)
+    best_f1 = Estimate(at_best["f1"], percentile_interval(spread, confidence)).to_dict()
+    return {
+        "positive": positive,
+        "average_precision": average_precision(true, p, confidence).to_dict(),
+        "best": {**at_best, "f1": best_f1},
+        "sweep": [_at(true, p, threshold) for threshold in SWEEP],
+    }
+
+
+def _cells(true: np.ndarray, called: np.ndarray) -> tuple[int, int, int, int]:
+    """Count true positives, false positives, false negatives and true negatives."""
+    counts = np.bincount(2 * true + called, minlength=4)
+    return int(counts[3]), int(counts[1]), int(counts[2]), int(counts[0])
+
+
+def _at(true: np.ndarray, p: np.ndarray, threshold: float) -> dict[str, float]:
+    """Score every row as positive whose probability reaches a threshold."""
+    tp, fp, fn, tn = _cells(true, p >= threshold)
+    return {
+        "threshold": threshold,
+        "accuracy": (tp + tn) / len(p),
+        "average_class_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2,
+        "precision": tp / (tp + fp) if tp + fp else 0.0,
+        "recall": tp / (tp + fn),
+        "f1": 2 * tp / (2 * tp + fp + fn),
+    }

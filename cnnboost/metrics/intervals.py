@@ -1,20 +1,50 @@
-"""Labels and probabilities that may be scored, and the intervals that every score uses."""
+"""Labels and probabilities that can be scored, and the intervals that every score uses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cnnboost.errors import DataError
 
 Interval = tuple[float, float]
 
+_NOISE = 1e-12
 _SUM_TOLERANCE = 1e-3  # a float16 softmax over a few classes stays well inside
 
 
-def check_level(confidence: float, n_resamples: int) -> None:
+@dataclass(frozen=True)
+class Result:
+    """A dataclass of numbers."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it; the keys are the attributes."""
+        metadata: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return metadata
+
+
+@dataclass(frozen=True)
+class Estimate(Result):
+    """A score and how sure it is.
+
+    Attributes
+    ----------
+    value : float
+        On the rows that were scored.
+    interval : tuple of float or None
+        Confidence interval, or None where there is nothing to estimate one from.
+    """
+
+    value: float
+    interval: Interval | None = None
+
+
+def check_level(confidence: float, n_resamples: int = 1) -> None:
     """Refuse an impossible confidence level or number of resamples."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence!r}.")
@@ -40,7 +70,7 @@ def check_proba(proba: np.ndarray, name: str, n_classes: int | None = None) -> n
         row = int(np.argmin(fine))
         values = np.array2string(p[row], precision=4, threshold=10)
         raise DataError(
-            f"Row {row} of {name} is no probability distribution: {values} sums to {total[row]:.4g}. "
+            f"Row {row} of {name} is not a probability distribution: {values} sums to {total[row]:.4g}. "
             "Give softmax outputs, not logits or votes."
         )
     return p / total[:, None]
@@ -77,11 +107,11 @@ def wilson_interval(right: int, of: int, confidence: float = 0.95) -> Interval |
     Returns
     -------
     tuple of float, or None
-        None where there is nothing to share.
+        None where `of` is 0.
 
     Examples
     --------
-    >>> from cnnboost.evaluation import wilson_interval
+    >>> from cnnboost.metrics import wilson_interval
     >>> [round(edge, 3) for edge in wilson_interval(90, 100)]
     [0.826, 0.945]
     """
@@ -89,21 +119,73 @@ def wilson_interval(right: int, of: int, confidence: float = 0.95) -> Interval |
 
     if of == 0:
         return None
-    found = binomtest(int(right), int(of)).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    interval = binomtest(int(right), int(of)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def logit_interval(value: float, error: float, confidence: float) -> Interval | None:
+    """Return the interval of a share from its standard error, symmetric in its log odds."""
+    from scipy.special import expit, logit
+    from scipy.stats import norm
+
+    # A sum of shares may miss 1 by its last bits, whose log odds are noise.
+    if not _NOISE < value < 1 - _NOISE or not error > 0:
+        return None
+    reach = norm.ppf((1 + confidence) / 2) * error / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
 
 def percentile_interval(values: np.ndarray, confidence: float) -> Interval:
-    """Return the middle of a bootstrap distribution; resamples without a value count for nothing."""
+    """Return the middle of a bootstrap distribution; resamples whose value is NaN are ignored."""
     edge = (1 - confidence) / 2
     low, high = np.nanquantile(values, [edge, 1 - edge])
     return float(low), float(high)
 
 
-def plain(value: Any) -> Any:
-    """Tuples as lists: what comes back from JSON equals what went in."""
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(entry) for entry in value]
-    return value
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    *rows: ArrayLike,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Return the bootstrap percentile interval of any statistic of rows.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes as many arrays as `rows` has and returns a number.
+    *rows : array-like of shape (n, ...)
+        Labels, predictions, ...; the same rows of all of them are drawn together, with replacement.
+    confidence : float, default=0.95
+    n_resamples, seed : int
+
+    Returns
+    -------
+    tuple of float
+        Draws for which the statistic is NaN are ignored.
+
+    Raises
+    ------
+    DataError
+        If the arrays have no rows, or not equally many.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost.metrics import bootstrap_interval
+    >>> y, predicted = np.array([0, 1] * 50), np.array([0, 1, 1, 1] * 25)
+    >>> low, high = bootstrap_interval(lambda y, predicted: np.mean(y == predicted), y, predicted)
+    >>> round(low, 2), round(high, 2)
+    (0.66, 0.83)
+    """
+    check_level(confidence, n_resamples)
+    arrays = [np.asarray(one) for one in rows]
+    counts = {len(one) if one.ndim else 0 for one in arrays}
+    if len(counts) != 1 or counts == {0}:
+        raise DataError(f"the bootstrap draws the same rows of all arrays; these have {sorted(counts)} rows")
+    (n,) = counts
+    rng = np.random.default_rng(seed)
+    drawn = (rng.integers(0, n, n) for _ in range(n_resamples))
+    values = np.array([statistic(*(one[chosen] for one in arrays)) for chosen in drawn], np.float64)
+    return percentile_interval(values, confidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnnboost.errors import DataError
-from cnnboost.labels import encode_labels, find_classes, read_labels
 from cnnboost.metrics.comparison import Comparison, compare
-from cnnboost.metrics.curves import auc
-from cnnboost.metrics.intervals import Interval, check_level, check_proba, percentile_interval
-from cnnboost.metrics.scores import Estimate, Scores, binned_calibration_error, score
+from cnnboost.metrics.curves import auc, check_both_sides
+from cnnboost.metrics.intervals import Estimate, check_level, check_proba
+from cnnboost.metrics.scores import BINS, Scores, binned_calibration_error, score
 
 
 def score_predictions(
@@ -53,16 +52,16 @@ def score_predictions(
 
     Examples
     --------
-    >>> from cnnboost.evaluation import score_predictions
+    >>> from cnnboost.metrics import score_predictions
     >>> scores = score_predictions(["cat", "dog", "dog"], ["cat", "dog", "cat"])
     >>> round(scores.accuracy.value, 3), [round(edge, 2) for edge in scores.accuracy.interval]
     (0.667, [0.21, 0.94])
     """
-    names, codes, (proba,) = _read(y, [predicted], ["predicted"], classes)
-    found = score(codes, proba, names, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    names, codes, (proba,) = _read(y, classes, predicted=predicted)
+    scores = score(codes, proba, names, confidence=confidence, n_resamples=n_resamples, seed=seed)
     if np.ndim(predicted) == 1:
-        return replace(found, log_loss=None, calibration_error=None)
-    return found
+        return replace(scores, log_loss=None, calibration_error=None)
+    return scores
 
 
 def compare_predictions(
@@ -105,14 +104,14 @@ def compare_predictions(
 
     Examples
     --------
-    >>> from cnnboost.evaluation import compare_predictions
-    >>> found = compare_predictions([0, 1] * 10, [0, 0] * 10, [0, 1] * 10)
-    >>> found.difference, round(found.p_value, 4)
+    >>> from cnnboost.metrics import compare_predictions
+    >>> comparison = compare_predictions([0, 1] * 10, [0, 0] * 10, [0, 1] * 10)
+    >>> comparison.difference, round(comparison.p_value, 4)
     (0.5, 0.002)
-    >>> found.verdict
+    >>> comparison.verdict
     "B is better than A by 50.00 percentage points (McNemar's exact p = 0.002)"
     """
-    _, codes, (proba_a, proba_b) = _read(y, [a, b], ["a", "b"], classes)
+    _, codes, (proba_a, proba_b) = _read(y, classes, a=a, b=b)
     return compare(
         codes, proba_a, proba_b, names=names, confidence=confidence, n_resamples=n_resamples, seed=seed
     )
@@ -145,11 +144,13 @@ def roc_auc(y: ArrayLike, scores: ArrayLike, *, positive: Any = None, confidence
 
     Examples
     --------
-    >>> from cnnboost.evaluation import roc_auc
+    >>> from cnnboost.metrics import roc_auc
     >>> roc_auc(["a", "a", "b", "b"], [0.1, 0.4, 0.35, 0.8]).value
     0.75
     """
-    check_level(confidence, 1)
+    from cnnboost.labels import read_labels
+
+    check_level(confidence)
     labels = read_labels(np.asarray(y))
     values = np.asarray(scores, np.float64)
     if values.ndim != 1 or values.shape != labels.shape:
@@ -159,17 +160,13 @@ def roc_auc(y: ArrayLike, scores: ArrayLike, *, positive: Any = None, confidence
     present = np.unique(labels).tolist()
     if positive is None and len(present) != 2:
         raise DataError(f"there are {len(present)} classes, {present!r}; say which is positive: positive=...")
-    there = labels == (present[1] if positive is None else positive)
-    if there.all() or not there.any():
-        raise DataError(
-            f"{int(there.sum())} of {len(there)} rows are {positive!r}: rows of the class and rows of others "
-            "are needed"
-        )
-    return auc(values[there], values[~there], confidence)
+    chosen = labels == (present[1] if positive is None else positive)
+    check_both_sides(chosen, repr(positive))
+    return auc(values[chosen], values[~chosen], confidence)
 
 
 def calibration_error(
-    y: ArrayLike, proba: ArrayLike, *, classes: Sequence[Any] | None = None, bins: int = 15
+    y: ArrayLike, proba: ArrayLike, *, classes: Sequence[Any] | None = None, bins: int = BINS
 ) -> float:
     """Return the expected calibration error: how far the top probability is from the accuracy.
 
@@ -195,7 +192,7 @@ def calibration_error(
 
     Examples
     --------
-    >>> from cnnboost.evaluation import calibration_error
+    >>> from cnnboost.metrics import calibration_error
     >>> round(calibration_error(["a", "b"], [[0.9, 0.1], [0.9, 0.1]]), 3)
     0.4
     """
@@ -203,82 +200,35 @@ def calibration_error(
         raise ValueError(f"bins must be at least 1; got {bins!r}")
     if np.ndim(proba) != 2:
         raise DataError(f"probabilities of shape (n, k) are needed; got shape {np.shape(proba)}")
-    _, codes, (p,) = _read(y, [proba], ["proba"], classes)
+    _, codes, (p,) = _read(y, classes, proba=proba)
     return binned_calibration_error(p.max(axis=1), np.asarray(proba).argmax(axis=1) == codes, bins)
 
 
-def bootstrap_interval(
-    statistic: Callable[..., float],
-    *rows: ArrayLike,
-    confidence: float = 0.95,
-    n_resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """Return the bootstrap percentile interval of any statistic of rows.
-
-    Parameters
-    ----------
-    statistic : callable
-        Takes as many arrays as `rows` has and returns a number.
-    *rows : array-like of shape (n, ...)
-        Labels, predictions, ...; the same rows of all of them are drawn together, with replacement.
-    confidence : float, default=0.95
-    n_resamples, seed : int
-
-    Returns
-    -------
-    tuple of float
-        Draws for which the statistic is NaN count for nothing.
-
-    Raises
-    ------
-    DataError
-        If the arrays have no rows, or not equally many.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnboost.evaluation import bootstrap_interval
-    >>> y, said = np.array([0, 1] * 50), np.array([0, 1, 1, 1] * 25)
-    >>> low, high = bootstrap_interval(lambda y, said: np.mean(y == said), y, said)
-    >>> round(low, 2), round(high, 2)
-    (0.66, 0.83)
-    """
-    check_level(confidence, n_resamples)
-    arrays = [np.asarray(one) for one in rows]
-    counts = {len(one) if one.ndim else 0 for one in arrays}
-    if len(counts) != 1 or counts == {0}:
-        raise DataError(f"the bootstrap draws the same rows of all arrays; these have {sorted(counts)} rows")
-    (n,) = counts
-    rng = np.random.default_rng(seed)
-    drawn = (rng.integers(0, n, n) for _ in range(n_resamples))
-    values = np.array([statistic(*(one[chosen] for one in arrays)) for chosen in drawn], np.float64)
-    return percentile_interval(values, confidence)
-
-
 def _read(
-    y: ArrayLike, predicted: Sequence[ArrayLike], titles: Sequence[str], classes: Sequence[Any] | None
+    y: ArrayLike, classes: Sequence[Any] | None, **predicted: ArrayLike
 ) -> tuple[list[Any], np.ndarray, list[np.ndarray]]:
-    """Return classes, class numbers, and everything that was predicted as probabilities."""
+    """Return classes, class numbers, and all predictions as probabilities."""
+    from cnnboost.labels import encode_labels, find_classes, read_labels
+
     labels = read_labels(np.asarray(y))
-    said = [np.asarray(one) for one in predicted]
-    for title, one in zip(titles, said, strict=True):
+    arrays = {name: np.asarray(one) for name, one in predicted.items()}
+    for name, one in arrays.items():
         if one.ndim not in (1, 2) or len(one) != len(labels):
-            raise DataError(f"{len(labels)} labels need as many rows; {title} has shape {one.shape}")
-    named = [read_labels(one) for one in said if one.ndim == 1]
+            raise DataError(f"{len(labels)} labels need as many rows; {name} has shape {one.shape}")
+    named = {name: read_labels(one) for name, one in arrays.items() if one.ndim == 1}
     try:
-        known = find_classes(np.concatenate([labels, *named]), classes)
+        known = find_classes(np.concatenate([labels, *named.values()]), classes)
     except np.exceptions.DTypePromotionError as error:
         raise DataError(f"labels of different kinds cannot be compared: {error}") from error
-    kinds = {one.dtype.kind in "US" for one in (labels, *named) if one.dtype != object}
+    kinds = {one.dtype.kind in "US" for one in (labels, *named.values()) if one.dtype != object}
     if len(kinds) > 1:
         raise DataError("labels and predictions are of different kinds, text and numbers; use one kind")
     if len(known) < 2:
         raise DataError(f"there is one class, {known.tolist()!r}; name the others too: classes=[...]")
-    proba = []
-    for title, one in zip(titles, said, strict=True):
-        if one.ndim == 1:
-            proba.append(np.eye(len(known))[encode_labels(read_labels(one), known, title)])
-        else:
-            proba.append(check_proba(one, title, len(known)))
+    proba = [
+        np.eye(len(known))[encode_labels(named[name], known, name)]
+        if name in named
+        else check_proba(one, name, len(known))
+        for name, one in arrays.items()
+    ]
     return known.tolist(), encode_labels(labels, known), proba

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cnnboost.metrics.comparison import Comparison, compare
+from cnnboost.errors import DataError
 from cnnboost.metrics.intervals import (
-    Interval,
+    Estimate,
+    Result,
     check_labels,
     check_level,
     check_proba,
     percentile_interval,
-    plain,
     wilson_interval,
 )
 
-__all__ = ["ClassScores", "Comparison", "Estimate", "Scores", "compare", "score"]
-
-_BINS = 15
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score and how sure it is.
-
-    Attributes
-    ----------
-    value : float
-        On the rows that were scored.
-    interval : tuple of float or None
-        Confidence interval, or None where there is nothing to estimate one from.
-    """
-
-    value: float
-    interval: Interval | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return plain(asdict(self))
+BINS = 15
+"""Of the calibration error."""
+_NEARLY_ALL = 0.9
+FOREIGN_CAUSES = (
+    "the scale of its pixels (--pixels) and the order of its outputs (--classes), the commonest causes with "
+    "a model file from elsewhere"
+)
+"""What to look at first where a network that predicts one class was trained elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ class ClassScores:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Result):
     """Scores on one set of rows.
 
     Attributes
@@ -111,10 +96,6 @@ class Scores:
     calibration_error: Estimate | None
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the scores as JSON can hold them; the keys are the attributes."""
-        return plain(asdict(self))
 
 
 def score(
@@ -202,9 +183,51 @@ def _bootstrap(
     }
 
 
-def binned_calibration_error(top: np.ndarray, right: np.ndarray, bins: int = _BINS) -> float:
+def binned_calibration_error(top: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
     """Return the expected calibration error from the top probabilities and whether they were right."""
     # Bins are open below and closed above, as in the source: (0, 1/15], (1/15, 2/15], ...
     places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
     gap = np.bincount(places, weights=right - top, minlength=bins)
     return float(np.abs(gap).sum() / len(top))
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """One class that nearly every prediction is."""
+
+    name: str
+    share: float
+    label_share: float
+
+    def __str__(self) -> str:
+        """Return a sentence without its subject: `predicts happy for 97.2% of the images (...)`."""
+        return f"predicts {self.name} for {self.share:.1%} of the images (true share {self.label_share:.1%})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return class and share as JSON can hold them."""
+        return {"class": self.name, "share": self.share}
+
+
+def find_collapse(
+    confusion: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[object]
+) -> Collapse | None:
+    """Look for one class that nearly all predictions are, although the labels are not.
+
+    At least 90 % of the predictions are the class, fewer than 90 % of the labels are, and the other classes
+    are predicted at most half as often as they occur.
+    """
+    counts = np.asarray(confusion)
+    if counts.shape != (len(classes), len(classes)):
+        raise DataError(
+            f"confusion of shape {counts.shape}: {len(classes)} classes need as many rows and columns"
+        )
+    n = int(counts.sum())
+    if n == 0:
+        return None
+    predicted = counts.sum(axis=0)
+    top = int(predicted.argmax())
+    n_predicted, n_true = int(predicted[top]), int(counts[top].sum())
+    one_sided = n_predicted >= _NEARLY_ALL * n and n_true < _NEARLY_ALL * n
+    if not one_sided or 2 * (n - n_predicted) > n - n_true:
+        return None
+    return Collapse(str(classes[top]), n_predicted / n, n_true / n)

@@ -1,9 +1,9 @@
-"""Figures of the images and of a training: each function takes a table and returns a matplotlib figure."""
+"""Figures of the images, of a training, of the modes of a hybrid, and of latencies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from cnnboost.report.drawing import COLOURS, inches, literal, new_figure, open_f
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# A colour for what computes, a mark for what is computed: two paths that lie on each other stay apart.
+_RUNTIMES = {"predict": 5, "compiled": 1, "onnx": 0, "dmatrix": 3, "inplace": 2}
+_FAMILIES = {"cnn": ("o", "white", 1.2), "hybrid": ("s", None, 1.8), "head": ("^", None, 1.2)}
 
 
 def plot_class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
@@ -123,3 +127,110 @@ def plot_history(history: Mapping[str, Sequence[float]]) -> Figure:
         axes.legend(frameon=False)
         open_frame(axes, grid="both")
     return figure
+
+
+def plot_modes(document: Mapping[str, Any]) -> Figure:
+    """Draw the differences of accuracy and log-loss between each mode and the softmax."""
+    from matplotlib.ticker import MaxNLocator
+
+    runs, modes = document["runs"], list(document["summary"])
+    if not runs or not modes:
+        raise DataError("There is nothing to draw: no run was compared.")
+    figure = new_figure(9.2, 1.7 + 0.24 * len(modes) * (len(runs) + 1))
+    left, right = figure.subplots(1, 2, sharey=True)
+    step = 0.8 / len(runs)
+    for place, mode in enumerate(modes):
+        colour = COLOURS[place % len(COLOURS)]
+        for i, run in enumerate(runs):
+            row = run["modes"][mode]
+            y = place + (i - (len(runs) - 1) / 2) * step
+            found = row["against_softmax"]
+            middle, (low, high) = 100 * found["difference"], 100 * np.array(found["difference_interval"])
+            left.errorbar(
+                middle, y, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3, ms=5
+            )
+            right.plot(row["log_loss_difference"], y, "s", color=colour, ms=5)
+    for axes in (left, right):
+        axes.axvline(0, color="0.4", linewidth=1, linestyle="--")
+        open_frame(axes, grid="x")
+    left.set_yticks(range(len(modes)), literal(modes))
+    left.set_ylim(len(modes) - 0.5, -0.5)
+    left.set_xlabel(
+        f"accuracy minus the softmax's, percentage points\n(bars: {document['confidence']:.0%} interval)"
+    )
+    right.set_xlabel("log-loss minus the calibrated softmax's, nats\n(to the left is better)")
+    left.set_title("Accuracy")
+    right.set_title("Log-loss")
+    right.margins(x=0.15)
+    right.xaxis.set_major_locator(MaxNLocator(5))
+    seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
+    figure.suptitle(
+        literal([f"Hybrid against its own softmax, {document['split']}, {document['n']:,} images, {seeds}"])[
+            0
+        ],
+        fontsize=12,
+    )
+    return figure
+
+
+def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
+    """Draw the median latency of a call against the images in it, one line per path, both axes logarithmic.
+
+    Lines are solid where a path begins at raw images, dotted and named so where it is the head only.
+    """
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["path"].split("/")[1] in _RUNTIMES:
+            lines.setdefault(row["path"], []).append(row)
+    if not lines:
+        raise DataError("There is nothing to draw: no path was timed.")
+    figure = new_figure(8.2, 4.8)
+    axes = figure.subplots()
+    # In the legend from slow to fast at the largest batch, as they stand one above the other.
+    for path, points in sorted(lines.items(), key=lambda item: -max(r["p50_ms"] for r in item[1])):
+        family, runtime = path.split("/")
+        mark, face, width = _FAMILIES[family]
+        head_only = points[0]["measured"] == "head only"
+        points = sorted(points, key=lambda row: row["batch"])
+        axes.plot(
+            [row["batch"] for row in points],
+            [row["p50_ms"] for row in points],
+            ":" if head_only else "-",
+            color=COLOURS[_RUNTIMES[runtime]],
+            marker=mark,
+            markerfacecolor=face,
+            markersize=5.5,
+            linewidth=width,
+            label=f"{path} (head only)" if head_only else path,
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    sizes = sorted({row["batch"] for points in lines.values() for row in points})
+    shown = _apart(sizes)
+    axes.set_xticks(shown, [f"{size:,}" for size in shown])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.set_xlabel("images in a call")
+    axes.set_ylabel("median time of a call, ms")
+    axes.set_title(literal([title])[0] if title else "Latency", fontsize=12)
+    open_frame(axes, grid="both")
+    axes.legend(
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        title="solid: from raw images\nto probabilities",
+        alignment="left",
+        fontsize=9,
+        title_fontsize=9,
+    )
+    return figure
+
+
+def _apart(sizes: Sequence[int]) -> list[int]:
+    """Leave out what would be written into its neighbour; the largest size stays."""
+    span = max(sizes) / min(sizes)
+    kept: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        if not kept or (kept[-1] / size) > span**0.08:
+            kept.append(size)
+    return kept[::-1]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnnboost.report.head_names import classifiers, head_key, head_name
-from cnnboost.report.page import paragraphs, render
+from markupsafe import Markup
+
+from cnnboost.report.page import Block, Section, paragraphs, render, table
+from cnnboost.report.scores import classifiers, published_accuracies
+from cnnboost.report.table import Cell, Column, Group, Table, points
 
 _SCORE_NAMES = {
     "macro_f1": "macro F1",
@@ -28,10 +31,21 @@ class Beside(NamedTuple):
     published: float | None
     own: float
     interval: Sequence[float] | None
-    difference: float | None
-    place: str
-    verdict: str
     score_name: str = "accuracy"
+    verdict: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Own score minus published score."""
+        return None if self.published is None else self.own - self.published
+
+    @property
+    def place(self) -> str:
+        """Where the published number lies."""
+        if self.published is None or self.interval is None:
+            return ""
+        low, high = self.interval
+        return _BELOW if self.published < low else _ABOVE if self.published > high else _INSIDE
 
     @property
     def outside(self) -> bool:
@@ -41,21 +55,20 @@ class Beside(NamedTuple):
 
 def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
     """Put the own scores beside the published ones."""
-    known = metrics.get("published") or {}
-    cnn = metrics["cnn"]
-    rows = [] if cnn is None else [_beside("CNN softmax", known.get("cnn"), cnn["scores"]["accuracy"])]
-    for head in metrics["heads"]:
-        published = (known.get("layers") or {}).get(head_key(head))
-        row = _beside(head_name(head), published, head["scores"]["accuracy"])
-        rows.append(row._replace(verdict=head["against_cnn"]["verdict"]) if head["against_cnn"] else row)
+    published, cnn = published_accuracies(metrics), metrics["cnn"]
+    rows = []
+    for key, name, of in classifiers(metrics):
+        row = _beside(name, published.get(key), of["scores"]["accuracy"])
+        against = of.get("against_cnn")
+        rows.append(row._replace(verdict=against["verdict"]) if against else row)
     if cnn is None:
         return rows
     positive = (cnn.get("thresholds") or {}).get("positive", "")
-    for name, published in (known.get("scores") or {}).items():
-        found = _own(name, cnn)
-        if found is not None:
+    for name, theirs in ((metrics.get("published") or {}).get("scores") or {}).items():
+        own = _own(name, cnn)
+        if own is not None:
             score_name = _SCORE_NAMES[name].format(positive=positive)
-            rows.append(_beside("CNN softmax", published, found)._replace(score_name=score_name))
+            rows.append(_beside("CNN softmax", theirs, own)._replace(score_name=score_name))
     return rows
 
 
@@ -75,14 +88,44 @@ def _own(name: str, cnn: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next(row[name] for row in cnn["scores"]["per_class"] if row["name"] == thresholds["positive"])
 
 
-def _beside(name: str, published: float | None, found: Mapping[str, Any]) -> Beside:
-    own, interval = found["value"], found["interval"]
-    if published is None:
-        return Beside(name, None, own, interval, None, "", "")
-    place = ""
-    if interval is not None:
-        place = _BELOW if published < interval[0] else _ABOVE if published > interval[1] else _INSIDE
-    return Beside(name, published, own, interval, own - published, place, "")
+def _beside(name: str, published: float | None, own: Mapping[str, Any]) -> Beside:
+    return Beside(name, published, own["value"], own["interval"])
+
+
+def published_section(
+    metrics: Mapping[str, Any], beside: Sequence[Beside], level: str, notes: str
+) -> Section | None:
+    """Return the published scores beside the own ones, and what a person noted about the differences."""
+    rows = [row for row in beside if row.published is not None]
+    if not rows:
+        return Section("notes", "Notes", "Notes", paragraphs(notes)) if notes.strip() else None
+    columns = [
+        Column("classifier"),
+        Column("score"),
+        Column("published", "percent"),
+        Column("own", "percent"),
+        Column(f"own {level} interval", "interval"),
+        Column("difference, points", "points"),
+        Column("published number lies"),
+    ]
+    made = [
+        [row.name, row.score_name, row.published, row.own, row.interval, row.difference, row.place]
+        for row in rows
+    ]
+    if all(row.score_name == "accuracy" for row in rows):
+        del columns[1]
+        made = [[row[0], *row[2:]] for row in made]
+    n = classifiers(metrics)[0][2]["scores"]["n"]
+    heading = "Published beside own"
+    blocks: list[Block] = [
+        ("text", f"Published: {metrics['published']['source']}. Own: {metrics['split']}, {n:,} images."),
+        table(Table(heading, columns, made)),
+        *paragraphs(notes),
+    ]
+    if any(row.outside for row in rows) and not notes.strip():
+        text = "Where they differ by more than the interval, nobody has said why yet: {} beside this page is "
+        blocks.append(("warn", Markup(text + "the place for it.").format(Markup("<code>notes.txt</code>"))))
+    return Section("published", "Published", heading, blocks)
 
 
 class Entry(NamedTuple):
@@ -95,20 +138,60 @@ class Entry(NamedTuple):
 
 def overview_page(entries: Sequence[Entry]) -> str:
     """Write the page over all recipes: a row for each CNN and head, published beside own."""
-    return render("overview.html.j2", recipes=[_recipe(entry) for entry in entries])
+    columns = [
+        Column("classifier"),
+        Column("published", "percent"),
+        Column("own", "percent"),
+        Column("difference, points", "points"),
+        Column("against the CNN", "words"),
+    ]
+    rows: list[Any] = []
+    sections = []
+    for metrics, link, notes in entries:
+        title, split = metrics["title"] or metrics["recipe"], metrics["split"]
+        n = classifiers(metrics)[0][2]["scores"]["n"]
+        rows.append(Group(Cell(title, f"{metrics['recipe']}, {split}, {n:,} images", link)))
+        beside = beside_published(metrics)
+        rows += map(_overview_row, beside)
+        source = (metrics.get("published") or {}).get("source", "")
+        blocks = [("faint", f"Published: {source}.")] if source else []
+        blocks += paragraphs(notes)
+        if source and any(row.outside for row in beside) and not notes.strip():
+            text = (
+                "Published and own numbers differ by more than the interval, and nobody has said why yet: "
+                f"{metrics['recipe']}/notes.txt is the place for it."
+            )
+            blocks.append(("warn", text))
+        if blocks:
+            sections.append(Section("", "", title, blocks))
+    text = (
+        "Accuracy of every CNN and of every boosted head on it, published numbers beside own ones; a row "
+        f"that names another score is of that. {len(entries)} recipe{'s' * (len(entries) != 1)} with scores."
+    )
+    footer = (
+        "Intervals: of the own score, at the level that each recipe states (95% unless it says otherwise). "
+        "The page needs no script and no network."
+    )
+    first = table(Table("All recipes", columns, rows, style="recipes"))
+    return render(
+        "page.html.j2",
+        title="All recipes",
+        above="",
+        header=[("text", text)],
+        first=[first],
+        sections=sections,
+        footer=footer,
+    )
 
 
-def _recipe(entry: Entry) -> dict[str, Any]:
-    metrics = entry.metrics
-    rows = beside_published(metrics)
-    return {
-        "name": metrics["recipe"],
-        "title": metrics["title"] or metrics["recipe"],
-        "link": entry.link,
-        "split": metrics["split"],
-        "n": classifiers(metrics)[0][2]["scores"]["n"],
-        "source": (metrics.get("published") or {}).get("source", ""),
-        "notes": paragraphs(entry.notes),
-        "rows": rows,
-        "outside": any(row.outside for row in rows),
-    }
+def _overview_row(row: Beside) -> list[Any]:
+    difference = None
+    if row.difference is not None:
+        difference = Cell(points(row.difference), f"published lies {row.place}" if row.place else "")
+    return [
+        Cell(row.name, "" if row.score_name == "accuracy" else row.score_name),
+        row.published,
+        {"value": row.own, "interval": row.interval},
+        difference,
+        row.verdict or None,
+    ]

@@ -17,7 +17,7 @@ from cnnboost.errors import DataError, ParameterError
 from cnnboost.files import write_bytes, write_json
 from cnnboost.images import Split
 from cnnboost.report.drawing import save_figure
-from cnnboost.report.latency_plot import plot_latency
+from cnnboost.report.plots import plot_latency
 from cnnboost.stages.bench_source import features_of, operations_of, source_of
 from cnnboost.stages.export import export
 from cnnboost.stages.job import Job

@@ -14,9 +14,10 @@ from cnnboost.files import file_digest, write_json
 from cnnboost.hybrid.crossfit import CrossFitted
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images import Split
-from cnnboost.metrics.scores import compare, score
+from cnnboost.metrics.comparison import compare
+from cnnboost.metrics.scores import score
 from cnnboost.report.drawing import save_figure
-from cnnboost.report.mode_plot import plot_modes
+from cnnboost.report.plots import plot_modes
 from cnnboost.stages.hybrid_scores import cross_fit
 from cnnboost.stages.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job

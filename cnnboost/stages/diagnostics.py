@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import pixels_of
-from cnnboost.metrics.collapse import find_collapse
+from cnnboost.metrics.scores import find_collapse
 
 _STILL, _WORSE, _DEAD = 0.01, 1.5, 0.5
 """Change of the loss that counts as none; multiple of the loss of guessing that tells of too long steps;

@@ -10,11 +10,16 @@ import numpy as np
 
 from cnnboost.files import file_part
 from cnnboost.metrics.curves import precision_recall, roc
-from cnnboost.report.class_plots import plot_class_accuracy, plot_confusion
-from cnnboost.report.curve_plots import plot_precision_recall, plot_roc, plot_threshold_sweep
 from cnnboost.report.drawing import save_figure
-from cnnboost.report.head_names import classifiers, head_key, head_name
 from cnnboost.report.plots import plot_history
+from cnnboost.report.score_plots import (
+    plot_class_accuracy,
+    plot_confusion,
+    plot_precision_recall,
+    plot_roc,
+    plot_threshold_sweep,
+)
+from cnnboost.report.scores import classifiers, head_key, head_name
 from cnnboost.stages.job import Job
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnboost.errors import ParameterError
 from cnnboost.files import write_json
-from cnnboost.report.head_names import head_key
+from cnnboost.report.scores import head_key
 from cnnboost.stages.evaluation import scores_of
 from cnnboost.stages.job import Job
 from cnnboost.stages.runs import run_of

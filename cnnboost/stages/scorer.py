@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from cnnboost.images import ImageSet, Split
-from cnnboost.metrics.collapse import FOREIGN_CAUSES, find_collapse
-from cnnboost.metrics.curves import area_under_roc
-from cnnboost.metrics.scores import compare, score
-from cnnboost.metrics.thresholds import thresholds
-from cnnboost.report.head_names import head_key, head_name
+from cnnboost.metrics.comparison import compare
+from cnnboost.metrics.curves import area_under_roc, thresholds
+from cnnboost.metrics.scores import FOREIGN_CAUSES, find_collapse, score
+from cnnboost.report.scores import head_key, head_name
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.job import Job
 from cnnboost.stages.provenance import machine, versions
@@ -142,7 +141,7 @@ class Scorer:
         rows = self._rows
         if len(rows.classes) != 2 or len(np.unique(rows.y)) != 2:
             return None
-        return thresholds(rows.y, proba, rows.classes, self._positive, **self._options).to_dict()
+        return thresholds(rows.y, proba, rows.classes, self._positive, **self._options)
 
     def _collapsed(self, title: str, scores: dict[str, Any], remedy: str) -> dict[str, Any] | None:
         """Warn of predictions that are nearly all one class."""

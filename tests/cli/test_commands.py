@@ -139,13 +139,10 @@ def test_run_repeats(cnnboost, tmp_path, recipe_file):
     for words in ("CNN softmax", "XGBoost at fc1", "seeds 5, 6", "repeats.json"):
         assert words in again.stdout
     header = again.stdout.split("CNN softmax")[0].splitlines()[-1].split()
-    assert header == ["head", "score", "max", "min", "std", "variance", "mean"]
-    assert (
-        len(re.findall(r"(?m)^( +[0-9] +precision| +recall| +F1)( +[0-9.]+){5} *$", again.stdout))
-        == 2 * 10 * 3
-    )
-    first = again.stdout.split("CNN softmax")[1].split()[1]
-    assert first == f"{found['cnn']['accuracy']['max']:.4f}"
+    assert header == ["classifier", "mean", "standard", "deviation", "variance", "lowest", "highest"]
+    assert len(re.findall(r"(?m)\b(precision|recall|F1)( +[0-9.e%-]+){5} *$", again.stdout)) == 2 * 10 * 3
+    first = again.stdout.split("CNN softmax")[1].split()[0]
+    assert first == f"{found['cnn']['accuracy']['mean']:.2%}"
 
 
 def test_overrides_reach_the_recipe(cnnboost):

@@ -102,7 +102,7 @@ def test_inspect_of_names_that_the_terminal_cannot_show(tmp_path, recipe_file):
         command, cwd=tmp_path, env=environment, capture_output=True, encoding="cp1252", check=False
     )
     assert done.returncode == 0, done.stderr
-    shown = {line.split("  ")[0].strip() for line in done.stdout.splitlines()}
+    shown = {line.split(" ")[0] for line in done.stdout.splitlines()}
     assert {r"\u65e5\u672c\u8a9e", "[red]", "$x^2", r"a|b\n", r"\x1b[31m", r"caf\xe9"} <= shown
     audit = json.loads((tmp_path / "reports" / "toy" / "audit.json").read_bytes())
     exact = {*names[:-1], r"caf\xe9"}

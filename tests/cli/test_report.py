@@ -113,7 +113,7 @@ def test_another_cnn_or_other_images_than_those_scored_give_no_pictures(report, 
     with (folder / "models/toy/cnn.keras").open("ab") as file:
         file.write(b"x")
     write_json(path, metrics)
-    assert "altered since it was trained" in report().stderr
+    assert "changed on disk since it was trained" in report().stderr
 
 
 def test_without_scores_the_error_names_the_command(report, folder):
@@ -131,7 +131,7 @@ def test_without_scores_the_error_names_the_command(report, folder):
         ("metrics.json", '{"format": 7}', ["format 7", "reads 1"]),
         ("metrics.json", '{"format": 1}', ["reports/toy", "recipe: field required", "evaluate -r toy"]),
         ("audit.json", "nothing", ["audit.json", "damaged", "inspect"]),
-        ("audit.json", "{}", ["not what this version writes", "n_images"]),
+        ("audit.json", "{}", ["not what this version writes", "audit.json: no '"]),
         ("latency.json", "{}", ["not what this version writes"]),
         ("repeats.json", '{"repeats": 2}', ["not what this version writes", "runs"]),
     ],
@@ -153,7 +153,7 @@ def test_notes_must_be_text(report, folder):
     report("--no-pictures")
     assert "<p>Why it is so.</p>" in page(folder)
     (folder / "reports/toy/notes.txt").write_bytes(b"\xff\xfe\xff")
-    assert "notes.txt is no UTF-8 text" in report("--no-pictures", status=1).stderr
+    assert "notes.txt is not UTF-8 text" in report("--no-pictures", status=1).stderr
 
 
 def test_repeated_runs_are_shown(report, folder, recipe_file):

@@ -13,7 +13,7 @@ from cnnboost import stages
 from cnnboost.config import load_recipe
 from cnnboost.files import read_json, write_json
 from cnnboost.search import search
-from cnnboost.stages.card.card_text import HEADINGS
+from cnnboost.stages.card import HEADINGS
 from cnnboost.stages.reporting import report
 
 _MEASURED = Path(__file__).parents[1] / "report" / "report_facts.json"

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from cnnboost import BoostClassifier, CNNClassifier
 from cnnboost.hybrid.crossfit import CrossFit
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
-from cnnboost.metrics.scores import compare
+from cnnboost.metrics.comparison import compare
 
 SEEDS = range(3)
 CLASSES = 3

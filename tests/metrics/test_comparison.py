@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
-from cnnboost.metrics.scores import compare
+from cnnboost.metrics.comparison import compare
 
 
 def rows(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

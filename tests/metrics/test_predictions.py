@@ -123,7 +123,7 @@ def test_the_bootstrap_is_scipys():
         (lambda: score_predictions(["a", "b"], [0, 1]), "different kinds"),
         (lambda: score_predictions(["a", "a"], ["a", "a"]), "one class"),
         (lambda: score_predictions(["a", "b"], [[0.2, 0.3, 0.5]] * 2), "3 columns and there are 2 classes"),
-        (lambda: score_predictions(["a", "b"], [[2.0, 3.0]] * 2), "not a|no probability"),
+        (lambda: score_predictions(["a", "b"], [[2.0, 3.0]] * 2), "not a probability distribution"),
         (lambda: score_predictions(["a", None], ["a", "b"]), "row 1"),
         (lambda: compare_predictions(["a", "b"], ["a", "b"], ["a"]), "b has shape"),
         (lambda: roc_auc(["a", "b", "c"], [1, 2, 3]), "3 classes.*positive="),
@@ -140,8 +140,7 @@ def test_what_does_not_fit_is_named(call, words):
         call()
 
 
-def test_names_are_loaded_when_they_are_used():
-    assert set(evaluation.__all__) == set(dir(evaluation))
+def test_nothing_slow_is_imported_with_the_names():
     assert all(getattr(evaluation, name) for name in evaluation.__all__)
     with pytest.raises(AttributeError, match="mcnemar"):
         _ = evaluation.mcnemars

@@ -171,7 +171,7 @@ GOOD = np.array([[0.5, 0.5], [0.2, 0.8]])
 @pytest.mark.parametrize(
     ("y", "proba", "says"),
     [
-        ([0, 1], [[0.5, 0.5], [0.2, 0.9]], r"Row 1 of proba is no probability distribution.*1\.1"),
+        ([0, 1], [[0.5, 0.5], [0.2, 0.9]], r"Row 1 of proba is not a probability distribution.*1\.1"),
         ([0, 1], [[0.5, 0.5], [np.nan, 1.0]], "Row 1 of proba"),
         ([0, 1], [[1.5, -0.5], [0.2, 0.8]], "Row 0 of proba"),
         ([0, 1], [[np.inf, 0.5], [0.2, 0.8]], "Row 0 of proba"),

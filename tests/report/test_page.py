@@ -3,14 +3,10 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from cnnboost.errors import DataError
-from cnnboost.report.page import aspect, data_uri, p_value, render, span
-
-
-def test_numbers_as_people_read_them():
-    assert [p_value(p) for p in (0.5, 0.0123, 1e-9)] == ["0.50", "0.0123", "< 0.0001"]
-    assert span((-0.5, 0.25), False) == "\N{MINUS SIGN}0.500 to 0.250"
+from cnnboost.report.page import aspect, contents_of, data_uri, render
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000))
@@ -25,8 +21,17 @@ def test_other_pictures_count_as_square(content):
     assert aspect(content) == 1
 
 
-def test_what_is_not_there_is_an_error():
+def test_a_picture_of_another_kind_is_refused():
     with pytest.raises(DataError, match=r"\.bmp"):
         data_uri(b"", ".bmp")
-    with pytest.raises(DataError, match="recipes"):
-        render("overview.html.j2")
+
+
+def test_a_value_that_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match="undefined"):
+        render("card.md.j2")
+
+
+@pytest.mark.parametrize("fault", [KeyError("a"), TypeError("a"), ValueError("a"), IndexError("a")])
+def test_unexpected_contents_name_their_file(fault):
+    with pytest.raises(DataError, match=r"^x\.json: .*a"), contents_of("x.json"):
+        raise fault

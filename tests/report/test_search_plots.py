@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
-from cnnboost.report.point_plot import few_lines
-from cnnboost.report.search_labels import value_label
 from cnnboost.report.search_plots import (
     plot_importances,
     plot_learning_curves,
-    plot_parallel,
     plot_points,
     plot_trials,
     search_figures,
+    value_label,
 )
 
 AUGMENT = {"choices": [False, {"flip": 0.5, "rotation": 10}]}
@@ -67,23 +62,27 @@ def test_points_of_one_key_stand_in_the_order_of_its_choices_with_intervals():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "8, 16", "8, 16, 16"]
     assert axes.get_ylabel() == "accuracy, with 90% interval"
     (container,) = axes.containers
-    assert container.lines[0].get_ydata().tolist() == [0.4, 0.45, 0.5]
-    low, high = container.lines[2][0].get_segments()[0][:, 1]
+    assert container.lines[0].get_xdata().tolist() == [2, 0, 1]
+    assert container.lines[0].get_ydata().tolist() == [0.5, 0.4, 0.45]
+    low, high = container.lines[2][0].get_segments()[1][:, 1]
     assert (low, high) == pytest.approx((0.38, 0.42))
 
 
-def test_points_of_two_keys_are_lines_of_the_one_with_fewer_values_and_leave_holes():
+def test_of_two_keys_the_one_with_fewer_values_gives_the_marks():
     values = [(f, a) for f in FILTERS["choices"] for a in AUGMENT["choices"]]
     trials = [trial(i, 0.4 + i / 100, filters=f, augment=a) for i, (f, a) in enumerate(values)]
     del trials[2]  # 8, 16 without augmentation failed
     figure = plot_points(trials, {"augment": AUGMENT, "filters": FILTERS}, "accuracy")
-    axes = figure.axes[0]
+    (axes,) = figure.axes
     assert axes.get_xlabel() == "filters"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["augment = false", "augment = flip 0.5, rotation 10"]
-    first, second = (container.lines[0].get_ydata() for container in axes.containers)
-    np.testing.assert_allclose(first, [0.4, np.nan, 0.44])
-    np.testing.assert_allclose(second, [0.41, 0.43, 0.45])
+    marks = ["augment = false", "augment = flip 0.5, rotation 10"]
+    assert sorted(labels) == sorted([*marks, "best trial (number 5, 45.0%)"])
+    first, second = (container.lines[0] for container in axes.containers)
+    assert first.get_ydata() == pytest.approx([0.4, 0.44])
+    assert second.get_ydata() == pytest.approx([0.41, 0.43, 0.45])
+    assert first.get_xdata() == pytest.approx([0 - 0.04, 2 - 0.04])
+    assert first.get_marker() != second.get_marker()
 
 
 def test_points_of_a_range_stand_on_an_axis_of_its_kind():
@@ -93,29 +92,19 @@ def test_points_of_a_range_stand_on_an_axis_of_its_kind():
     assert axes.get_ylabel() == "accuracy (higher is better)"
 
 
-def test_what_does_not_fit_one_set_of_axes_is_refused():
-    one = [trial(0, 0.5, a=1, b=1, c=1)]
-    with pytest.raises(DataError, match="3 keys"):
-        plot_points(one, {key: {"choices": [1]} for key in "abc"}, "accuracy")
-    many = [trial(i, 0.5, rate=10.0 ** -(1 + i / 5), other=i / 20) for i in range(20)]
-    assert not few_lines(many, {"rate": RATE, "other": {"low": 0.0, "high": 1.0}})
-
-
-def test_parallel_axes_have_the_values_of_their_spaces():
-    space = {"cnn.rate": RATE, "cnn.augment": AUGMENT, "boost.depth": {"low": 2, "high": 12}}
-    values = [
-        {"cnn.rate": 1e-3, "cnn.augment": False, "boost.depth": 2},
-        {"cnn.rate": 1e-1, "cnn.augment": AUGMENT["choices"][1], "boost.depth": 12},
-    ]
-    trials = [trial(i, 0.4 + i / 10, **of) for i, of in enumerate(values)]
-    figure = plot_parallel(trials, space, "accuracy")
-    axes = figure.axes[0]
-    assert {"0.001", "0.1", "1e-05", "false", "flip 0.5\nrotation 10", "2", "12", "50.0%"} <= set(texts(axes))
-    best = next(line for line in axes.lines if line.get_label().startswith("best trial (number 1, 50.0%)"))
-    assert best.get_ydata() == pytest.approx([1, 1, 1, 1])
-    other = next(line for line in axes.lines if len(line.get_xdata()) == 4 and line is not best)
-    assert other.get_ydata()[0] == pytest.approx(0.5)  # in the logarithm
-    assert best.get_zorder() > other.get_zorder()
+def test_each_of_many_keys_has_a_panel_with_the_best_trial():
+    space = {"cnn.rate": RATE, "cnn.augment": AUGMENT, "boost.depth": {"low": 2, "high": 12}, "f": FILTERS}
+    trials = []
+    for i in range(20):
+        values = {"cnn.rate": 10.0 ** -(1 + i / 5), "cnn.augment": False, "boost.depth": i, "f": [8]}
+        trials.append(trial(i, 0.4 + i / 100, **values))
+    figure = plot_points(trials, space, "accuracy")
+    panels = figure.axes[:4]
+    assert [axes.get_xlabel() for axes in panels] == list(space)
+    assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "linear"]
+    assert [axes.lines[-1].get_ydata()[0] for axes in panels] == pytest.approx([0.59] * 4)
+    assert panels[2].lines[-1].get_xdata() == [19]
+    assert panels[0].get_ylabel() == "accuracy (higher is better)"  # intervals would hide each other
 
 
 def test_importances_are_bars_with_their_shares():
@@ -136,7 +125,7 @@ def test_curves_put_the_best_trial_before_the_others():
     trials = [trial(i, end, history(end)) for i, end in enumerate([0.4, 0.6, 0.5])]
     figure = plot_learning_curves([*trials, trial(3, None)], "accuracy")
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["other trials, judged", "best trial, fitted", "best trial (number 1), judged"]
+    assert names == ["other trials, validation", "best trial, train", "best trial (number 1), validation"]
     lines = figure.axes[0].lines
     assert len(lines) == 4
     assert lines[-1].get_ydata()[-1] == 0.6
@@ -148,7 +137,6 @@ def test_curves_put_the_best_trial_before_the_others():
     [
         lambda: plot_trials([], "accuracy"),
         lambda: plot_points([], {"a": FILTERS}, "accuracy"),
-        lambda: plot_parallel([], {"a": FILTERS}, "accuracy"),
         lambda: plot_importances({}, "accuracy"),
         lambda: plot_learning_curves([trial(0, 0.5, f=[8])], "accuracy"),
     ],
@@ -166,17 +154,15 @@ def test_a_search_has_the_figures_that_it_has_something_for():
     three = [trial(0, 0.5, f=[8], g=[8], h=[8])]
     shares = {"f": 1.0, "g": 0.0, "h": 0.0}
     kinds = search_figures(document(three, dict.fromkeys("fgh", FILTERS), importances=shares))
-    assert list(kinds) == ["trials", "parallel", "importances"]
-    assert kinds["parallel"][0] == "A study: all values of each trial"
+    assert list(kinds) == ["trials", "points", "importances"]
+    assert kinds["points"][0] == "A study: accuracy against each key"
     assert list(search_figures(document([trial(0, None, f=[8])], {"f": FILTERS}))) == ["trials"]
     assert search_figures(document([], {"f": FILTERS})) == {}
 
 
-@settings(max_examples=6, deadline=None)
-@given(
-    st.lists(st.floats(0, 1), min_size=1, max_size=4),
-    st.sampled_from(["accuracy", "log_loss", "macro_f1"]),
-    st.integers(1, 4),
+@pytest.mark.parametrize(
+    ("values", "metric", "n_keys"),
+    [([0.5], "accuracy", 1), ([0.0, 1.0], "log_loss", 2), ([0.3, 0.3, 0.7], "macro_f1", 4)],
 )
 def test_no_text_is_cut_off(values, metric, n_keys):
     keys = [f"cnn.options.some_long_name_{i}" for i in range(n_keys)]

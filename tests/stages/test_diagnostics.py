@@ -51,7 +51,7 @@ def test_dead_units_are_counted_by_layer(fitted, toy_images):
 def test_dead_relus_and_one_class_are_named(fitted, said):
     text = " | ".join(said(fitted(bias=-1e3), [2.3, 2.3]))
     assert "100% of the units of relu" in text
-    assert "calls 100.0% of the images" in text
+    assert "for 100.0% of the images" in text
     assert "dropout of up to 0.4" in text
     assert "Rescaling" not in text
     assert "raise" not in text, "a higher learning rate would kill more units"

@@ -7,8 +7,8 @@ from cnnboost import stages
 from cnnboost.config.outcomes import Published
 from cnnboost.errors import RecipeError
 from cnnboost.files import read_json
-from cnnboost.report.class_plots import plot_class_accuracy as class_accuracy
 from cnnboost.report.published import beside_published
+from cnnboost.report.score_plots import plot_class_accuracy as class_accuracy
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_predictions_of_one_class_are_warned_of_and_written_down(one_sided, capl
         predicted = [sum(column) for column in zip(*row["scores"]["confusion"], strict=True)]
         assert row["collapsed"] == {"class": "not 3", "share": predicted[0] / sum(predicted)}
         assert text.startswith(
-            f"{title} calls {row['collapsed']['share']:.1%} of the images not 3, which 89.8% are"
+            f"{title} predicts not 3 for {row['collapsed']['share']:.1%} of the images (true share 89.8%)"
         )
         assert "the share of the classes and no more" in text
     assert "--overfit" in said[0]

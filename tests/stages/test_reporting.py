@@ -2,13 +2,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cnnboost import stages
 from cnnboost.config import Space, load_recipe
 from cnnboost.errors import StoreError
 from cnnboost.files import read_json, write_json
-from cnnboost.stages.reporting import report, report_all
+from cnnboost.stages.reporting import most_confident_mistakes, report, report_all
 
 FACTS = Path(__file__).parents[1] / "report" / "report_facts.json"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -52,7 +55,7 @@ def test_what_tune_and_overfit_wrote_is_shown(job, change):
     assert "12 images" in page
     assert 'id="searches"' in page
     assert '<th scope="row">boost.max_depth</th><td>1 | 2</td>' in page
-    assert "2 trials, judged by accuracy of XGBoost at fc1" in page
+    assert "2 trials, scored by accuracy of XGBoost at fc1" in page
 
 
 def test_the_search_stands_before_the_studies(oslo, search_document):
@@ -84,7 +87,7 @@ def search_document():
         ("study-dropout.json", "{", ["study-dropout.json", "damaged", "tune -r oslo --study dropout"]),
         ("search.json", "[]", ["search.json", "damaged", "cnnboost tune -r oslo again"]),
         ("overfit.json", "", ["overfit.json", "damaged", "train -r oslo --overfit N"]),
-        ("study-dropout.json", "{}", ["study-dropout.json: no 'metric'", "tune"]),
+        ("study-dropout.json", "{}", ["study-dropout.json: no 'trials'", "tune"]),
         ("overfit.json", "{}", ["overfit.json: no 'learnt'", "train --overfit"]),
         ("other/photos/metrics.json", "{}", ["photos/metrics.json has format None", "-r oslo --data"]),
         ("other/photos/metrics.json", '{"format": 1}', ["other/photos/metrics.json: recipe: field required"]),
@@ -117,3 +120,17 @@ def test_folders_of_other_images_are_no_recipes(oslo, other):
     shutil.copytree(oslo.reports_dir, oslo.reports / "second")
     assert report_all(oslo.reports).recipes == ["oslo", "oslo"]
     assert "photos" not in (oslo.reports / "index.html").read_text(encoding="utf-8")
+
+
+@given(st.integers(1, 40), st.integers(2, 5), st.integers(0, 15), st.integers(0, 2**32 - 1))
+def test_mistakes_are_wrong_and_the_surest_ones(n, k, count, seed):
+    rng = np.random.default_rng(seed)
+    proba, y = rng.dirichlet(np.ones(k), n), rng.integers(0, k, n)
+    rows = most_confident_mistakes(proba, y, count)
+    said = proba.argmax(axis=1)
+    wrong = np.flatnonzero(said != y)
+    assert len(rows) == min(count, len(wrong)) == len(set(rows.tolist()))
+    assert (said[rows] != y[rows]).all()
+    sure = proba.max(axis=1)
+    assert (np.diff(sure[rows]) <= 0).all()
+    assert not len(rows) or sure[rows].min() >= max(sure[np.setdiff1d(wrong, rows)], default=0)

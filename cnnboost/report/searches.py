@@ -1,0 +1,196 @@
+"""Searches and studies: what was tried, on which images it was scored, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cnnboost.report.page import Block, Section, contents_of, details, named_figures, table
+from cnnboost.report.table import Cell, Column, Marks, Table, pairs, seconds, shown
+
+SHOWN = 15
+_SAMPLERS = {
+    "grid": "grid, every combination",
+    "random": "random",
+    "tpe": "tree-structured Parzen estimators (TPE)",
+}
+_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-loss"}
+
+Document = Mapping[str, Any]
+
+
+def searches_section(
+    searches: Mapping[str, Document], metrics: Document, figures: Mapping[str, bytes]
+) -> Section | None:
+    """Return what each search tried and found."""
+    blocks: list[Block] = []
+    for file, document in searches.items():
+        with contents_of(file):
+            blocks += _search(document, metrics, figures)
+    return Section("searches", "Searches", "Searches", blocks) if blocks else None
+
+
+def drawn_by_searches(searches: Mapping[str, Document]) -> set[str]:
+    """Return the file names of the figures that stand with their search."""
+    names = set()
+    for file, document in searches.items():
+        with contents_of(file):
+            names |= {entry["file"] for entry in document.get("figures") or ()}
+    return names
+
+
+def _search(document: Document, metrics: Document, figures: Mapping[str, bytes]) -> list[Block]:
+    ended = [trial for trial in document["trials"] if trial["value"] is not None]
+    failed = [trial for trial in document["trials"] if trial["value"] is None]
+    ended.sort(key=lambda trial: trial["value"], reverse=document["metric"] != "log_loss")
+    keys = list(dict.fromkeys(key for trial in document["trials"] for key in trial["values"]))
+    names = _short_names(keys)
+    title = _title(document, metrics)
+    blocks: list[Block] = [
+        ("heading", title),
+        ("text", _text(document, ended)),
+        table(pairs(f"What was searched, {title}", _rows(document, ended, metrics))),
+    ]
+    drawn = named_figures(figures, document.get("figures") or ())
+    blocks.append(("figures", drawn))
+    made = _trials_table(title, document["metric"], names, ended)
+    if ended:
+        blocks.append(table(Table(title, made.columns, made.rows[:SHOWN])))
+    if more := made.rows[SHOWN:]:
+        blocks.append(details(f"{len(more)} more trials", table(Table(title, made.columns, more))))
+    if failed:
+        summary = f"{len(failed)} failed trial{'s' * (len(failed) > 1)}"
+        blocks.append(details(summary, table(_failed_table(title, names, failed)), expanded=not ended))
+    shares = document.get("importances")
+    # What a figure shows is not repeated in a table.
+    if shares and not any(one.stem.endswith("-importances") for one in drawn):
+        rows = [
+            [key, share, Marks(0, round(100 * share, 1))]
+            for key, share in sorted(shares.items(), key=lambda entry: -entry[1])
+        ]
+        columns = [Column("key"), Column("share", "percent"), Column("share", "marks")]
+        blocks.append(("faint", "How much of the differences between trials each key explains:"))
+        blocks.append(table(Table(f"Importance of each key, {title}", columns, rows, "facts", header=False)))
+    return blocks
+
+
+def _title(document: Document, metrics: Document) -> str:
+    study, title = document.get("study"), document.get("title")
+    if title and title != metrics["title"]:
+        return str(title)
+    return f"Study {study}" if study else "Search"
+
+
+def _text(document: Document, ended: Sequence[Document]) -> str:
+    target = document["target"]
+    of = "the CNN" if target == "cnn" else f"XGBoost at {target}"
+    metric = document["metric"]
+    text = (
+        f"{len(document['trials']):,} trials, scored by {_METRICS.get(metric, metric)} of {of} on "
+        f"{document['images']['validation']:,} images of train that none of them was fitted on."
+    )
+    if not ended:
+        return f"{text} No trial finished with a value."
+    text += f" The best reached {shown(_metric_column(metric), ended[0]['value'])}."
+    if len(ended) > 1:
+        text += " Being the best of several flatters it; the recipe's scores above are on other images."
+    return text
+
+
+def _metric_column(metric: str) -> Column:
+    return Column(_METRICS.get(metric, metric), "number" if metric == "log_loss" else "percent")
+
+
+def _rows(document: Document, ended: Sequence[Document], metrics: Document) -> list[tuple[str, str]]:
+    images, stages = document["images"], document.get("stages") or 1
+    # Older documents have the space in the recipe alone.
+    spaces = document["space"] if "space" in document else document["recipe_facts"]["search"]["space"]
+    rows = [(key, _space(space)) for key, space in spaces.items()]
+    sampler = _SAMPLERS.get(document["sampler"], str(document["sampler"]))
+    in_stages = f", {stages} stages from coarse to fine" if stages > 1 else ""
+    fitted = f"fitted on {images['train']:,}, scored on {images['validation']:,} ({document['judged_on']})"
+    rows += [
+        ("Fixed in every trial", _settings(document.get("set") or {}) or "nothing beside the recipe"),
+        ("Images", fitted),
+        ("Sampler", f"{sampler}{in_stages}, seed {document['seed']}"),
+    ]
+    if (time := sum(trial["seconds"] or 0 for trial in ended)) > 0:
+        rows.append(("Time", f"{seconds(time)} seconds in all"))
+    if ended:
+        best = ended[0]["values"]
+        rows.append(("Best", _settings(best)))
+        rows.append(("Scored recipe", _stated(metrics["recipe_facts"], best)))
+    return rows
+
+
+def _stated(recipe: Document, keys: Iterable[str]) -> str:
+    """Return what the recipe that was scored has at these keys."""
+    texts = []
+    for key in keys:
+        *tables, name = key.split(".")
+        metadata: Any = recipe
+        for one in tables:
+            metadata = metadata.get(one) if isinstance(metadata, Mapping) else None
+        stated = isinstance(metadata, Mapping) and name in metadata
+        texts.append(f"{key} = {_plain(metadata[name])}" if stated else f"{key} not stated")
+    return ", ".join(texts)
+
+
+def _trials_table(title: str, metric: str, names: Mapping[str, str], trials: Sequence[Document]) -> Table:
+    columns = [Column("trial", "count"), _metric_column(metric)]
+    # Values stand like numbers, which most of them are.
+    columns += [Column(name, "number") for name in names.values()]
+    rows = [
+        [
+            trial["number"],
+            {"value": trial["value"], "interval": trial.get("interval")},
+            *(Cell(_plain(trial["values"][key]) if key in trial["values"] else "") for key in names),
+            trial["seconds"],
+        ]
+        for trial in trials
+    ]
+    return Table(title, [*columns, Column("s", "seconds")], rows)
+
+
+def _failed_table(title: str, names: Mapping[str, str], trials: Sequence[Document]) -> Table:
+    columns = [Column("trial", "count"), Column("values", "words"), Column("why it failed", "words")]
+    rows = [
+        [
+            trial["number"],
+            _settings({names[key]: value for key, value in trial["values"].items()}),
+            trial["error"] or "it left no message",
+        ]
+        for trial in trials
+    ]
+    return Table(f"Failed trials, {title}", columns, rows)
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Name keys by their last part where that tells them apart."""
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: name if last[name := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+
+def _space(space: Mapping[str, Any]) -> str:
+    if space.get("choices"):
+        return " | ".join(_plain(choice) for choice in space["choices"])
+    step = f" in steps of {_plain(space['step'])}" if space.get("step") else ""
+    log = ", even in the logarithm" if space.get("log") else ""
+    return f"{_plain(space['low'])} to {_plain(space['high'])}{step}{log}"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {_plain(value)}" for key, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    """Write a value as a recipe would, floats with four significant figures."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return f"{{{_settings(value)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_plain, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
