@@ -66,3 +66,11 @@ def faces(pixels) -> dict[str, bytes]:
         for name in ("happy", "sad")
         for k in range(count)
     }
+
+
+@pytest.fixture(scope="session")
+def published_faces(fer2013, tmp_path_factory):
+    """FER-2013 as it is published, decoded once for all tests."""
+    from cnnboost.images import load_images
+
+    return load_images(fer2013, cache=tmp_path_factory.mktemp("fer2013"))

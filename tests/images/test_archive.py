@@ -2,9 +2,9 @@ import contextlib
 import re
 import stat
 import struct
-import threading
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,17 +45,8 @@ def test_members_with_extra_fields_and_data_descriptors(tmp_path):
 def test_threads_share_a_tree(tmp_path, rng):
     members = {f"{k}.bin": rng.bytes(5000) for k in range(40)}
     tree = ZipTree(write_zip(tmp_path / "x.zip", members))
-    wrong = []
-
-    def read():
-        wrong.extend(name for name in tree.files * 5 if tree.read(name) != members[name])
-
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(tree.read, tree.files * 20)) == [members[name] for name in tree.files * 20]
 
 
 def test_what_systems_leave_behind_is_ignored(tmp_path):
@@ -85,19 +76,11 @@ def test_paths_that_lead_elsewhere_are_never_read(tmp_path, name, reason):
     assert re.search(reason, told)
 
 
-def patch_flags(data: bytes, flag: int) -> bytes:
-    """Set a general purpose flag in the local and the central header of a one-member archive."""
-    changed = bytearray(data)
-    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        place = changed.index(magic) + offset
-        flags = struct.unpack_from("<H", changed, place)[0]
-        struct.pack_into("<H", changed, place, flags | flag)
-    return bytes(changed)
-
-
 def test_encrypted_member_is_named(tmp_path):
     path = write_zip(tmp_path / "x.zip", {"a/1.png": b"secret"})
-    path.write_bytes(patch_flags(path.read_bytes(), 1))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # a flag in the archive's directory
+    path.write_bytes(data)
     tree = ZipTree(path)
     assert tree.files == []
     assert "encrypted" in reasons(tree)["a/1.png"]
@@ -179,10 +162,6 @@ def test_bytes_cut_out_are_the_fault_of_the_archive(tmp_path, rng):
     members = {f"a/{k}.png": rng.bytes(300) for k in range(5)}
     path = write_zip(tmp_path / "x.zip", members, zipfile.ZIP_STORED)
     data = path.read_bytes()
-    for start, stop in ((30, 200), (0, 400), (200, 1000), (10, 11)):
-        path.write_bytes(data[:start] + data[stop:])
-        with contextlib.suppress(DataError):  # the directory was hit too
-            assert set(whole(path)) < set(members)
     path.write_bytes(data[:30] + data[200:])
     with pytest.raises(DataError, match=r"x\.zip: none of 4 .* a/0\.png is damaged: it lies outside"):
         load_images(path)

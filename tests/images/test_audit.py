@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cnnboost.images import ImageSet, audit, load_images
+from cnnboost.images import ImageSet, audit
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_as_json(images):
 
 
 @pytest.mark.fer2013
-def test_the_published_faces(fer2013, tmp_path):
-    found = audit(load_images(fer2013, cache=tmp_path))
+def test_the_published_faces(published_faces):
+    found = audit(published_faces)
     assert found.n_images == 32_298
     assert found.counts["train"]["disgust"] == 436
     assert sum(found.counts["validation"].values()) == 3_589

@@ -1,5 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,17 +50,15 @@ def test_the_resampling_is_bilinear_with_the_nearest_edge(seed, height, width, c
 
 
 def test_whole_pixels_are_kept_exactly():
-    X = images(3, 7, 9, 3)
+    X = images(3, 8, 8, 3)
     one = np.tile(np.array([[1.0, 0, 0], [0, 1, 0]]), (3, 1, 1))
     np.testing.assert_array_equal(warp(X, one), X)
     np.testing.assert_array_equal(warp(X, one * [[-1], [1]]), X[:, :, ::-1])
     np.testing.assert_array_equal(warp(X, -one), X[:, ::-1, ::-1])
     moved = warp(X, np.add(one, [[0, 0, 2], [0, 0, 0]]))
-    np.testing.assert_array_equal(moved[:, :, :-2], X[:, :, 2:])
-    np.testing.assert_array_equal(moved[:, :, -2:], np.repeat(X[:, :, -1:], 2, axis=2))
-    square = images(2, 8, 8)
-    turned = warp(square, np.tile(np.array([[0.0, -1, 0], [1, 0, 0]]), (2, 1, 1)))
-    np.testing.assert_array_equal(turned, np.rot90(square, 1, axes=(1, 2)))
+    np.testing.assert_array_equal(moved, X[:, :, [2, 3, 4, 5, 6, 7, 7, 7]])
+    turned = warp(X, np.tile(np.array([[0.0, -1, 0], [1, 0, 0]]), (3, 1, 1)))
+    np.testing.assert_array_equal(turned, np.rot90(X, 1, axes=(1, 2)))
 
 
 def test_large_images_go_the_same_way_as_small_ones():
@@ -106,15 +102,6 @@ def test_seed_epoch_and_number_each_make_another_view():
     views = [augment.apply(X, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
     flat = np.concatenate(views).reshape(24, -1)
     assert len(np.unique(flat, axis=0)) == 24
-
-
-def test_threads_make_the_same():
-    augment, X = Augmentation(**EVERYTHING), images(64)
-    with ThreadPoolExecutor(4) as pool:
-        parts = list(
-            pool.map(lambda i: augment.apply(X[i : i + 8], 3, 5, np.arange(i, i + 8)), range(0, 64, 8))
-        )
-    np.testing.assert_array_equal(np.concatenate(parts), augment.apply(X, 3, 5))
 
 
 def test_flips_come_as_often_as_asked():
@@ -190,14 +177,6 @@ def test_a_crop_never_shows_what_is_outside():
     assert (out.max(axis=(1, 2, 3)) <= high).all()
     # Half the size: an edge that is repeated would stand in three rows and more.
     assert not (out[:, 0] == out[:, 2]).all(axis=(1, 2)).any()
-
-
-def test_height_and_width_of_a_crop_are_drawn_apart():
-    u = uniforms(TRAINING, 0, 0, np.arange(500), 15)
-    maps = Augmentation(crop=0.25)._maps(u, 40, 40)
-    np.testing.assert_allclose(maps[:, :, :2], np.tile(np.eye(2) * 0.75, (500, 1, 1)))
-    assert abs(np.corrcoef(maps[:, 0, 2], maps[:, 1, 2])[0, 1]) < 0.15
-    assert 4.7 < np.abs(maps[:, :, 2]).max() < 5
 
 
 def test_the_other_changes_happen_to_the_window():

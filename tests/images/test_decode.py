@@ -55,11 +55,6 @@ def test_colour_jpeg_as_grey_and_resized_is_what_pillow_makes(pixels):
     np.testing.assert_array_equal(decode_image(data, InputSpec(16, 12, 1), "x")[..., 0], np.asarray(want))
 
 
-def test_grey_as_rgb_repeats_the_channel(pixels):
-    image = pixels()
-    np.testing.assert_array_equal(decode_image(encode(image), RGB, "x"), np.repeat(image, 3, axis=2))
-
-
 def test_resizing_averages_and_does_not_skip():
     stripes = np.zeros((8, 64, 1), np.uint8)
     stripes[:, ::2] = 255
@@ -88,49 +83,33 @@ def test_exif_orientation_is_honoured(kind, orientation):
     assert decoded.mean() == pytest.approx(127, abs=6)
 
 
-def test_palette(pixels):
-    image = Image.fromarray(pixels(8, 8, 3)).quantize(16)
-    want = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(decode_image(saved(image), RGB, "x"), want)
-
-
-def test_palette_with_a_transparent_colour_lies_over_black():
+def palette() -> Image.Image:
+    """White above, red below."""
     image = Image.new("P", (8, 8), 0)
     image.putpalette([255, 255, 255, 200, 0, 0])
-    image.paste(1, (0, 0, 8, 4))
-    decoded = decode_image(saved(image, transparency=0), RGB, "x")
-    assert decoded[0, 0].tolist() == [200, 0, 0]
-    assert decoded[7, 0].tolist() == [0, 0, 0]
+    image.paste(1, (0, 4, 8, 8))
+    return image
 
 
-def test_rgba_and_grey_with_alpha_lie_over_black():
-    rgba = Image.new("RGBA", (8, 8), (200, 100, 50, 128))
-    assert decode_image(saved(rgba), RGB, "x")[0, 0].tolist() == pytest.approx([100, 50, 25], abs=1)
-    la = Image.new("LA", (8, 8), (200, 0))
-    assert decode_image(saved(la), GREY, "x").max() == 0
-    assert image_shape(saved(la), "x").channels == 1
-    assert image_shape(saved(rgba), "x").channels == 3
-
-
-def test_sixteen_bits_are_scaled_and_not_cut_off():
-    wide = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
-    for kind in ("PNG", "TIFF"):
-        decoded = decode_image(saved(Image.fromarray(wide), kind), InputSpec(1, 4, 1), "x")
-        assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
-
-
-def test_one_bit():
-    image = Image.new("1", (8, 8), 1)
-    assert decode_image(saved(image), GREY, "x").min() == 255
-    assert image_shape(saved(image), "x").channels == 1
-
-
-def test_cmyk():
-    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # red
-    for kind in ("TIFF", "JPEG"):
-        red, green, blue = decode_image(saved(image, kind), RGB, "x")[4, 4].tolist()
-        assert red > 240
-        assert max(green, blue) < 15
+@pytest.mark.parametrize(
+    ("data", "top", "bottom"),
+    [
+        (saved(palette()), [255, 255, 255], [200, 0, 0]),
+        (saved(palette(), transparency=0), [0, 0, 0], [200, 0, 0]),  # lies over black
+        (saved(Image.new("L", (8, 8), 7)), [7, 7, 7], [7, 7, 7]),
+        (saved(Image.new("1", (8, 8), 1)), [255, 255, 255], [255, 255, 255]),
+        (saved(Image.new("LA", (8, 8), (200, 0))), [0, 0, 0], [0, 0, 0]),
+        (saved(Image.new("RGBA", (8, 8), (200, 100, 50, 128))), [100, 50, 25], [100, 50, 25]),
+        (saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), [255, 0, 0], [255, 0, 0]),
+        (saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), [255, 0, 0], [255, 0, 0]),
+        (saved(Image.fromarray(np.full((8, 8), 128 * 257, np.uint16))), [128] * 3, [128] * 3),
+        (saved(Image.fromarray(np.full((8, 8), 65535, np.uint16)), "TIFF"), [255] * 3, [255] * 3),
+    ],
+)
+def test_every_mode_becomes_opaque_8_bit_pixels(data, top, bottom):
+    decoded = decode_image(data, RGB, "x")
+    np.testing.assert_allclose(decoded[0, 0], top, atol=14)
+    np.testing.assert_allclose(decoded[7, 7], bottom, atol=14)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_size_and_channels_default_to_the_first_image(tmp_path, pixels):
     assert load_images(source, cache=False, size=5, channels=3, validation_fraction=0).shape == (3, 5, 5, 3)
 
 
-@pytest.mark.parametrize("colour", [0, 3, 150, 199])
+@pytest.mark.parametrize("colour", [0, 150])
 def test_one_image_in_colour_makes_a_set_colour_wherever_it_stands(tmp_path, pixels, caplog, colour):
     members = {
         f"{'ab'[k // 100]}/{k:03}.png": encode(pixels(2, 2, 3 if k == colour else 1)) for k in range(200)
@@ -139,35 +139,19 @@ def test_a_source_of_test_images_only_needs_no_train(tmp_path, faces):
     assert load_images(source, cache=False).split_names == ("test",)
 
 
-def test_bad_images_stop_or_are_skipped(tmp_path, faces, pixels):
-    frames = [Image.fromarray(pixels()[..., 0]) for _ in range(2)]
-    animated = tmp_path / "x.webp"
-    frames[0].save(animated, save_all=True, append_images=frames[1:])
-    good = encode(pixels())
-    bad = {
-        "train/sad/animated.webp": animated.read_bytes(),
-        "train/sad/empty.png": b"",
-        "train/sad/note.png": b"remember the milk",
-        "train/sad/short.png": good[: len(good) // 2],
-    }
+def test_bad_images_stop_or_are_skipped(tmp_path, faces):
+    bad = {f"train/sad/{k}.png": b"remember the milk" for k in range(10, 17)}
     source = write_zip(tmp_path / "x.zip", faces | bad)
     for cache in (False, tmp_path / "cache"):
-        with pytest.raises(DataError, match=r"4 of 18 images cannot be used") as caught:
+        with pytest.raises(
+            DataError, match=r"7 of 21 images .*10\.png: is not an .*; and 2 more.* on_bad='skip'"
+        ) as caught:
             load_images(source, cache=cache)
-        assert all(name in str(caught.value) for name in bad)
-        assert "on_bad='skip'" in str(caught.value)
+        assert [one.place for one in caught.value.bad] == sorted(bad)
         images = load_images(source, cache=cache, on_bad="skip")
-        assert sorted(one.place for one in images.bad) == sorted(bad)
         assert images.bad == caught.value.bad
         assert len(images) == 14
         assert images.digest == load_images(write_zip(tmp_path / "y.zip", faces), cache=cache).digest
-
-
-def test_many_bad_images_are_counted_and_not_all_shown(tmp_path, faces):
-    source = write_folder(tmp_path / "x", faces | {f"train/sad/z{k}.png": b"" for k in range(9)})
-    with pytest.raises(DataError, match="; and 4 more") as caught:
-        load_images(source, cache=False)
-    assert len(caught.value.bad) == 9
 
 
 def test_nothing_but_bad_images(tmp_path):
@@ -222,8 +206,8 @@ def test_loading_imports_nothing_heavy(tmp_path, faces):
 
 
 @pytest.mark.fer2013
-def test_the_published_faces(fer2013, tmp_path):
-    images = load_images(fer2013, cache=tmp_path)
+def test_the_published_faces(published_faces):
+    images = published_faces
     assert images.split_names == ("train", "validation")
     assert images.train.shape == (28_709, 48, 48, 1)
     assert images.validation.shape == (3_589, 48, 48, 1)

@@ -1,9 +1,7 @@
 """The orders in which a network from elsewhere may give its classes."""
 
 import numpy as np
-import pytest
 
-from cnnboost.errors import DataError
 from cnnboost.images import ImageSet, load_images
 from cnnboost.images.orders import output_orders
 
@@ -42,17 +40,3 @@ def test_a_csv_keeps_the_order_of_its_numbers_and_its_set_does_not_change(tmp_pa
     images = load_images(path, cache=False)
     assert images.classes == tuple(sorted(FER))
     assert output_orders(images)[0] == FER
-
-
-@pytest.mark.parametrize(
-    ("order", "message"),
-    [
-        (("a", "b"), "missing: c"),
-        (("a", "b", "c", "d"), "unknown: d"),
-        (("a", "b", "b", "c"), "twice: b"),
-        (("a", "b", "C"), r"unknown: C; missing: c.*the classes are a, b, c"),
-    ],
-)
-def test_an_order_names_each_class_once(order, message):
-    with pytest.raises(DataError, match=message):
-        images_of("a", "b", "c").with_classes(order)

@@ -1,5 +1,3 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,33 +23,6 @@ def rows(listing) -> dict[str, tuple[str, str]]:
     return dict(zip(listing.ids, zip(names, listing.splits.tolist(), strict=True), strict=True))
 
 
-def test_class_folders_without_splits_are_train(tmp_path):
-    found = listed(tmp_path, "sad/1.png", "happy/1.png", "happy/deeper/2.png")
-    assert found.classes == ("happy", "sad")
-    assert rows(found) == {
-        "happy/1.png": ("happy", "train"),
-        "happy/deeper/2.png": ("happy", "train"),
-        "sad/1.png": ("sad", "train"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("folder", "split"),
-    [
-        ("train", "train"),
-        ("Training", "train"),
-        ("val", "validation"),
-        ("VALID", "validation"),
-        ("validation", "validation"),
-        ("dev", "validation"),
-        ("Test", "test"),
-        ("testing", "test"),
-    ],
-)
-def test_names_of_split_folders(tmp_path, folder, split):
-    assert rows(listed(tmp_path, f"{folder}/a/1.png")) == {f"{folder}/a/1.png": ("a", split)}
-
-
 def test_rows_are_in_the_order_of_the_splits(tmp_path):
     found = listed(tmp_path, "test/a/1.png", "valid/a/1.png", "train/b/1.png", "train/a/1.png")
     assert found.ids == ["train/a/1.png", "train/b/1.png", "valid/a/1.png", "test/a/1.png"]
@@ -68,16 +39,6 @@ def test_prefixes_of_file_names_win_over_folders(tmp_path):
     assert splits == ["validation", "test", "train", "test"]
 
 
-def test_folders_around_the_set_are_seen_through(tmp_path):
-    found = listed(tmp_path, "archive/fer/train/a/1.png", "archive/fer/test/a/2.png")
-    assert Counter(found.splits.tolist()) == {"train": 1, "test": 1}
-    assert found.classes == ("a",)
-
-
-def test_one_class_folder_is_a_class_and_not_a_wrapper(tmp_path):
-    assert listed(tmp_path, "happy/1.png").classes == ("happy",)
-
-
 def test_images_outside_of_class_folders_are_bad_and_other_files_are_not(tmp_path):
     found = listed(
         tmp_path,
@@ -87,10 +48,6 @@ def test_images_outside_of_class_folders_are_bad_and_other_files_are_not(tmp_pat
     assert list(found.ids) == ["train/a/1.png", "test/a/5.png"]
     assert {bad.place for bad in found.bad} == {"train/2.png", "3.jpg", "other/b/4.png"}
     assert all("class folder" in bad.reason for bad in found.bad)
-
-
-def test_an_empty_class_folder_is_a_class(tmp_path):
-    assert listed(tmp_path, "train/a/1.png", "train/b/").classes == ("a", "b")
 
 
 @pytest.mark.parametrize(

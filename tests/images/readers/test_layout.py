@@ -152,6 +152,7 @@ def test_deeper_images_are_of_the_class_above_and_that_is_said():
     assert classes(found) == {"train": "animals vehicles"}
     assert "below a class folder are of that class: animals, vehicles" in found.notes[0]
     assert classes(layout("a/1.png", "a/more/2.png", "b/3.png")) == {"train": "a b"}
+    assert classes(layout("happy/1.png")) == {"train": "happy"}
 
 
 def test_rows_are_in_the_order_of_their_paths():
@@ -203,7 +204,13 @@ def test_every_image_is_used_once_or_named_or_all_is_refused(paths):
 
 
 @pytest.mark.parametrize(
-    "name", ["station", "trainer", "restraint", "contest", "attest", "evaluation", "", "42"]
+    ("split", "names"),
+    [
+        ("train", "train Training"),
+        ("validation", "val VALID validation dev publictest"),
+        ("test", "Test testing PrivateTest"),
+        (None, "station trainer restraint contest attest evaluation 42"),
+    ],
 )
-def test_other_folders_are_not_splits(name):
-    assert folder_split(name) is None
+def test_splits_by_the_name_of_a_folder(split, names):
+    assert {folder_split(name) for name in names.split()} == {split}

@@ -7,7 +7,6 @@ import pytest
 from cnnboost.errors import DataError
 from cnnboost.images import load_images
 from cnnboost.images.readers import CIFAR, CSV, DIGITS, FOLDER, NPZ, READERS, ZIP, find_reader
-from cnnboost.images.readers.listing import split_of
 from tests.images.conftest import encode, write_folder, write_zip
 
 
@@ -54,11 +53,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path.write_bytes(b"\0" * 20)
     with pytest.raises(DataError, match=r"data\.bin: no reader for this kind of file\. Accepted: .*\.zip"):
         find_reader(path)
-
-
-@pytest.mark.parametrize("word", ["happy", "", "trainer", "1"])
-def test_other_words_are_no_splits(word):
-    assert split_of(word) is None
 
 
 @pytest.mark.parametrize(
