@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,23 +11,19 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cnnboost.boost.headfile import SavedHead
-from cnnboost.boost.margins import check_margin, matching_margin
-from cnnboost.boost.params import (
-    BoostParameters,
-    check_parameters,
-    draw_seed,
-)
-from cnnboost.boost.training_data import Rows, refuse_non_finite
-from cnnboost.boost.trees import boost_rows
+from cnnboost.boost.params import check_parameters, draw_seed
+from cnnboost.boost.training_data import Rows, check_margin, matching_margin, refuse_non_finite
+from cnnboost.boost.trees import grow_trees
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.holdout import hold_out
 from cnnboost.labels import class_factors, encode_labels, find_classes, read_labels
 
 if TYPE_CHECKING:
+    from numpy.random import RandomState
     from xgboost import Booster
 
 
-class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
+class BoostClassifier(ClassifierMixin, SavedHead):
     """XGBoost `multi:softprob` on features: the head of a hybrid.
 
     The objective is `multi:softprob` also for two classes, the trees are histogram trees, and labels may be
@@ -135,6 +132,47 @@ class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
     needs_margin_: bool
     n_features_in_: int
 
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 100,
+        max_depth: int = 6,
+        learning_rate: float = 0.3,
+        min_child_weight: float = 1,
+        gamma: float = 0,
+        subsample: float = 1,
+        colsample_bytree: float = 1,
+        reg_lambda: float = 1,
+        reg_alpha: float = 0,
+        max_bin: int = 256,
+        class_weight: str | Mapping[Any, float] | None = None,
+        classes: Sequence[Any] | NDArray[Any] | None = None,
+        early_stopping_rounds: int | None = None,
+        validation_fraction: float = 0.1,
+        device: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | RandomState | None = 0,
+        xgb_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.max_depth = max_depth
+        self.learning_rate = learning_rate
+        self.min_child_weight = min_child_weight
+        self.gamma = gamma
+        self.subsample = subsample
+        self.colsample_bytree = colsample_bytree
+        self.reg_lambda = reg_lambda
+        self.reg_alpha = reg_alpha
+        self.max_bin = max_bin
+        self.class_weight = class_weight
+        self.classes = classes
+        self.early_stopping_rounds = early_stopping_rounds
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.xgb_params = xgb_params
+
     def fit(
         self,
         X: Any,
@@ -187,13 +225,11 @@ class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
         y = read_labels(y)
         classes = find_classes(y, self.classes)
         codes = encode_labels(y, classes)
-        margin = None
         if base_margin is None and self.n_estimators == 0:
             raise ParameterError(
                 "n_estimators == 0 leaves nothing to predict from; pass base_margin, or give 1"
             )
-        if base_margin is not None:
-            margin = check_margin(base_margin, len(X), classes, "base_margin")
+        margin = None if base_margin is None else check_margin(base_margin, len(X), classes, "base_margin")
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
@@ -214,7 +250,7 @@ class BoostClassifier(ClassifierMixin, SavedHead, BoostParameters):
         if watched is None and self.early_stopping_rounds is not None:
             train, held = hold_out(rows.X, rows.codes, fraction=self.validation_fraction, seed=seed)
             rows, watched = rows.take(train), rows.take(held)
-        trees = boost_rows(self.get_params(deep=False), rows, watched, len(classes), seed)
+        trees = grow_trees(self.get_params(deep=False), rows, watched, len(classes), seed)
         self.classes_ = classes
         self.seed_ = seed
         self.needs_margin_ = rows.margin is not None

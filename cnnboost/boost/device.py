@@ -31,27 +31,7 @@ def resolve_device(device: str = "auto") -> str:
     """Name the device that XGBoost will train on here.
 
     A GPU counts as usable when one round of training on it really ran there: XGBoost by itself falls back
-    to the CPU with nothing but a warning. The answer for each device is kept for the life of the process.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
-        "auto" is the first GPU when XGBoost was built for one and one is usable, else the CPU.
-
-    Returns
-    -------
-    str
-        "cpu", or "cuda:N" with the ordinal of the GPU.
-
-    Raises
-    ------
-    DeviceError
-        If the name is not one of these, or if a GPU was demanded that XGBoost cannot use here.
-
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    'cpu'
+    to the CPU with nothing but a warning. "auto" is the first usable GPU, else the CPU.
     """
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         remedy = _REMEDIES.get(str(device), "one of these would do: " + ", ".join(DEVICES))
@@ -59,7 +39,7 @@ def resolve_device(device: str = "auto") -> str:
     if device == "cpu":
         return "cpu"
     probe = _probe("cuda" if device == "auto" else device)
-    if device == "auto" or _is_same(device, probe.device):
+    if device in ("auto", probe.device) or (device == "cuda" and probe.device != "cpu"):
         return probe.device
     raise DeviceError(
         f"device={device!r} was demanded, but {probe.found}; use device='auto' or 'cpu', or make a GPU "
@@ -93,7 +73,3 @@ def _probe(device: str) -> _Probe:
     if used == "cpu":
         return _Probe(used, f"{version} was built with CUDA and finds no usable GPU here")
     return _Probe(used, f"{version} finds no GPU of that number and would take {used}")
-
-
-def _is_same(demanded: str, used: str) -> bool:
-    return used == demanded or (demanded == "cuda" and used.startswith("cuda:"))

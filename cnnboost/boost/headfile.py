@@ -7,18 +7,17 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, field_validator, model_validator
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost.params import count_threads
+from cnnboost.documents import Document, read_document
 from cnnboost.errors import StoreError
-from cnnboost.files import CHECKSUM, digest_of, parsed_json, write_bytes, write_json
-
-if TYPE_CHECKING:
-    from cnnboost.boost.classifier import BoostClassifier
+from cnnboost.files import write_bytes, write_json
 
 FORMAT = 1
 _Dtype = Literal[
@@ -26,15 +25,15 @@ _Dtype = Literal[
     "float16", "float32", "float64",
 ]  # fmt: skip
 _KINDS: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float}
-#: A `.json` of a head with a thousand classes and rounds takes a few hundred kilobytes.
-_MOST_JSON_BYTES = 16 << 20
 _REMEDY = "a head is saved as .ubj and .json: keep them together, or save the head again"
+#: Attributes of a fitted head that are in its `.json` under their name without the underscore.
+_ATTRIBUTES = ("n_estimators", "best_iteration", "evals_result", "seed", "device", "needs_margin", "details")
 
 
-class HeadFacts(BaseModel):
-    """What stands in the `.json` of a head."""
+class HeadFacts(Document):
+    """The `.json` of a head."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     format: int
     kind: Literal["cnnboost head"]
@@ -55,10 +54,22 @@ class HeadFacts(BaseModel):
     details: dict[str, Any]
     #: Newer than the format: heads written before have no margins.
     needs_margin: bool = False
-    facts_sha256: str
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, version: int) -> int:
+        if version != FORMAT:
+            raise ValueError(f"format {version}, this version reads {FORMAT}; update cnnboost")
+        return version
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> HeadFacts:
+        if not all(type(label) is _KINDS[self.classes_kind] for label in self.classes):
+            raise ValueError(f"classes contradict classes_kind={self.classes_kind!r}")
+        return self
 
 
-class SavedHead:
+class SavedHead(BaseEstimator):
     """Lets a head write itself to files, and come back from them."""
 
     def save(self, path: str | Path, *, details: Mapping[str, Any] | None = None) -> Path:
@@ -83,7 +94,36 @@ class SavedHead:
             If the files cannot be written, or a label or parameter has no place in JSON.
         """
         check_is_fitted(self, "booster_")
-        return write_head(cast("BoostClassifier", self), Path(path), details or {})
+        ubj, sidecar = _pair(Path(path))
+        trees = bytes(self.booster_.save_raw("ubj"))
+        classes = self.classes_.tolist()
+        kinds = [name for name, kind in _KINDS.items() if all(type(label) is kind for label in classes)]
+        if not kinds:
+            raise StoreError(
+                f"{ubj}: the classes {classes!r} cannot be saved; use labels that are all strings, all "
+                "integers, all floats or all booleans"
+            )
+        names = getattr(self, "feature_names_in_", None)
+        metadata = {
+            "format": FORMAT,
+            "kind": "cnnboost head",
+            "classes": classes,
+            "classes_kind": kinds[0],
+            "classes_dtype": "str" if self.classes_.dtype.kind == "U" else self.classes_.dtype.name,
+            "parameters": _portable(self.get_params(deep=False), self.seed_, ubj),
+            "n_features": self.n_features_in_,
+            "feature_names": None if names is None else names.tolist(),
+            "versions": {name: _version(name) for name in ("cnnboost", "xgboost", "scikit-learn", "numpy")},
+            "ubj_sha256": hashlib.sha256(trees).hexdigest(),
+            "ubj_bytes": len(trees),
+            **{name: getattr(self, f"{name}_") for name in _ATTRIBUTES if name != "details"},
+            "details": dict(details or {}),
+        }
+        if not metadata["needs_margin"]:
+            del metadata["needs_margin"]
+        write_bytes(ubj, trees)
+        write_json(sidecar, metadata)
+        return ubj
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -108,56 +148,51 @@ class SavedHead:
         StoreError
             If a file is missing, altered, truncated, foreign, or of a newer format.
         """
+        ubj, sidecar = _pair(Path(path))
+        metadata = HeadFacts.model_validate(read_document(sidecar, HeadFacts, _REMEDY, checksum=True))
+        booster = _read_booster(ubj, sidecar, metadata)
         head = cls()
-        read_head(cast("BoostClassifier", head), Path(path))
+        try:
+            head.classes_ = np.array(metadata.classes, dtype=metadata.classes_dtype)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{sidecar}: its classes do not fit its classes_dtype; {_REMEDY}") from error
+        parameters = metadata.parameters
+        if isinstance(parameters.get("class_weight"), list):
+            parameters = {**parameters, "class_weight": dict(parameters["class_weight"])}
+        try:
+            head.set_params(**parameters)
+            booster.set_param({"nthread": count_threads(head.n_jobs)})
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{sidecar}: its parameters do not fit this version ({error})") from error
+        head.booster_ = booster
+        head.n_features_in_ = metadata.n_features
+        if metadata.feature_names is not None:
+            head.feature_names_in_ = np.array(metadata.feature_names, dtype=object)
+        for name in _ATTRIBUTES:
+            setattr(head, f"{name}_", getattr(metadata, name))
         return head
 
 
-def write_head(head: BoostClassifier, path: Path, details: Mapping[str, Any]) -> Path:
-    """Write a fitted head; see `BoostClassifier.save`."""
-    ubj, sidecar = _pair(path)
-    trees = bytes(head.booster_.save_raw("ubj"))
-    classes = head.classes_.tolist()
-    kind = next((name for name, of in _KINDS.items() if all(type(label) is of for label in classes)), None)
-    if kind is None:
-        raise StoreError(
-            f"{ubj}: the classes {classes!r} cannot be saved; use labels that are all strings, all integers, "
-            "all floats or all booleans"
-        )
-    names = getattr(head, "feature_names_in_", None)
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
-        "kind": "cnnboost head",
-        "classes": classes,
-        "classes_kind": kind,
-        "classes_dtype": "str" if head.classes_.dtype.kind == "U" else head.classes_.dtype.name,
-        "parameters": _portable(head, ubj),
-        "n_features": head.n_features_in_,
-        "feature_names": None if names is None else names.tolist(),
-        "n_estimators": head.n_estimators_,
-        "best_iteration": head.best_iteration_,
-        "evals_result": head.evals_result_,
-        "seed": head.seed_,
-        "device": head.device_,
-        "versions": {name: _version(name) for name in ("cnnboost", "xgboost", "scikit-learn", "numpy")},
-        "ubj_sha256": hashlib.sha256(trees).hexdigest(),
-        "ubj_bytes": len(trees),
-        "details": dict(details),
-    }
-    if head.needs_margin_:
-        metadata["needs_margin"] = True
-    write_bytes(ubj, trees)
-    write_json(sidecar, metadata)
-    return ubj
+def _pair(path: Path) -> tuple[Path, Path]:
+    ubj = path if path.suffix == ".ubj" else path.with_name(path.name + ".ubj")
+    return ubj, ubj.with_suffix(".json")
 
 
-def read_head(head: BoostClassifier, path: Path) -> None:
-    """Fill a new head from its files; see `BoostClassifier.load`."""
+def _read_booster(ubj: Path, sidecar: Path, metadata: HeadFacts) -> Any:
+    """Let XGBoost read the trees, which must be those that the `.json` describes."""
     import xgboost
 
-    ubj, sidecar = _pair(path)
-    metadata = _read_metadata(sidecar)
-    trees = _read_trees(ubj, sidecar, metadata)
+    try:
+        # Its size first: whatever lies there, no more than that is read.
+        trees = ubj.read_bytes() if ubj.stat().st_size == metadata.ubj_bytes else b""
+    except FileNotFoundError as error:
+        raise StoreError(f"{ubj} is missing; {_REMEDY}") from error
+    except OSError as error:
+        raise StoreError(f"{ubj} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(trees).hexdigest() != metadata.ubj_sha256:
+        raise StoreError(
+            f"{ubj} does not match the checksum in {sidecar.name}: truncated or altered; {_REMEDY}"
+        )
     try:
         # The bytes are those that XGBoost wrote, so they are fit for its parser, which trusts them.
         booster = xgboost.Booster({"device": "cpu"})
@@ -175,89 +210,19 @@ def read_head(head: BoostClassifier, path: Path) -> None:
     if found != stated:
         raise StoreError(
             f"{ubj} and {sidecar.name} are of different heads: classes, features and rounds are {found} "
-            f"in the one and {stated} in the other; save the head anew"
+            f"in the one and {stated} in the other; {_REMEDY}"
         )
-    try:
-        head.classes_ = np.array(metadata.classes, dtype=metadata.classes_dtype)
-    except (TypeError, ValueError) as error:
-        raise StoreError(
-            f"{sidecar}: its classes are no {metadata.classes_dtype!r} (classes_dtype)"
-        ) from error
-    try:
-        head.set_params(**_own(metadata.parameters))
-        booster.set_param({"nthread": count_threads(head.n_jobs)})
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{sidecar}: its parameters do not fit this version ({error})") from error
-    head.booster_ = booster
-    head.n_features_in_ = metadata.n_features
-    if metadata.feature_names is not None:
-        head.feature_names_in_ = np.array(metadata.feature_names, dtype=object)
-    head.n_estimators_ = metadata.n_estimators
-    head.best_iteration_ = metadata.best_iteration
-    head.evals_result_ = metadata.evals_result
-    head.seed_ = metadata.seed
-    head.needs_margin_ = metadata.needs_margin
-    head.device_ = metadata.device
-    head.details_ = metadata.details
+    return booster
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
-    ubj = path if path.suffix == ".ubj" else path.with_name(path.name + ".ubj")
-    return ubj, ubj.with_suffix(".json")
-
-
-def _read_metadata(sidecar: Path) -> HeadFacts:
-    document = parsed_json(sidecar, _REMEDY, _MOST_JSON_BYTES)
-    version = document.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise StoreError(f"{sidecar} has format {version}, this version reads {FORMAT}; update cnnboost")
-    try:
-        metadata = HeadFacts.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"]) or "the document"
-        raise StoreError(f"{sidecar} does not describe a head: {place}: {first['msg']}") from error
-    stated = {key: value for key, value in document.items() if key != CHECKSUM}
-    if digest_of(stated) != metadata.facts_sha256:
-        raise StoreError(f"{sidecar} was altered after it was written (checksum); save the head anew")
-    if metadata.format != FORMAT or not all(
-        type(label) is _KINDS[metadata.classes_kind] for label in metadata.classes
-    ):
-        raise StoreError(f"{sidecar} contradicts itself in format or classes_kind; save the head anew")
-    return metadata
-
-
-def _read_trees(ubj: Path, sidecar: Path, metadata: HeadFacts) -> bytes:
-    try:
-        size = ubj.stat().st_size
-        if size != metadata.ubj_bytes:
-            raise StoreError(
-                f"{ubj} has {size} bytes where {sidecar.name} states {metadata.ubj_bytes}: truncated or "
-                "altered; save the head anew"
-            )
-        trees = ubj.read_bytes()
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{ubj} is missing; a head is saved as .ubj and .json, keep them together"
-        ) from error
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{ubj} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(trees).hexdigest() != metadata.ubj_sha256:
-        raise StoreError(f"{ubj} does not match the checksum in {sidecar.name}: altered; save the head anew")
-    return trees
-
-
-def _portable(head: BoostClassifier, ubj: Path) -> dict[str, Any]:
-    """Turn the parameters into what JSON can hold; `_own` turns them back."""
-    parameters = head.get_params(deep=False)
+def _portable(parameters: dict[str, Any], seed: int, ubj: Path) -> dict[str, Any]:
+    """Turn the parameters into what JSON can hold."""
     if isinstance(parameters["random_state"], np.random.RandomState):
         # Its state is spent; the seed that was drawn from it grows the same trees again.
-        parameters["random_state"] = head.seed_
+        parameters["random_state"] = seed
     if isinstance(parameters["class_weight"], Mapping):
         # The keys of a JSON object are strings only.
-        parameters["class_weight"] = [[label, factor] for label, factor in parameters["class_weight"].items()]
+        parameters["class_weight"] = list(parameters["class_weight"].items())
     for name, value in parameters.items():
         try:
             parameters[name] = json.loads(json.dumps(value, default=_plain, allow_nan=False))
@@ -268,19 +233,12 @@ def _portable(head: BoostClassifier, ubj: Path) -> dict[str, Any]:
     return parameters
 
 
-def _own(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    own = dict(parameters)
-    if isinstance(own.get("class_weight"), list):
-        own["class_weight"] = dict(own["class_weight"])
-    return own
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping | range):
         return dict(value) if isinstance(value, Mapping) else list(value)
-    raise TypeError(f"a {type(value).__name__} is no JSON")
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def _version(name: str) -> str:

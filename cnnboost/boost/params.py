@@ -5,40 +5,45 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from joblib import effective_n_jobs
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state, check_scalar
+from pydantic import Field
+from sklearn.utils import check_random_state
 
-from cnnboost.config.limits import BOOST, SEED, shown
+from cnnboost.config.limits import check_options
+from cnnboost.config.tables import Boost, Seed, Share
 from cnnboost.errors import ParameterError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
 
-#: Parameters that are handed to XGBoost under their own name: type, lowest and highest value, and whether
-#: these belong to it.
-_PASSED: dict[str, tuple[type, float | None, float | None, str]] = {
-    "max_depth": (Integral, 0, BOOST["max_depth"], "both"),
-    "learning_rate": (Real, 0, BOOST["learning_rate"], "right"),
-    "min_child_weight": (Real, 0, BOOST["min_child_weight"], "both"),
-    "gamma": (Real, 0, BOOST["gamma"], "both"),
-    "subsample": (Real, 0, 1, "right"),
-    "colsample_bytree": (Real, 0, 1, "right"),
-    "reg_lambda": (Real, 0, BOOST["reg_lambda"], "both"),
-    "reg_alpha": (Real, 0, BOOST["reg_alpha"], "both"),
-    "max_bin": (Integral, 2, BOOST["max_bin"], "both"),
-}
-_KEPT: dict[str, tuple[type, float | None, float | None, str]] = {
-    "n_estimators": (Integral, 0, BOOST["n_estimators"], "both"),
-    "validation_fraction": (Real, 0, 1, "neither"),
+
+class BoostOptions(Boost):
+    """`[boost]` as parameters of `BoostClassifier`: here a few may be more, or have another name."""
+
+    n_estimators: Annotated[int, Field(ge=0, le=100_000)] = 100
+    validation_fraction: Share = 0.1
+    seed: Annotated[Seed, Field(alias="random_state")] = 0
+    # These have checks of their own, which know the labels, the machine or XGBoost.
+    class_weight: Any = None
+    device: Any = "auto"
+    xgb_params: Any = None
+
+
+#: What `[boost]` has besides the parameters that are handed to XGBoost under their own name.
+_OWN = {
+    "n_estimators",
+    "early_stopping_rounds",
+    "validation_fraction",
+    "class_weight",
+    "device",
+    "seed",
+    "xgb_params",
 }
 
 _REFUSED = {
@@ -60,72 +65,18 @@ _REFUSED = {
 }
 
 
-class BoostParameters(BaseEstimator):
-    """Takes the parameters of `BoostClassifier`, which describes each of them, as they are."""
-
-    def __init__(
-        self,
-        *,
-        n_estimators: int = 100,
-        max_depth: int = 6,
-        learning_rate: float = 0.3,
-        min_child_weight: float = 1,
-        gamma: float = 0,
-        subsample: float = 1,
-        colsample_bytree: float = 1,
-        reg_lambda: float = 1,
-        reg_alpha: float = 0,
-        max_bin: int = 256,
-        class_weight: str | Mapping[Any, float] | None = None,
-        classes: Sequence[Any] | NDArray[Any] | None = None,
-        early_stopping_rounds: int | None = None,
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-        n_jobs: int | None = None,
-        random_state: int | RandomState | None = 0,
-        xgb_params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.max_depth = max_depth
-        self.learning_rate = learning_rate
-        self.min_child_weight = min_child_weight
-        self.gamma = gamma
-        self.subsample = subsample
-        self.colsample_bytree = colsample_bytree
-        self.reg_lambda = reg_lambda
-        self.reg_alpha = reg_alpha
-        self.max_bin = max_bin
-        self.class_weight = class_weight
-        self.classes = classes
-        self.early_stopping_rounds = early_stopping_rounds
-        self.validation_fraction = validation_fraction
-        self.device = device
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.xgb_params = xgb_params
-
-
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Refuse a parameter of the classifier that has an impossible value."""
-    checks = {**_PASSED, **_KEPT}
-    if parameters["early_stopping_rounds"] is not None:
-        checks["early_stopping_rounds"] = (Integral, 1, BOOST["early_stopping_rounds"], "both")
-    for name, (kind, low, high, boundaries) in checks.items():
-        value = parameters[name]
-        try:
-            check_scalar(value, name, kind, min_val=low, max_val=high, include_boundaries=boundaries)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(str(error)) from error
-        if isinstance(value, bool | np.bool_) or not math.isfinite(value):
-            raise ParameterError(f"{name} == {value!r}, must be a finite number")
+    checked = {name: parameters[name] for name in Boost.model_fields if name != "seed"}
     seed = parameters["random_state"]
-    if isinstance(seed, Integral) and not 0 <= int(seed) <= SEED:
-        raise ParameterError(f"random_state={shown(seed)} must be from 0 to {SEED:,}")
+    if isinstance(seed, Integral):
+        checked["random_state"] = int(seed)
+    check_options(BoostOptions, checked)
     further = parameters["xgb_params"]
     if further is None:
         return
     if not isinstance(further, Mapping):
-        raise ParameterError(f"xgb_params={further!r} is not a dict of XGBoost parameters")
+        raise ParameterError(f"xgb_params={further!r}: give a dict of XGBoost parameters")
     for key, value in further.items():
         if key in _REFUSED:
             raise ParameterError(f"xgb_params has {key!r}: {_REFUSED[key]}")
@@ -159,7 +110,7 @@ def xgboost_parameters(
         "device": device,
         "nthread": n_threads,
         "seed": seed,
-        **{name: parameters[name] for name in _PASSED},
+        **{name: parameters[name] for name in Boost.model_fields if name not in _OWN},
         **further,
     }
 
@@ -167,7 +118,7 @@ def xgboost_parameters(
 def check_with_xgboost(
     xgboost_params: Mapping[str, Any], further: Mapping[str, Any], n_features: int
 ) -> None:
-    """Let XGBoost itself judge the parameters, on no data, before the costly work begins.
+    """Let XGBoost itself check the parameters, on no data, before the costly work begins.
 
     XGBoost trains on with a mere warning about a name that it does not know; here it is an error. Its
     configuration lists every name that it has understood.
@@ -198,7 +149,7 @@ def _names(config: Any, is_training: bool = False) -> Iterator[str]:
     """Yield the names of the training parameters in a configuration.
 
     They are the keys of its objects called `..._train_param`, and of `generic_param`; what describes the
-    finished model (`..._model_param`) is no parameter, but for two that are both.
+    finished model (`..._model_param`) is not a parameter, but for two that are both.
     """
     if isinstance(config, dict):
         for key, value in config.items():

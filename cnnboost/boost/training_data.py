@@ -1,13 +1,17 @@
-"""Rows to train on or to watch: features, class numbers, weights."""
+"""Rows to train on or to watch: features, class numbers, weights, and base margins.
+
+Base margins are the scores from which boosting starts, in place of the share of each class.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from cnnboost.errors import FeatureError
+from cnnboost.errors import DataError, FeatureError
 
 if TYPE_CHECKING:
     from xgboost import QuantileDMatrix
@@ -57,6 +61,15 @@ class Rows(NamedTuple):
         times = np.repeat(np.arange(len(self.X)), self.weight.astype(np.intp))
         return self.take(times)._replace(weight=None)
 
+    def log_loss_of_margin(self) -> float | None:
+        """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""
+        from scipy.special import log_softmax
+
+        if self.margin is None:
+            return None
+        scores = log_softmax(self.margin.astype(np.float64), axis=1)
+        return float(-np.average(scores[np.arange(len(self.codes)), self.codes], weights=self.weight))
+
     def matrix(self, *, max_bin: int, n_threads: int, ref: QuantileDMatrix | None = None) -> QuantileDMatrix:
         """Quantise the rows for XGBoost, with the bins of `ref` if there is one."""
         from xgboost import QuantileDMatrix
@@ -85,3 +98,42 @@ def refuse_non_finite(X: NDArray[np.float32], name: str) -> None:
         raise FeatureError(
             f"{name} is {kind} at row {start + row}, column {column}; leave that row out or impute it"
         )
+
+
+def check_margin(
+    margin: ArrayLike, n: int, classes: Sequence[Any] | NDArray[Any], name: str
+) -> NDArray[np.float32]:
+    """Check base margins and return them as XGBoost takes them."""
+    try:
+        scores = np.ascontiguousarray(margin, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} cannot be read as numbers: {error}") from error
+    k = len(classes)
+    if scores.shape != (n, k):
+        named = ", ".join(map(str, list(classes)[:7])) + (", ..." if k > 7 else "")
+        raise DataError(
+            f"{name} has the shape {scores.shape}; give one score for each of {n} rows and {k} classes "
+            f"({named}): ({n}, {k})"
+        )
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row, column = (int(place) for place in np.argwhere(~finite)[0])
+        raise DataError(
+            f"{name} is {scores[row, column]} at row {row}, class {list(classes)[column]}; "
+            "probabilities of 0 have no logarithm: bound them first"
+        )
+    return scores
+
+
+def matching_margin(
+    margin: ArrayLike | None, n: int, classes: Sequence[Any] | NDArray[Any], name: str, wanted: bool
+) -> NDArray[np.float32] | None:
+    """Check that there are margins where the trees were grown from some, and none elsewhere."""
+    if (margin is not None) != wanted:
+        problem = (
+            "is missing: the trees start from margins, and so must predictions and watched rows"
+            if wanted
+            else "was given to a head that is fitted without; leave it out, or fit with base_margin="
+        )
+        raise DataError(f"{name} {problem}")
+    return None if margin is None else check_margin(margin, n, classes, name)

@@ -1,4 +1,4 @@
-"""Trees: one run of XGBoost, and what became of it."""
+"""Trees: one run of XGBoost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cnnboost.boost.device import resolve_device, used_device
-from cnnboost.boost.margins import log_loss_of
 from cnnboost.boost.params import check_with_xgboost, count_threads, xgboost_parameters
+from cnnboost.boost.training_data import Rows
 from cnnboost.errors import DeviceError, TrainingError
 
 if TYPE_CHECKING:
-    from xgboost import Booster, DMatrix
-
-    from cnnboost.boost.training_data import Rows
+    from xgboost import Booster
 
 #: The probability at which boosting starts a class without training rows: less than boosting ever leaves to
 #: a class that has some, and yet above zero, so that its logarithm is finite.
@@ -44,10 +42,12 @@ def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
     return scores
 
 
-def boost_rows(
+def grow_trees(
     parameters: Mapping[str, Any], rows: Rows, watched: Rows | None, n_classes: int, seed: int
 ) -> Trees:
-    """Quantise rows and grow trees on them."""
+    """Grow trees on rows, until their loss on the watched rows rises where early stopping is asked for."""
+    import xgboost
+
     n_threads = count_threads(parameters["n_jobs"], rows.X.size)
     params = xgboost_parameters(
         parameters,
@@ -60,52 +60,26 @@ def boost_rows(
     scores = None if rows.margin is not None else starting_scores(rows, n_classes)
     if scores is not None:
         params.setdefault("base_score", scores)
-    dtrain = rows.matrix(max_bin=parameters["max_bin"], n_threads=n_threads)
-    dvalid, to_beat = None, None
-    if watched is not None:
-        dvalid = watched.matrix(max_bin=parameters["max_bin"], n_threads=n_threads, ref=dtrain)
-        to_beat = None if watched.margin is None else log_loss_of(watched)
-    trees = grow_trees(
-        params,
-        dtrain,
-        dvalid,
-        rounds=parameters["n_estimators"],
-        patience=parameters["early_stopping_rounds"],
-        to_beat=to_beat,
-    )
-    # Predictions may be of more rows than the trees were grown on.
-    trees.booster.set_param({"nthread": count_threads(parameters["n_jobs"])})
-    return trees
-
-
-def grow_trees(
-    params: dict[str, Any],
-    dtrain: DMatrix,
-    dvalid: DMatrix | None,
-    *,
-    rounds: int,
-    patience: int | None,
-    to_beat: float | None = None,
-) -> Trees:
-    """Run XGBoost."""
-    import xgboost
-
+    max_bin, patience = parameters["max_bin"], parameters["early_stopping_rounds"]
     history: dict[str, Any] = {}
-    stops_early = patience is not None and dvalid is not None
     try:
+        dtrain = rows.matrix(max_bin=max_bin, n_threads=n_threads)
+        evals = []
+        if watched is not None:
+            evals = [(watched.matrix(max_bin=max_bin, n_threads=n_threads, ref=dtrain), "validation")]
         booster = xgboost.train(
             params,
             dtrain,
-            num_boost_round=rounds,
-            evals=[] if dvalid is None else [(dvalid, "validation")],
-            early_stopping_rounds=patience if stops_early else None,
+            num_boost_round=parameters["n_estimators"],
+            evals=evals,
+            early_stopping_rounds=patience if evals else None,
             evals_result=history,
             verbose_eval=False,
         )
     except xgboost.core.XGBoostError as error:
         reason = str(error).split("Stack trace")[0].strip()
         raise TrainingError(
-            f"XGBoost gave up on {dtrain.num_row()} rows of {dtrain.num_col()} features on "
+            f"XGBoost gave up on {rows.X.shape[0]} rows of {rows.X.shape[1]} features on "
             f"{params['device']}: {reason}"
         ) from error
     device = used_device(booster)
@@ -115,13 +89,18 @@ def grow_trees(
             "free that GPU or use device='cpu'"
         )
     trained = booster.num_boosted_rounds()
-    best = booster.best_iteration if stops_early else trained - 1
-    if stops_early and to_beat is not None and history["validation"]["mlogloss"][best] >= to_beat:
-        best = -1
+    best = trained - 1
+    if watched is not None and patience is not None:
+        best = booster.best_iteration
+        of_margin = watched.log_loss_of_margin()
+        if of_margin is not None and history["validation"]["mlogloss"][best] >= of_margin:
+            best = -1
+    if best < 0 < trained:
         booster = xgboost.train(params, dtrain, num_boost_round=0)
     elif best + 1 < trained:
         # A slice is what every user of the booster then sees: exporters know nothing of a best iteration.
         booster = booster[: best + 1]
-    booster.set_param({"device": "cpu"})
+    # Predictions may be of more rows than the trees were grown on.
+    booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
     plain = {name: {metric: list(values) for metric, values in log.items()} for name, log in history.items()}
     return Trees(booster, best, plain, device)

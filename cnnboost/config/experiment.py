@@ -22,7 +22,7 @@ from cnnboost.errors import RecipeError
 BUNDLE_TABLES = ("data", "cnn", "cut", "boost", "hybrid", "export")
 
 ALWAYS_AT_HAND = "digits"
-"""A source that is no path: the images come with scikit-learn."""
+"""A source that is not a path: the images come with scikit-learn."""
 
 
 class Recipe(Table):
@@ -82,7 +82,7 @@ class Recipe(Table):
         """Hash some tables: equal settings, equal digest, whatever the layout of the file.
 
         What a recipe leaves at its default is no part of it, so that a new key changes no digest. Nor is the
-        place of a teacher's file: what stands in it is what counts, and a recipe does not know that.
+        place of a teacher's file: its content counts, which a recipe does not know.
         """
         metadata = self.model_dump(
             mode="json", include=set(tables), exclude={"cnn": {"teacher"}}, exclude_defaults=True
@@ -111,7 +111,7 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         for name in tables:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
-                raise RecipeError(f"{key!r} is no key of a recipe: {name!r} is no table")
+                raise RecipeError(f"{key!r} is not a key of a recipe: {name!r} is not a table")
         table[last] = value
     return checked(metadata).beside(recipe._folder) if recipe._folder else checked(metadata)
 

@@ -1,12 +1,15 @@
-"""The largest values that make sense: beyond them is a slip of the finger, or the end of the memory.
-
-They hold for the keys of a recipe and for the parameters of the same name of the estimators.
-"""
+"""What a setting may be at all, how a message shows it, and the check of parameters by a recipe's tables."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cnnboost.errors import ParameterError
 
 SEED = 2**31 - 1
 
@@ -24,17 +27,6 @@ CNN: dict[str, int] = {
     "focal_gamma": 100,
     "mixup": 1000,
     "teacher_temperature": 10_000,
-}
-BOOST: dict[str, int] = {
-    "n_estimators": 100_000,
-    "max_depth": 64,
-    "learning_rate": 1,
-    "min_child_weight": 10**9,
-    "gamma": 10**9,
-    "reg_lambda": 10**9,
-    "reg_alpha": 10**9,
-    "max_bin": 1 << 16,
-    "early_stopping_rounds": 100_000,
 }
 
 _DEEPEST, _MOST, _LARGEST = 8, 10_000, 10**9
@@ -67,3 +59,25 @@ def shown(value: Any) -> str:
     except RecursionError:
         return "a deeply nested value"
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def check_options(table: type[BaseModel], parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters of an estimator that the table of a recipe with the same keys does not allow."""
+    values = {name: _number(one) for name, one in parameters.items()}
+    try:
+        table.model_validate(values, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise ParameterError(message) from None
+        raise ParameterError(
+            f"{first['loc'][0]}={shown(first['input'])}: {message[:1].lower()}{message[1:]}"
+        ) from None
+
+
+def _number(value: Any) -> Any:
+    """Return NumPy's numbers, which searches hand out, as Python's: the check is strict."""
+    if isinstance(value, bool | int | float) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)

@@ -49,7 +49,7 @@ def packaged() -> dict[str, Path]:
     for folder in (here / "pipelines", here.parent / "pipelines"):
         if (folder / f"{DEFAULT}.toml").is_file():
             return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    raise RecipeError("the packaged recipes are missing; install cnnboost anew")
+    raise RecipeError("the packaged recipes are missing; install cnnboost again")
 
 
 def _locate(source: str | os.PathLike[str]) -> Path:
@@ -88,7 +88,7 @@ def _override(metadata: dict[str, Any], override: str) -> str:
     for table in tables:
         metadata = metadata.setdefault(table, {})
         if not isinstance(metadata, dict):
-            raise RecipeError(f"--set {shown(override)}: {table!r} is no table")
+            raise RecipeError(f"--set {shown(override)}: {table!r} is not a table")
     metadata[last] = value
     return key.strip()
 

@@ -29,9 +29,9 @@ class Published(Table):
     def _known(cls, scores: dict[str, float]) -> dict[str, float]:
         for name in scores:
             if name == "accuracy":
-                raise ValueError("the accuracy of the CNN stands in `cnn`, that of hybrids in `layers`")
+                raise ValueError("give the accuracy of the CNN in `cnn`, that of hybrids in `layers`")
             if name not in PUBLISHED_SCORES:
-                raise ValueError(f"{name!r} is no score; there are {', '.join(PUBLISHED_SCORES)}")
+                raise ValueError(f"unknown score {name!r}; valid scores: {', '.join(PUBLISHED_SCORES)}")
         return scores
 
 

@@ -38,7 +38,7 @@ class Space(Table):
             # As JSON text: Python takes 1, 1.0 and true for the same.
             text = json.dumps(choice, sort_keys=True, default=str)
             if text in seen:
-                raise ValueError(f"the choice {choice!r} stands there twice")
+                raise ValueError(f"the choice {choice!r} is listed twice")
             seen.add(text)
         return self
 
@@ -63,8 +63,8 @@ class Search(Table):
         if self.stages > 1 and self.sampler != "random":
             raise ValueError(f"stages = {self.stages} goes with sampler = 'random', not {self.sampler!r}")
         if self.stages > self.trials:
-            raise ValueError(f"stages = {self.stages} needs as many trials; there are {self.trials}")
+            raise ValueError(f"stages = {self.stages} needs as many trials, got trials = {self.trials}")
         both = sorted(self.space.keys() & self.set.keys())
         if both:
-            raise ValueError(f"{both[0]!r} stands in both space and set; a key is either searched or set")
+            raise ValueError(f"{both[0]!r} is in both space and set; a key is either searched or set")
         return self

@@ -1,4 +1,8 @@
-"""The tables of a recipe that state what is made: images, network, cut, head, hybrid."""
+"""The tables of a recipe that state what is made: images, network, cut, head, hybrid.
+
+The estimators check their parameters with the same tables, and a search its values: a new option is a field
+here and a parameter of its estimator.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cnnboost.config.limits import BOOST, CNN, SEED, plain
+from cnnboost.config.limits import SEED, plain
 from cnnboost.config.sizes import check_sizes
 
 
@@ -18,9 +22,10 @@ class Table(BaseModel):
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Whole = Annotated[int, Field(ge=1, le=100_000)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Penalty = Annotated[float, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, le=SEED)]
 Pixels = Annotated[int, Field(ge=1, le=10_000)]
-Weight = Annotated[float, Field(ge=0, le=10**9)]
 #: Values of any kind, of a sensible size.
 Plain = Annotated[Any, AfterValidator(plain)]
 #: A path, or a name that becomes a part of one.
@@ -45,37 +50,37 @@ class Cnn(Table):
 
     architecture: str = "digits"
     options: dict[str, Plain] = Field(default_factory=dict)
-    epochs: Annotated[int, Field(ge=1, le=CNN["epochs"])] = 50
-    batch_size: Annotated[int, Field(ge=1, le=CNN["batch_size"])] = 64
+    epochs: Whole = 50
+    batch_size: Annotated[int, Field(ge=1, le=1 << 20)] = 64
     optimizer: str = "adam"
-    learning_rate: Annotated[float, Field(gt=0, le=CNN["learning_rate"])] | None = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=10**9)] | None = 1e-3
     momentum: Fraction | None = None
     nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0, le=CNN["weight_decay"])] | None = None
-    decay: Annotated[float, Field(ge=0, le=CNN["decay"])] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=100)] | None = None
+    decay: Annotated[float, Field(ge=0, le=100)] = 0.0
     schedule: str = "constant"
-    step_epochs: Annotated[int, Field(ge=1, le=CNN["step_epochs"])] | None = None
-    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    step_epochs: Whole | None = None
+    step_factor: Share = 0.1
     warmup: Fraction | None = None
-    early_stopping: Annotated[int, Field(ge=0, le=CNN["early_stopping"])] | None = None
-    reduce_lr: Annotated[int, Field(ge=0, le=CNN["reduce_lr"])] | None = None
-    reduce_lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    min_learning_rate: Annotated[float, Field(ge=0, le=CNN["min_learning_rate"])] = 1e-7
+    early_stopping: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    reduce_lr: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    reduce_lr_factor: Share = 0.5
+    min_learning_rate: Penalty = 1e-7
     monitor: str | None = None
     loss: str = "crossentropy"
-    focal_gamma: Annotated[float, Field(ge=0, le=CNN["focal_gamma"])] = 2.0
+    focal_gamma: Annotated[float, Field(ge=0, le=100)] = 2.0
     label_smoothing: Fraction = 0.0
     augment: dict[str, float] | None = None
     balance: bool = False
-    mixup: Annotated[float, Field(ge=0, le=CNN["mixup"])] = 0.0
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    progressive_resizing: tuple[tuple[Pixels, Annotated[float, Field(gt=0, lt=1)]], ...] = ()
+    mixup: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    ema: Share | None = None
+    progressive_resizing: tuple[tuple[Pixels, Share], ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
-    steps_per_execution: Annotated[int, Field(ge=1, le=CNN["steps_per_execution"])] = 1
+    steps_per_execution: Whole = 1
     teacher: PathText | None = None
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.7
-    teacher_temperature: Annotated[float, Field(ge=1e-3, le=CNN["teacher_temperature"])] = 3.0
-    class_weight: Literal["balanced"] | dict[str, Weight] | None = None
+    teacher_temperature: Annotated[float, Field(ge=1e-3, le=10_000)] = 3.0
+    class_weight: Literal["balanced"] | dict[str, Penalty] | None = None
     validation_fraction: Fraction = 0.1
     seed: Seed = 0
 
@@ -108,18 +113,18 @@ class CutTable(Table):
 class Boost(Table):
     """`[boost]`: the head; keys as the parameters of `BoostClassifier`."""
 
-    n_estimators: Annotated[int, Field(ge=1, le=BOOST["n_estimators"])] = 100
-    max_depth: Annotated[int, Field(ge=0, le=BOOST["max_depth"])] = 6
+    n_estimators: Whole = 100
+    max_depth: Annotated[int, Field(ge=0, le=64)] = 6
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
-    min_child_weight: Annotated[float, Field(ge=0, le=BOOST["min_child_weight"])] = 1.0
-    gamma: Annotated[float, Field(ge=0, le=BOOST["gamma"])] = 0.0
+    min_child_weight: Penalty = 1.0
+    gamma: Penalty = 0.0
     subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
-    reg_lambda: Annotated[float, Field(ge=0, le=BOOST["reg_lambda"])] = 1.0
-    reg_alpha: Annotated[float, Field(ge=0, le=BOOST["reg_alpha"])] = 0.0
-    max_bin: Annotated[int, Field(ge=2, le=BOOST["max_bin"])] = 256
-    class_weight: Literal["balanced"] | dict[str, Weight] | None = None
-    early_stopping_rounds: Annotated[int, Field(ge=1, le=BOOST["early_stopping_rounds"])] | None = None
+    reg_lambda: Penalty = 1.0
+    reg_alpha: Penalty = 0.0
+    max_bin: Annotated[int, Field(ge=2, le=1 << 16)] = 256
+    class_weight: Literal["balanced"] | dict[str, Penalty] | None = None
+    early_stopping_rounds: Whole | None = None
     validation_fraction: Fraction = 0.1
     device: str = "auto"
     seed: Seed = 0
@@ -127,9 +132,9 @@ class Boost(Table):
 
 
 class Hybrid(Table):
-    """`[hybrid]`: the modes `residual` and `blend`, in which trees are to better the CNN's own softmax.
+    """`[hybrid]`: the modes `residual` and `blend`, in which trees improve on the CNN's own softmax.
 
-    `plain` is what `[boost]` says at one layer, whatever stands here; `compare` takes the images, views and
+    `plain` is what `[boost]` says at one layer, whatever is set here; `compare` takes the images, views and
     features from here for all modes.
     """
 
@@ -151,7 +156,7 @@ class Hybrid(Table):
         unknown = [key for key in boost if key not in Boost.model_fields]
         if unknown:
             raise ValueError(
-                f"{unknown[0]!r} is no key of [boost]; there are {', '.join(Boost.model_fields)}"
+                f"unknown key {unknown[0]!r} of [boost]; valid keys: {', '.join(Boost.model_fields)}"
             )
         Boost.model_validate(boost)
         return boost

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import gc
 import io
 import pickle
@@ -12,7 +11,6 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from cnnboost.boost import BoostClassifier
@@ -61,7 +59,12 @@ def test_probabilities_are_those_of_plain_xgboost(features, numbers, matrix, n_c
         "max_delta_step": 1,
     }
     plain = xgboost.train(params, getattr(xgboost, matrix)(X, label=y), num_boost_round=8)
-    assert np.array_equal(ours.predict_proba(X), plain.predict(xgboost.DMatrix(X)))
+    probabilities = ours.predict_proba(X)
+    assert np.array_equal(probabilities, plain.predict(xgboost.DMatrix(X)))
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (len(X), n_classes)
+    for order in (np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        assert np.array_equal(ours.predict_proba(order), probabilities)
 
 
 def test_max_bin_reaches_both_the_bins_and_the_trees(features, numbers, xgboost):
@@ -78,17 +81,6 @@ def test_max_bin_reaches_both_the_bins_and_the_trees(features, numbers, xgboost)
     assert not np.array_equal(
         ours.predict_proba(features), quick().fit(features, numbers).predict_proba(features)
     )
-
-
-def test_two_classes_are_softprob_too(features, numbers):
-    rows = numbers < 2
-    head = quick().fit(features[rows], numbers[rows] == 1)
-    assert '"multi:softprob"' in head.booster_.save_config()
-    probabilities = head.predict_proba(features)
-    assert probabilities.shape == (300, 2)
-    assert probabilities.dtype == np.float32
-    assert head.classes_.tolist() == [False, True]
-    assert np.array_equal(head.predict(features), probabilities[:, 1] > probabilities[:, 0])
 
 
 def test_float32_rows_are_not_copied(features, numbers, tmp_path):
@@ -108,13 +100,6 @@ def test_other_kinds_of_numbers_are_converted(numbers, kind):
     assert np.array_equal(quick().fit(X.astype(kind), numbers).predict_proba(X.astype(kind)), expected)
 
 
-def test_slices_and_fortran_order_are_read_right(features, numbers):
-    expected = quick().fit(features, numbers).predict_proba(features)
-    wide = np.repeat(features, 2, axis=1)[:, ::2]
-    for X in (np.asfortranarray(features), wide):
-        assert np.array_equal(quick().fit(X, numbers).predict_proba(X), expected)
-
-
 def test_xgboosts_refusal_is_an_error_of_ours(features, numbers):
     with pytest.raises(TrainingError, match=r"XGBoost gave up on 300 rows of 6 features") as caught:
         quick(xgb_params={"process_type": "update", "updater": "prune"}).fit(features, numbers)
@@ -122,19 +107,6 @@ def test_xgboosts_refusal_is_an_error_of_ours(features, numbers):
 
 
 # Labels and classes
-
-
-@pytest.mark.parametrize(
-    "names",
-    [["b", "a", "c"], [-3, 10, 200], [2.0, 0.0, 7.0]],
-    ids=["strings", "gaps", "floats"],
-)
-@pytest.mark.parametrize("dtype", [None, object])
-def test_labels_may_be_anything(features, numbers, names, dtype):
-    y = np.array(np.array(names)[numbers].tolist(), dtype=dtype)
-    head = quick().fit(features, y)
-    assert head.classes_.tolist() == sorted(names)
-    assert (head.predict(features) == y).mean() > 0.8
 
 
 @settings(max_examples=15, deadline=None)
@@ -174,12 +146,6 @@ def test_rows_sum_to_one_and_the_prediction_is_the_largest(n_rows, n_classes, se
     assert np.array_equal(head.predict(X), head.classes_[probabilities.argmax(axis=1)])
 
 
-def test_listed_classes_keep_their_order(features, emotions):
-    head = quick(classes=["sad", "angry", "happy"]).fit(features, emotions)
-    assert head.classes_.tolist() == ["sad", "angry", "happy"]
-    assert head.score(features, emotions) > 0.8
-
-
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -199,24 +165,15 @@ def test_a_class_without_rows_has_the_lowest_probability(features, emotions, par
     # The others are what they are without the listed class.
     expected = quick(**parameters).fit(X, y).predict_proba(features)
     np.testing.assert_allclose(probabilities[:, [0, 2]], expected, atol=1e-4)
-
-
-def test_a_class_whose_rows_weigh_nothing_counts_as_absent(features, emotions):
-    weight = (emotions != "sad").astype(float)
-    head = quick().fit(features, emotions, sample_weight=weight)
-    assert head.classes_.tolist() == ["angry", "happy", "sad"]
-    assert (head.predict_proba(features)[:, 2] < 1e-9).all()
+    # Rows that weigh nothing are as good as none.
+    head = quick(**parameters).fit(features, emotions, sample_weight=present.astype(float))
+    assert (head.predict_proba(features)[:, 1] < 1e-9).all()
 
 
 def test_one_single_class_gives_a_constant_classifier(features):
     head = quick().fit(features, ["sad"] * 300)
     assert (head.predict_proba(features) == 1).all()
     assert set(head.predict(features)) == {"sad"}
-
-
-def test_a_label_outside_the_listed_classes_is_named(features, emotions):
-    with pytest.raises(DataError, match=r"label 'sad' of y \(first at row 200\)"):
-        quick(classes=["angry", "happy"]).fit(features, emotions)
 
 
 # Weights
@@ -236,12 +193,10 @@ def test_class_weights_are_sample_weights(features, emotions):
     assert np.array_equal(balanced, by_row)
     assert not np.array_equal(balanced, quick().fit(X, y).predict_proba(X))
 
-
-def test_class_weights_multiply_sample_weights(features, emotions):
-    weight = np.random.default_rng(0).uniform(0.5, 2, 300)
-    both = quick(class_weight={"sad": 4}).fit(features, emotions, sample_weight=weight)
-    product = quick().fit(features, emotions, sample_weight=weight * np.where(emotions == "sad", 4, 1))
-    np.testing.assert_allclose(both.predict_proba(features), product.predict_proba(features), atol=1e-5)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    both = quick(class_weight={"sad": 4}).fit(X, y, sample_weight=weight).predict_proba(X)
+    product = quick().fit(X, y, sample_weight=weight * np.where(y == "sad", 4, 1)).predict_proba(X)
+    np.testing.assert_allclose(both, product, atol=1e-5)
 
 
 def test_weights_of_zero_throughout_are_refused(features, emotions):
@@ -283,13 +238,6 @@ def test_rows_held_out_are_not_trained_on(features, numbers):
     assert held.evals_result_ == passed.evals_result_
     everything = quick().fit(features, numbers)
     assert not np.array_equal(held.predict_proba(features), everything.predict_proba(features))
-
-
-def test_early_stopping_with_classes_of_one_row(features):
-    y = np.array(["common"] * 298 + ["rare", "rarer"])
-    head = quick(early_stopping_rounds=2).fit(features, y)
-    assert head.classes_.tolist() == ["common", "rare", "rarer"]
-    assert np.allclose(head.predict_proba(features).sum(axis=1), 1, atol=1e-6)
 
 
 def test_validation_data_is_watched_without_early_stopping(features, emotions):
@@ -376,12 +324,9 @@ def _through_joblib(head):
     return joblib.load(buffer)
 
 
-@pytest.mark.parametrize("early", [None, 2])
-@pytest.mark.parametrize(
-    "travel", [copy.deepcopy, lambda head: pickle.loads(pickle.dumps(head)), _through_joblib]
-)
-def test_a_fitted_head_survives_copying(features, emotions, travel, early):
-    head = quick(n_estimators=40, early_stopping_rounds=early).fit(features, emotions)
+@pytest.mark.parametrize("travel", [lambda head: pickle.loads(pickle.dumps(head)), _through_joblib])
+def test_a_fitted_head_survives_copying(features, emotions, travel):
+    head = quick(n_estimators=40, early_stopping_rounds=2).fit(features, emotions)
     other = travel(head)
     assert np.array_equal(other.predict_proba(features), head.predict_proba(features))
     assert other.get_params() == head.get_params()
@@ -396,14 +341,6 @@ def test_fitting_twice_gives_the_same_and_forgets_the_first(features, numbers, e
     head.fit(features[:200, :4], numbers[:200])
     assert head.n_features_in_ == 4
     assert head.classes_.tolist() == [0, 1]
-
-
-def test_the_number_of_threads_does_not_matter(features, numbers):
-    one = clone(quick(n_jobs=1)).fit(features, numbers).predict_proba(features)
-    np.testing.assert_allclose(quick(n_jobs=2).fit(features, numbers).predict_proba(features), one, atol=1e-6)
-    np.testing.assert_allclose(
-        quick(n_jobs=-1).fit(features, numbers).predict_proba(features), one, atol=1e-6
-    )
 
 
 def test_single_rows_agree_with_the_batch_and_leave_memory_flat(features, numbers):

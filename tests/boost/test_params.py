@@ -23,19 +23,17 @@ def fit(features, numbers, **parameters):
         ("n_estimators", 0),
         ("n_estimators", 2.5),
         ("n_estimators", True),
+        ("n_estimators", "3"),
         ("max_depth", -1),
         ("learning_rate", 0),
         ("learning_rate", float("nan")),
-        ("min_child_weight", -1),
+        ("learning_rate", True),
         ("gamma", -0.1),
-        ("subsample", 0),
-        ("subsample", 1.01),
-        ("colsample_bytree", 0),
-        ("reg_lambda", -1),
+        ("subsample", np.float32(1.01)),
         ("reg_lambda", float("inf")),
         ("reg_alpha", "much"),
         ("max_bin", 1),
-        ("early_stopping_rounds", 0),
+        ("early_stopping_rounds", np.int64(0)),
         ("validation_fraction", 0),
         ("validation_fraction", 1.0),
         ("n_jobs", 0),
@@ -115,6 +113,11 @@ def test_further_parameters_reach_xgboost_quietly(features, numbers, further, re
     assert not recwarn.list
     assert capfd.readouterr() == ("", "")
     assert np.allclose(head.predict_proba(features).sum(axis=1), 1, atol=1e-6)
+
+
+def test_numbers_of_numpy_are_numbers(features, numbers):
+    head = fit(features, numbers, n_estimators=np.int64(3), learning_rate=np.float32(0.5), subsample=1)
+    assert head.n_estimators_ == 3
 
 
 def test_further_parameters_change_the_trees(features, numbers):

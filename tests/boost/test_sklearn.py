@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
-from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cnnboost.boost import BoostClassifier
+from cnnboost.config.tables import Boost
 
 
 def quick(**parameters):
@@ -24,11 +23,7 @@ def quick(**parameters):
 @parametrize_with_checks(
     [
         BoostClassifier(),
-        BoostClassifier(early_stopping_rounds=10, class_weight="balanced"),
-        quick(),
-        quick(class_weight="balanced"),
-        quick(early_stopping_rounds=3),
-        quick(n_estimators=30, early_stopping_rounds=5, validation_fraction=0.3),
+        quick(n_estimators=30, early_stopping_rounds=5, class_weight="balanced"),
         quick(max_depth=3, xgb_params={"grow_policy": "lossguide", "max_leaves": 6}),
     ]
 )
@@ -36,43 +31,13 @@ def test_every_check_of_scikit_learn_passes(estimator, check):
     check(estimator)
 
 
-FURTHER = {"max_leaves": 5}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n_estimators", 3),
-        ("max_depth", 2),
-        ("learning_rate", 0.7),
-        ("min_child_weight", 3),
-        ("gamma", 0.5),
-        ("subsample", 0.5),
-        ("colsample_bytree", 0.5),
-        ("reg_lambda", 7),
-        ("reg_alpha", 2),
-        ("max_bin", 8),
-        ("class_weight", {0: 2, 1: 1}),
-        ("classes", [1, 0]),
-        ("early_stopping_rounds", 2),
-        ("validation_fraction", 0.3),
-        ("device", "cpu"),
-        ("n_jobs", 2),
-        ("random_state", 3),
-        ("xgb_params", FURTHER),
-    ],
-)
-def test_a_clone_has_every_parameter(name, value):
-    assert name in BoostClassifier().get_params()
-    head = BoostClassifier(**{name: value})
-    assert getattr(head, name) is value
-    assert clone(head).get_params() == head.get_params()
-    assert repr(value) in repr(head)
-
-
-def test_the_parameters_tested_above_are_all_there_are():
-    tested = test_a_clone_has_every_parameter.pytestmark[0].args[1]
-    assert {name for name, _ in tested} == set(BoostClassifier().get_params())
+def test_the_parameters_are_the_keys_of_a_recipe_and_what_a_recipe_has_elsewhere():
+    signature = inspect.signature(BoostClassifier).parameters
+    keys = {"random_state" if key == "seed" else key for key in Boost.model_fields}
+    assert set(signature) == keys | {"classes", "n_jobs"}
+    table = Boost()
+    for key in keys - {"random_state", "xgb_params"}:
+        assert signature[key].default == getattr(table, key), key
 
 
 def test_fitting_changes_no_parameter(features, numbers):
@@ -117,29 +82,3 @@ def test_folds_that_lack_a_rare_class_keep_its_column(features, numbers):
     with pytest.warns(UserWarning, match="least populated class"):
         scores = cross_val_score(quick(classes=[0, 1, 2, 7]), features, y, cv=folds, error_score="raise")
     assert scores.min() > 0.7
-
-
-def test_a_fold_of_one_class_does_not_end_a_cross_validation(features):
-    y = np.array(["common"] * 298 + ["rare"] * 2)
-    halves = [(np.arange(0, 150), np.arange(150, 300)), (np.arange(150, 300), np.arange(0, 150))]
-    predicted = cross_val_predict(quick(), features, y, cv=halves)
-    assert set(predicted[150:]) == {"common"}
-
-
-def test_a_frozen_head_is_used_as_it_is(features, emotions):
-    head = quick().fit(features, emotions)
-    frozen = FrozenEstimator(head)
-    assert clone(frozen).fit(features[:3], emotions[:3]).estimator is head
-    calibrated = CalibratedClassifierCV(frozen, cv=3).fit(features, emotions)
-    assert calibrated.predict_proba(features).shape == (300, 3)
-    assert calibrated.calibrated_classifiers_[0].estimator.estimator is head
-
-
-def test_weights_go_through_a_pipeline(features, emotions):
-    weight = np.where(emotions == "sad", 5.0, 1.0)
-    line = make_pipeline(StandardScaler(), quick())
-    line.fit(features, emotions, boostclassifier__sample_weight=weight)
-    alone = quick().fit(StandardScaler().fit_transform(features), emotions, sample_weight=weight)
-    assert np.array_equal(
-        line.predict_proba(features), alone.predict_proba(StandardScaler().fit_transform(features))
-    )

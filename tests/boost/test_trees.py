@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from cnnboost.boost import BoostClassifier
-from cnnboost.boost.margins import check_margin
+from cnnboost.boost.training_data import check_margin
 from cnnboost.errors import DataError
 
 
@@ -103,7 +103,7 @@ def test_a_head_and_its_file_say_whether_they_need_margins(problem, tmp_path):
         (lambda margin: margin[:, :2], r"\(angry, happy, sad\): \(900, 3\)"),
         (lambda margin: margin[:, 0], r"shape \(900,\)"),
         (lambda margin: np.where(margin == margin[4, 1], -np.inf, margin), "-inf at row 4, class happy"),
-        (lambda margin: np.full(margin.shape, "a"), "no array of numbers"),
+        (lambda margin: np.full(margin.shape, "a"), "cannot be read as numbers"),
     ],
 )
 def test_impossible_margins_are_refused(problem, spoil, complaint):
