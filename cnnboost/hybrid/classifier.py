@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn.classifier import CNNClassifier
@@ -15,19 +16,17 @@ from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_mode, fit_mode
-from cnnboost.hybrid.networks import given_networks, is_trained
-from cnnboost.hybrid.prediction import HybridPrediction
-from cnnboost.hybrid.splits import check_plan
-from cnnboost.hybrid.temperature import log_probabilities
-from cnnboost.images.views import check_tta
+from cnnboost.hybrid.plan import check_plan, given_networks, is_trained
+from cnnboost.hybrid.temperature import log_probabilities, tempered
+from cnnboost.images.views import TTA, check_tta
 from cnnboost.labels import image_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
-    """A CNN whose softmax is replaced, or bettered, by boosted trees on its features.
+class HybridClassifier(ClassifierMixin, BaseEstimator):
+    """A CNN whose softmax is replaced, or improved on, by boosted trees on its features.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         unfitted `CNNClassifier` is cloned and trained by `fit`. A list of trained ones is an ensemble: the
         mean of their log-probabilities, and the features of the first.
     layer : str or sequence of str, default="fc1"
-        Where the CNN is cut. Several layers stand side by side.
+        Where the CNN is cut. The features of several layers are put side by side.
     mode : {"plain", "residual", "blend"}, default="plain"
         `plain`: the trees alone, on features of the images given; what published hybrids do. Take it as the
         baseline. `residual`: the trees start from the CNN's log-probabilities divided by a temperature, and
@@ -167,17 +166,14 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
         X = check_images(X, self.image_shape)
         check_mode(self.mode)
         check_tta(self.tta)
-        layers = [self.layer] if isinstance(self.layer, str) else list(self.layer)
+        layers = self._layers()
         networks = given_networks(self.cnn, self.pixels, self.classes)
-        check_plan(
-            self, layers, trained=is_trained(networks[0]), soft_targets=networks[0].teacher is not None,
-            networks=len(networks), validated=validation_data is not None,
-        )  # fmt: skip
-        known = networks[0].classes_ if is_trained(networks[0]) else self.classes
-        classes, codes = image_codes(y, len(X), known)
+        trained = is_trained(networks[0])
+        check_plan(self.get_params(deep=False), layers, networks[0], validated=validation_data is not None)
+        classes, codes = image_codes(y, len(X), networks[0].classes_ if trained else self.classes)
+        watched = None
         if self.folds:
-            self.networks_, seen = self._folded(networks[0], X, codes, classes)
-            watched = None
+            seen = self._fold(networks[0], X, codes, classes)
         else:
             fitted_on, watched_images = (X, codes), None
             if validation_data is not None:
@@ -187,18 +183,17 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
                 rest, held = hold_out_every_class(
                     X, codes, fraction=self.holdout, seed=self.random_state, classes=classes
                 )
-                fitted_on, held_images = (X[rest], codes[rest]), (X[held], codes[held])
-                networks = [self._trained(networks[0], *fitted_on, classes)]
+                networks = [self._train(networks[0], X[rest], codes[rest], classes)]
+                fitted_on = X[held], codes[held]
                 if self.fit_on == "train":
-                    watched_images = held_images
-                else:
-                    fitted_on = held_images
-            elif not is_trained(networks[0]):
-                networks = [self._trained(networks[0], *fitted_on, classes)]
+                    fitted_on, watched_images = (X[rest], codes[rest]), fitted_on
+            elif not trained:
+                networks = [self._train(networks[0], X, codes, classes)]
             self.networks_ = networks
-            self._looks = FeatureExtractor(networks, layers, self.norm)
-            seen = self._looks.seen(*fitted_on, self.views, self.augment, self.random_state)
-            watched = None if watched_images is None else self._looks.seen(*watched_images)
+            self._extractor = FeatureExtractor(networks, layers, self.norm)
+            seen = self._extractor.seen(*fitted_on, self.views, self.augment, self.random_state)
+            if watched_images is not None:
+                watched = self._extractor.seen(*watched_images)
         self.classes_ = classes
         self.n_features_ = seen.features.shape[1]
         self.head_: FittedMode = fit_mode(
@@ -260,20 +255,20 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             )
         return hybrid
 
-    def _folded(
+    def _fold(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
-    ) -> tuple[list[CNNClassifier], HeadInputs]:
+    ) -> HeadInputs:
         """Train a network for each fold, and ask each about the images that it has not seen."""
-        networks: list[CNNClassifier] = []
+        self.networks_ = []
         log_proba = np.empty((len(X), len(classes)), np.float32)
         groups = groups_of(X)
         for rest, held in folds_of(codes, groups, self.folds, self.random_state, classes):
-            networks.append(self._trained(cnn, X[rest], codes[rest], classes))
-            log_proba[held] = log_probabilities(networks[-1].predict_view_proba(X[held]))
-        self._looks = FeatureExtractor(networks, [], norm=False)
-        return networks, HeadInputs(log_proba, log_proba, codes, groups)
+            self.networks_.append(self._train(cnn, X[rest], codes[rest], classes))
+            log_proba[held] = log_probabilities(self.networks_[-1].predict_view_proba(X[held]))
+        self._extractor = FeatureExtractor(self.networks_, [], norm=False)
+        return HeadInputs(log_proba, log_proba, codes, groups)
 
-    def _trained(
+    def _train(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
     ) -> CNNClassifier:
         # The images are checked and of four axes by now.
@@ -283,7 +278,7 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
     def _boost(self) -> BoostClassifier:
         if self.boost is not None:
             if not isinstance(self.boost, BoostClassifier):
-                raise ParameterError(f"boost={self.boost!r} is no BoostClassifier")
+                raise ParameterError(f"boost={self.boost!r}: give a BoostClassifier")
             return self.boost
         if self.mode == "plain":
             return BoostClassifier(n_estimators=20, random_state=self.random_state)
@@ -296,6 +291,48 @@ class HybridClassifier(HybridPrediction, ClassifierMixin, BaseEstimator):
             colsample_bytree=0.3,
             random_state=self.random_state,
         )
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return class probabilities, the mean over the views of `tta`."""
+        check_is_fitted(self)
+        return self._mean(X, self.head_.predict_proba)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class of each image."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.take(self.classes_, best)
+
+    def predict_softmax(self, X: Any) -> NDArray[np.float32]:
+        """Return the class probabilities of the CNN alone, on the same views, at the head's temperature."""
+        check_is_fitted(self)
+        return self._mean(X, lambda _, log_proba: tempered(log_proba, self.head_.temperature))
+
+    def _mean(self, X: Any, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> NDArray[np.float32]:
+        X = check_images(X, self.image_shape)
+        total = np.zeros((len(X), len(self.classes_)), np.float32)
+        for rows, features, log_proba in self.extractor_.views(X, self.tta):
+            total[rows] += of(features, log_proba)
+        return total / np.float32(TTA[self.tta])
+
+    @property
+    def extractor_(self) -> FeatureExtractor:
+        """From images to what the head sees; made at first use and never pickled."""
+        if "_extractor" not in self.__dict__:
+            layers = [] if self.folds else self._layers()
+            self._extractor = FeatureExtractor(self.networks_, layers, self.norm)
+        extractor: FeatureExtractor = self._extractor
+        return extractor
+
+    def _layers(self) -> list[str]:
+        return [self.layer] if isinstance(self.layer, str) else list(self.layer)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "head_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_extractor", None)
+        return state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,21 +1,18 @@
-"""Cross-fitting: a head judged on images of which none decided anything about it."""
+"""Cross-fitting: a head scored on images of which none decided anything about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of, groups_of
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
 from cnnboost.hybrid.temperature import fit_temperature, tempered
-
-if TYPE_CHECKING:
-    from cnnboost.boost import BoostClassifier
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,11 @@ class CrossFitted:
 
 
 class CrossFit:
-    """Folds of the images to judge on."""
+    """Folds of the images to score."""
 
     def __init__(
         self,
-        looks: Sequence[HeadInputs],
+        views: Sequence[HeadInputs],
         images: np.ndarray,
         n_classes: int,
         *,
@@ -42,36 +39,36 @@ class CrossFit:
         seed: int,
         grown: HeadInputs | None = None,
     ) -> None:
-        self.looks, self.n_classes, self.seed = list(looks), n_classes, seed
+        self.views, self.n_classes, self.seed = list(views), n_classes, seed
         if grown is not None and grown.groups is None:
             raise ParameterError("grown has no groups: say with them which of the images each row shows")
         self._grown = grown
-        codes = self.looks[0].codes
+        codes = self.views[0].codes
         self._groups = groups_of(images)
         self._parts = folds_of(codes, self._groups, folds, seed)
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
-        """Scorer the CNN: as it is, and at a temperature that is fitted on the other folds."""
-        plain = np.mean([np.exp(look.log_proba) for look in self.looks], axis=0, dtype=np.float32)
+        """Score the CNN: as it is, and at a temperature that is fitted on the other folds."""
+        plain = np.mean([np.exp(view.log_proba) for view in self.views], axis=0, dtype=np.float32)
         calibrated, temperatures = np.empty_like(plain), []
-        for chosen, judged in self._parts:
+        for chosen, scored in self._parts:
             others = self._together(chosen)
             temperature = fit_temperature(others.log_proba, others.codes)
             temperatures.append(temperature)
-            parts = [tempered(look.log_proba[judged], temperature) for look in self.looks]
-            calibrated[judged] = np.mean(parts, axis=0, dtype=np.float32)
+            parts = [tempered(view.log_proba[scored], temperature) for view in self.views]
+            calibrated[scored] = np.mean(parts, axis=0, dtype=np.float32)
         return (
             CrossFitted(plain / plain.sum(axis=1, keepdims=True)),
             CrossFitted(calibrated, temperatures=temperatures),
         )
 
     def head(self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None) -> CrossFitted:
-        """Scorer a head in one mode."""
-        found = CrossFitted(np.empty(self.looks[0].log_proba.shape, np.float32))
+        """Score a head in one mode."""
+        found = CrossFitted(np.empty(self.views[0].log_proba.shape, np.float32))
         fixed: FittedMode | None = None
         if mode == "plain" and grown_on is not None:
             fixed = fit_mode(mode, boost, grown_on, self.n_classes)  # nothing about it is chosen
-        for chosen, judged in self._parts:
+        for chosen, scored in self._parts:
             fitted = fixed or fit_mode(
                 mode,
                 boost,
@@ -81,13 +78,13 @@ class CrossFit:
                 seed=self.seed,
             )
             parts = [
-                fitted.predict_proba(look.features[judged], look.log_proba[judged]) for look in self.looks
+                fitted.predict_proba(view.features[scored], view.log_proba[scored]) for view in self.views
             ]
-            found.proba[judged] = np.mean(parts, axis=0, dtype=np.float32)
+            found.proba[scored] = np.mean(parts, axis=0, dtype=np.float32)
             found.rounds.append(fitted.boost.n_estimators_)
             found.temperatures.append(fitted.temperature)
             found.weights.append(fitted.weight)
-            found.heads.append((judged, fitted))
+            found.heads.append((scored, fitted))
         return found
 
     def _own(self, rows: NDArray[np.intp]) -> HeadInputs:
@@ -100,7 +97,7 @@ class CrossFit:
 
     def _together(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Put all views of some images together."""
-        parts = [look.take(rows) for look in self.looks]
+        parts = [view.take(rows) for view in self.views]
         return HeadInputs(
             np.concatenate([part.features for part in parts]),
             np.concatenate([part.log_proba for part in parts]),

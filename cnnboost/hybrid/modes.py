@@ -8,18 +8,16 @@ the calibrated softmax with plain trees.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
-
-if TYPE_CHECKING:
-    from cnnboost.boost import BoostClassifier
 
 MODES = ("plain", "residual", "blend")
 
@@ -93,9 +91,9 @@ def fit_mode(
 
 
 def check_mode(mode: Any) -> str:
-    """Return a mode if there is such a one."""
+    """Return a mode; refuse an unknown one."""
     if mode not in MODES:
-        raise ParameterError(f"mode={mode!r} is unknown; there are {', '.join(MODES)}")
+        raise ParameterError(f"unknown mode={mode!r}; valid modes: {', '.join(MODES)}")
     return str(mode)
 
 

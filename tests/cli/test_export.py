@@ -44,7 +44,7 @@ def test_the_table(export):
 
 def test_mistakes(export, toy_file, tmp_path):
     assert (
-        "mode='magic' is unknown; there are plain, residual, blend"
+        "unknown mode='magic'; valid modes: plain, residual, blend"
         in export("--mode", "magic", status=2).stderr
     )
     assert "has no layer 'fc9'" in export("--layer", "fc9", status=2).stderr

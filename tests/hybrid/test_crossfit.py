@@ -14,9 +14,9 @@ from cnnboost.hybrid.modes import HeadInputs, fit_mode
 from tests.hybrid.test_modes import K, boost, problem
 
 
-def crossfit(seen, folds=3, seed=0, images=None, looks=None):
+def crossfit(seen, folds=3, seed=0, images=None, views=None):
     images = seen.features if images is None else images
-    return CrossFit(looks or [seen], images, K, folds=folds, seed=seed)
+    return CrossFit(views or [seen], images, K, folds=folds, seed=seed)
 
 
 @pytest.mark.parametrize("mode", ["plain", "residual", "blend"])
@@ -66,7 +66,7 @@ def test_probabilities_are_means_over_views():
     noise = np.random.default_rng(0).normal(scale=0.3, size=seen.features.shape).astype(np.float32)
     other = seen._replace(features=seen.features + noise)
     train = problem(300, 1)
-    both = crossfit(seen, looks=[seen, other]).head("plain", boost(), train)
+    both = crossfit(seen, views=[seen, other]).head("plain", boost(), train)
     parts = [crossfit(one, images=seen.features).head("plain", boost(), train).proba for one in (seen, other)]
     np.testing.assert_allclose(both.proba, np.mean(parts, axis=0), atol=1e-6)
 

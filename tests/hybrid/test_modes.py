@@ -130,7 +130,7 @@ def test_equal_seeds_give_equal_heads():
 
 def test_what_cannot_be_is_refused():
     seen = problem(100)
-    with pytest.raises(ParameterError, match="'stacked' is unknown; there are plain, residual, blend"):
+    with pytest.raises(ParameterError, match="unknown mode='stacked'; valid modes: plain, residual, blend"):
         fit_mode("stacked", boost(), seen, K)
     with pytest.raises(ParameterError, match="folds=1 divides nothing"):
         fit_mode("residual", boost(), seen, K, folds=1)
