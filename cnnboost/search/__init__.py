@@ -1,8 +1,8 @@
-"""Search: many versions of a recipe through one line, judged on images that none of them was fitted on.
+"""Search: many versions of a recipe, scored on images that none of them was fitted on.
 
 Optuna chooses the values (grid, random, coarse-to-fine random, tree-structured Parzen estimators [1]_) and
 keeps every trial in an SQLite file, so that a search that was killed goes on. Trials are fitted on a part of
-the train split and judged on the rest of it: the split that is scored in the end decides nothing.
+the train split and scored on the rest of it: the split of the final scores decides nothing.
 
 References
 ----------
@@ -12,7 +12,6 @@ References
 
 from cnnboost.search.document import Found
 from cnnboost.search.plan import Plan, plan
-from cnnboost.search.study import search
-from cnnboost.search.trial import Judged, judge
+from cnnboost.search.study import TrialScore, run_trial, search
 
-__all__ = ["Found", "Judged", "Plan", "judge", "plan", "search"]
+__all__ = ["Found", "Plan", "TrialScore", "plan", "run_trial", "search"]

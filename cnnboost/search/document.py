@@ -9,8 +9,7 @@ from typing import Any
 from cnnboost.files import write_json
 from cnnboost.report.drawing import save_figure
 from cnnboost.report.search_plots import search_figures
-from cnnboost.search.param_encoding import decoded
-from cnnboost.search.plan import Plan
+from cnnboost.search.plan import Plan, decoded
 from cnnboost.stages import Job
 from cnnboost.stages.provenance import machine, versions
 

@@ -1,17 +1,26 @@
-"""Plan: one search of a recipe, checked before anything is trained."""
+"""Plan: one search of a recipe, checked before anything is trained, and the values of its spaces.
+
+Optuna stores numbers, strings, booleans and null. Choices of any other kind, or of mixed kinds, are stored
+as JSON text: their codes.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnnboost.config import Recipe, Search, Space, changed
 from cnnboost.errors import RecipeError
-from cnnboost.search.param_encoding import grid_values
 
-#: The tables whose keys decide how a trial is judged, by what is judged.
+#: The tables whose keys decide the score of a trial, by what is scored.
 _TABLES = {"cnn": ("cnn", "data"), "head": ("boost", "cnn", "data")}
+
+_LONGEST_GRID = 100_000
+Code = str | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def plan(recipe: Recipe, study: str | None = None) -> Plan:
     fixed = changed(recipe, metadata.set)
     if fixed.cnn.teacher is not None:
         raise RecipeError(
-            f"recipe {recipe.name!r}: trials are judged on a part of train that they are not fitted on, and "
+            f"recipe {recipe.name!r}: trials are scored on a part of train that they are not fitted on, and "
             f"the log-probabilities of cnn.teacher={fixed.cnn.teacher} are of all of it; leave it out of the "
             f'trials with [{table}.set] "cnn.teacher" = false'
         )
@@ -84,7 +93,7 @@ def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], ta
         raise RecipeError(f'{place}: give keys in full and in quotes, e.g. "{tables[0]}.seed"')
     if first not in tables:
         raise RecipeError(
-            f"{place} changes nothing that a trial is judged by where the target is {target!r}; "
+            f"{place} changes no score where the target is {target!r}; "
             f"keys of these tables do: {', '.join(tables)}"
         )
 
@@ -102,4 +111,55 @@ def _there_are(recipe: Recipe, study: str | None) -> str:
 def _names(recipe: Recipe) -> str:
     if not recipe.studies:
         return "It has none; give [studies.NAME.space] in its file"
-    return f"There are: {', '.join(sorted(recipe.studies))}"
+    return f"Its studies: {', '.join(sorted(recipe.studies))}"
+
+
+def codes(space: Space) -> dict[Code, Any]:
+    """Return the choices of a space by what Optuna stores for them."""
+    choices = space.choices or ()
+    kinds = {type(choice) for choice in choices}
+    # Among mixed kinds, Python would take 1, 1.0 and True for the same key.
+    plain = kinds <= {int} or kinds <= {float} or kinds == {str} or kinds == {bool}
+    return {choice if plain else json.dumps(choice, sort_keys=True): choice for choice in choices}
+
+
+def decoded(spaces: Mapping[str, Space], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that Optuna stored for a trial, as the recipe takes them."""
+    return {
+        key: stored[key] if space.choices is None else codes(space)[stored[key]]
+        for key, space in spaces.items()
+        if key in stored
+    }
+
+
+def suggested(trial: Any, spaces: Mapping[str, Space]) -> dict[str, Any]:
+    """Let Optuna choose a value for each key."""
+    return decoded(spaces, {key: _suggest(trial, key, space) for key, space in spaces.items()})
+
+
+def _suggest(trial: Any, key: str, space: Space) -> Any:
+    if space.choices is not None:
+        return trial.suggest_categorical(key, list(codes(space)))
+    low, high, step = space.low, space.high, space.step
+    if isinstance(low, int) and isinstance(high, int) and (step is None or step == int(step)):
+        return trial.suggest_int(key, low, high, step=int(step or 1), log=space.log)
+    return trial.suggest_float(key, low, high, step=step, log=space.log)
+
+
+def grid_values(space: Space, place: str = "") -> list[Code]:
+    """List the values of a space that a grid tries, as Optuna stores them."""
+    if space.choices is not None:
+        return list(codes(space))
+    low, high = space.low, space.high
+    assert low is not None
+    assert high is not None
+    step = space.step or (1 if isinstance(low, int) and isinstance(high, int) and not space.log else None)
+    if step is None:
+        raise RecipeError(f"{place}: a grid needs choices, or low, high and step")
+    count = math.floor((high - low) / step + 1e-9) + 1
+    if count > _LONGEST_GRID:
+        raise RecipeError(
+            f"{place}: a grid of {count:,} values; {_LONGEST_GRID:,} are the most, make step larger"
+        )
+    whole = isinstance(low, int) and float(step).is_integer()
+    return [int(low + i * step) if whole else round(low + i * step, 12) for i in range(count)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.config import Search
-from cnnboost.search.param_encoding import grid_values
+from cnnboost.search.plan import grid_values
 
 SHRINK = 0.5
 """Width of a stage's ranges, as a share of the stage before."""

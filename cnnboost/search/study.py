@@ -1,35 +1,45 @@
-"""Study: the trials of a search, kept in an SQLite file that a killed search goes on from."""
+"""Study: the trials of a search, in an SQLite file from which a killed search continues."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from cnnboost.config import changed
+from cnnboost.config import Recipe, Search, changed
 from cnnboost.documents import Document
-from cnnboost.errors import CnnboostError, DeviceError, LayerError, RecipeError, StoreError, TrainingError
+from cnnboost.errors import (
+    CnnboostError,
+    DataError,
+    DeviceError,
+    LayerError,
+    RecipeError,
+    StoreError,
+    TrainingError,
+)
 from cnnboost.files import digest_of, disk_error
+from cnnboost.images import ImageSet
 from cnnboost.locks import file_lock
+from cnnboost.metrics.scores import score
 from cnnboost.search.document import Found, Writer, tried
-from cnnboost.search.param_encoding import decoded, suggested
-from cnnboost.search.plan import Plan, plan
+from cnnboost.search.plan import Plan, decoded, plan, suggested
 from cnnboost.search.samplers import sampler_for
-from cnnboost.search.trial import inner_job, judge
-from cnnboost.stages import Job
+from cnnboost.stages import Job, extract, fit_boost, train
+from cnnboost.stages.job import labelled_digest
 
 log = logging.getLogger("cnnboost")
 
 #: Errors of the machine: no fault of a trial's values, so they end the search, and the trial is tried again.
 _NOT_THE_VALUES = (StoreError, DeviceError)
 
-
+_CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 _REMEDIES = {
     "locked": "Another program has it open: end that one, and run the search again.",
     "readonly": "Make file and folder writable, or name another folder with --models.",
@@ -188,7 +198,7 @@ def _run(
             recipe = changed(planned.recipe, values)
             same = recipe.data == planned.recipe.data
             images_of = inner if same else inner_job(job, metadata, recipe, inner.models)
-            judged = judge(images_of, metadata, values)
+            scored = run_trial(images_of, metadata, values)
         except _NOT_THE_VALUES:
             raise
         except CnnboostError as error:
@@ -201,18 +211,15 @@ def _run(
             raised.append(error)
             raise
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
-        trial.set_user_attr("interval", judged.interval)
-        trial.set_user_attr("history", judged.history)
-        log.info("trial %d: %s = %.4f with %s", trial.number, metadata.metric, judged.value, values)
-        return judged.value
+        trial.set_user_attr("interval", scored.interval)
+        trial.set_user_attr("history", scored.history)
+        log.info("trial %d: %s = %.4f with %s", trial.number, metadata.metric, scored.value, values)
+        return scored.value
 
     wanted = planned.wanted
     before = ended()
     if before:
-        said = (
-            "continues after %d of %d trials" if len(before) < wanted else "has its %d trials of %d already"
-        )
-        log.info(f"the search {said}", len(before), wanted)
+        log.info("the search has %d trials of %d already", len(before), wanted)
     report(len(before), wanted)
     while len(before) < wanted:
         study.sampler = sampler_for(metadata, before)
@@ -224,3 +231,68 @@ def _run(
     if all(trial.value is None for trial in before):
         errors = [trial.user_attrs["error"] for trial in before]
         raise TrainingError(f"all {len(errors)} trials of the search failed; the last one: {errors[-1]}")
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """The score of a trial."""
+
+    value: float
+    interval: tuple[float, float] | None
+    history: dict[str, list[float]] | None
+
+
+def inner_job(job: Job, metadata: Search, recipe: Recipe, folder: Path) -> Job:
+    """Return the job of the trials: a part of the train split, some of which is for scoring."""
+    recipe = recipe.model_copy(
+        update={"evaluate": recipe.evaluate.model_copy(update={"split": "validation"})}
+    )
+    outer = job if recipe.data == job.recipe.data else replace(job, recipe=recipe)
+    inner = replace(job, recipe=recipe, models=folder, force=False)
+    inner.__dict__["images"] = _inner_images(outer.images, metadata)
+    return inner
+
+
+def _inner_images(images: ImageSet, metadata: Search) -> ImageSet:
+    images = images.select(images.train.rows)
+    if metadata.part < 1:
+        try:
+            # Of the two sides of a split class by class, the one that is left for fitting.
+            rows = images.with_validation(1 - metadata.part, metadata.seed).train.rows
+        except DataError:
+            raise DataError(
+                f"{images.source}: part = {metadata.part:g} of {len(images)} train images does not leave one "
+                "of each class; give a larger part"
+            ) from None
+        images = images.select(rows)
+    return images.with_validation(metadata.fraction, metadata.seed)
+
+
+def run_trial(job: Job, metadata: Search, values: Mapping[str, Any]) -> TrialScore:
+    """Train and fit with some values, and score the result on the validation split."""
+    recipe = changed(job.recipe, values)
+    images = job.images
+    # A CNN has a folder of its own; heads on it share that.
+    made_from = {"cnn": recipe.digest("data", "cnn"), "train": labelled_digest(images.train)}
+    trial = replace(job, recipe=recipe.model_copy(update={"name": digest_of(made_from)[:16]}))
+    trial.__dict__["images"] = images
+    trained = train(trial)
+    split = images.validation
+    if metadata.target == "cnn":
+        probabilities = trained.cnn.predict_proba(split.X)
+    else:
+        found = extract(trial, [metadata.target], ["train", "validation"], trained=trained)
+        head = fit_boost(trial, metadata.target, features=found["train"])
+        probabilities = head.boost.predict_proba(found["validation"].stored[metadata.target].X)
+    confidence = recipe.evaluate.confidence
+    scores = score(split.y, probabilities, split.classes, confidence=confidence, n_resamples=100)
+    estimate = getattr(scores, metadata.metric)
+    return TrialScore(
+        value=float(estimate.value),
+        interval=estimate.interval if metadata.metric == "accuracy" else None,
+        history=_curves(trained.history) if metadata.target == "cnn" else None,
+    )
+
+
+def _curves(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [float(value) for value in history[name]] for name in _CURVES if name in history}

@@ -58,14 +58,14 @@ def test_the_search_table(tune, tmp_path):
     assert document["study"] is None
     assert (tmp_path / "reports" / "toy" / "search.json").is_file()
     shown = tune()
-    assert "2 trials, 0 failed; fc1 judged on 10% of train" in shown.stdout
-    assert "has its 2 trials of 2 already" in shown.stderr
+    assert "2 trials, 0 failed; fc1 scored on 10% of train" in shown.stdout
+    assert "has 2 trials of 2 already" in shown.stderr
 
 
 def test_studies(tune, tmp_path):
     result = tune("--study", "filters", "--study", "filters", "-q")
     assert result.exit_code == 0, result.output
-    assert "filters: Filters: 4 trials, 0 failed; cnn judged on 10% of train" in result.stdout
+    assert "filters: Filters: 4 trials, 0 failed; cnn scored on 10% of train" in result.stdout
     assert "in every trial: cnn.epochs = 1" in result.stdout
     assert re.search(r"\brotation 5 +4, 4\b", result.stdout)
     assert re.search(r"importance: cnn\.[a-z.]+ \d+%, cnn\.", result.stdout)
@@ -75,9 +75,9 @@ def test_studies(tune, tmp_path):
 
 
 def test_several_make_one_document(tune, monkeypatch):
-    from cnnboost.search import Judged, study
+    from cnnboost.search import TrialScore, study
 
-    monkeypatch.setattr(study, "judge", lambda job, metadata, values: Judged(0.5, None, None))
+    monkeypatch.setattr(study, "run_trial", lambda job, metadata, values: TrialScore(0.5, None, None))
     fixed = 'studies.broken.space={"cnn.epochs" = {choices = [1]}}'
     result = tune("--all", "--json", "-q", "-s", fixed, "-s", "studies.broken.sampler=grid")
     assert result.exit_code == 0, result.output
@@ -88,7 +88,7 @@ def test_several_make_one_document(tune, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--study", "fliters"], "did you mean 'filters'. There are: broken, filters"),
+        (["--study", "fliters"], "did you mean 'filters'. Its studies: broken, filters"),
         (["--study", "filters", "--study", "broken"], "did you mean 'epochs'"),
         (["--all", "--study", "filters"], "leave --study away"),
         (["--study", "filters", "-s", "studies.filters.trails=3"], "did you mean 'trials'"),

@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from cnnboost.config import Search, Space
 from cnnboost.errors import DataError, LayerError, RecipeError, StoreError, TrainingError
 from cnnboost.files import read_json
-from cnnboost.search import Judged, document, search, study, trial
+from cnnboost.search import TrialScore, search, study
 
 HEADS = {"boost.max_depth": Space(choices=(1, 2, 3)), "boost.n_estimators": Space(low=2, high=4, step=2)}
 
@@ -32,7 +31,7 @@ def judged_by(monkeypatch):
 
     def put(formula):
         monkeypatch.setattr(
-            study, "judge", lambda job, metadata, values: Judged(float(formula(values)), None, None)
+            study, "run_trial", lambda job, metadata, values: TrialScore(float(formula(values)), None, None)
         )
 
     return put
@@ -53,8 +52,8 @@ def with_study(job, change):
 
 def test_a_grid_tries_every_combination_and_trains_once(searching, monkeypatch):
     trained = []
-    original = trial.train
-    monkeypatch.setattr(trial, "train", lambda job: trained.append(original(job)) or trained[-1])
+    original = study.train
+    monkeypatch.setattr(study, "train", lambda job: trained.append(original(job)) or trained[-1])
     found = search(searching)
     document = found.document
     tried = {tuple(sorted(trial["values"].items())) for trial in document["trials"]}
@@ -80,7 +79,7 @@ def test_a_grid_tries_every_combination_and_trains_once(searching, monkeypatch):
 
 def test_the_scored_split_decides_nothing(searching):
     outer = searching.images
-    inner = trial.inner_job(searching, searching.recipe.search, searching.recipe, searching.models_dir).images
+    inner = study.inner_job(searching, searching.recipe.search, searching.recipe, searching.models_dir).images
     assert set(inner.ids) == set(outer.train.ids)
     assert not set(inner.ids) & set(outer.validation.ids)
     assert len(inner.validation) == pytest.approx(0.3 * len(outer.train), rel=0.05)
@@ -90,12 +89,12 @@ def test_the_scored_split_decides_nothing(searching):
 def test_a_part_is_drawn_class_by_class(searching, part):
     outer = searching.images.train
     metadata = Search(part=part, fraction=0.5)
-    inner = trial.inner_job(searching, metadata, searching.recipe, searching.models_dir).images
+    inner = study.inner_job(searching, metadata, searching.recipe, searching.models_dir).images
     assert set(inner.ids) < set(outer.ids)
     share = np.bincount(inner.y) / np.bincount(outer.y)
     assert np.abs(share - part).max() < 0.03
     assert len(inner.validation) == pytest.approx(0.5 * part * len(outer), rel=0.05)
-    other = trial.inner_job(
+    other = study.inner_job(
         searching, metadata.model_copy(update={"seed": 1}), searching.recipe, searching.models_dir
     ).images
     assert set(inner.ids) != set(other.ids)
@@ -103,7 +102,7 @@ def test_a_part_is_drawn_class_by_class(searching, part):
 
 def test_a_part_that_is_too_small_is_named(searching):
     with pytest.raises(DataError, match=r"part = 0\.001 of \d+ train images.*a larger part"):
-        trial.inner_job(searching, Search(part=0.001), searching.recipe, searching.models_dir)
+        study.inner_job(searching, Search(part=0.001), searching.recipe, searching.models_dir)
 
 
 def test_a_layer_that_no_trial_has_ends_the_search(searching, change):
@@ -150,8 +149,8 @@ def test_a_study_judges_the_cnn_with_its_set_values(with_study):
 
 def test_equal_networks_on_other_images_do_not_displace_each_other(with_study, monkeypatch):
     trained = []
-    original = trial.train
-    monkeypatch.setattr(trial, "train", lambda job: trained.append(original(job)) or trained[-1])
+    original = study.train
+    monkeypatch.setattr(study, "train", lambda job: trained.append(original(job)) or trained[-1])
     space = {"cnn.seed": Space(choices=(0,))}
     for part in (1.0, 0.5, 1.0):
         search(with_study(space=space, sampler="grid", part=part, trials=1), "one")
@@ -170,15 +169,15 @@ def test_the_document_is_there_after_every_trial(searching, monkeypatch):
     def watched(job, metadata, values):
         there = read_json(searching.reports_dir / "search.json")
         seen.append(len(there["trials"]) if there else None)
-        return Judged(0.5, (0.4, 0.6), None)
+        return TrialScore(0.5, (0.4, 0.6), None)
 
-    monkeypatch.setattr(study, "judge", watched)
+    monkeypatch.setattr(study, "run_trial", watched)
     search(searching)
     assert seen == [None, 1, 2, 3, 4, 5]
 
 
 def test_it_goes_on_after_an_interruption(searching, monkeypatch):
-    original = study.judge
+    original = study.run_trial
     calls = []
 
     def interrupted(job, metadata, values):
@@ -187,7 +186,7 @@ def test_it_goes_on_after_an_interruption(searching, monkeypatch):
             raise KeyboardInterrupt
         return original(job, metadata, values)
 
-    monkeypatch.setattr(study, "judge", interrupted)
+    monkeypatch.setattr(study, "run_trial", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search(searching)
     assert len(read_json(searching.reports_dir / "search.json")["trials"]) == 2
@@ -213,9 +212,9 @@ def test_what_was_interrupted_ends_as_what_was_not(searching, change, sampler, s
         if len(calls) in stops:
             raise KeyboardInterrupt
         value = -((np.log10(values["boost.learning_rate"]) + 2) ** 2) - values["boost.max_depth"] / 10
-        return Judged(float(value), None, None)
+        return TrialScore(float(value), None, None)
 
-    monkeypatch.setattr(study, "judge", formula)
+    monkeypatch.setattr(study, "run_trial", formula)
     stops = set()
     whole = search(change(searching, search=metadata)).document
     calls.clear()
@@ -254,7 +253,7 @@ def test_a_full_disk_is_no_fault_of_a_trial(searching, judged_by, monkeypatch):
     def full(job, metadata, values):
         raise StoreError("disk full")
 
-    monkeypatch.setattr(study, "judge", full)
+    monkeypatch.setattr(study, "run_trial", full)
     with pytest.raises(StoreError, match="disk full"):
         search(searching)
     judged_by(lambda values: 0.5)
@@ -299,21 +298,10 @@ def test_the_key_that_matters_has_the_importance(searching, change, judged_by):
     assert list(importances) == ["boost.gamma", "boost.subsample"]
 
 
-def test_no_importances_without_a_spread(searching, change, judged_by):
-    judged_by(lambda values: 0.25)
-    assert search(searching).document["importances"] is None
-
-
 def test_without_optuna_the_remedy_is_named(searching, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(RecipeError, match=r"pip install 'cnnboost\[tune\]'"):
         search(searching)
-
-
-def test_an_interrupted_trial_has_not_ended():
-    assert not document.tried(SimpleNamespace(value=None, user_attrs={}))
-    assert document.tried(SimpleNamespace(value=None, user_attrs={"error": "too big"}))
-    assert document.tried(SimpleNamespace(value=0.0, user_attrs={}))
 
 
 DAMAGES = {
