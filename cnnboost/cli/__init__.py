@@ -1,4 +1,4 @@
-"""The command line: parse, call one function of the line, print one result."""
+"""The command line: parse, call one stage, print one result."""
 
 from __future__ import annotations
 

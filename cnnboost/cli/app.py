@@ -1,17 +1,21 @@
-"""The program itself: what stands before every command."""
+"""The program: its options, how a command is entered, and the job that its options describe."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
 import cnnboost
 from cnnboost.cli import console
-from cnnboost.cli.options import OnBad
+from cnnboost.cli.options import JobOptions, OnBad
 from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import ParameterError
 
@@ -83,6 +87,39 @@ def _app(
     pass
 
 
+def command(name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Enter a command: the fields of its parameter `options`, a class of options, follow its own."""
+
+    def enter(function: Callable[..., None]) -> Callable[..., None]:
+        own = dict(inspect.signature(function, eval_str=True).parameters)
+        kind = own.pop("options").annotation
+        hints = get_type_hints(kind, include_extras=True)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        shared = [
+            inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+            for field in fields(kind)
+        ]
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            options = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            function(options=options, **given)
+
+        first = [parameter.replace(kind=keyword) for parameter in own.values()]
+        run.__signature__ = inspect.Signature([*first, *shared])  # type: ignore[attr-defined]
+        guarded: Callable[..., None] = app.command(name)(console.guarded(run))
+        return guarded
+
+    return enter
+
+
+def job_of(options: JobOptions, *, keras: bool = True, **metadata: Any) -> Any:
+    """Make the job that the options of a command describe."""
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    del given["as_json"]
+    return make_job(keras=keras, **{**given, **metadata})
+
+
 def make_job(
     recipe: str | None,
     overrides: list[str] | None,
@@ -146,7 +183,7 @@ def _names(text: str) -> tuple[str, ...]:
         ) from error
     names = tuple(name.strip() for name in lines if name.strip())
     if len(names) < 2:
-        raise ParameterError(f"--classes {text}: there is no such file, and it names fewer than two classes")
+        raise ParameterError(f"--classes {text}: no such file, and it names fewer than two classes")
     return names
 
 

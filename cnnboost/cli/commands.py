@@ -1,4 +1,4 @@
-"""The commands of the line. Each parses, calls one function of the line, and prints one result."""
+"""The commands up to the head: `inspect`, `train`, `layers`, `extract`, `fit-boost`."""
 
 from __future__ import annotations
 
@@ -8,53 +8,33 @@ from typing import Annotated, Any
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import app, make_job
+from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import (
-    ClassesOption,
-    DataOption,
     DeviceOption,
     ForceOption,
-    JsonOption,
+    JobOptions,
+    LayersOption,
     ModelOption,
-    ModelsOption,
+    ModelOptions,
     ModeOption,
-    OnBad,
-    OnBadOption,
-    PixelsOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
     TtaOption,
 )
 
-_MODELS, _REPORTS = Path("models"), Path("reports")
 
-
-@app.command()
-@console.guarded
-def inspect(
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@command()
+def inspect(options: JobOptions) -> None:
     """Read the images and audit them: counts, duplicates, contradicting labels, constant images."""
-    job = make_job(recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports)
+    job = job_of(options, keras=False)
     from cnnboost import stages
 
     found = stages.inspect(job)
     document = {**found.audit, "written": [str(p) for p in (found.path, *found.figures)]}
-    console.emit(document, as_json, lambda out: tables.show_audit(out, document))
+    console.emit(document, options.as_json, lambda out: tables.show_audit(out, document))
 
 
-@app.command()
-@console.guarded
+@command()
 def train(
+    options: JobOptions,
     overfit: Annotated[
         int | None,
         typer.Option(
@@ -67,24 +47,16 @@ def train(
         int | None,
         typer.Option("--steps", help="With --overfit: steps at most.", show_default="2000"),
     ] = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
     force: ForceOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Train the CNN; a training that was killed continues at its last finished epoch."""
     if steps is not None and overfit is None:
         raise typer.BadParameter("it belongs to --overfit N", param_hint="--steps")
-    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports, force=force)
+    job = job_of(options, force=force)
     from cnnboost import stages
 
     if overfit is not None:
-        _overfit(job, overfit, steps, as_json)
+        _overfit(job, overfit, steps, options.as_json)
         return
     trained = stages.train(job)
     history = {name: values[-1] for name, values in trained.metadata["history"].items()}
@@ -97,7 +69,7 @@ def train(
         "last_epoch": history,
         "classes": trained.metadata["classes"],
     }
-    console.emit(document, as_json, lambda out: tables.show_training(out, document))
+    console.emit(document, options.as_json, lambda out: tables.show_training(out, document))
 
 
 def _overfit(job: Any, n: int, steps: int | None, as_json: bool) -> None:
@@ -110,32 +82,19 @@ def _overfit(job: Any, n: int, steps: int | None, as_json: bool) -> None:
         raise typer.Exit(console.FAILED)
 
 
-@app.command()
-@console.guarded
-def layers(
-    model: ModelOption = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@command()
+def layers(options: JobOptions, model: ModelOption = None) -> None:
     """List the layers where the CNN can be cut: name, Keras name, width. Nothing is trained for it."""
-    job = make_job(recipe, overrides, quiet, data=data, models=models, reports=reports, model=model)
+    job = job_of(options, model=model)
     from cnnboost import stages
 
     found = stages.layers_of(job)
-    console.emit({"layers": found}, as_json, lambda out: tables.show_layers(out, found))
+    console.emit({"layers": found}, options.as_json, lambda out: tables.show_layers(out, found))
 
 
-@app.command()
-@console.guarded
+@command()
 def extract(
-    model: ModelOption = None,
-    pixels: PixelsOption = None,
-    classes: ClassesOption = None,
+    options: ModelOptions,
     layer: Annotated[
         list[str] | None,
         typer.Option("--layer", "-l", help="Layer; repeatable.", show_default="the recipe's"),
@@ -147,21 +106,10 @@ def extract(
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write plain .npy files to this folder.")
     ] = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
     force: ForceOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Extract features into the store, all layers in one pass; trains the CNN first if need be."""
-    job = make_job(
-        recipe, overrides, quiet, on_bad, pixels, classes,
-        data=data, models=models, reports=reports, force=force, model=model,
-    )  # fmt: skip
+    job = job_of(options, force=force)
     from cnnboost import stages
     from cnnboost.stages.extraction import export_plain
 
@@ -181,44 +129,27 @@ def extract(
     ]
     plain = [str(path) for path in export_plain(extracted, out)] if out else []
     console.emit(
-        {"features": rows, "written": plain}, as_json, lambda o: tables.show_features(o, rows, plain)
+        {"features": rows, "written": plain},
+        options.as_json,
+        lambda stream: tables.show_features(stream, rows, plain),
     )
 
 
-@app.command("fit-boost")
-@console.guarded
+@command("fit-boost")
 def fit_boost(
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
-        ),
-    ] = None,
+    options: ModelOptions,
+    layer: LayersOption = None,
     mode: ModeOption = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
-    model: ModelOption = None,
-    pixels: PixelsOption = None,
-    classes: ClassesOption = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
     force: ForceOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Fit the boosted head; trains and extracts first if need be.
 
     In residual and blend, rounds and temperature are chosen on images that the CNN was not trained on: the
     validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1).
     """
-    job = make_job(
-        recipe, overrides, quiet, on_bad, pixels, classes,
-        data=data, models=models, reports=reports, force=force, model=model,
-    )  # fmt: skip
+    job = job_of(options, force=force)
     from cnnboost import stages
 
     head = stages.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head
@@ -230,12 +161,8 @@ def fit_boost(
         "cached": head.cached,
         "device": head.boost.device_,
         "rounds": head.boost.n_estimators_,
-        "rows": head.details["rows"],
-        "width": head.details["width"],
-        "fit_seconds": head.details["fit_seconds"],
-        "temperature": head.details.get("temperature"),
-        "weight": head.details.get("weight"),
-        "chosen_on": head.details.get("chosen_on"),
+        **{name: head.details[name] for name in ("rows", "width", "fit_seconds")},
+        **{name: head.details.get(name) for name in ("temperature", "weight", "chosen_on")},
         "classes": [str(name) for name in head.boost.classes_],
     }
-    console.emit(document, as_json, lambda out: tables.show_head(out, document))
+    console.emit(document, options.as_json, lambda out: tables.show_head(out, document))

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import app, make_job
-from cnnboost.cli.options import (
-    DataOption,
-    JsonOption,
-    ModelsOption,
-    OnBad,
-    OnBadOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
-)
+from cnnboost.cli.app import command, job_of
+from cnnboost.cli.options import JobOptions
 
 
-@app.command()
-@console.guarded
+@command()
 def compare(
-    recipe: RecipeOption = None,
+    options: JobOptions,
     seeds: Annotated[
         int | None,
         typer.Option("--seeds", min=1, help="Comparisons, with seeds one apart. [default: (the recipe's)]"),
@@ -34,22 +23,16 @@ def compare(
     split: Annotated[
         str | None, typer.Option("--split", help="Images to compare on. [default: (the recipe's)]")
     ] = None,
-    data: DataOption = None,
-    models: ModelsOption = Path("models"),
-    reports: ReportsOption = Path("reports"),
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Compare the CNN's softmax with the hybrid in every mode: same images, same views, several seeds."""
-    changes = [*(overrides or []), *([f"compare.seeds={seeds}"] if seeds is not None else [])]
-    job = make_job(recipe, changes, quiet, on_bad, data=data, models=models, reports=reports)
+    if seeds is not None:
+        options = replace(options, overrides=[*(options.overrides or []), f"compare.seeds={seeds}"])
+    job = job_of(options)
     from cnnboost.stages.comparison import compare_modes
 
     found = compare_modes(job, split=split)
     document = {**found.document, "written": [str(path) for path in (found.path, *found.figures)]}
-    console.emit(document, as_json, lambda out: show_modes(out, document))
+    console.emit(document, options.as_json, lambda out: show_modes(out, document))
 
 
 def show_modes(out: Console, document: dict[str, Any]) -> None:
@@ -68,16 +51,8 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
     table = tables.new_table("classifier", *names, numbers=names)
     for title, key in (("softmax", "softmax"), ("calibrated", "calibrated")):
         scores = [run[key]["scores"] for run in runs]
-        table.add_row(
-            title,
-            f"{_mean(scores, 'accuracy'):.2%}",
-            "-",
-            "-",
-            "-",
-            f"{_mean(scores, 'log_loss'):.4f}",
-            "-",
-            "-",
-        )
+        accuracy, log_loss = (_mean(scores, name) for name in ("accuracy", "log_loss"))
+        table.add_row(title, f"{accuracy:.2%}", "-", "-", "-", f"{log_loss:.4f}", "-", "-")
     for mode, row in document["summary"].items():
         table.add_row(
             mode,

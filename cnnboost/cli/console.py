@@ -39,13 +39,13 @@ stdout = _Screen()
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
-#: What is said to be kept of a command that was stopped, where it is not what was finished.
+#: What a stopped command leaves behind, where it is not what was finished.
 _KEPT = {
     "predict": "no file was written",
-    "export": "the bundle that was there is unchanged; networks, features and heads that were made are kept",
+    "export": "the former bundle is unchanged; networks, features and heads that were made are kept",
     "fit_boost": "features are kept, the same command continues there; the trees begin again",
-    "card": "the card that was there is still there",
-    "report": "the page that was there is still there",
+    "card": "the former card is unchanged",
+    "report": "the former page is unchanged",
 }
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -139,7 +139,7 @@ class _Notes(logging.Handler):
 
 
 def progress(quiet: bool) -> Callable[[str, str], Any]:
-    """Make the line's progress factory: a bar with rate and time left on a terminal."""
+    """Make the factory of progress bars: a bar with rate and time left on a terminal."""
 
     @contextmanager
     def bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:

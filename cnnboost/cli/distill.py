@@ -1,4 +1,4 @@
-"""`cnnboost teach`: what a trained CNN says about the training images, for a student to follow."""
+"""`cnnboost distill`: what a trained CNN predicts for the training images, for a student to follow."""
 
 from __future__ import annotations
 
@@ -9,30 +9,18 @@ import typer
 from rich.console import Console
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import app, make_job
-from cnnboost.cli.options import (
-    DataOption,
-    ForceOption,
-    JsonOption,
-    ModelsOption,
-    OnBad,
-    OnBadOption,
-    PixelsOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
-)
+from cnnboost.cli.app import app, command, job_of
+from cnnboost.cli.options import ForceOption, JobOptions, PixelsOption
 
 
-@app.command()
-@console.guarded
-def teach(
+@command()
+def distill(
+    options: JobOptions,
     model: Annotated[
         list[Path] | None,
         typer.Option(
             "--model",
-            help="A trained Keras file; repeatable, the mean of them teaches.",
+            help="A trained Keras file; repeatable, the student follows their mean.",
             show_default="the recipe's CNN",
         ),
     ] = None,
@@ -46,23 +34,13 @@ def teach(
             "--out", help="File to write, .npz.", show_default="teacher.npz of the recipe in --models"
         ),
     ] = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = Path("models"),
-    reports: ReportsOption = Path("reports"),
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
     force: ForceOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Write a teacher's log-probabilities of the training images; `cnn.teacher` of a recipe follows them."""
-    job = make_job(
-        recipe, overrides, quiet, on_bad, pixels, data=data, models=models, reports=reports, force=force
-    )
-    from cnnboost.stages.distillation import teach as write
+    job = job_of(options, pixels=pixels, force=force)
+    from cnnboost.stages.distillation import teach
 
-    soft_targets = write(job, model or (), tta=tta, out=out)
+    soft_targets = teach(job, model or (), tta=tta, out=out)
     document = {
         "recipe": job.recipe.name,
         "teacher": str(soft_targets.path),
@@ -72,7 +50,11 @@ def teach(
         "images": soft_targets.images,
         "classes": list(soft_targets.classes),
     }
-    console.emit(document, as_json, lambda stream: show_teacher(stream, document))
+    console.emit(document, options.as_json, lambda stream: show_teacher(stream, document))
+
+
+# Its former name.
+app.command("teach", hidden=True)(distill)
 
 
 def show_teacher(out: Console, document: dict[str, Any]) -> None:

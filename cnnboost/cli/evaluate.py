@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import app, make_job
-from cnnboost.cli.options import (
-    ClassesOption,
-    DataOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    ModelsOption,
-    OnBad,
-    OnBadOption,
-    PixelsOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
-    TtaOption,
-)
+from cnnboost.cli.app import command, job_of
+from cnnboost.cli.options import DeviceOption, JobOptions, ModelOptions, TtaOption
 from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import CnnboostError
 
 log = logging.getLogger("cnnboost")
 
-_MODELS, _REPORTS = Path("models"), Path("reports")
 
-
-@app.command()
-@console.guarded
+@command()
 def evaluate(
+    options: ModelOptions,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,17 +48,6 @@ def evaluate(
         ),
     ] = None,
     device: DeviceOption = None,
-    model: ModelOption = None,
-    pixels: PixelsOption = None,
-    classes: ClassesOption = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test.
 
@@ -83,49 +55,43 @@ def evaluate(
     heads that are there are scored on them as they are; their scores go to other/ in the reports. So is a
     bundle that 'cnnboost export' wrote: --model BUNDLE.
     """
-    bundle = model if model is not None and is_bundle(model) else None
-    if bundle:
-        from cnnboost.config.load import DEFAULT
-
-        given = {
-            "--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--pixels": pixels,
-            "--classes": classes,
-        }  # fmt: skip
-        for option, value in given.items():
-            if value:
-                raise typer.BadParameter(
-                    f"{model} is a bundle, which is scored as exported; leave it out",
-                    param_hint=option,
-                )
-        # Of a recipe, [evaluate] alone counts.
-        job = make_job(recipe or DEFAULT, overrides, quiet, on_bad, data=data, models=models, reports=reports)
-        from cnnboost import stages
-
-        _show_scores(stages.evaluate_bundle(job, bundle, split=split), as_json)
+    given = {"--layer": layer, "--mode": mode, "--tta": tta, "--device": device}
+    if options.model is not None and is_bundle(options.model):
+        _evaluate_bundle(options, split, given)
         return
-    job = make_job(
-        recipe,
-        overrides,
-        quiet,
-        on_bad,
-        pixels,
-        classes,
-        data=data,
-        models=models,
-        reports=reports,
-        model=model,
-    )
+    job = job_of(options)
     from cnnboost import stages
 
-    _show_scores(stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device), as_json)
+    scores = stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device)
+    _show_scores(scores, options.as_json)
 
 
-@app.command()
-@console.guarded
+def _evaluate_bundle(options: ModelOptions, split: str | None, given: dict[str, Any]) -> None:
+    from cnnboost.config.load import DEFAULT
+
+    for option, value in {**given, "--pixels": options.pixels, "--classes": options.classes}.items():
+        if value:
+            raise typer.BadParameter(
+                f"{options.model} is a bundle, which is scored as exported; leave it out", param_hint=option
+            )
+    # Of a recipe, [evaluate] alone counts.
+    job = job_of(replace(options, recipe=options.recipe or DEFAULT, model=None))
+    from cnnboost import stages
+
+    assert options.model is not None
+    _show_scores(stages.evaluate_bundle(job, options.model, split=split), options.as_json)
+
+
+@dataclass(frozen=True)
+class RunOptions(JobOptions):
+    """Those of `run`, whose recipe needs no name of an option."""
+
+    recipe: Annotated[str | None, typer.Argument(help="A recipe file or name.", show_default="digits")] = None
+
+
+@command()
 def run(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe file or name.", show_default="digits")
-    ] = None,
+    options: RunOptions,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A few images, one epoch: does it work at all?")
     ] = False,
@@ -136,25 +102,18 @@ def run(
         ),
     ] = None,
     device: DeviceOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Walk the whole line: train, extract, boost at every layer of the recipe, score, write the page."""
-    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    job = job_of(options)
     from cnnboost import stages
 
     job = stages.smoke(job) if smoke else job
     if repeats is None:
-        _show_scores(stages.evaluate(job, device=device), as_json, _page(job))
+        _show_scores(stages.evaluate(job, device=device), options.as_json, _page(job))
         return
     repeated = stages.repeat(job, repeats, device=device)
     document = {**repeated.summary, "written": [str(repeated.path)]}
-    console.emit(document, as_json, lambda out: tables.show_repeats(out, document))
+    console.emit(document, options.as_json, lambda out: tables.show_repeats(out, document))
 
 
 def _page(job: Any) -> list[str]:

@@ -1,7 +1,8 @@
-"""The options that commands share, each stated once."""
+"""The options that commands share: each is stated once, and those that go together are a class."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +80,8 @@ ModeOption = Annotated[
     str | None,
     typer.Option(
         "--mode",
-        help="plain: trees alone; residual: trees from the softmax on; blend: both mixed.",
+        help="plain: trees alone; residual: trees boosted from the CNN's log-probabilities; blend: both "
+        "mixed.",
         show_default="the recipe's",
     ),
 ]
@@ -91,3 +93,32 @@ TtaOption = Annotated[
         show_default="the recipe's in residual and blend",
     ),
 ]
+LayersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What every command on a recipe and its images is told; see `command` in `cnnboost.cli.app`."""
+
+    recipe: RecipeOption = None
+    data: DataOption = None
+    models: ModelsOption = Path("models")
+    reports: ReportsOption = Path("reports")
+    overrides: SetOption = None
+    on_bad: OnBadOption = OnBad.stop
+    as_json: JsonOption = False
+    quiet: QuietOption = False
+
+
+@dataclass(frozen=True)
+class ModelOptions(JobOptions):
+    """The same, of a command that takes a trained model file too."""
+
+    model: ModelOption = None
+    pixels: PixelsOption = None
+    classes: ClassesOption = None

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import app, make_job
-from cnnboost.cli.options import (
-    DataOption,
-    JsonOption,
-    ModelsOption,
-    OnBad,
-    OnBadOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
-)
+from cnnboost.cli.app import command, job_of
+from cnnboost.cli.options import JobOptions
 
 _SHOWN = 10
 
 
-@app.command()
-@console.guarded
+@command()
 def tune(
-    recipe: RecipeOption = None,
+    options: JobOptions,
     study: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,18 +28,11 @@ def tune(
     every: Annotated[
         bool, typer.Option("--all", help="The search table, if it states a space, and every study.")
     ] = False,
-    data: DataOption = None,
-    models: ModelsOption = Path("models"),
-    reports: ReportsOption = Path("reports"),
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Search values for keys of a recipe, as its search table or its studies say; a killed search goes on."""
     if every and study:
         raise typer.BadParameter("it names every study; leave --study away", param_hint="--all")
-    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    job = job_of(options)
     from cnnboost.search import plan, search
 
     names: list[str | None] = [*dict.fromkeys(study or [])] or [None]
@@ -63,11 +44,11 @@ def tune(
     for name in names:
         found = search(job, name)
         documents.append({**found.document, "written": [str(path) for path in (found.path, *found.figures)]})
-        if not as_json:
+        if not options.as_json:
             show_trials(console.stdout, documents[-1])
-    if as_json:
+    if options.as_json:
         one = documents[0] if len(documents) == 1 else {"recipe": job.recipe.name, "studies": documents}
-        console.emit(one, as_json, lambda out: None)
+        console.emit(one, True, lambda out: None)
 
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:
@@ -85,7 +66,7 @@ def show_trials(out: Console, document: dict[str, Any]) -> None:
     name = f"{document['study']}: " if document["study"] else ""
     out.print(
         f"{name}{document['title'] or document['recipe']}: {len(ended)} trials, {len(failed)} failed; "
-        f"{document['target']} judged on {document['judged_on']} "
+        f"{document['target']} scored on {document['judged_on']} "
         f"({document['images']['validation']:,} images that no trial was fitted on)",
     )
     if document["set"]:

@@ -36,13 +36,6 @@ def document(result):
     return json.loads(result.stdout)
 
 
-def test_help_lists_the_arrows(cnnboost):
-    text = cnnboost("--help", recipe=False).stdout
-    for command in ("inspect", "train", "layers", "extract", "fit-boost", "evaluate", "run"):
-        assert command in text
-        assert "--json" in cnnboost(command, "--help", recipe=False).stdout
-
-
 def test_inspect(cnnboost):
     found = document(cnnboost("inspect", "--json"))
     assert set(found) == {
@@ -90,13 +83,13 @@ def test_extract_and_fit_boost(cnnboost, tmp_path):
     assert set(row) == {"split", "layer", "rows", "width", "path", "cached", "resumed_from"}
     assert found["written"] == ["plain/train-fc1.npy", "plain/train-labels.npy"]
     assert (tmp_path / row["path"]).is_file()
-    head = document(cnnboost("fit-boost", "--layer", "fc1", "--json"))
+    head = document(cnnboost("fit-boost", "--layer", "fc1", "--json", "-s", "boost.n_estimators=3"))
     assert set(head) == {
         "recipe", "layer", "mode", "path", "cached", "device", "rounds", "rows", "width", "fit_seconds",
         "classes", "chosen_on", "temperature", "weight",
     }  # fmt: skip
-    assert (head["layer"], head["device"], head["rounds"], head["cached"]) == ("fc1", "cpu", 4, False)
-    assert "up to date" in cnnboost("fit-boost").stdout
+    assert (head["layer"], head["device"], head["rounds"], head["cached"]) == ("fc1", "cpu", 3, False)
+    assert "up to date" in cnnboost("fit-boost", "--set", "boost.n_estimators=3").stdout
 
 
 def test_evaluate_and_run(cnnboost):
@@ -143,11 +136,6 @@ def test_run_repeats(cnnboost, tmp_path, recipe_file):
     assert len(re.findall(r"(?m)\b(precision|recall|F1)( +[0-9.e%-]+){5} *$", again.stdout)) == 2 * 10 * 3
     first = again.stdout.split("CNN softmax")[1].split()[0]
     assert first == f"{found['cnn']['accuracy']['mean']:.2%}"
-
-
-def test_overrides_reach_the_recipe(cnnboost):
-    result = cnnboost("fit-boost", "--json", "--set", "boost.n_estimators=2", "-s", "boost.max_depth=1")
-    assert document(result)["rounds"] == 2
 
 
 def test_quiet_says_nothing_and_json_is_alone_on_stdout(cnnboost):
@@ -282,5 +270,31 @@ def test_a_page_that_cannot_be_written_loses_no_scores(cnnboost, tmp_path):
     assert "index.html" not in result.stdout
 
 
-def test_completion_can_be_installed(cnnboost):
-    assert "--install-completion" in cnnboost("--help", recipe=False).stdout
+SHARED = {"--data", "--models", "--reports", "--set", "--on-bad", "--json", "--quiet"}
+OWN = {
+    "inspect": set(),
+    "train": {"--overfit", "--steps", "--force"},
+    "layers": {"--model"},
+    "extract": {"--layer", "--split", "--out", "--force", "--model", "--pixels", "--classes"},
+    "fit-boost": {"--layer", "--mode", "--tta", "--device", "--force", "--model", "--pixels", "--classes"},
+    "evaluate": {"--layer", "--mode", "--tta", "--split", "--device", "--model", "--pixels", "--classes"},
+    "run": {"--smoke", "--repeats", "--device"},
+    "compare": {"--seeds", "--split"},
+    "distill": {"--model", "--pixels", "--tta", "--out", "--force"},
+    "tune": {"--study", "--all"},
+}
+
+
+@pytest.mark.parametrize(("command", "own"), OWN.items())
+def test_every_command_has_its_options(command, own):
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
+    assert SHARED | own | (set() if command == "run" else {"--recipe"}) <= set(
+        re.findall(r"--[a-z-]+", shown)
+    )
+
+
+def test_help_lists_the_commands_and_no_former_name():
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["--help"]).stdout
+    listed = set(re.findall(r"(?m)^│ ([a-z-]+)  ", shown))
+    assert set(OWN) | {"export", "predict", "bench", "report", "card"} == listed
+    assert "--install-completion" in shown

@@ -1,4 +1,4 @@
-"""`cnnboost teach` as a user meets it."""
+"""`cnnboost distill`, formerly `teach`, as a user meets it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cnnboost(job, recipe_file, tmp_path, monkeypatch):
 
 
 def test_a_teacher_is_written_and_a_student_follows_it(cnnboost, tmp_path):
-    found = cnnboost("teach", "--tta", "flip")
+    found = cnnboost("distill", "--tta", "flip")
     assert "training images in 10 classes by 1 network, views: flip" in found.stdout
     assert "--set cnn.teacher=models/toy/teacher.npz" in found.stdout
     document = json.loads(cnnboost("teach", "--tta", "flip", "--json").stdout)
@@ -38,7 +38,7 @@ def test_a_teacher_is_written_and_a_student_follows_it(cnnboost, tmp_path):
 
 def test_several_networks_teach_together(cnnboost, tmp_path):
     model = "models/toy/cnn.keras"
-    found = cnnboost("teach", "--model", model, "--model", model, "--out", "two.npz", "--json")
+    found = cnnboost("distill", "--model", model, "--model", model, "--out", "two.npz", "--json")
     assert json.loads(found.stdout)["networks"] == [model, model]
     assert (tmp_path / "two.npz").is_file()
 
@@ -46,10 +46,10 @@ def test_several_networks_teach_together(cnnboost, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["teach", "--tta", "five"], 2, ["five", "ten-crop"]),
-        (["teach", "--out", "teacher.npy"], 2, ["teacher.npy", ".npz"]),
-        (["teach", "--model", "none.keras"], 1, ["none.keras", "no such file"]),
-        (["teach", "-s", "cnn.teacher=models/toy/teacher.npz"], 2, ["own CNN follows", "--out"]),
+        (["distill", "--tta", "five"], 2, ["five", "ten-crop"]),
+        (["distill", "--out", "teacher.npy"], 2, ["teacher.npy", ".npz"]),
+        (["distill", "--model", "none.keras"], 1, ["none.keras", "no such file"]),
+        (["distill", "-s", "cnn.teacher=models/toy/teacher.npz"], 2, ["own CNN follows", "--out"]),
         (["train", "-s", "cnn.teacher=none.npz"], 1, ["none.npz", "no such file", "cnnboost teach -r"]),
         (["train", "-s", "cnn.teacher=models/toy/cnn.keras"], 1, ["not the file of a teacher"]),
         (["train", "-s", "cnn.teacher_weight=1.5"], 2, ["teacher_weight", "1.5"]),
