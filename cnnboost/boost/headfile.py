@@ -156,10 +156,10 @@ class SavedHead(BaseEstimator):
             head.classes_ = np.array(metadata.classes, dtype=metadata.classes_dtype)
         except (TypeError, ValueError) as error:
             raise StoreError(f"{sidecar}: its classes do not fit its classes_dtype; {_REMEDY}") from error
-        parameters = metadata.parameters
-        if isinstance(parameters.get("class_weight"), list):
-            parameters = {**parameters, "class_weight": dict(parameters["class_weight"])}
+        parameters = dict(metadata.parameters)
         try:
+            if isinstance(parameters.get("class_weight"), list):
+                parameters["class_weight"] = dict(parameters["class_weight"])
             head.set_params(**parameters)
             booster.set_param({"nthread": count_threads(head.n_jobs)})
         except (TypeError, ValueError) as error:
@@ -183,13 +183,13 @@ def _read_booster(ubj: Path, sidecar: Path, metadata: HeadFacts) -> Any:
     import xgboost
 
     try:
-        # Its size first: whatever lies there, no more than that is read.
-        trees = ubj.read_bytes() if ubj.stat().st_size == metadata.ubj_bytes else b""
+        # Its size first: nothing is read of a file that cannot be the right one.
+        trees = ubj.read_bytes() if ubj.stat().st_size == metadata.ubj_bytes else None
     except FileNotFoundError as error:
         raise StoreError(f"{ubj} is missing; {_REMEDY}") from error
     except OSError as error:
         raise StoreError(f"{ubj} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(trees).hexdigest() != metadata.ubj_sha256:
+    if trees is None or hashlib.sha256(trees).hexdigest() != metadata.ubj_sha256:
         raise StoreError(
             f"{ubj} does not match the checksum in {sidecar.name}: truncated or altered; {_REMEDY}"
         )

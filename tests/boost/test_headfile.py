@@ -159,6 +159,7 @@ def test_tampering_is_found_before_anything_is_parsed(saved, alter, complaint, m
         (lambda metadata: metadata.update(n_features=7), "of different heads"),
         (lambda metadata: metadata.update(n_estimators=99), "of different heads"),
         (lambda metadata: metadata["parameters"].update(shape=1), "parameters do not fit"),
+        (lambda metadata: metadata["parameters"].update(class_weight=[1, 2]), "parameters do not fit"),
         (lambda metadata: metadata.update(classes_dtype="no such"), "classes_dtype"),
         (lambda metadata: metadata.update(classes_dtype="int64"), "classes_dtype"),
     ],
