@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import DataError
+from cnnboost.escape import is_unicode
 from cnnboost.files import open_regular
 from cnnboost.images.archive import list_members
 from cnnboost.images.imageset import SPLITS
@@ -132,12 +133,11 @@ def _labels(path: Path, name: str, labels: np.ndarray, n: int) -> np.ndarray:
 
 def _texts(path: Path, name: str, names: np.ndarray) -> list[str]:
     """Return names as text that can be shown and stored; bytes are UTF-8, or escaped."""
-    try:
-        values = names.tolist()
-    except SystemError as error:  # of Python, for a number that is no character
-        raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode") from error
+    if names.dtype.kind == "U" and not is_unicode(names):
+        raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode")
     encoded = [
-        one if isinstance(one, bytes) else str(one).encode("utf-8", "backslashreplace") for one in values
+        one if isinstance(one, bytes) else str(one).encode("utf-8", "backslashreplace")
+        for one in names.tolist()
     ]
     return [one.decode("utf-8", "backslashreplace") for one in encoded]
 
