@@ -20,6 +20,7 @@ class Document(BaseModel):
 def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bool = False) -> dict[str, Any]:
     """Read a JSON document."""
     metadata = parsed_json(path, remedy)
+    has_checksum = CHECKSUM in metadata
     stated = metadata.pop(CHECKSUM, None)
     try:
         kind.model_validate(metadata)
@@ -27,7 +28,7 @@ def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bo
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"
         raise StoreError(f"{path}: {place}: {first['msg'].lower()}; {remedy}") from error
-    if stated is None and checksum:
+    if checksum and not has_checksum:
         raise StoreError(f"{path}: {CHECKSUM}: field required; {remedy}")
     if stated is not None and stated != digest_of(metadata):
         raise StoreError(f"{path} was altered after it was written (checksum); {remedy}")

@@ -234,7 +234,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
         metadata = parsed_json(path, "")
     except StoreError:
         return None
-    return metadata if metadata.pop(CHECKSUM, None) in (None, digest_of(metadata)) else None
+    if CHECKSUM not in metadata:
+        return metadata
+    return metadata if metadata.pop(CHECKSUM) == digest_of(metadata) else None
 
 
 def digest_of(metadata: Any) -> str:
