@@ -30,6 +30,6 @@ def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bo
         raise StoreError(f"{path}: {place}: {first['msg'].lower()}; {remedy}") from error
     if checksum and not has_checksum:
         raise StoreError(f"{path}: {CHECKSUM}: field required; {remedy}")
-    if stated is not None and stated != digest_of(metadata):
+    if has_checksum and stated != digest_of(metadata):
         raise StoreError(f"{path} was altered after it was written (checksum); {remedy}")
     return metadata
