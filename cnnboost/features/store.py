@@ -1,22 +1,18 @@
-"""The feature store: `.npy` files named by what they were made from, with a `.json` beside each.
+"""The feature store: features in parts, found by what they were made from.
 
-A file is found by its content key, verified before it is used, written in chunks, continued after a kill,
-and never written by two processes at a time. The store knows nothing of Keras: who asks for features hands
-it a function that computes the rows from `start` to `stop`.
-
-Beside `fc1-<key>.npy` stand `fc1-<key>.json` (what it was made from, sha256), an empty `<key>.lock`, and,
-only while it is being written, `fc1-<key>.npy.part` (the rows so far) and `fc1-<key>.part.json` (how many are
-finished).
+`<root>/<key>/` holds `part-00000.npy`, `part-00001.npy`, ... and `manifest.json`: what the features were made
+from, and rows and sha256 of each part. A folder is verified before it is used. While it is being made it is
+called `<key>.part`; a kill costs the rows of the part at work, and one process at a time makes it. The store
+knows nothing of Keras: who asks for features hands it a function that computes the rows from one to another.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,59 +22,42 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cnnboost.errors import FeatureError, StoreError
-from cnnboost.features.partfile import PartFile, canonical_json
-from cnnboost.features.stored import (
-    FeatureSpec,
-    Stored,
-    StoreWarning,
-    export_plain,
-    fault,
-    open_features,
-    sidecar,
-)
-from cnnboost.files import disk_error
+from cnnboost.features.parts import PART_ROWS, PartWriter, StoreWarning, Unusable, verified_parts
+from cnnboost.features.stored import FeatureSpec, Stored
 
 __all__ = ["FeatureSpec", "FeatureStore", "StoreWarning", "Stored"]
 
-_SPARE = 1 << 20  # bytes for the small JSON files
+_SPARE = 1 << 20  # bytes for the manifest
 
 Compute = Callable[[int, int, tuple[int, ...]], Sequence[np.ndarray]]
 
 
 class FeatureStore:
-    """Feature files in one folder, which is made at the first write and not before."""
+    """Features in one folder, which is made at the first write and not before."""
 
-    export_plain = staticmethod(export_plain)
-
-    def __init__(self, root: str | os.PathLike[str], *, record_every: float = 2.0) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, part_rows: int = PART_ROWS) -> None:
         self.root = Path(root)
-        self.record_every = record_every
+        self.part_rows = part_rows
 
     def path(self, spec: FeatureSpec) -> Path:
-        """Return the `.npy` of `spec`: the one that is there, under whichever alias, or the one to make."""
-        short = spec.key[:16]
-        own = self.root / f"{_safe(spec.layer)}-{short}.npy"
-        if own.exists():
-            return own
-        for suffix in ("", ".part"):
-            for found in sorted(self.root.glob(f"*-{short}.npy{suffix}")):
-                return found.with_name(found.name.removesuffix(suffix))
-        return own
+        """Return the folder of `spec`."""
+        return self.root / spec.key[:16]
 
     def get(self, spec: FeatureSpec) -> Stored | None:
-        """Open the features of `spec` if they are there and intact.
+        """Return the features of `spec` if they are there and intact."""
+        if not self.path(spec).exists():
+            return None
+        try:
+            return self._intact(spec)
+        except Unusable as reason:
+            message = (
+                f"{self.path(spec)} is not used: {reason}. Its features are extracted again when needed."
+            )
+            warnings.warn(message, StoreWarning, stacklevel=2)
+            return None
 
-        Size, header and the sha256 of the whole file are checked against the `.json` beside it.
-        """
-        path = self.path(spec)
-        # An interrupted finish leaves a .json without its .npy: nothing is wrong, the features are not there.
-        if not path.exists():
-            return None
-        wrong = fault(path, spec)
-        if wrong:
-            _warn(f"{path} is not used: {wrong}. It is made anew when these features are next extracted.")
-            return None
-        return Stored(spec, path, open_features(path), cached=True)
+    def _intact(self, spec: FeatureSpec) -> Stored:
+        return Stored(spec, verified_parts(self.path(spec), spec, spec.rows)[0], cached=True)
 
     def extract(
         self,
@@ -94,109 +73,96 @@ class FeatureStore:
     ) -> list[Stored]:
         """Return the features of every spec, and compute those that are missing in one pass over the rows."""
         rows = _common_rows(specs, chunk, ids)
-        canonical_json(dict(details or {}))  # what JSON cannot hold must show now, not after the work
+        json.dumps(dict(details or {}))  # what JSON cannot hold must show now, not after the work
         first = {spec.key: index for index, spec in reversed(list(enumerate(specs)))}
         found: dict[str, Stored] = {}
         if not force:
             found = {key: stored for key in first if (stored := self.get(specs[first[key]]))}
         with ExitStack() as locks:
             for key in sorted(first.keys() - found.keys()):
-                if self._lock(key, specs[first[key]], locks, on_wait):
-                    on_wait = None
-            if not force:  # whoever held a lock before may have made the file
-                for key in first.keys() - found.keys():
-                    path = self.path(specs[first[key]])
-                    if path.exists() and not fault(path, specs[first[key]]):
-                        found[key] = Stored(specs[first[key]], path, open_features(path), cached=True)
-            wanted = tuple(sorted(index for key, index in first.items() if key not in found))
-            if wanted:
-                parts = {index: self._part(specs[index], chunk, force) for index in wanted}
-                begun = min(part.done for part in parts.values())
-                _claim(self.root, list(parts.values()))
-                with _kept(parts.values()):
-                    self._fill(specs, parts, compute, rows, chunk, ids, progress)
-                    for index, part in parts.items():
-                        with _named(part):
-                            part.finish(sidecar(specs[index], details))
-                        found[part.key] = Stored(
-                            specs[index], part.path, open_features(part.path), False, begun
-                        )
+                spec = specs[first[key]]
+                self._lock(spec, locks, on_wait)
+                if not force and self.path(spec).exists():
+                    with suppress(Unusable):  # whoever held the lock before may have made them
+                        found[key] = self._intact(spec)
+            writers = {
+                index: PartWriter(self.path(specs[index]), specs[index], chunk, self.part_rows, force)
+                for key, index in sorted(first.items(), key=lambda item: item[1])
+                if key not in found
+            }
+            if writers:
+                self._check_room(list(writers.values()))
+                begun = _fill(writers, compute, rows, chunk, ids, progress)
+                for writer in writers.values():
+                    parts = writer.finish(details)
+                    found[writer.spec.key] = Stored(writer.spec, parts, cached=False, resumed_from=begun)
         return [replace(found[spec.key], spec=spec) for spec in specs]
 
-    def _lock(
-        self, key: str, spec: FeatureSpec, locks: ExitStack, on_wait: Callable[[Path], object] | None
-    ) -> bool:
-        """Hold the lock of a key; return whether somebody else had it."""
+    def _lock(self, spec: FeatureSpec, locks: ExitStack, on_wait: Callable[[Path], object] | None) -> None:
+        lock = FileLock(self.path(spec).with_suffix(".lock"))
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            # Named by the key alone: two names of one layer must not be computed side by side.
-            lock = FileLock(self.root / f"{key[:16]}.lock")
             try:
                 locks.enter_context(lock.acquire(timeout=0))
             except Timeout:
                 if on_wait:
                     on_wait(self.path(spec))
                 locks.enter_context(lock.acquire())
-                return True
         except OSError as error:
             raise StoreError(
                 f"The feature store {self.root} cannot be written: {error}. Choose a folder that can."
             ) from error
-        return False
 
-    def _part(self, spec: FeatureSpec, chunk: int, force: bool) -> PartFile:
-        part = PartFile(self.path(spec), spec.key, (spec.rows, spec.width), chunk)
-        try:
-            if force:
-                part.discard()
-            elif why := part.resume():
-                _warn(f"{part.file} is begun anew: {why}.")
-        except OSError as error:
-            raise disk_error(part.file, error) from error
-        return part
+    def _check_room(self, writers: Sequence[PartWriter]) -> None:
+        """Make sure of the room on the disk before anything is computed."""
+        needed = sum((writer.spec.rows - writer.done) * writer.spec.width * 4 for writer in writers) + _SPARE
+        free = shutil.disk_usage(self.root).free
+        if needed > free:
+            raise StoreError(
+                f"The feature store {self.root} needs {needed:,} bytes and {free:,} are free. "
+                "Free space or choose another folder; nothing was computed."
+            )
 
-    def _fill(
-        self,
-        specs: Sequence[FeatureSpec],
-        parts: Mapping[int, PartFile],
-        compute: Compute,
-        rows: int,
-        chunk: int,
-        ids: Sequence[object] | None,
-        progress: Callable[[int, int], object] | None,
-    ) -> None:
-        """Compute the rows that are missing in any of the parts."""
-        begun = min(part.done for part in parts.values())
-        recorded = time.monotonic()
-        if progress:
-            progress(begun, rows)
+
+def _fill(
+    writers: Mapping[int, PartWriter],
+    compute: Compute,
+    rows: int,
+    chunk: int,
+    ids: Sequence[object] | None,
+    progress: Callable[[int, int], object] | None,
+) -> int:
+    """Compute the rows that are missing in any of the writers; return the first of them."""
+    begun = min(writer.done for writer in writers.values())
+    if progress:
+        progress(begun, rows)
+    with _flushed(writers):
         for start in range(begun, rows, chunk):
             stop = min(start + chunk, rows)
-            blocks = compute(start, stop, tuple(parts))
-            if len(blocks) != len(parts):
+            blocks = compute(start, stop, tuple(writers))
+            if len(blocks) != len(writers):
                 raise FeatureError(
-                    f"Features of {len(parts)} layers were asked for and {len(blocks)} arrays came back."
+                    f"Features of {len(writers)} layers were asked for and {len(blocks)} arrays came back."
                 )
-            for index, block in zip(parts, blocks, strict=True):
-                _check_block(specs[index], block, start, stop, ids)
-            for part, block in zip(parts.values(), blocks, strict=True):
-                with _named(part):
-                    part.write(start, block)
-            if time.monotonic() - recorded >= self.record_every:
-                for part in parts.values():
-                    with _named(part):
-                        part.record()
-                recorded = time.monotonic()
+            for writer, block in zip(writers.values(), blocks, strict=True):
+                _check_block(writer.spec, block, start, stop, ids)
+            for writer, block in zip(writers.values(), blocks, strict=True):
+                writer.add(start, block)
             if progress:
                 progress(stop, rows)
+    return begun
 
 
-def _safe(layer: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", layer).strip("._")[:60] or "layer"
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, StoreWarning, stacklevel=3)
+@contextmanager
+def _flushed(writers: Mapping[int, PartWriter]) -> Iterator[None]:
+    """Write the rows that are finished when the work is interrupted, whatever the reason."""
+    try:
+        yield
+    except BaseException:
+        for writer in writers.values():
+            with suppress(StoreError):  # the reason of the interruption is the one to report
+                writer.flush()
+        raise
 
 
 def _common_rows(specs: Sequence[FeatureSpec], chunk: int, ids: Sequence[object] | None) -> int:
@@ -229,48 +195,3 @@ def _check_block(spec: FeatureSpec, block: Any, start: int, stop: int, ids: Sequ
             "Features must be finite, so none are kept: look at this image, at the weights of the CNN, at "
             "the pixel scale it expects and at its precision (float16 ends at 65504)."
         )
-
-
-def _claim(root: Path, parts: Sequence[PartFile]) -> None:
-    """Make sure of the room on the disk before anything is computed."""
-    needed = sum(part.bytes_missing() for part in parts) + _SPARE
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise StoreError(
-            f"The feature store {root} needs {needed:,} bytes and {free:,} are free. "
-            "Free space or choose another folder; nothing was computed."
-        )
-    for part in parts:
-        try:
-            part.open()
-        except OSError as error:
-            for other in parts:
-                other.close()
-                if other.done == 0:
-                    other.discard()
-            raise disk_error(part.path, error, needed) from error
-
-
-@contextmanager
-def _named(part: PartFile) -> Iterator[None]:
-    """Turn an error of the disk into one that names the file and the bytes."""
-    try:
-        yield
-    except OSError as error:
-        reason = disk_error(part.path, error, part.size)
-        raise StoreError(f"{reason} Finished rows are kept: the same command goes on from there.") from error
-
-
-@contextmanager
-def _kept(parts: Collection[PartFile]) -> Iterator[None]:
-    """Record the finished rows of every part when the work is interrupted, whatever the reason."""
-    try:
-        yield
-    except BaseException:
-        for part in filter(PartFile.is_open, parts):
-            with suppress(OSError):  # the reason of the interruption is the one to report
-                part.record()
-        raise
-    finally:
-        for part in parts:
-            part.close()

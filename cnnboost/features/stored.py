@@ -1,30 +1,28 @@
-"""A feature file that is there: what it was made from, whether it is intact, and a plain copy of it."""
+"""Features in the store: what they were made from, and their parts."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import operator
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cnnboost.errors import FeatureError
-from cnnboost.features.partfile import DTYPE, FORMAT, canonical_json, hash_file, npy_header
-from cnnboost.files import read_json, replacing
+from cnnboost.files import replacing
 
-
-class StoreWarning(UserWarning):
-    """A file in the store cannot be used as it is; the message names it and says what is wrong."""
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Everything that changes the values of one feature file, and nothing about places."""
+    """Everything that changes the values of some features, and nothing about places."""
 
     layer: str
     trunk: str
@@ -46,70 +44,59 @@ class FeatureSpec:
 
     @property
     def key(self) -> str:
-        """sha256 over the canonical JSON of all that changes the values, dtype and format included."""
-        metadata = asdict(self) | {"dtype": "float32", "format": FORMAT}
-        del metadata["layer"]
-        return hashlib.sha256(canonical_json(metadata).encode()).hexdigest()
+        """sha256 over all that changes the values; the layer's name does not."""
+        inputs = asdict(self) | {"dtype": "float32", "format": FORMAT}
+        del inputs["layer"]
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return self.rows * self.width * 4
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Features in the store."""
+    """Features in the store; `path` is the only part, or the folder of several."""
 
     spec: FeatureSpec
-    path: Path
-    X: np.memmap
+    parts: tuple[Path, ...]
     cached: bool
     resumed_from: int = 0
 
+    @property
+    def path(self) -> Path:
+        """The file, or the folder of several."""
+        return self.parts[0] if len(self.parts) == 1 else self.parts[0].parent
 
-def export_plain(stored: Stored, path: str | os.PathLike[str]) -> Path:
-    """Copy features out of the store to a plain `.npy` of any name, whole or not at all."""
-    target = Path(path)
-    if target.exists() and target.samefile(stored.path):
+    @cached_property
+    def X(self) -> np.ndarray:
+        """All rows, read-only."""
+        arrays = list(self.arrays())
+        array: np.ndarray = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        array.flags.writeable = False
+        return array
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """Give the rows part by part, mapped from the disk."""
+        for path in self.parts:
+            yield np.load(path, mmap_mode="r")
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Copy the features to one plain `.npy` of any name, whole or not at all."""
+        target = Path(path)
+        if target.exists() and target.samefile(self.parts[0]):
+            return target
+        with replacing(target, needed=self.spec.nbytes) as temporary, temporary.open("wb") as file:
+            file.write(npy_header((self.spec.rows, self.spec.width)))
+            for array in self.arrays():
+                file.write(np.ascontiguousarray(array).data)
         return target
-    with replacing(target, needed=stored.X.nbytes) as temporary:
-        shutil.copyfile(stored.path, temporary)
-    return target
 
 
-def open_features(path: Path) -> np.memmap:
-    """Map a feature file, read-only."""
-    return np.lib.format.open_memmap(path, mode="r")
-
-
-def sidecar(spec: FeatureSpec, details: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the `.json` beside a feature file says of its making."""
-    return {
-        "format": FORMAT,
-        "key": spec.key,
-        "spec": asdict(spec),
-        "dtype": "float32",
-        "details": dict(details or {}),
-    }
-
-
-def fault(path: Path, spec: FeatureSpec) -> str:
-    """Say what is wrong with a feature file; "" if nothing is."""
-    metadata = read_json(path.with_suffix(".json"))
-    if metadata is None:
-        name = path.with_suffix(".json").name
-        return f"{name}, which says what it was made from, is missing, damaged or altered"
-    if metadata.get("format") != FORMAT:
-        return f"it has format {metadata.get('format')!r} and this version reads {FORMAT}"
-    if metadata.get("key") != spec.key:
-        return "the .json beside it belongs to other features"
-    try:
-        header = npy_header((spec.rows, spec.width))
-        size = path.stat().st_size
-        wanted = len(header) + spec.rows * spec.width * DTYPE.itemsize
-        if size != wanted:
-            return f"it has {size:,} bytes instead of {wanted:,}"
-        with path.open("rb") as handle:
-            if handle.read(len(header)) != header:
-                return f"its header is not that of a float32 array of {spec.rows} x {spec.width}"
-        if hash_file(path).hexdigest() != metadata.get("sha256"):
-            return "its sha256 is not the one in its .json: it was altered"
-    except OSError as error:
-        return f"it cannot be read: {error}"
-    return ""
+def npy_header(shape: tuple[int, int]) -> bytes:
+    """Return the first bytes of the `.npy` of a float32 array of this shape."""
+    buffer = io.BytesIO()
+    layout = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, layout)
+    return buffer.getvalue()

@@ -114,7 +114,7 @@ def export_plain(extracted: dict[str, Extracted], out: Path) -> list[Path]:
         for name, part in extracted.items():
             files = _file_names(name, list(part.stored))
             for layer, stored in part.stored.items():
-                written.append(FeatureStore.export_plain(stored, out / files[layer]))
+                written.append(stored.export(out / files[layer]))
             content = io.BytesIO()
             np.save(content, part.split.labels, allow_pickle=False)
             written.append(write_bytes(out / f"{name}-labels.npy", content.getbuffer()))

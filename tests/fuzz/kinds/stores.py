@@ -51,7 +51,7 @@ class Features(Kind):
                 raise _Interrupted
             return [_VALUES[start:end] for _ in wanted]
 
-        return FeatureStore(folder, record_every=0).extract([_SPEC], compute, chunk=_CHUNK)[0].X
+        return FeatureStore(folder, part_rows=_CHUNK).extract([_SPEC], compute, chunk=_CHUNK)[0].X
 
     def read(self, folder: Path) -> str:
         return digest(np.array(self._extract(folder)))
