@@ -12,7 +12,7 @@ from cnnboost.files import CHECKSUM, digest_of, parsed_json
 
 
 class Document(BaseModel):
-    """Keys of a document that are used, with their types; others may stand beside them."""
+    """Keys of a document that are used, with their types; other keys are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 

@@ -1,7 +1,7 @@
 """What can go wrong, by name.
 
 Every error here is a `CnnboostError` and also the built-in class that a caller of a library like this
-one would catch. Each message names the bad value, the place where it stands, and what to do about it.
+one would catch. Each message names the bad value, where it was found, and what to do about it.
 """
 
 from __future__ import annotations

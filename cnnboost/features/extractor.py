@@ -124,7 +124,7 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         X = check_images(X, self.image_shape)
         key = None
         if self._is_given and len(X) >= FEWEST_IMAGES:
-            # Of the weights as they are now: the model is no copy, and its owner may go on training it.
+            # Of the weights as they are now: the model is not copied, and its owner may go on training it.
             key = key_of(self._laid_open().digest(self.layer), self.pixels_, X)
             known = RECENT.get(key)
             if known is not None:

@@ -22,7 +22,7 @@ _HIGH = 0.95
 _NEAR = 0.05
 """Accuracies that are as good as equal."""
 _SOUND = 0.6
-"""Accuracy on the classes that a permutation moves, from which on it is no chance find."""
+"""Lowest accuracy on the classes that a permutation moves at which it counts."""
 _SHOWN = 10
 """Names that a message shows."""
 
@@ -53,8 +53,8 @@ class Trial:
 
     def right(self, of: Assumption, whole: bool = True) -> np.ndarray:
         """Tell for each image whether it is called by its name."""
-        said = self._columns(of.pixels, whole)
-        return np.asarray(np.asarray(of.classes)[said] == self._names[: len(said)])
+        outputs_of = self._columns(of.pixels, whole)
+        return np.asarray(np.asarray(of.classes)[outputs_of] == self._names[: len(outputs_of)])
 
     def accuracy(self, of: Assumption) -> float:
         """Return the share of the images that are called by their names."""
@@ -112,14 +112,14 @@ class Trial:
         order, _ = self._assigned(self._columns(scale, True)[:half])
         return Assumption(scale, tuple(self._classes[code] for code in order))
 
-    def _assigned(self, said: np.ndarray) -> tuple[np.ndarray, float]:
+    def _assigned(self, outputs_of: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the best class for each output, and the accuracy on these images themselves."""
         from scipy.optimize import linear_sum_assignment
 
         counts = np.zeros((len(self._classes),) * 2, int)
-        np.add.at(counts, (said, self._codes[: len(said)]), 1)
+        np.add.at(counts, (outputs_of, self._codes[: len(outputs_of)]), 1)
         outputs, codes = linear_sum_assignment(-counts)
-        return codes, float(counts[outputs, codes].sum() / len(said))
+        return codes, float(counts[outputs, codes].sum() / len(outputs_of))
 
     def _is_sound(self, other: Assumption, mine: Assumption, tests: int) -> bool:
         """Hold a permutation against the other half: most images of the classes it moves must be right."""

@@ -34,7 +34,7 @@ class Head:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers whose features stand side by side; none where they are the log-probabilities."""
+        """The layers whose features are used together; empty where they are the log-probabilities."""
         return tuple(self.details.get("layers", (self.layer,)))
 
     @property
@@ -106,7 +106,7 @@ def head_there(path: Path, layer: str, mode: str, made_from: str, device: str | 
     try:
         boost = BoostClassifier.load(path)
     except StoreError as error:
-        log.warning("%s; it is fitted anew", error)
+        log.warning("%s; refitting", error)
         return None
     details = boost.details_
     if details.get("made_from") != made_from:

@@ -72,13 +72,15 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
             "the images of the split train are scored too; if the model was trained on them, the scores say "
             "little: --split test"
         )
-    said = _ask(job, bundle, rows)
+    probabilities = _ask(job, bundle, rows)
     source = source_name(job.source)
     # A job whose reports go to the folder of these images.
     named = recipe.model_copy(update={"name": f"{source}-bundle"})
     there = replace(job, recipe=named, reports=job.reports_dir / "other")
-    judge = Scorer(job, rows, said.softmax, "the bundle has no graph of its network alone (cnn.onnx)")
-    scored = judge.head(_head(bundle), said.hybrid)
+    judge = Scorer(
+        job, rows, probabilities.softmax, "the bundle has no graph of its network alone (cnn.onnx)"
+    )
+    scored = judge.head(_head(bundle), probabilities.hybrid)
     network = read_model(bundle.members["cnn.keras"])
     trained = Trained(network, manifest["pixels"], known, bundle.members["cnn.keras"], {}, True)
     of_cnn = judge.cnn(trained, None)
@@ -102,16 +104,18 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
 
 def _ask(job: Job, bundle: Bundle, rows: Split) -> _Said:
     graphs = [name for name in ("hybrid", "cnn") if f"{name}.onnx" in bundle.members]
-    said: dict[str, list[np.ndarray]] = {name: [] for name in graphs}
+    probabilities: dict[str, list[np.ndarray]] = {name: [] for name in graphs}
     with job.progress("score", "image") as report:
         for at, name in enumerate(graphs):
             predictor = Predictor.load(bundle, graph=name)  # type: ignore[arg-type]
             for start in range(0, len(rows), _CHUNK):
-                said[name].append(predictor.predict_proba(np.asarray(rows.part(start, start + _CHUNK))))
+                probabilities[name].append(
+                    predictor.predict_proba(np.asarray(rows.part(start, start + _CHUNK)))
+                )
                 report(at * len(rows) + min(start + _CHUNK, len(rows)), len(graphs) * len(rows))
-    if "hybrid" not in said:
+    if "hybrid" not in probabilities:
         raise StoreError(f"{bundle.folder} holds a bundle without hybrid.onnx; export it again")
-    found = {name: np.concatenate(parts) for name, parts in said.items()}
+    found = {name: np.concatenate(parts) for name, parts in probabilities.items()}
     return _Said(found["hybrid"], found.get("cnn"))
 
 

@@ -98,11 +98,15 @@ def summarise(runs: Sequence[dict[str, Any]], modes: Sequence[str], confidence: 
         median = statistics.median(p_values)
         one_way = all(d > 0 for d in differences) or all(d < 0 for d in differences)
         mean = statistics.fmean(differences)
-        said = f"{abs(mean) * 100:.2f} percentage points (mean of {len(rows)}; median p = {median:.2g})"
+        difference_text = (
+            f"{abs(mean) * 100:.2f} percentage points (mean of {len(rows)}; median p = {median:.2g})"
+        )
         if one_way and median < 1 - confidence:
-            verdict = f"{mode} is {'better' if mean > 0 else 'worse'} than the softmax by {said}"
+            verdict = f"{mode} is {'better' if mean > 0 else 'worse'} than the softmax by {difference_text}"
         else:
-            verdict = f"no difference: {mode} and the softmax are {said} apart, which may be chance"
+            verdict = (
+                f"no difference: {mode} and the softmax are {difference_text} apart, which may be chance"
+            )
         found[mode] = {
             "accuracy": statistics.fmean(row["scores"]["accuracy"]["value"] for row in rows),
             "difference": mean,

@@ -78,8 +78,10 @@ def teach(
         if cached:
             log.info("%s is up to date", path)
         else:
-            said = [_said(job, trained, images.train, tta) for trained, images in networks]
-            mean = log_softmax(np.mean(said, axis=0, dtype=np.float64), axis=1)
+            log_proba = [
+                _log_probabilities_of(job, trained, images.train, tta) for trained, images in networks
+            ]
+            mean = log_softmax(np.mean(log_proba, axis=0, dtype=np.float64), axis=1)
             write_teacher(path, mean, job.images.train.X, job.images.classes, digest)
     return SoftTargets(
         path=path,
@@ -91,7 +93,7 @@ def teach(
     )
 
 
-def _said(job: Job, trained: Trained, split: Split, tta: str) -> np.ndarray:
+def _log_probabilities_of(job: Job, trained: Trained, split: Split, tta: str) -> np.ndarray:
     cnn = trained.cnn
 
     def judge(X: np.ndarray) -> np.ndarray:

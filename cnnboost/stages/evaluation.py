@@ -121,8 +121,8 @@ def _score(
         rows.append(judge.head(head, proba))
     for mode in wanted:
         found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
-        said = judged(needs, found, scored)
-        rows.append(judge.head(found.head, said.proba, said.cross_fitted))
+        predictions = judged(needs, found, scored)
+        rows.append(judge.head(found.head, predictions.proba, predictions.cross_fitted))
     published = job.recipe.evaluate.published
     metrics = {
         **judge.document(job.images, of_cnn, rows, tta=seen_as),

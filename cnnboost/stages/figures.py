@@ -74,11 +74,11 @@ def _figures(
         )
     heads = {head_key(row): row for row in metrics["heads"]}
     beside = {name: row for key, name, row in named if not key}
-    said = {"CNN softmax": proba[""]} if "" in proba else {}
+    by_title = {"CNN softmax": proba[""]} if "" in proba else {}
     if heads:
         layer = job.recipe.cut.layer if job.recipe.cut.layer in heads else next(iter(heads))
         title = head_name(heads[layer])
-        beside[title], said[title] = heads[layer], proba[layer]
+        beside[title], by_title[title] = heads[layer], proba[layer]
     yield (
         "class-accuracy",
         plot_class_accuracy(
@@ -99,7 +99,7 @@ def _figures(
             plot_roc(
                 {
                     f"{name} ({support[name]:,} of {len(labels):,} images)": {
-                        title: roc(labels, p, classes, name, **level) for title, p in said.items()
+                        title: roc(labels, p, classes, name, **level) for title, p in by_title.items()
                     }
                     for name in shown
                 },
@@ -112,7 +112,10 @@ def _figures(
         yield (
             "precision-recall",
             plot_precision_recall(
-                {title: precision_recall(labels, p, classes, positive, **level) for title, p in said.items()},
+                {
+                    title: precision_recall(labels, p, classes, positive, **level)
+                    for title, p in by_title.items()
+                },
                 {title: row["thresholds"]["best"] for title, row in beside.items()},
                 positive=positive,
                 share=support[positive] / len(labels),

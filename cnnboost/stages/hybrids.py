@@ -116,7 +116,7 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
         job.feeding.warn()
     if networks.unseen is None and networks.own is None:
         raise RecipeError(
-            f"--mode {mode} is chosen on images that the CNN was not trained on, and there are none: give "
+            f"--mode {mode} needs images that the CNN was not trained on: give "
             "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
         )
     networks.trained[0].check_softmax(f"--mode {mode}")

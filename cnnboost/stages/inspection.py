@@ -32,7 +32,7 @@ def inspect(job: Job) -> Inspected:
     with job.progress("audit", "image") as report:
         found = audit(images)
         report(len(images), len(images))
-    # A report may be published: it names the source, not the folders it stands in.
+    # A report may be published: it names the source, not the folders around it.
     metadata = {
         "recipe": job.recipe.name,
         "data_digest": images.digest,

@@ -66,6 +66,6 @@ def _check_weights(job: Job, table: str, weights: Any) -> None:
     unknown = [name for name in weights if name not in known] if isinstance(weights, Mapping) else []
     if unknown:
         raise RecipeError(
-            f"[{table}] class_weight names {unknown[0]!r}, and there is no such class; the classes are "
+            f"[{table}] class_weight names an unknown class {unknown[0]!r}; the classes are "
             f"{', '.join(known)}"
         )

@@ -66,7 +66,7 @@ def find_other_images(job: Job) -> OtherImages | None:
     if file_digest(path) != metadata["model_sha256"]:
         raise ModelError(
             f"{path} was altered since it was trained, so it is not scored; put the file back, or train it "
-            f"anew: {_command(job, 'train')} --data <the images it was trained on>"
+            f"again: {_command(job, 'train')} --data <the images it was trained on>"
         )
     data = job.recipe.data
     images, counted_as = to_known_classes(source, tuple(metadata["classes"]), data.binary, data.classes)
@@ -99,7 +99,7 @@ def _load(job: Job, metadata: dict[str, Any]) -> ImageSet:
 
 
 def _check_old_record(job: Job, record: Path, metadata: dict[str, Any]) -> None:
-    """Refuse to guess where nothing says which images the CNN knows: a wrong guess would train it anew."""
+    """Refuse to guess where nothing says which images the CNN knows: a wrong guess would train it again."""
     try:
         same = training._made_from(job, job.images) == metadata.get("made_from")
     except DataError:
@@ -108,7 +108,7 @@ def _check_old_record(job: Job, record: Path, metadata: dict[str, Any]) -> None:
         raise StoreError(
             f"{record} was written by an earlier version, which did not note what the CNN was trained on; "
             f"these may be other images. {_command(job, 'train')} --data <the images it was trained on> "
-            "notes it, and trains anew only if the recipe or the images are others than then; to train on "
+            "notes it, and retrains only if the recipe or the images are others than then; to train on "
             f"these instead: {train_instead(job)}"
         )
 

@@ -83,8 +83,8 @@ def evaluate_other(
     if other.images.bad:
         there._write_bad(other.images)
     write_json(path, metrics)
-    said = {"": softmax, **{head.layer: p for head, p in zip(heads, probabilities, strict=True)}}
-    return Evaluated(metrics, path, _draw(there, metrics, rows.y, said))
+    probabilities_of = {"": softmax, **{head.layer: p for head, p in zip(heads, probabilities, strict=True)}}
+    return Evaluated(metrics, path, _draw(there, metrics, rows.y, probabilities_of))
 
 
 def _hybrid_left_out(job: Job) -> list[dict[str, str]]:
@@ -107,17 +107,17 @@ def _predict(
     trained, chunk = other.trained, CHUNKS[-1]
     layers = [head.layer for head in heads]
     trunk = Inference(Cut(trained.model).trunk(layers), trained.pixels) if heads else None
-    said: list[list[np.ndarray]] = [[] for _ in range(1 + len(heads))]
+    probabilities_of: list[list[np.ndarray]] = [[] for _ in range(1 + len(heads))]
     with job.progress("score", "image") as report:
         for start in range(0, len(rows), chunk):
             X = rows.part(start, start + chunk)
-            said[0].append(trained.cnn.predict_proba(X))
+            probabilities_of[0].append(trained.cnn.predict_proba(X))
             features = trunk(X) if trunk else []
-            for head, values, into in zip(heads, features, said[1:], strict=True):
+            for head, values, into in zip(heads, features, probabilities_of[1:], strict=True):
                 _check_finite(values, head.layer, rows.ids[start : start + chunk])
                 into.append(head.boost.predict_proba(values))
             report(min(start + chunk, len(rows)), len(rows))
-    softmax, *others = (np.concatenate(parts) for parts in said)
+    softmax, *others = (np.concatenate(parts) for parts in probabilities_of)
     return softmax, others
 
 

@@ -132,7 +132,7 @@ def _load_cached(job: Job, path: Path, record: Path, made_from: str, on: Trained
     if not metadata or metadata.get("made_from") != made_from or not path.is_file():
         return None
     if file_digest(path) != metadata["model_sha256"]:
-        log.warning("%s was altered since it was trained; it is trained anew", path)
+        log.warning("%s changed on disk since training; retraining", path)
         return None
     noted, teacher = TrainedOn.read(metadata), _teacher_digest(job)
     if noted is None or noted.cnn != on.cnn or metadata.get("teacher") != teacher:
@@ -142,7 +142,7 @@ def _load_cached(job: Job, path: Path, record: Path, made_from: str, on: Trained
         metadata["teacher"] = teacher
         try:
             write_json(record, metadata)
-        except StoreError as error:  # the CNN can be used all the same, it is only asked again next time
+        except StoreError as error:  # the CNN can be used; the record is updated next time
             log.info("%s", error)
     log.info("%s is up to date", path)
     return Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
