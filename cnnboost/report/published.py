@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cnnboost.report.page import Block, Section, paragraphs, render, table
 from cnnboost.report.scores import classifiers, published_accuracies
-from cnnboost.report.table import Cell, Column, Group, Table, points
+from cnnboost.report.table import Cell, Group, Table, columns_of, points
 
 _SCORE_NAMES = {
     "macro_f1": "macro F1",
@@ -99,19 +99,10 @@ def published_section(
     rows = [row for row in beside if row.published is not None]
     if not rows:
         return Section("notes", "Notes", "Notes", paragraphs(notes)) if notes.strip() else None
-    columns = [
-        Column("classifier"),
-        Column("score"),
-        Column("published", "percent"),
-        Column("own", "percent"),
-        Column(f"own {level} interval", "interval"),
-        Column("difference, points", "points"),
-        Column("published number lies"),
-    ]
-    made = [
-        [row.name, row.score_name, row.published, row.own, row.interval, row.difference, row.place]
-        for row in rows
-    ]
+    kinds = {"classifier": "text", "score": "text", "published": "percent", "own": "percent"}
+    kinds |= {f"own {level} interval": "interval", "difference, points": "points"}
+    columns = columns_of(kinds | {"published number lies": "text"})
+    made = [[row.name, row.score_name, *row[1:4], row.difference, row.place] for row in rows]
     if all(row.score_name == "accuracy" for row in rows):
         del columns[1]
         made = [[row[0], *row[2:]] for row in made]
@@ -138,13 +129,8 @@ class Entry(NamedTuple):
 
 def overview_page(entries: Sequence[Entry]) -> str:
     """Write the page over all recipes: a row for each CNN and head, published beside own."""
-    columns = [
-        Column("classifier"),
-        Column("published", "percent"),
-        Column("own", "percent"),
-        Column("difference, points", "points"),
-        Column("against the CNN", "words"),
-    ]
+    kinds = {"classifier": "text", "published": "percent", "own": "percent", "difference, points": "points"}
+    columns = columns_of(kinds | {"against the CNN": "words"})
     rows: list[Any] = []
     sections = []
     for metrics, link, notes in entries:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnnboost.report.page import Figure, Section, details, table
-from cnnboost.report.table import Cell, Column, Marks, Table, percent, span
+from cnnboost.report.table import Cell, Column, Marks, Table, columns_of, percent, span
 
 Metrics = Mapping[str, Any]
 
@@ -67,15 +67,14 @@ def _score(of: Metrics, key: str) -> Any:
 def class_table(label: str, of: Metrics, with_auc: bool = False) -> Table:
     """Return a row of scores for each class."""
     areas = of.get("auc") or {}
-    columns = [Column("class"), Column("images", "count")]
-    columns += [Column("precision", "percent"), Column("recall", "percent"), Column("F1", "percent")]
+    kinds = {"class": "text", "images": "count", "precision": "percent", "recall": "percent", "F1": "percent"}
     rows = [
         [row["name"], row["support"], row["precision"], row["recall"], row["f1"], areas.get(row["name"])]
         for row in of["scores"]["per_class"]
     ]
     if with_auc:
-        return Table(label, [*columns, Column("AUC", "number")], rows)
-    return Table(label, columns, [row[:-1] for row in rows])
+        return Table(label, columns_of(kinds | {"AUC": "number"}), rows)
+    return Table(label, columns_of(kinds), [row[:-1] for row in rows])
 
 
 def summary(metrics: Metrics) -> str:
@@ -140,41 +139,23 @@ def heads_section(metrics: Metrics) -> Section | None:
     """Return each head beside the CNN, with McNemar's test."""
     if metrics["cnn"] is None:
         return None
-    columns = [
-        Column("layer"),
-        Column("CNN", "percent"),
-        Column("hybrid", "percent"),
-        Column("difference", "points"),
-        Column("p", "p"),
-        Column("verdict", "words"),
-        Column("only CNN right", "count"),
-        Column("only hybrid right", "count"),
-        Column("features", "count"),
-        Column("rounds", "count"),
-    ]
-    rows = []
+    kinds = {"layer": "text", "CNN": "percent", "hybrid": "percent", "difference": "points", "p": "p"}
+    kinds |= {"verdict": "words", "only CNN right": "count", "only hybrid right": "count"}
+    kinds |= {"features": "count", "rounds": "count"}
+    accuracy, rows = metrics["cnn"]["scores"]["accuracy"]["value"], []
     for head in metrics["heads"]:
         against = head["against_cnn"]
-        rows.append(
-            [
-                Cell(head["layer"], "" if head["mode"] == "plain" else head["mode"]),
-                metrics["cnn"]["scores"]["accuracy"]["value"],
-                head["scores"]["accuracy"]["value"],
-                {"value": against["difference"], "interval": against["difference_interval"]},
-                against["p_value"],
-                against["verdict"],
-                against["only_a_right"],
-                against["only_b_right"],
-                head["width"],
-                head["rounds"],
-            ]
-        )
+        name = Cell(head["layer"], "" if head["mode"] == "plain" else head["mode"])
+        difference = {"value": against["difference"], "interval": against["difference_interval"]}
+        row = [name, accuracy, head["scores"]["accuracy"]["value"], difference]
+        row += [against[key] for key in ("p_value", "verdict", "only_a_right", "only_b_right")]
+        rows.append([*row, head["width"], head["rounds"]])
     text = (
         "The same images for both. Difference: accuracy of the hybrid minus accuracy of the CNN, in "
         "percentage points. p: McNemar's exact test."
     )
     heading = "CNN beside hybrid"
-    blocks = [("faint", text), table(Table(heading, columns, rows))]
+    blocks = [("faint", text), table(Table(heading, columns_of(kinds), rows))]
     return Section("heads", heading, f"{heading}, layer by layer", blocks)
 
 
@@ -203,14 +184,8 @@ def thresholds_section(metrics: Metrics, figures: Sequence[Figure]) -> Section |
     if not named:
         return None
     positive = named[0][1]["positive"]
-    columns = [
-        Column("classifier"),
-        Column("average precision", "percent"),
-        Column("best F1", "percent"),
-        Column("at threshold", "number"),
-        Column("precision there", "percent"),
-        Column("recall there", "percent"),
-    ]
+    kinds = {"classifier": "text", "average precision": "percent", "best F1": "percent"}
+    kinds |= {"at threshold": "number", "precision there": "percent", "recall there": "percent"}
     rows = []
     for name, of in named:
         best = of["best"]
@@ -219,20 +194,12 @@ def thresholds_section(metrics: Metrics, figures: Sequence[Figure]) -> Section |
     keys = ("accuracy", "average_class_accuracy", "precision", "recall", "f1")
     titles = ("accuracy", "average class accuracy", "precision", "recall", "F1")
     swept = [Column("threshold", "number"), *(Column(title, "percent") for title in titles)]
-    sweeps = [
-        details(
-            f"{name}, threshold by threshold",
-            table(
-                Table(
-                    f"Scores at each threshold, {name}",
-                    swept,
-                    [[Cell(f"{row['threshold']:.2f}"), *(row[key] for key in keys)] for row in of["sweep"]],
-                )
-            ),
-        )
-        for name, of in named
-        if of["sweep"]
-    ]
+    sweeps = []
+    for name, of in named:
+        rows_swept = [[Cell(f"{row['threshold']:.2f}"), *(row[key] for key in keys)] for row in of["sweep"]]
+        if rows_swept:
+            made = Table(f"Scores at each threshold, {name}", swept, rows_swept)
+            sweeps.append(details(f"{name}, threshold by threshold", table(made)))
     text = (
         f"An image is called {positive} where its probability reaches a threshold; the scores above take "
         "0.5, and others trade precision for recall."
@@ -241,6 +208,6 @@ def thresholds_section(metrics: Metrics, figures: Sequence[Figure]) -> Section |
         "The best thresholds were chosen on the images that are scored here, which flatters them: on other "
         "images they will do worse."
     )
-    best_table = table(Table("Best thresholds", columns, rows))
+    best_table = table(Table("Best thresholds", columns_of(kinds), rows))
     blocks = [("text", text), ("warn", warning), best_table, *sweeps, ("figures", figures)]
     return Section("thresholds", "Thresholds", "Thresholds", blocks)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnnboost.report.page import Block, Section, contents_of, details, named_figures, table
-from cnnboost.report.table import Cell, Column, Marks, Table, pairs, seconds, shown
+from cnnboost.report.table import Cell, Column, Marks, Table, columns_of, pairs, seconds, shown
 
 SHOWN = 15
 _SAMPLERS = {
@@ -155,15 +155,11 @@ def _trials_table(title: str, metric: str, names: Mapping[str, str], trials: Seq
 
 
 def _failed_table(title: str, names: Mapping[str, str], trials: Sequence[Document]) -> Table:
-    columns = [Column("trial", "count"), Column("values", "words"), Column("why it failed", "words")]
-    rows = [
-        [
-            trial["number"],
-            _settings({names[key]: value for key, value in trial["values"].items()}),
-            trial["error"] or "it left no message",
-        ]
-        for trial in trials
-    ]
+    columns = columns_of({"trial": "count", "values": "words", "why it failed": "words"})
+    rows = []
+    for trial in trials:
+        values = {names[key]: value for key, value in trial["values"].items()}
+        rows.append([trial["number"], _settings(values), trial["error"] or "it left no message"])
     return Table(f"Failed trials, {title}", columns, rows)
 
 

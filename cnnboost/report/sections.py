@@ -22,7 +22,7 @@ from cnnboost.report.page import (
     table,
 )
 from cnnboost.report.scores import SCORE_COLUMNS, classifiers, published_accuracies, scores_table
-from cnnboost.report.table import Cell, Column, Group, Table, percent
+from cnnboost.report.table import Cell, Column, Group, Table, columns_of, percent
 
 MODES_FIGURE = "compare.png"
 SHOW_IMAGES = ("contact-sheet",)
@@ -101,15 +101,8 @@ def modes_text(compared: Mapping[str, Any]) -> str:
 def modes_table(compared: Mapping[str, Any]) -> Table:
     """Return the hybrid in every mode beside its softmax: means over the seeds."""
     runs = compared["runs"]
-    columns = [
-        Column("classifier"),
-        Column("accuracy", "percent2"),
-        Column("difference, points", "points"),
-        Column("median p", "p"),
-        Column("log-loss", "number"),
-        Column("change", "number"),
-        Column("calibration error", "number"),
-    ]
+    kinds = {"classifier": "text", "accuracy": "percent2", "difference, points": "points", "median p": "p"}
+    kinds |= {"log-loss": "number", "change": "number", "calibration error": "number"}
     rows: list[list[Any]] = []
     for name, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
         accuracy, log_loss, calibration = (
@@ -118,21 +111,12 @@ def modes_table(compared: Mapping[str, Any]) -> Table:
         )
         rows.append([name, accuracy, None, None, log_loss, None, calibration])
     for mode, row in compared["summary"].items():
-        rows.append(
-            [
-                mode,
-                row["accuracy"],
-                {
-                    "value": row["difference"],
-                    "interval": (row["lowest_difference"], row["highest_difference"]),
-                },
-                row["median_p_value"],
-                row["log_loss"],
-                row["log_loss_difference"],
-                fmean(run["modes"][mode]["scores"]["calibration_error"]["value"] for run in runs),
-            ]
-        )
-    return Table("Hybrid in every mode", columns, rows)
+        spread = (row["lowest_difference"], row["highest_difference"])
+        difference = {"value": row["difference"], "interval": spread}
+        losses = row["log_loss"], row["log_loss_difference"]
+        calibration = fmean(run["modes"][mode]["scores"]["calibration_error"]["value"] for run in runs)
+        rows.append([mode, row["accuracy"], difference, row["median_p_value"], *losses, calibration])
+    return Table("Hybrid in every mode", columns_of(kinds), rows)
 
 
 def modes_section(compared: Mapping[str, Any] | None, figures: Mapping[str, bytes]) -> Section | None:
@@ -236,14 +220,8 @@ def latency_section(latency: Mapping[str, Any] | None, figures: Sequence[Figure]
     """Return how long calls take, by the images in a call."""
     if latency is None:
         return None
-    columns = [
-        Column("path"),
-        *(Column(f"{name}, ms", "figures") for name in ("p50", "p95", "p99")),
-        Column("images/s", "figures"),
-        Column("times faster", "figures"),
-        Column("than"),
-        Column("accuracy", "percent"),
-    ]
+    kinds = {"path": "text", "p50, ms": "figures", "p95, ms": "figures", "p99, ms": "figures"}
+    kinds |= {"images/s": "figures", "times faster": "figures", "than": "text", "accuracy": "percent"}
     keys = ("p50_ms", "p95_ms", "p99_ms", "images_per_s", "ratio", "ratio_to", "accuracy")
     with contents_of("latency.json"):
         groups: dict[str, list[Any]] = {}
@@ -256,7 +234,7 @@ def latency_section(latency: Mapping[str, Any] | None, figures: Sequence[Figure]
             "From raw images in memory to probabilities; rows marked <b>head only</b> start from ready "
             "features and leave the network out. {}"
         ).format(_machine(latency))
-        blocks: list[Block] = [("faint", text), table(Table("Latency", columns, rows))]
+        blocks: list[Block] = [("faint", text), table(Table("Latency", columns_of(kinds), rows))]
         if starts := latency.get("starts"):
             blocks += [("heading", "Fresh process"), table(_starts(starts))]
         heading = f"Latency at {latency['layer']}"
@@ -273,7 +251,7 @@ def _machine(latency: Mapping[str, Any]) -> str:
 
 
 def _starts(starts: Sequence[Mapping[str, Any]]) -> Table:
-    columns = [Column("program"), Column("until"), Column("runs", "count")]
-    columns += [Column(f"{name}, s", "number") for name in ("median", "lowest", "highest")]
+    kinds = {"program": "text", "until": "text", "runs": "count"}
+    kinds |= {"median, s": "number", "lowest, s": "number", "highest, s": "number"}
     keys = ("what", "until", "runs", "p50_s", "lowest_s", "highest_s")
-    return Table("Fresh process", columns, [[row[key] for key in keys] for row in starts])
+    return Table("Fresh process", columns_of(kinds), [[row[key] for key in keys] for row in starts])

@@ -76,6 +76,11 @@ class Column(NamedTuple):
         return self.kind not in ("text", "words", "code", "marks")
 
 
+def columns_of(kinds: Mapping[str, str]) -> list[Column]:
+    """Return columns from their titles and the kinds of their cells."""
+    return [Column(title, kind) for title, kind in kinds.items()]
+
+
 class Cell(NamedTuple):
     """What is shown: a text, and a smaller one that belongs to it."""
 

@@ -188,14 +188,5 @@ def test_all_wants_scores_and_no_recipe(report, folder):
     assert "leave out --recipe" in report("--all", status=2).stderr
 
 
-def test_the_page_can_be_made_in_code(folder, recipe_file):
-    from cnnboost.config import load_recipe
-    from cnnboost.stages.reporting import report
-
-    made = report(stages.Job(load_recipe(recipe_file), reports=folder / "reports"), pictures=False)
-    assert made.path == folder / "reports/toy/index.html"
-    assert (made.recipes, made.mistakes) == (["toy"], 0)
-
-
 def test_data_that_is_not_there_is_an_error(report):
     assert "nowhere.zip" in report("--data", "nowhere.zip", status=1).stderr

@@ -123,14 +123,3 @@ def test_a_missing_fact_is_an_error_and_not_an_empty_cell(findings):
     del findings.metrics["heads"][0]["rounds"]
     with pytest.raises(DataError, match="rounds"):
         report_page(findings)
-
-
-@pytest.mark.parametrize("place", ["below", "above", "inside"])
-def test_where_a_published_number_lies(findings, place):
-    metrics = findings.metrics
-    low, high = metrics["cnn"]["scores"]["accuracy"]["interval"]
-    metrics["published"]["cnn"] = {"below": low - 0.001, "above": high + 0.001, "inside": low}[place]
-    row = beside_published(metrics)[0]
-    assert row.place.startswith(place)
-    assert row.outside == (place != "inside")
-    assert row.difference == pytest.approx(row.own - metrics["published"]["cnn"])
