@@ -21,8 +21,8 @@ from cnnboost.images.decode import InputSpec
 
 T = TypeVar("T")
 
-_BATCH = 64
-_BATCH_BYTES = 1 << 22
+_BATCH = 256
+_BATCH_BYTES = 1 << 20
 
 
 class Batch(NamedTuple, Generic[T]):

@@ -55,7 +55,7 @@ def test_several_threads_really_work_at_once():
     meeting = threading.Barrier(2, timeout=20)
 
     def decode(item):
-        if item in (0, 64):  # the first items of two batches wait for each other
+        if item in (0, 256):  # the first items of two batches wait for each other
             meeting.wait()
         return number(item)
 
