@@ -16,18 +16,24 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
+from cnnboost.cnn.averaging import adopt_averages, averaged, averaged_validation
+from cnnboost.cnn.batches import Stage
 from cnnboost.cnn.model_file import keras_bytes
+from cnnboost.cnn.options import TrainingOptions
 from cnnboost.documents import Document, read_document
-from cnnboost.errors import StoreError
-from cnnboost.files import CHECKSUM, file_digest, parsed_json, write_bytes, write_json
+from cnnboost.errors import StoreError, TrainingError
+from cnnboost.files import file_digest, write_bytes, write_json
+from cnnboost.images.augment import DROPOUT, uniforms
 
 log = logging.getLogger("cnnboost")
 
@@ -35,6 +41,8 @@ FORMAT = 2
 """Since 2, the order of the images follows from seed and epoch in every training."""
 
 _REMEDY = "remove the folder to train from the start"
+_RANDOM = "seed_generator_state"
+"""How Keras names the variable from which a layer draws."""
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 
@@ -60,19 +68,12 @@ class Checkpoint:
     def __init__(self, folder: str | os.PathLike[str], run: str) -> None:
         self.folder = Path(folder)
         self.run = run
+        self._state = self.folder / "state.json"
         self._last: dict[str, Any] = {}
-
-    @property
-    def _state(self) -> Path:
-        return self.folder / "state.json"
 
     def state(self) -> dict[str, Any] | None:
         """Return the last finished epoch of this run, or None."""
         if not self._state.is_file():
-            return None
-        written = parsed_json(self._state, _REMEDY)
-        if CHECKSUM not in written and "format" not in written:
-            log.info("%s was written by an earlier version; the training starts over", self._state)
             return None
         state = read_document(self._state, State, _REMEDY, checksum=True)
         if state["run"] != self.run:
@@ -137,8 +138,8 @@ class Checkpoint:
 
 def counters_of(callback: Any) -> dict[str, Any]:
     """Return what a stopping or plateau callback has counted so far."""
-    found = {name: getattr(callback, name) for name in _COUNTERS if hasattr(callback, name)}
-    return {name: None if value is None else float(value) for name, value in found.items()}
+    counted = {name: getattr(callback, name) for name in _COUNTERS if hasattr(callback, name)}
+    return {name: None if value is None else float(value) for name, value in counted.items()}
 
 
 def set_counters(callback: Any, counters: dict[str, Any]) -> None:
@@ -146,6 +147,118 @@ def set_counters(callback: Any, counters: dict[str, Any]) -> None:
     for name, value in counters.items():
         whole = value is not None and name != "best"
         setattr(callback, name, int(value) if whole else value)
+
+
+def checkpoint_callback(
+    model: Any,
+    options: TrainingOptions,
+    stoppers: Sequence[Any],
+    checkpoint: Checkpoint | None,
+    batches: Callable[[int], Iterable[np.ndarray]],
+) -> Any:
+    """Build the callback that keeps finished epochs; its base class needs Keras, which is imported late."""
+    import keras
+
+    stopping = next((s for s in stoppers if isinstance(s, keras.callbacks.EarlyStopping)), None)
+    averages = options.ema is not None
+
+    class CheckpointCallback(keras.callbacks.Callback):
+        """Keeps the history, the best weights and, with a checkpoint, each finished epoch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.validation = averaged_validation(batches)
+            self.best_weights: Any = None
+            self.raw: Any = None
+            self.counted = self.fresh = True
+            state = checkpoint.state() if checkpoint else None
+            if state and state["epochs"] > options.epochs:
+                state = None
+            self.done: int = state["epochs"] if state else 0
+            self.record: dict[str, list[float]] = dict(state["history"]) if state else {}
+            self.counters: list[dict[str, Any]] = state["counters"] if state else []
+            if checkpoint and state:
+                checkpoint.restore(model, state["weights"])
+                log.info(
+                    "training continues after epoch %d of %d (%s)",
+                    self.done, options.epochs, checkpoint.folder,
+                )  # fmt: skip
+
+        @property
+        def stopped(self) -> bool:
+            return any(counters.get("stopped_epoch") for counters in self.counters)
+
+        def counting(self, stage: Stage) -> list[Any]:
+            """Return the callbacks that count the epochs of a stage: small images stop nothing."""
+            return [stopper for stopper in stoppers if stage.full or stopper is not stopping]
+
+        @contextmanager
+        def going_on(self, stage: Stage) -> Iterator[None]:
+            """Let a `fit` leave the weights as its last step did; Keras puts the averages in their place.
+
+            Losses of images of different sizes are no better or worse than one another, so each stage counts
+            anew, and only an epoch of full images can be the best.
+            """
+            self.counted, self.fresh = stage.full, self.done <= stage.start
+            yield
+            if self.raw is not None:
+                model.set_weights(self.raw)
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            # The other callbacks have just reset their counters; a stage that goes on gives them back.
+            for stopper, counters in zip(stoppers, () if self.fresh else self.counters, strict=False):
+                set_counters(stopper, counters)
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            _reseed(self.model, options.seed, epoch)
+            self.started = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs = {**(logs or {}), "seconds": time.perf_counter() - self.started}
+            rate = float(model.optimizer.learning_rate)
+            for name in ("loss", "val_loss"):
+                if not np.isfinite(logs.get(name, 0.0)):
+                    raise TrainingError(
+                        f"the {name.replace('val_', 'validation ')} is {logs[name]} after epoch {epoch + 1}; "
+                        f"lower the learning rate ({rate:g})"
+                    )
+            logs.setdefault("learning_rate", rate)
+            for name, value in logs.items():
+                self.record.setdefault(name, []).append(float(value))
+            self.done, self.counters = epoch + 1, [counters_of(s) for s in stoppers]
+            if averages:
+                self.raw = [np.array(w) for w in model.get_weights()]
+            best = self.counted and stopping is not None and stopping.wait == 0
+            if checkpoint:
+                checkpoint.save(model, self.done, self.record, self.counters, best)
+            elif best:
+                with averaged(model, batches(epoch)) if averages else nullcontext():
+                    self.best_weights = [np.array(w) for w in model.get_weights()]
+
+        def finish(self) -> None:
+            """Leave the model with the weights that the stopping rule chose."""
+            last = checkpoint.state() if checkpoint and stopping else None
+            epoch = max(0, self.done - 1)
+            if checkpoint and last and last["best"]:
+                checkpoint.restore(model, last["best"])
+                # The averages of an epoch are measured on its images, as they were when it was scored.
+                epoch = int(last["counters"][stoppers.index(stopping)]["best_epoch"])
+            elif self.best_weights is not None:
+                model.set_weights(self.best_weights)
+                return
+            if averages:
+                adopt_averages(model, batches(epoch))
+
+    return CheckpointCallback()
+
+
+def _reseed(model: Any, seed: int, epoch: int) -> None:
+    """Let what a model draws in an epoch (dropout) depend on the seed and the epoch alone."""
+    weights = {id(variable) for variable in model.weights}
+    states = [v for v in model.non_trainable_variables if id(v) not in weights and v.name.endswith(_RANDOM)]
+    drawn = (uniforms(DROPOUT, seed, epoch, np.arange(len(states)), 2) * 2**31).astype(np.int64)
+    for state, numbers in zip(states, drawn, strict=True):
+        state.assign(numbers)
 
 
 def run_digest(

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
-from cnnboost.cnn import model_file
+from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images
-from cnnboost.cnn.network import network
+from cnnboost.cnn.interface import check_model, output_kind, probabilities
+from cnnboost.cnn.model_file import read_model, write_model
 from cnnboost.cnn.parameters import CNNParameters
-from cnnboost.cnn.prediction import CNNPrediction
-from cnnboost.cnn.seeding import seeded
+from cnnboost.cnn.preprocessing import resolve_pixels
 from cnnboost.cnn.teacher import read_teacher
-from cnnboost.cnn.training import train
+from cnnboost.cnn.training import seeded, train
+from cnnboost.cnn.training_model import network
 from cnnboost.errors import ModelError
 from cnnboost.holdout import hold_out
+from cnnboost.images.views import mean_over_views
 from cnnboost.labels import check_classes, image_codes, image_weights
 
 
-class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
+class CNNClassifier(ClassifierMixin, CNNParameters):
     """A convolutional network as a scikit-learn classifier over images.
 
     Parameters
@@ -254,9 +258,7 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
         ModelError
             If the file cannot be loaded or has not as many outputs as there are classes.
         """
-        estimator = cls.from_model(
-            model_file.read_model(path), classes=classes, pixels=pixels, place=os.fspath(path)
-        )
+        estimator = cls.from_model(read_model(path), classes=classes, pixels=pixels, place=os.fspath(path))
         return estimator.set_params(model=os.fspath(path))
 
     @classmethod
@@ -289,16 +291,63 @@ class CNNClassifier(ClassifierMixin, CNNPrediction, CNNParameters):
             If the model takes no images, gives no class probabilities, or has not as many outputs as there
             are classes.
         """
-        model = model_file.check_model(model, place)
-        kind = model_file.output_kind(model, place)
+        model = check_model(model, place)
+        kind = output_kind(model, place)
         width = 2 if kind == "sigmoid" else int(model.output_shape[-1])
         names = check_classes(np.arange(width) if classes is None else classes)
         if len(names) != width:
             raise ModelError(f"{place}: the model tells {width} classes apart, {len(names)} were named")
         estimator = cls(classes=classes, pixels=pixels)
         estimator.history_ = {}
-        estimator._adopt(model, names, model_file.resolve_pixels(model, pixels, place), kind)
+        estimator._adopt(model, names, resolve_pixels(model, pixels, place), kind)
         return estimator
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return class probabilities, the mean over the views of `tta`."""
+        check_is_fitted(self)
+        return mean_over_views(self.predict_view_proba, check_images(X, self.image_shape), self.tta)
+
+    def predict_view_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return class probabilities of images just as they are, whatever `tta` says.
+
+        Images are not checked here: views of images that were checked may be floats of few grey levels,
+        which look like pixels that were scaled.
+        """
+        check_is_fitted(self)
+        return probabilities(self.inference_(X)[0], self.output_kind_)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each image."""
+        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trained model as a `.keras` file."""
+        check_is_fitted(self)
+        return write_model(self.model_, path)
+
+    @property
+    def inference_(self) -> Inference:
+        """The traced model; made at first use and never pickled."""
+        traced: Inference | None = self.__dict__.get("_inference")
+        if traced is None:
+            traced = self.__dict__["_inference"] = Inference(self.model_, self.pixels_)
+        return traced
+
+    def _adopt(self, model: Any, classes: np.ndarray, pixels: str, kind: str) -> None:
+        self.model_ = model
+        self.classes_ = classes
+        self.pixels_ = pixels
+        self.output_kind_ = kind
+        self.input_shape_ = tuple(model.input_shape[1:])
+        self.__dict__.pop("_inference", None)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_inference", None)
+        return state
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

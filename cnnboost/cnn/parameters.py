@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,107 +13,57 @@ from sklearn.base import BaseEstimator
 from cnnboost.cnn.checkpoint import Checkpoint, run_digest
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.teacher import teacher_digest
-from cnnboost.errors import ParameterError
 from cnnboost.images.views import check_tta
 
 
+@dataclass(eq=False, repr=False)
 class CNNParameters(BaseEstimator):
     """Takes the parameters of `CNNClassifier` as they are, and checks them when they are used."""
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | Callable[..., Any] = "digits",
-        *,
-        model_options: Mapping[str, Any] | None = None,
-        epochs: int = 50,
-        batch_size: int = 64,
-        optimizer: Any = "adam",
-        learning_rate: float | None = 1e-3,
-        momentum: float | None = None,
-        nesterov: bool = False,
-        weight_decay: float | None = None,
-        decay: float = 0.0,
-        schedule: str = "constant",
-        step_epochs: int | None = None,
-        step_factor: float = 0.1,
-        warmup: float | None = None,
-        early_stopping: int | None = None,
-        reduce_lr: int | None = None,
-        reduce_lr_factor: float = 0.5,
-        min_learning_rate: float = 1e-7,
-        monitor: str | None = None,
-        loss: str = "crossentropy",
-        focal_gamma: float = 2.0,
-        label_smoothing: float = 0.0,
-        augment: Mapping[str, Any] | None = None,
-        balance: bool = False,
-        mixup: float = 0.0,
-        ema: float | None = None,
-        progressive_resizing: Sequence[tuple[int, float]] = (),
-        precision: str = "float32",
-        steps_per_execution: int = 1,
-        teacher: str | os.PathLike[str] | None = None,
-        teacher_weight: float = 0.7,
-        teacher_temperature: float = 3.0,
-        class_weight: Any = None,
-        validation_fraction: float = 0.0,
-        classes: Sequence[Any] | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        pixels: str | None = None,
-        tta: str = "none",
-        callbacks: Sequence[Any] | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        random_state: int = 0,
-    ) -> None:
-        self.model = model
-        self.model_options = model_options
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        self.decay = decay
-        self.schedule = schedule
-        self.step_epochs = step_epochs
-        self.step_factor = step_factor
-        self.warmup = warmup
-        self.early_stopping = early_stopping
-        self.reduce_lr = reduce_lr
-        self.reduce_lr_factor = reduce_lr_factor
-        self.min_learning_rate = min_learning_rate
-        self.monitor = monitor
-        self.loss = loss
-        self.focal_gamma = focal_gamma
-        self.label_smoothing = label_smoothing
-        self.augment = augment
-        self.balance = balance
-        self.mixup = mixup
-        self.ema = ema
-        self.progressive_resizing = progressive_resizing
-        self.precision = precision
-        self.steps_per_execution = steps_per_execution
-        self.teacher = teacher
-        self.teacher_weight = teacher_weight
-        self.teacher_temperature = teacher_temperature
-        self.class_weight = class_weight
-        self.validation_fraction = validation_fraction
-        self.classes = classes
-        self.image_shape = image_shape
-        self.pixels = pixels
-        self.tta = tta
-        self.callbacks = callbacks
-        self.checkpoint = checkpoint
-        self.random_state = random_state
+    model: str | os.PathLike[str] | Callable[..., Any] = "digits"
+    _: KW_ONLY
+    model_options: Mapping[str, Any] | None = None
+    epochs: int = 50
+    batch_size: int = 64
+    optimizer: Any = "adam"
+    learning_rate: float | None = 1e-3
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float | None = None
+    decay: float = 0.0
+    schedule: str = "constant"
+    step_epochs: int | None = None
+    step_factor: float = 0.1
+    warmup: float | None = None
+    early_stopping: int | None = None
+    reduce_lr: int | None = None
+    reduce_lr_factor: float = 0.5
+    min_learning_rate: float = 1e-7
+    monitor: str | None = None
+    loss: str = "crossentropy"
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
+    augment: Mapping[str, Any] | None = None
+    balance: bool = False
+    mixup: float = 0.0
+    ema: float | None = None
+    progressive_resizing: Sequence[tuple[int, float]] = ()
+    precision: str = "float32"
+    steps_per_execution: int = 1
+    teacher: str | os.PathLike[str] | None = None
+    teacher_weight: float = 0.7
+    teacher_temperature: float = 3.0
+    class_weight: Any = None
+    validation_fraction: float = 0.0
+    classes: Sequence[Any] | None = None
+    image_shape: tuple[int, ...] | None = None
+    pixels: str | None = None
+    tta: str = "none"
+    callbacks: Sequence[Any] | None = None
+    checkpoint: str | os.PathLike[str] | None = None
+    random_state: int = 0
 
     def _options(self) -> TrainingOptions:
-        if not 0 <= self.validation_fraction < 1:
-            raise ParameterError(f"validation_fraction={self.validation_fraction!r} must be in [0, 1)")
-        if self.balance and isinstance(self.class_weight, str):
-            raise ParameterError(
-                f"balance=True and class_weight={self.class_weight!r} both even the classes out; choose one"
-            )
         check_tta(self.tta)
         return TrainingOptions.of(self.get_params(deep=False))
 

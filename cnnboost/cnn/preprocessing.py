@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn.graph import Step, Walk, upstream
+from cnnboost.cnn.inputs import check_pixels
 from cnnboost.errors import ModelError
 
 _GREYS = (0.0, 1.0, 128.0, 255.0)
@@ -18,6 +19,31 @@ _CLIPPED = {(0, 255): "raw", (0, 1): "unit", (-1, 1): "symmetric"}
 _Line = tuple[float, float]
 """Gain, and the grey that becomes 0."""
 _SAME: _Line = (1.0, 0.0)
+
+
+def pixels_of(model: Any) -> str | None:
+    """Say what scale of pixels the model expects, where its layers tell."""
+    scales = find_scales(model)
+    return next(iter(scales)) if len(scales) == 1 else None
+
+
+def resolve_pixels(model: Any, pixels: str | None, place: str = "the model") -> str:
+    """Settle the scale of pixels that a trained model is given."""
+    if pixels is None:
+        scales = find_scales(model)
+        if len(scales) > 1:
+            told = ", ".join(f"{layer!r} expects {scale}" for scale, layer in scales.items())
+            raise ModelError(
+                f"{place}: its layers disagree on the pixels they expect ({told}); "
+                "say which: pixels= or --pixels"
+            )
+        pixels = next(iter(scales), "unit")
+    if pixels != "raw" and "int" in str(model.inputs[0].dtype):
+        raise ModelError(
+            f"{place}: it takes whole numbers ({model.inputs[0].dtype}), so pixels={pixels!r} would be "
+            "rounded; leave it out, or say raw"
+        )
+    return check_pixels(pixels, model.input_shape[-1])
 
 
 def find_scales(model: Any) -> dict[str, str]:

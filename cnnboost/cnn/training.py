@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from cnnboost.cnn import losses
-from cnnboost.cnn.batches import Batches
-from cnnboost.cnn.checkpoint import Checkpoint
-from cnnboost.cnn.checkpoint_callback import checkpoint_callback
+from cnnboost.cnn.batches import Batches, Stage, shrink, stages
+from cnnboost.cnn.checkpoint import Checkpoint, checkpoint_callback
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.options import TrainingOptions
-from cnnboost.cnn.resizing import Stage, shrink, stages
-from cnnboost.cnn.seeding import seeded
 from cnnboost.cnn.training_model import make_training_model
 from cnnboost.errors import ParameterError
 
@@ -24,6 +23,21 @@ log = logging.getLogger("cnnboost")
 
 _MEASURED = 32
 """Batches on which the statistics of averaged weights are measured."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Keras, and give Python's and NumPy's global generators back as they were."""
+    import keras
+
+    # Keras draws from these two, so they are what has to be given back.
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        keras.utils.set_random_seed(seed)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def train(

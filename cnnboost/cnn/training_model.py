@@ -1,17 +1,50 @@
-"""The network as it is trained, where that differs from the network that is kept.
+"""The network that a training starts from, and the network as it is trained, where that differs.
 
-A twin has the same layers and weights; it takes images of any size (progressive resizing), or computes in
-bfloat16 while its weights stay float32 (mixed precision). The network that is kept is never changed but in
-its weights: it takes images of its own size and computes in float32, whatever trained it.
+A training model has the same layers and weights; it takes images of any size (progressive resizing), or
+computes in bfloat16 while its weights stay float32 (mixed precision). The network that is kept is never
+changed but in its weights: it takes images of its own size and computes in float32, whatever trained it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cnnboost.cnn import architectures
+from cnnboost.cnn.inputs import check_fits, check_pixels
+from cnnboost.cnn.interface import check_model, output_kind
+from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.options import TrainingOptions
-from cnnboost.errors import ParameterError
+from cnnboost.cnn.preprocessing import pixels_of, resolve_pixels
+from cnnboost.errors import ModelError, ParameterError
+
+
+def network(
+    source: str | os.PathLike[str] | Callable[..., Any],
+    shape: tuple[int, int, int],
+    n_classes: int,
+    options: Mapping[str, Any] | None = None,
+    pixels: str | None = None,
+) -> tuple[Any, str, str]:
+    """Build or read a network."""
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix:
+        model = read_model(source)
+        place = os.fspath(source)
+        expected = resolve_pixels(model, pixels, place)
+        kind = output_kind(model, place)
+        width = 2 if kind == "sigmoid" else model.output_shape[-1]
+        if width != n_classes:
+            raise ModelError(f"{place}: the model tells {width} classes apart, the labels have {n_classes}")
+        check_fits(np.empty((1, *shape), np.uint8), model.input_shape[1:])
+        return model, expected, kind
+    model = architectures.build(source, shape, n_classes, options)  # type: ignore[arg-type]
+    model = check_model(model, repr(source))
+    expected = check_pixels(pixels or pixels_of(model) or "raw", shape[-1])
+    return model, expected, output_kind(model, repr(source))
 
 
 def make_training_model(model: Any, options: TrainingOptions) -> Any:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnboost.cnn.graph import float32_model
 from cnnboost.cnn.inputs import CAFFE_MEANS, TORCH_DEVIATIONS, TORCH_MEANS, check_fits, check_pixels
-from cnnboost.cnn.precision import float32_model
 from cnnboost.deploy.graph_builder import OPSET, GraphBuilder
 from cnnboost.errors import ModelError
 

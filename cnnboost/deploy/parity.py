@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnnboost.cnn.precision import is_half
+from cnnboost.cnn.graph import is_half
 from cnnboost.errors import ModelError
 
 BATCHES = (1, 7, 256)

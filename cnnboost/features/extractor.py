@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_images
-from cnnboost.cnn.model_file import check_model, read_model, resolve_pixels
+from cnnboost.cnn.interface import check_model
+from cnnboost.cnn.model_file import read_model
+from cnnboost.cnn.preprocessing import resolve_pixels
 from cnnboost.errors import FeatureError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.recent import FEWEST_IMAGES, RECENT, key_of

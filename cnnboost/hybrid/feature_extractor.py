@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inference import CHUNKS, Inference
-from cnnboost.cnn.outputs import probabilities
+from cnnboost.cnn.interface import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
 from cnnboost.holdout import groups_of

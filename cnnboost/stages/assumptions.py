@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import SCALES, scale_pixels
-from cnnboost.cnn.outputs import probabilities
+from cnnboost.cnn.interface import probabilities
 from cnnboost.images import ImageSet
 
 _FIRST, _IMAGES = 64, 320

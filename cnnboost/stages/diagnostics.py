@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn import CNNClassifier
-from cnnboost.cnn.model_file import pixels_of
+from cnnboost.cnn.preprocessing import pixels_of
 from cnnboost.metrics.scores import find_collapse
 
 _STILL, _WORSE, _DEAD = 0.01, 1.5, 0.5

@@ -16,7 +16,7 @@ import numpy as np
 from cnnboost.cnn.architectures import without_weights
 from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.cnn.model_file import read_model
-from cnnboost.cnn.network import network
+from cnnboost.cnn.training_model import network
 from cnnboost.errors import DataError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.cnn.inputs import SCALES
-from cnnboost.cnn.model_file import output_kind, pixels_of, resolve_pixels
+from cnnboost.cnn.interface import output_kind
+from cnnboost.cnn.preprocessing import pixels_of, resolve_pixels
 from cnnboost.errors import ModelError
 from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet

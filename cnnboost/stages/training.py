@@ -14,10 +14,10 @@ from typing import Any
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
-from cnnboost.cnn.network import network
 from cnnboost.cnn.optimizers import build_optimizer
-from cnnboost.cnn.seeding import seeded
 from cnnboost.cnn.teacher import teacher_digest
+from cnnboost.cnn.training import seeded
+from cnnboost.cnn.training_model import network
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import ModelError, StoreError
 from cnnboost.files import digest_of, file_digest, write_json

@@ -84,7 +84,7 @@ def open_path(path: str, source: Source) -> Run:
 
 def _cnn(source: Source, compiled: bool) -> Run:
     from cnnboost.cnn import CNNClassifier
-    from cnnboost.cnn.outputs import probabilities
+    from cnnboost.cnn.interface import probabilities
     from cnnboost.images.views import mean_over_views
 
     cnn = CNNClassifier.load(source.cnn, pixels=source.pixels).set_params(tta=source.tta)

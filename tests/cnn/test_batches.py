@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnboost.cnn.batches import Batches
+from cnnboost.cnn.batches import Batches, shrink, stages
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.errors import ParameterError
 from cnnboost.images.augment import Augmentation
 
 AUGMENT = {"rotation": 20, "shift": 0.2}
@@ -64,15 +65,11 @@ def test_balancing_shows_every_class_as_often_as_the_largest(codes, epoch, seed)
 
 def test_the_rest_of_a_class_is_drawn_anew_in_each_epoch():
     feed = feed_of([0] * 5 + [1] * 7, balance=True)
-    assert (
-        len(
-            {
-                tuple(np.flatnonzero(np.bincount(feed._order(e)[0][feed._order(e)[0] < 5]) == 2))
-                for e in range(20)
-            }
-        )
-        > 5
-    )
+    shown_twice = set()
+    for epoch in range(20):
+        rows = feed._order(epoch)[0]
+        shown_twice.add(tuple(np.flatnonzero(np.bincount(rows[rows < 5]) == 2)))
+    assert len(shown_twice) > 5
 
 
 def test_copies_of_an_image_differ_and_the_first_is_that_of_an_unbalanced_epoch():
@@ -144,3 +141,89 @@ def test_what_goes_wrong_in_the_thread_is_seen():
     feed = feed_of(np.arange(20) % 3, X=numbered(10), batch_size=8)
     with feed.dataset() as batches, pytest.raises(IndexError):
         [batches[i] for i in range(3)]
+
+
+SHARES = st.lists(st.floats(0.01, 0.33), max_size=3)
+
+
+@given(st.integers(0, 60), SHARES)
+def test_the_stages_follow_one_another_and_end_with_the_training(epochs, shares):
+    asked = [(20 + 4 * i, share) for i, share in enumerate(shares)]
+    found = stages(TrainingOptions(epochs=epochs, progressive_resizing=asked), (48, 36))
+    assert found[0].start == 0
+    assert found[-1].stop == epochs
+    assert [stage.stop for stage in found[:-1]] == [stage.start for stage in found[1:]]
+    assert sorted({stage.size for stage in found}) == [stage.size for stage in found]
+    for stage in found:
+        # A share is kept to within one epoch, but for the last one of full images.
+        share = dict(asked).get(stage.size[0], 1 - sum(shares))
+        assert abs(stage.stop - stage.start - share * epochs) <= 1.5 or stage is found[-1]
+        assert stage.full == (stage is found[-1]) == (stage.size == (48, 36))
+    assert found[-1].stop > found[-1].start or not epochs
+
+
+@pytest.mark.parametrize(
+    ("epochs", "asked", "stops"),
+    [
+        (1, [(32, 0.45), (40, 0.3)], {48: 1}),
+        (2, [(32, 0.45), (40, 0.3)], {32: 1, 48: 2}),
+        (3, [(32, 0.45), (40, 0.54)], {32: 1, 40: 2, 48: 3}),
+        (3, [(32, 0.9), (40, 0.09)], {32: 2, 48: 3}),
+        (40, [(32, 0.99)], {32: 39, 48: 40}),
+        # As they were when the published network was trained.
+        (130, [(32, 0.45), (40, 0.3)], {32: 58, 40: 98, 48: 130}),
+    ],
+)
+def test_the_last_epoch_at_least_sees_the_images_as_they_are(epochs, asked, stops):
+    found = stages(TrainingOptions(epochs=epochs, progressive_resizing=asked), (48, 36))
+    assert {stage.size[0]: stage.stop for stage in found} == stops
+    assert {stage.size for stage in found} <= {(32, 24), (40, 30), (48, 36)}
+
+
+@pytest.mark.parametrize("size", [48, 64])
+def test_a_stage_that_is_not_smaller_is_refused(size):
+    options = TrainingOptions(epochs=4, progressive_resizing=[(size, 0.5)])
+    with pytest.raises(
+        ParameterError, match=f"a stage of {size} pixels needs images of more .* these have 48"
+    ):
+        stages(options, (48, 48))
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 20), st.integers(0, 19), st.integers(0, 19))
+@settings(max_examples=60, deadline=None)
+def test_shrinking_keeps_the_mean_and_the_range(seed, height, width, less, narrower):
+    X = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    size = (max(1, height - less), max(1, width - narrower))
+    found = shrink(X, size)
+    assert found.shape == (2, *size, 3)
+    assert (found is X) == (size == (height, width))
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), X.mean(axis=(1, 2)), rtol=1e-5, atol=1e-3)
+    assert found.min() >= X.min() - 1e-3
+    assert found.max() <= X.max() + 1e-3
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_at_whole_factors_a_pixel_is_the_mean_of_its_block(seed, down, across, height, width):
+    X = np.random.default_rng(seed).integers(0, 256, (2, height * down, width * across, 1), dtype=np.uint8)
+    blocks = X.reshape(2, height, down, width, across, 1).mean(axis=(2, 4))
+    np.testing.assert_allclose(shrink(X, (height, width)), blocks, rtol=1e-5, atol=1e-3)
+
+
+def test_parts_of_pixels_count_by_their_area():
+    X = np.array([10, 20, 60], np.uint8).reshape(1, 1, 3, 1)
+    # Each new pixel covers one old one and a half.
+    expected = [(10 + 20 / 2) / 1.5, (20 / 2 + 60) / 1.5]
+    np.testing.assert_allclose(shrink(X, (1, 2)).ravel(), expected, rtol=1e-6)
+
+
+def test_the_batches_of_an_epoch_have_the_size_of_its_stage():
+    X = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
+    options = TrainingOptions(epochs=4, batch_size=4, progressive_resizing=[(4, 0.5), (6, 0.25)])
+    feed = Batches(X, np.arange(10) % 2, np.arange(10), options)
+    shapes = [feed.batch(number)[0].shape[1:3] for number in range(4 * feed.steps)]
+    assert shapes == [(4, 4)] * 6 + [(6, 6)] * 3 + [(8, 8)] * 3
+    # The images are shrunk, and neither replaced nor reordered.
+    x, rows = feed.batch(0)
+    np.testing.assert_array_equal(x, shrink(X[rows], (4, 4)))
+    assert feed.size(99) == (8, 8), "asked about an epoch after the last"

@@ -1,3 +1,5 @@
+"""A training that was killed ends as if nothing had happened, and its checkpoint is never trusted blindly."""
+
 import json
 import os
 import signal
@@ -6,13 +8,152 @@ import sys
 import textwrap
 import time
 
+import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy
 
 from cnnboost import CNNClassifier
-from cnnboost.cnn.checkpoint import Checkpoint
+from cnnboost.cnn.architectures import build
+from cnnboost.cnn.checkpoint import Checkpoint, run_digest
+from cnnboost.cnn.teacher import write_teacher
 from cnnboost.errors import StoreError
 from cnnboost.files import read_json, write_json
+from tests.cnn.toys import Stop, pooled, same_training, small, stop_after
+
+EVERYTHING = {
+    "epochs": 4,
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "schedule": "one-cycle",
+    "label_smoothing": 0.05,
+    "augment": {"rotation": 10, "shift": 0.1, "erasing": 0.2},
+    "mixup": 0.1,
+    "balance": True,
+    "ema": 0.9,
+}
+STOPPING = {
+    "epochs": 5,
+    "learning_rate": 0.02,
+    "early_stopping": 1,
+    "reduce_lr": 1,
+    "validation_fraction": 0.3,
+    "ema": 0.5,
+    "augment": {"rotation": 10},
+    "loss": "focal",
+    "class_weight": "balanced",
+}
+STAGED = {
+    "epochs": 6,
+    "batch_size": 100,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "schedule": "one-cycle",
+    "ema": 0.9,
+    "precision": "bfloat16",
+    # Two epochs each at 4, 6 and 8 pixels.
+    "progressive_resizing": [(4, 0.34), (6, 0.33)],
+    "augment": {"rotation": 5, "crop": 0.1},
+    "validation_fraction": 0.3,
+}
+
+
+class Worse(keras.callbacks.Callback):
+    """Makes the model surer of one class in each epoch, so that the loss can only grow."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        bias = np.zeros(10, np.float32)
+        bias[0] = 10 * epoch
+        self.model.layers[-1].bias.assign(bias)
+
+
+WORSE = {
+    "epochs": 12,
+    "batch_size": 200,
+    "learning_rate": 1e-9,
+    "early_stopping": 2,
+    "reduce_lr": 2,
+    "min_learning_rate": 0,
+    # Three epochs each of 4 and 6 pixels, then the images as they are.
+    "progressive_resizing": [(4, 0.25), (6, 0.25)],
+    "validation_fraction": 0.3,
+}
+CASES = {
+    "everything": (small, EVERYTHING, []),
+    "stopping": (small, STOPPING, []),
+    "staged": (pooled, STAGED, []),
+    "worse": (pooled, WORSE, [Worse]),
+}
+
+
+@pytest.fixture(scope="module")
+def train(toy_images):
+    """Return a function that trains one of the cases, undisturbed trainings once only."""
+    done = {}
+
+    def train(case, stop=None, **more):
+        if not more and case in done:
+            return done[case]
+        network, options, own = CASES[case]
+        callbacks = [callback() for callback in own] + ([stop] if stop else [])
+        cnn = CNNClassifier(network, callbacks=callbacks, **{**options, **more}).fit(*toy_images)
+        return cnn if more else done.setdefault(case, cnn)
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("case", "epochs"),
+    [
+        ("everything", 2),
+        ("stopping", 2),
+        pytest.param("staged", 1, id="within a stage"),
+        pytest.param("staged", 2, id="at the border of a stage"),
+        pytest.param("staged", 5, id="in the last stage"),
+        pytest.param("worse", 2, id="counting in a stage"),
+        pytest.param("worse", 8, id="counting full images"),
+    ],
+)
+def test_a_killed_training_ends_exactly_as_an_undisturbed_one(case, epochs, train, tmp_path, caplog):
+    folder = {"checkpoint": tmp_path / "checkpoint"}
+    with pytest.raises(Stop):
+        train(case, stop_after(epochs), **folder)
+    with caplog.at_level("INFO", "cnnboost"):
+        continued = train(case, **folder)
+    assert f"training continues after epoch {epochs} of" in caplog.text
+    same_training(continued, train(case))
+    # Asked once more, the finished training gives the same without a step.
+    if case in ("everything", "worse"):
+        same_training(train(case, **folder), train(case))
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["checkpoint", "memory"])
+def test_only_epochs_of_full_images_are_compared_and_kept(folder, train, tmp_path):
+    cnn = train("worse", checkpoint=tmp_path / "checkpoint") if folder else train("worse")
+    losses = cnn.history_["val_loss"]
+    assert losses == sorted(losses)
+    # The seventh is the first of full images; two more that are worse.
+    assert len(losses) == 9
+    assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(60, abs=1)
+    # Each stage has a best epoch of its own, and its rate falls after two worse ones.
+    halvings = np.rint(np.log2(1e-9 / np.array(cnn.history_["learning_rate"])))
+    assert halvings.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["checkpoint", "memory"])
+def test_a_training_that_a_callback_ends_early_keeps_its_last_epoch(folder, train, tmp_path):
+    class Enough(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 2
+
+    cnn = train("worse", Enough(), checkpoint=tmp_path / "checkpoint" if folder else None)
+    assert len(cnn.history_["loss"]) == 3
+    assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(20, abs=1)
+
 
 TRAINING = """
     import sys
@@ -26,193 +167,197 @@ TRAINING = """
 """
 
 
-class Stop(Exception):
-    pass
-
-
-def stop_after(epochs):
-    import keras
-
-    def end(epoch, logs):
-        if epoch + 1 == epochs:
-            raise Stop
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=end)
-
-
-def options(folder, **more):
-    return {"epochs": 5, "early_stopping": 4, "reduce_lr": 1, "checkpoint": folder, **more}
-
-
-@pytest.fixture
-def stopped(toy_images, tmp_path):
-    """Leave the checkpoint of a training that broke off after its third epoch."""
+def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
     folder = tmp_path / "checkpoint"
-    with pytest.raises(Stop):
-        CNNClassifier("digits", **options(folder, callbacks=[stop_after(3)])).fit(*toy_images)
-    return folder
-
-
-def test_a_broken_training_continues_after_its_last_epoch(stopped, toy_images, caplog):
-    first = json.loads((stopped / "state.json").read_text())
+    state = folder / "state.json"
+    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(TRAINING), str(folder)])
+    try:
+        deadline = time.monotonic() + 120
+        while not state.is_file() or json.loads(state.read_text())["epochs"] < 3:
+            assert worker.poll() is None
+            assert time.monotonic() < deadline
+            os.sched_yield()
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    done = json.loads(state.read_text())["epochs"]
+    options = {"epochs": done + 1, "early_stopping": 300}
     with caplog.at_level("INFO", "cnnboost"):
-        cnn = CNNClassifier("digits", **options(stopped)).fit(*toy_images)
-    assert "continues after epoch 3 of 5" in caplog.text
-    assert cnn.history_["loss"][:3] == first["history"]["loss"]
-    undisturbed = CNNClassifier("digits", **options(None)).fit(*toy_images)
-    for name in cnn.history_.keys() - {"seconds"}:
-        assert cnn.history_[name] == undisturbed.history_[name]
-    np.testing.assert_array_equal(cnn.predict_proba(toy_images[0]), undisturbed.predict_proba(toy_images[0]))
-    with caplog.at_level("INFO", "cnnboost"):
-        again = CNNClassifier("digits", **options(stopped)).fit(*toy_images)
-    assert "continues after epoch 5 of 5" in caplog.text
-    np.testing.assert_array_equal(again.predict_proba(toy_images[0]), cnn.predict_proba(toy_images[0]))
+        cnn = CNNClassifier("digits", checkpoint=folder, **options).fit(*toy_images)
+    assert f"continues after epoch {done} of" in caplog.text
+    same_training(cnn, CNNClassifier("digits", **options).fit(*toy_images))
 
 
-def test_weights_optimiser_and_counters_come_back(stopped, toy_images):
-    import keras
+class TestWhatIsAnotherRun:
+    @pytest.fixture
+    def fit(self, toy_images, tmp_path, caplog):
+        """Return a function that trains, and tells whether that continued the training before."""
 
-    from cnnboost.cnn.architectures import build
+        def fit(X=None, y=None, model=small, *, given=(), **options):
+            caplog.clear()
+            options = {"batch_size": 600, "epochs": 1, "checkpoint": tmp_path / "checkpoint", **options}
+            X, y = toy_images[0] if X is None else X, toy_images[1] if y is None else y
+            with caplog.at_level("INFO", "cnnboost"):
+                CNNClassifier(model, **options).fit(X, y, **dict(given))
+            return "continues" in caplog.text
 
-    state = json.loads((stopped / "state.json").read_text())
-    model = build("digits", (8, 8, 1), 10)
-    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    Checkpoint(stopped, state["run"]).restore(model, state["weights"])
-    assert int(model.optimizer.iterations) == 3 * -(-600 // 64)
-    loss = model.evaluate(*toy_images, verbose=0)
-    assert loss == pytest.approx(state["history"]["loss"][2], rel=0.5)
-    assert state["counters"][0]["best"] == pytest.approx(min(state["history"]["loss"]))
+        return fit
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"learning_rate": 0.01},
+            {"random_state": 1},
+            {"batch_size": 32},
+            {"model": "digits", "model_options": {"dropout": 0.1}},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_other_parameters(self, fit, change):
+        assert not fit()
+        assert fit(epochs=2)
+        assert not fit(**change)
 
-@pytest.mark.parametrize(
-    "change",
-    [{"learning_rate": 0.01}, {"random_state": 1}, {"batch_size": 32}, {"model_options": {"dropout": 0.1}}],
-)
-def test_another_run_is_never_continued(stopped, toy_images, change, caplog):
-    with caplog.at_level("INFO", "cnnboost"):
-        cnn = CNNClassifier("digits", **options(stopped, epochs=1, **change)).fit(*toy_images)
-    assert "continues" not in caplog.text
-    assert len(cnn.history_["loss"]) == 1
+    @pytest.mark.parametrize("more", [{"schedule": "cosine"}, {"progressive_resizing": [(4, 0.5)]}], ids=str)
+    def test_another_length_where_it_decides_what_each_epoch_does(self, fit, more):
+        assert not fit(model=pooled, epochs=2, **more)
+        assert fit(model=pooled, epochs=2, **more)
+        assert not fit(model=pooled, epochs=3, **more)
 
+    def test_other_sizes_of_images(self, fit):
+        assert not fit(model=pooled, epochs=2, progressive_resizing=[(4, 0.5)])
+        assert not fit(model=pooled, epochs=2, progressive_resizing=[(6, 0.5)])
 
-def test_other_images_are_another_run(stopped, toy_images, caplog):
-    X = toy_images[0].copy()
-    X[0, 0, 0, 0] ^= 1
-    with caplog.at_level("INFO", "cnnboost"):
-        CNNClassifier("digits", **options(stopped, epochs=1)).fit(X, toy_images[1])
-    assert "continues" not in caplog.text
+    def test_other_images(self, fit, toy_images):
+        X = toy_images[0].copy()
+        X[0, 0, 0, 0] ^= 1
+        assert not fit()
+        assert not fit(X)
 
+    def test_other_weights_and_other_validation_images(self, fit, toy_images):
+        X, y = toy_images
+        weighted, held = {"sample_weight": np.arange(600.0)}, {"validation_data": (X[:100], y[:100])}
+        for given, same in (({}, False), (weighted, False), (weighted, True), (held, False), (held, True)):
+            assert fit(given=given) == same
 
-def test_other_weights_and_other_validation_images_are_another_run(toy_images, tmp_path, caplog):
-    X, y = toy_images
-    weighted, held = {"sample_weight": np.arange(500.0)}, {"validation_data": (X[:100], y[:100])}
-    cnn = CNNClassifier("digits", epochs=1, batch_size=500, checkpoint=tmp_path / "checkpoint")
-    for given, same in (({}, False), (weighted, False), (weighted, True), (held, False), (held, True)):
-        caplog.clear()
-        with caplog.at_level("INFO", "cnnboost"):
-            cnn.fit(X[100:], y[100:], **given)
-        assert ("continues" in caplog.text) == same
+    def test_another_teacher_but_not_the_same_one_in_another_place(self, fit, toy_images, tmp_path):
+        first, second = tmp_path / "first.npz", tmp_path / "second.npz"
+        write_teacher(first, np.full((600, 10), -2.3), toy_images[0], np.arange(10))
+        second.write_bytes(first.read_bytes())
+        assert not fit(teacher=first)
+        assert fit(teacher=second)
+        write_teacher(second, np.log(np.full((600, 10), 0.1)), toy_images[0], np.arange(10))
+        assert not fit(teacher=second)
+        assert not fit()
 
+    def test_what_was_not_given_leaves_the_digest_as_it_was(self):
+        run = build("digits", (8, 8, 1), 2), np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1])
+        plain = run_digest(*run, {"epochs": 2})
+        images = np.zeros((2, 8, 8, 1), np.uint8)
+        known = {
+            plain,
+            run_digest(*run, {"epochs": 2}, np.ones(3)),
+            run_digest(*run, {"epochs": 2}, None, (images, np.array([0, 1]))),
+            run_digest(*run, {"epochs": 2}, None, (images, np.array([1, 1]))),
+        }
+        assert len(known) == 4
+        assert run_digest(*run, {"epochs": 2}, None, None) == plain
 
-def test_what_was_not_given_leaves_the_digest_as_it_was():
-    from cnnboost.cnn.architectures import build
-    from cnnboost.cnn.checkpoint import run_digest
+    def test_a_network_without_names_is_the_same_when_it_is_built_again(self):
+        def digest(width=4, name=None):
+            layers = keras.layers
+            stack = [keras.Input((8, 8, 1)), layers.Conv2D(width, 3, name=name), layers.ReLU()]
+            nested = keras.Sequential([*stack, layers.Conv2D(width, 3)])
+            x = image = keras.Input((8, 8, 1))
+            model = keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(nested(x))))
+            return run_digest(model, np.zeros(3), np.zeros(3), {})
 
-    run = build("digits", (8, 8, 1), 2), np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1])
-    plain = run_digest(*run, {"epochs": 2})
-    images = np.zeros((2, 8, 8, 1), np.uint8)
-    known = {
-        plain,
-        run_digest(*run, {"epochs": 2}, np.ones(3)),
-        run_digest(*run, {"epochs": 2}, None, (images, np.array([0, 1]))),
-        run_digest(*run, {"epochs": 2}, None, (images, np.array([1, 1]))),
-    }
-    assert len(known) == 4
-    assert run_digest(*run, {"epochs": 2}, None, None) == plain
-
-
-def test_a_folder_that_cannot_be_made_is_named(toy_images, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"epoch-0001\.weights\.h5 cannot be written"):
-        CNNClassifier("digits", epochs=1, checkpoint=tmp_path / "file").fit(*toy_images)
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """Return a checkpoint of two epochs and its model; nothing was trained for it."""
-    import keras
-
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("adam", "mse")
-    checkpoint = Checkpoint(tmp_path / "checkpoint", "run")
-    for epoch, best in ((1, True), (2, False)):
-        checkpoint.save(model, epoch, {"loss": [1.5] * epoch}, [{"best": 1.5}], best)
-    return checkpoint, model
-
-
-def test_weights_are_made_in_memory_and_come_back_as_they_were(tiny):
-    checkpoint, model = tiny
-    state = Checkpoint(checkpoint.folder, "run").state()
-    assert (state["weights"], state["best"]) == ("epoch-0002.weights.h5", "epoch-0001.weights.h5")
-    kernel = model.get_weights()[0]
-    model.set_weights([kernel * 0, np.ones(1)])
-    checkpoint.restore(model, state["weights"])
-    np.testing.assert_array_equal(model.get_weights()[0], kernel)
-    assert Checkpoint(checkpoint.folder, "another").state() is None
+        first = digest()
+        assert digest() == first
+        assert len({first, digest(width=5), digest(name="conv2d_of_mine")}) == 3
 
 
-def state_of(folder, **change):
-    """Write another state with a right checksum, as only a program could."""
-    known = read_json(folder / "state.json")
-    write_json(folder / "state.json", {**known, **change})
+class TestFiles:
+    @pytest.fixture
+    def tiny(self, tmp_path):
+        """Return a checkpoint of two epochs and its model; nothing was trained for it."""
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        checkpoint = Checkpoint(tmp_path / "checkpoint", "run")
+        for epoch, best in ((1, True), (2, False)):
+            checkpoint.save(model, epoch, {"loss": [1.5] * epoch}, [{"best": 1.5}], best)
+        return checkpoint, model
 
+    def test_weights_come_back_as_they_were(self, tiny):
+        checkpoint, model = tiny
+        state = Checkpoint(checkpoint.folder, "run").state()
+        assert (state["weights"], state["best"]) == ("epoch-0002.weights.h5", "epoch-0001.weights.h5")
+        kernel = model.get_weights()[0]
+        model.set_weights([kernel * 0, np.ones(1)])
+        checkpoint.restore(model, state["weights"])
+        np.testing.assert_array_equal(model.get_weights()[0], kernel)
+        assert Checkpoint(checkpoint.folder, "another").state() is None
 
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (
-            lambda f: (f / "epoch-0002.weights.h5").write_bytes(b"short"),
-            r"epoch-0002\.weights\.h5 was altered",
-        ),
-        (lambda f: (f / "epoch-0001.weights.h5").unlink(), r"epoch-0001\.weights\.h5 is missing"),
-        (lambda f: (f / "state.json").write_text("{"), "not JSON"),
-        (lambda f: (f / "state.json").write_text("[]"), "holds no JSON object"),
-        (lambda f: (f / "state.json").write_text('{"run": "run"}' + " " * 9), "starts over"),
-        (lambda f: (f / "state.json").write_bytes(b"\xff"), "not JSON"),
-        (lambda f: edit_digit(f / "state.json"), "altered after it was written"),
-        (lambda f: state_of(f, weights="../../x"), "weights: string should match"),
-        (lambda f: state_of(f, best="/etc/passwd"), "best: string should match"),
-        (lambda f: state_of(f, epochs="2"), "epochs: input should be a valid integer"),
-        (lambda f: state_of(f, epochs=0), "epochs: input should be greater"),
-        (lambda f: state_of(f, counters={}), "counters: input should be a valid list"),
-        (lambda f: state_of(f, history={"loss": ["a"]}), r"history\.loss\.0: input should be a valid number"),
-        (lambda f: state_of(f, sha256={}), r"weights\.h5 was altered"),
-    ],
-)
-def test_a_damaged_checkpoint_is_named(tiny, damage, said, caplog):
-    folder = tiny[0].folder
-    damage(folder)
-    if said == "starts over":  # what an earlier version wrote had no checksum, and another order of images
-        with caplog.at_level("INFO", "cnnboost"):
-            assert Checkpoint(folder, "run").state() is None
-        assert said in caplog.text
-        return
-    with pytest.raises(StoreError, match=f"{folder}.*{said}.*remove the folder"):
-        Checkpoint(folder, "run").state()
+    def test_weights_of_another_network_are_named(self, tiny):
+        other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        other.compile("adam", "mse")
+        with pytest.raises(
+            StoreError, match=r"epoch-0002\.weights\.h5 cannot be loaded .*; remove the folder"
+        ):
+            tiny[0].restore(other, "epoch-0002.weights.h5")
 
+    @pytest.mark.parametrize(
+        ("name", "content", "complaint"),
+        [
+            ("epoch-0002.weights.h5", b"short", r"epoch-0002\.weights\.h5 was altered"),
+            ("epoch-0001.weights.h5", None, r"epoch-0001\.weights\.h5 is missing"),
+            ("state.json", b"{", "not JSON"),
+            ("state.json", b"[]", "holds no JSON object"),
+            ("state.json", b'{"run": "run"}', "field required"),
+            ("state.json", b"\xff", "not JSON"),
+        ],
+    )
+    def test_a_damaged_file_is_named(self, tiny, name, content, complaint):
+        path = tiny[0].folder / name
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(StoreError, match=f"{path.parent}.*{complaint}.*remove the folder"):
+            Checkpoint(path.parent, "run").state()
 
-def edit_digit(path):
-    path.write_text(path.read_text().replace("1.5", "1.6", 1))
+    def test_a_changed_digit_is_noticed(self, tiny):
+        path = tiny[0].folder / "state.json"
+        path.write_text(path.read_text().replace("1.5", "1.6", 1))
+        with pytest.raises(StoreError, match="altered after it was written"):
+            Checkpoint(path.parent, "run").state()
 
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"weights": "../../x"}, "weights: string should match"),
+            ({"best": "/etc/passwd"}, "best: string should match"),
+            ({"epochs": "2"}, "epochs: input should be a valid integer"),
+            ({"epochs": 0}, "epochs: input should be greater"),
+            ({"counters": {}}, "counters: input should be a valid list"),
+            ({"history": {"loss": ["a"]}}, r"history\.loss\.0: input should be a valid number"),
+            ({"sha256": {}}, r"weights\.h5 was altered"),
+        ],
+        ids=str,
+    )
+    def test_an_impossible_value_is_named(self, tiny, change, complaint):
+        folder = tiny[0].folder
+        write_json(folder / "state.json", {**read_json(folder / "state.json"), **change})
+        with pytest.raises(StoreError, match=f"{folder}.*{complaint}.*remove the folder"):
+            Checkpoint(folder, "run").state()
 
-def test_what_a_kill_left_behind_goes_with_the_next_epoch(tiny):
-    checkpoint, model = tiny
-    (checkpoint.folder / ".epoch-0002.weights.0a1b2c3d.h5").write_bytes(b"half")
-    checkpoint.save(model, 3, {"loss": [1.5] * 3}, [], True)
-    assert sorted(path.name for path in checkpoint.folder.iterdir()) == [
-        "epoch-0003.weights.h5",
-        "state.json",
-    ]
+    def test_what_a_kill_left_behind_goes_with_the_next_epoch(self, tiny):
+        checkpoint, model = tiny
+        (checkpoint.folder / ".epoch-0002.weights.0a1b2c3d.h5").write_bytes(b"half")
+        checkpoint.save(model, 3, {"loss": [1.5] * 3}, [], True)
+        assert {path.name for path in checkpoint.folder.iterdir()} == {"epoch-0003.weights.h5", "state.json"}
+
+    def test_a_folder_that_cannot_be_made_is_named(self, toy_images, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StoreError, match=r"epoch-0001\.weights\.h5 cannot be written"):
+            CNNClassifier(small, epochs=1, checkpoint=tmp_path / "file").fit(*toy_images)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="this system does not limit the size of files")
@@ -242,50 +387,3 @@ def test_a_disk_without_room_is_named_and_left_clean(tmp_path):
         assert line.startswith(f"{tmp_path / name} cannot be written: File too large")
         assert "bytes are needed" in line
     assert not list(tmp_path.iterdir())
-
-
-def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
-    folder = tmp_path / "checkpoint"
-    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(TRAINING), str(folder)])
-    try:
-        deadline = time.monotonic() + 120
-        while (
-            not (folder / "state.json").is_file()
-            or json.loads((folder / "state.json").read_text())["epochs"] < 3
-        ):
-            assert worker.poll() is None
-            assert time.monotonic() < deadline
-            os.sched_yield()
-    finally:
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-    done = json.loads((folder / "state.json").read_text())
-    with caplog.at_level("INFO", "cnnboost"):
-        cnn = CNNClassifier("digits", epochs=done["epochs"] + 1, checkpoint=folder, early_stopping=300)
-        cnn.fit(*toy_images)
-    assert f"continues after epoch {done['epochs']} of" in caplog.text
-    undisturbed = CNNClassifier("digits", epochs=done["epochs"] + 1, early_stopping=300).fit(*toy_images)
-    assert cnn.history_["loss"] == undisturbed.history_["loss"]
-    for found, expected in zip(cnn.model_.get_weights(), undisturbed.model_.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_a_network_without_names_is_the_same_run_when_it_is_built_again():
-    import keras
-
-    from cnnboost.cnn.checkpoint import run_digest
-
-    def build(width=4, name=None):
-        layers = keras.layers
-        stack = [keras.Input((8, 8, 1)), layers.Conv2D(width, 3, name=name), layers.ReLU()]
-        nested = keras.Sequential([*stack, layers.Conv2D(width, 3)])
-        x = image = keras.Input((8, 8, 1))
-        return keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(nested(x))))
-
-    def digest(model):
-        return run_digest(model, np.zeros(3), np.zeros(3), {})
-
-    first = digest(build())
-    assert digest(build()) == first
-    assert digest(build(width=5)) != first
-    assert digest(build(name="conv2d_of_mine")) != first

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from cnnboost import CNNClassifier, CNNFeatures
 from cnnboost.cnn.architectures import ARCHITECTURES, build
-from cnnboost.cnn.model_file import pixels_of, resolve_pixels
-from cnnboost.cnn.preprocessing import find_scales
+from cnnboost.cnn.preprocessing import find_scales, pixels_of, resolve_pixels
 from cnnboost.errors import ModelError, ParameterError
 
 L, ops = keras.layers, keras.ops

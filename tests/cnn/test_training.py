@@ -1,4 +1,9 @@
-"""Training with every option on: that it is as written, that it learns, that a killed one ends the same."""
+"""Training with every option: that it is as written, and that it learns."""
+
+import os
+import subprocess
+import sys
+import textwrap
 
 import keras
 import numpy as np
@@ -6,112 +11,51 @@ import pytest
 from keras.ops import convert_to_numpy
 
 from cnnboost import CNNClassifier
+from cnnboost.cnn.architectures import build
 from cnnboost.cnn.averaging import averaged
+from cnnboost.cnn.batches import shrink
+from cnnboost.cnn.options import TrainingOptions
+from cnnboost.cnn.teacher import write_teacher
+from cnnboost.cnn.training import train
+from cnnboost.errors import DataError, ParameterError
+from tests.cnn.toys import losses_of, pooled, same_training, small
 
-EVERYTHING = {
-    "epochs": 4,
+STAGED = {
+    "epochs": 3,
+    "batch_size": 64,
     "optimizer": "sgd",
-    "learning_rate": 0.05,
+    "learning_rate": 0.1,
     "momentum": 0.9,
-    "nesterov": True,
-    "weight_decay": 5e-4,
     "schedule": "one-cycle",
-    "label_smoothing": 0.05,
-    "augment": {"rotation": 10, "shift": 0.1, "erasing": 0.2},
-    "mixup": 0.1,
-    "balance": True,
-    "ema": 0.9,
+    # One epoch each at 4, 6 and 8 pixels.
+    "progressive_resizing": [(4, 0.34), (6, 0.33)],
+    "augment": {"rotation": 5, "crop": 0.1},
+    "validation_fraction": 0.3,
 }
-CASES = {
-    "everything": EVERYTHING,
-    "stopping": {
-        "epochs": 6,
-        "learning_rate": 0.02,
-        "early_stopping": 1,
-        "validation_fraction": 0.3,
-        "ema": 0.5,
-        "augment": {"rotation": 10},
-        "loss": "focal",
-        "class_weight": "balanced",
-    },
-    "step": {"epochs": 4, "schedule": "step", "step_epochs": 1, "ema": 0.9},
-    "decay": {"epochs": 4, "optimizer": "sgd", "learning_rate": 0.05, "decay": 0.01},
-}
-
-
-class Stop(Exception):
-    pass
-
-
-def small(input_shape, n_classes):
-    """Build a network with everything that has a state: dropout, and averages of batches."""
-    layers = keras.layers
-    stack = [keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.Flatten()]
-    stack += [layers.BatchNormalization(), layers.ReLU(), layers.Dropout(0.2), layers.Dense(16, "relu")]
-    return keras.Sequential([*stack, layers.Dropout(0.2), layers.Dense(n_classes, "softmax")])
-
-
-def stop_after(epochs):
-    def end(epoch, logs):
-        if epoch + 1 == epochs:
-            raise Stop
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=end)
+FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 3e-3}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(toy_images):
-    done = {}
-
-    def fit(case):
-        if case not in done:
-            done[case] = CNNClassifier(small, **CASES[case]).fit(*toy_images)
-        return done[case]
-
-    return fit
-
-
-@pytest.mark.parametrize("case", list(CASES))
-def test_a_killed_training_ends_exactly_as_an_undisturbed_one(
-    case, undisturbed, toy_images, tmp_path, caplog
-):
-    options = {**CASES[case], "checkpoint": tmp_path / "checkpoint"}
-    with pytest.raises(Stop):
-        CNNClassifier(small, callbacks=[stop_after(2)], **options).fit(*toy_images)
-    with caplog.at_level("INFO", "cnnboost"):
-        continued = CNNClassifier(small, **options).fit(*toy_images)
-    assert "continues after epoch 2" in caplog.text
-    expected = undisturbed(case)
-    for found, wanted in zip(continued.model_.get_weights(), expected.model_.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, wanted)
-    for name, values in expected.history_.items():
-        if name != "seconds":
-            assert continued.history_[name] == values
-    # Asked once more, the finished training gives the same without a step.
-    again = CNNClassifier(small, **options).fit(*toy_images)
-    for found, wanted in zip(again.model_.get_weights(), expected.model_.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, wanted)
-
-
-def test_another_length_of_a_planned_schedule_is_another_run(toy_images, tmp_path, caplog):
-    options = {"schedule": "cosine", "checkpoint": tmp_path / "checkpoint"}
-    CNNClassifier(small, epochs=1, **options).fit(*toy_images)
-    with caplog.at_level("INFO", "cnnboost"):
-        longer = CNNClassifier(small, epochs=2, **options).fit(*toy_images)
-    assert "continues" not in caplog.text
-    assert len(longer.history_["loss"]) == 2
-
-
-def test_the_history_has_the_rate_of_each_epoch(undisturbed):
-    assert undisturbed("step").history_["learning_rate"] == pytest.approx([1e-4, 1e-5, 1e-6, 1e-7], rel=1e-4)
-    assert undisturbed("everything").history_["learning_rate"][-1] == pytest.approx(5e-6, rel=1e-3)
-    steps = [10, 20, 30, 40]
-    expected = [0.05 / (1 + 0.01 * step) for step in steps]
-    assert undisturbed("decay").history_["learning_rate"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_averages_are_what_validation_scores_and_what_is_kept(toy_images):
+def parts(toy_images):
+    """Return 400 images to train on and 200 to score, with their labels."""
     X, y = toy_images
+    return (X[:400], y[:400]), (X[400:], y[400:])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"schedule": "step", "step_epochs": 1}, [1e-4, 1e-5]),
+        ({"optimizer": "sgd", "learning_rate": 0.05, "decay": 0.01}, [0.05 / 1.1, 0.05 / 1.2]),
+    ],
+    ids=["step", "decay"],
+)
+def test_the_history_has_the_rate_at_the_end_of_each_epoch(options, expected, toy_images):
+    history = CNNClassifier(small, epochs=2, **options).fit(*toy_images).history_
+    assert history["learning_rate"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_averages_are_what_validation_scores_and_what_is_kept(parts):
     followed = []
 
     class Follow(keras.callbacks.Callback):
@@ -119,52 +63,62 @@ def test_averages_are_what_validation_scores_and_what_is_kept(toy_images):
             followed.append([convert_to_numpy(v).copy() for v in self.model.trainable_variables])
 
     cnn = CNNClassifier(small, epochs=2, ema=0.8, learning_rate=0.01, callbacks=[Follow()])
-    cnn.fit(X[:400], y[:400], validation_data=(X[400:], y[400:]))
+    cnn.fit(*parts[0], validation_data=parts[1])
     average = followed[0]
     for weights in followed[1:]:
         average = [0.8 * old + 0.2 * new for old, new in zip(average, weights, strict=True)]
     for found, expected in zip(cnn.model_.trainable_variables, average, strict=True):
         np.testing.assert_allclose(convert_to_numpy(found), expected, rtol=1e-4, atol=1e-6)
-    proba = cnn.predict_proba(X[400:])[np.arange(200), y[400:]]
-    assert cnn.history_["val_loss"][-1] == pytest.approx(-np.log(proba).mean(), rel=1e-4)
+    assert cnn.history_["val_loss"][-1] == pytest.approx(losses_of(cnn, *parts[1]), rel=1e-4)
 
 
-def test_averages_leave_the_training_itself_alone(toy_images):
-    X, y = toy_images
+def test_averages_leave_the_training_itself_alone(parts):
     options = {"epochs": 2, "learning_rate": 0.01, "augment": {"rotation": 5}}
-    plain = CNNClassifier(small, **options).fit(X[:400], y[:400])
-    watched = CNNClassifier(small, ema=0.9, **options).fit(
-        X[:400], y[:400], validation_data=(X[400:], y[400:])
-    )
+    plain = CNNClassifier(small, **options).fit(*parts[0])
+    watched = CNNClassifier(small, ema=0.9, **options).fit(*parts[0], validation_data=parts[1])
     assert watched.history_["loss"] == plain.history_["loss"]
-    kept = [convert_to_numpy(v).copy() for v in watched.model_.trainable_variables]
+    before = [convert_to_numpy(v).copy() for v in watched.model_.trainable_variables]
     with averaged(watched.model_):
         pass
-    for variable, value in zip(watched.model_.trainable_variables, kept, strict=True):
+    for variable, value in zip(watched.model_.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(convert_to_numpy(variable), value)
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_validation_sees_averages_with_statistics_of_their_own(epochs, parts):
+    raw = []
+
+    class Follow(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raw[:] = [convert_to_numpy(v).copy() for v in self.model.get_layer("normal").weights]
+
+    def network(input_shape, n_classes):
+        layers = keras.layers
+        stack = [keras.Input(input_shape), layers.Conv2D(8, 3), layers.BatchNormalization(name="normal")]
+        return keras.Sequential([*stack, layers.ReLU(), layers.Flatten(), layers.Dense(n_classes, "softmax")])
+
+    cnn = CNNClassifier(network, epochs=epochs, ema=0.98, learning_rate=0.02, callbacks=[Follow()])
+    cnn.fit(*parts[0], validation_data=parts[1])
+    assert cnn.history_["val_loss"][-1] == pytest.approx(losses_of(cnn, *parts[1]), rel=1e-3)
+    normal = cnn.model_.get_layer("normal")
+    normal.moving_mean.assign(raw[2])
+    normal.moving_variance.assign(raw[3])
+    # With the statistics of the last steps the same averages recognise something else.
+    assert cnn.history_["val_loss"][-1] != pytest.approx(losses_of(cnn, *parts[1]), rel=1e-2)
+
+
 @pytest.mark.parametrize("folder", [True, False], ids=["checkpoint", "memory"])
-def test_the_best_epoch_is_that_of_the_averages(toy_images, tmp_path, folder):
-    X, y = toy_images
+def test_the_best_epoch_is_that_of_the_averages(parts, tmp_path, folder):
     # The rate is far too high: the loss goes up again before the patience is used up.
-    cnn = CNNClassifier(
-        small,
-        epochs=12,
-        learning_rate=0.2,
-        ema=0.5,
-        early_stopping=2,
-        checkpoint=tmp_path / "checkpoint" if folder else None,
-    )
-    cnn.fit(X[:400], y[:400], validation_data=(X[400:], y[400:]))
-    losses = cnn.history_["val_loss"]
+    options = {"epochs": 12, "learning_rate": 0.2, "ema": 0.5, "early_stopping": 2}
+    cnn = CNNClassifier(small, checkpoint=tmp_path / "checkpoint" if folder else None, **options)
+    losses = cnn.fit(*parts[0], validation_data=parts[1]).history_["val_loss"]
     assert int(np.argmin(losses)) == len(losses) - 3
-    proba = cnn.predict_proba(X[400:])[np.arange(200), y[400:]]
-    assert min(losses) == pytest.approx(-np.log(np.maximum(proba, 1e-7)).mean(), rel=1e-3)
+    assert min(losses) == pytest.approx(losses_of(cnn, *parts[1]), rel=1e-3)
 
 
 def test_epochs_of_zero_keep_the_initial_weights(toy_images):
-    cnn = CNNClassifier(small, **{**EVERYTHING, "epochs": 0}).fit(*toy_images)
+    cnn = CNNClassifier(small, epochs=0, ema=0.9, schedule="one-cycle", mixup=0.1).fit(*toy_images)
     assert cnn.history_ == {}
     assert cnn.predict_proba(toy_images[0]).shape == (600, 10)
 
@@ -172,18 +126,9 @@ def test_epochs_of_zero_keep_the_initial_weights(toy_images):
 @pytest.mark.parametrize(
     "options",
     [
-        {"augment": {"rotation": 5, "shift": 0.05}},
-        {"loss": "focal", "class_weight": "balanced"},
-        {"label_smoothing": 0.1},
-        {"mixup": 0.2},
-        {"balance": True},
-        {
-            "optimizer": "sgd",
-            "momentum": 0.9,
-            "nesterov": True,
-            "learning_rate": 0.05,
-            "schedule": "one-cycle",
-        },
+        {"augment": {"rotation": 5, "shift": 0.05}, "loss": "focal", "class_weight": "balanced"},
+        {"mixup": 0.2, "label_smoothing": 0.1, "balance": True},
+        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.05, "schedule": "cosine"},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -204,12 +149,164 @@ def test_balancing_finds_a_rare_class(toy_images):
 
 def test_class_weights_mean_the_same_under_the_focal_loss(toy_images):
     X, y = toy_images[0], toy_images[1] % 2
-    fast = {"epochs": 1, "batch_size": 64, "learning_rate": 0.01}
-    crossentropy = CNNClassifier(small, class_weight={0: 1.0, 1: 5.0}, **fast).fit(X, y)
-    focal = CNNClassifier(small, class_weight={0: 1.0, 1: 5.0}, loss="focal", focal_gamma=0.0, **fast).fit(
-        X, y
-    )
+    options = {"epochs": 1, "learning_rate": 0.01, "class_weight": {0: 1.0, 1: 5.0}}
+    crossentropy = CNNClassifier(small, **options).fit(X, y)
+    focal = CNNClassifier(small, loss="focal", focal_gamma=0.0, **options).fit(X, y)
     assert focal.history_["loss"] == pytest.approx(crossentropy.history_["loss"], rel=1e-3)
-    plain = CNNClassifier(small, loss="focal", **fast).fit(X, y)
-    weighted = CNNClassifier(small, loss="focal", class_weight={0: 1.0, 1: 5.0}, **fast).fit(X, y)
-    assert weighted.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
+
+
+def test_stages_leave_the_learning_rates_alone(toy_images):
+    staged = CNNClassifier(pooled, precision="bfloat16", **STAGED).fit(*toy_images)
+    whole = CNNClassifier(pooled, **{**STAGED, "progressive_resizing": ()}).fit(*toy_images)
+    assert staged.history_["learning_rate"] == whole.history_["learning_rate"]
+    assert len(set(staged.history_["learning_rate"])) == 3
+
+
+def test_each_stage_is_trained_and_scored_at_its_size(parts):
+    scored = []
+
+    class Score(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            size = (4, 6, 8)[epoch]
+            part = shrink(parts[1][0], (size, size)).astype(np.float32)
+            scored.append(float(self.model.evaluate(part, parts[1][1], verbose=0, return_dict=True)["loss"]))
+
+    cnn = CNNClassifier(pooled, callbacks=[Score()], **{**STAGED, "validation_fraction": 0})
+    cnn.fit(*parts[0], validation_data=parts[1])
+    assert cnn.history_["val_loss"] == pytest.approx(scored, rel=1e-5)
+
+
+def test_a_callback_that_stops_the_training_stops_all_stages(toy_images):
+    class Enough(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 0
+
+    cnn = CNNClassifier(pooled, callbacks=[Enough()], **STAGED).fit(*toy_images)
+    assert len(cnn.history_["loss"]) == 1
+
+
+def test_steps_that_run_together_end_where_single_ones_do(parts, caplog):
+    # 400 images, 7 steps: seven run together, or none.
+    options = {**STAGED, "ema": 0.9, "validation_fraction": 0}
+    one = CNNClassifier(pooled, **options).fit(*parts[0])
+    with caplog.at_level("INFO", "cnnboost"):
+        uneven = CNNClassifier(pooled, steps_per_execution=3, **options).fit(*parts[0])
+    assert "steps_per_execution=3 does not divide the 7 steps of an epoch; 1 run at a time" in caplog.text
+    same_training(uneven, one)
+    together = CNNClassifier(pooled, steps_per_execution=7, **options).fit(*parts[0])
+    assert together.history_["learning_rate"] == one.history_["learning_rate"]
+    for mine, its in zip(together.model_.get_weights(), one.model_.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-7)
+
+
+class TestTeacher:
+    @pytest.fixture(scope="class")
+    def contrary(self, toy_images, tmp_path_factory):
+        """Return a teacher that takes every digit for the next one."""
+        X, y = toy_images
+        logs = np.where(np.eye(10)[(y + 1) % 10] > 0, -0.01, -7.0)
+        return write_teacher(tmp_path_factory.mktemp("teacher") / "teacher.npz", logs, X, np.arange(10))
+
+    @pytest.mark.parametrize("teacher", ["t.npz", None])
+    def test_a_teacher_needs_its_rows_and_rows_need_a_teacher(self, teacher):
+        rows = None if teacher else np.zeros((20, 4), np.float32)
+        model, X = build("digits", (8, 8, 1), 4), np.zeros((20, 8, 8, 1), np.uint8)
+        with pytest.raises(ParameterError, match=f"log-probabilities .* {'missing' if teacher else 'given'}"):
+            train(model, X, np.arange(20) % 4, TrainingOptions(teacher=teacher), soft_targets=rows)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"augment": {"rotation": 5}, "balance": True, "ema": 0.9},
+            {"mixup": 0.1, "class_weight": "balanced"},
+            {"validation_fraction": 0.3, "label_smoothing": 0.1},
+        ],
+        ids=lambda more: next(iter(more)),
+    )
+    def test_the_student_follows_the_teacher_of_each_image(self, more, contrary, toy_images):
+        X, y = toy_images
+        follows = {"teacher": contrary, "teacher_weight": 1.0, "teacher_temperature": 1.0}
+        cnn = CNNClassifier("digits", **follows, **FAST, **more).fit(X, y)
+        assert np.mean(cnn.predict(X) == (y + 1) % 10) > 0.75
+        # What is reported is the accuracy on the labels, which this teacher has led astray.
+        assert cnn.history_["accuracy"][-1] < 0.2
+        if "validation_fraction" in more:
+            assert cnn.history_["val_accuracy"][-1] < 0.2
+            assert cnn.history_["val_loss"][-1] > 2 > cnn.history_["loss"][-1]
+
+    def test_validation_has_the_usual_loss(self, contrary, toy_images):
+        X, y = toy_images
+        held = X[:100].astype(float) * 0.9, y[:100]
+        cnn = CNNClassifier("digits", teacher=contrary, **FAST).fit(X, y, validation_data=held)
+        assert cnn.history_["val_loss"][-1] == pytest.approx(losses_of(cnn, *held), rel=1e-3)
+
+    def test_a_teacher_without_weight_changes_nothing(self, contrary, toy_images):
+        options = {**FAST, "epochs": 2, "label_smoothing": 0.1, "schedule": "cosine"}
+        plain = CNNClassifier("digits", **options).fit(*toy_images)
+        ignored = CNNClassifier("digits", teacher=contrary, teacher_weight=0.0, **options).fit(*toy_images)
+        assert ignored.history_["loss"] == pytest.approx(plain.history_["loss"], rel=1e-4)
+
+    def test_the_teacher_of_other_images_is_refused_before_the_training(self, contrary, toy_images):
+        X, y = toy_images
+        with pytest.raises(DataError, match="has seen 600 images, there are 500"):
+            CNNClassifier("digits", teacher=contrary, **FAST).fit(X[:500], y[:500])
+        with pytest.raises(DataError, match="other classes"):
+            CNNClassifier("digits", teacher=contrary, **FAST).fit(X, y % 5)
+
+
+UNDER_JAX = """
+    import sys
+    from pathlib import Path
+
+    import keras
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    from cnnboost import CNNClassifier
+    from cnnboost.cnn.teacher import write_teacher
+
+    assert keras.backend.backend() == "jax"
+    folder = Path(sys.argv[1])
+    X, y = load_digits(return_X_y=True)
+    X, y = np.rint(X[:600] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1), y[:600]
+
+    def pooled(input_shape, n_classes):
+        layers = keras.layers
+        stack = [keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Conv2D(32, 3, padding="same")]
+        stack += [layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(32, 3, padding="same")]
+        stack += [layers.ReLU(), layers.GlobalMaxPooling2D(), layers.Dropout(0.1)]
+        return keras.Sequential([*stack, layers.Dense(n_classes, "softmax")])
+
+    options = {
+        "epochs": 6,
+        "batch_size": 30,
+        "learning_rate": 0.01,
+        "schedule": "one-cycle",
+        "ema": 0.9,
+        "progressive_resizing": [(6, 0.34)],
+        "precision": "bfloat16",
+        "steps_per_execution": 7,
+        "validation_fraction": 0.3,
+        "augment": {"crop": 0.05},
+        "teacher": write_teacher(folder / "t.npz", np.log(np.eye(10)[y] * 0.9 + 0.01), X, np.arange(10)),
+    }
+    cnn = CNNClassifier(pooled, **options).fit(X, y)
+    cnn.save(folder / "cnn.keras")
+    np.savez(folder / "found.npz", proba=cnn.predict_proba(X), **cnn.history_)
+"""
+
+
+@pytest.mark.timeout(600)
+def test_a_file_that_was_trained_under_jax_gives_the_same_under_tensorflow(toy_images, tmp_path):
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", textwrap.dedent(UNDER_JAX), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    X, y = toy_images
+    cnn = CNNClassifier.load(tmp_path / "cnn.keras")
+    np.testing.assert_allclose(cnn.predict_proba(X), found["proba"], atol=1e-5)
+    assert cnn.score(X, y) > 0.8
+    assert len(found["val_loss"]) == 6
+    assert found["val_loss"][-1] < found["val_loss"][0]

@@ -11,7 +11,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from cnnboost import BoostClassifier, CNNFeatures, HybridClassifier, Predictor
-from cnnboost.cnn.network import network
+from cnnboost.cnn.training_model import network
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.int8 import int8_graph
 from cnnboost.deploy.onnx import export_onnx

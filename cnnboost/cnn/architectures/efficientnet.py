@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from cnnboost.cnn.architectures.options import real, share, whole, wholes
-from cnnboost.cnn.architectures.registry import register
+from pydantic import Field, validate_call
+
+from cnnboost.cnn.architectures.registry import Coefficient, Share, Whole, register
 
 
 class _Stage(NamedTuple):
@@ -32,15 +33,16 @@ _DIVISOR = 8
 
 
 @register("efficientnetv2")
+@validate_call
 def efficientnetv2(
     input_shape: tuple[int, int, int],
     n_classes: int,
-    width_coefficient: float = 1.0,
-    depth_coefficient: float = 1.0,
-    top_filters: int = 1280,
-    dropout: float = 0.2,
-    drop_stages: Sequence[int] = (),
-    stochastic_depth: float = 0.0,
+    width_coefficient: Coefficient = 1.0,
+    depth_coefficient: Coefficient = 1.0,
+    top_filters: Whole = 1280,
+    dropout: Share = 0.2,
+    drop_stages: Sequence[Annotated[Whole, Field(le=6)]] = (),
+    stochastic_depth: Share = 0.0,
 ) -> Any:
     """Build EfficientNetV2-S from its stage table, or a scaled-down version of it.
 
@@ -70,30 +72,23 @@ def efficientnetv2(
     """
     import keras
 
-    width_coefficient = real("width_coefficient", width_coefficient, high=16, exclusive=True)
-    depth_coefficient = real("depth_coefficient", depth_coefficient, high=16, exclusive=True)
-    top_filters, dropout = whole("top_filters", top_filters), share("dropout", dropout)
-    dropped = set(wholes("drop_stages", drop_stages, 1, 6))
-    if len(dropped) == len(_STAGES):
-        raise ValueError(f"drop_stages={sorted(dropped)!r} must leave one of the stages 1 to 6")
-    stochastic_depth = share("stochastic_depth", stochastic_depth)
-
-    stages = [
-        stage._replace(
+    stages = {
+        number: stage._replace(
             filters=_rounded(stage.filters * width_coefficient),
             repeats=math.ceil(stage.repeats * depth_coefficient),
         )
         for number, stage in _STAGES.items()
-        if number not in dropped
-    ]
-    numbers = [number for number in _STAGES if number not in dropped]
-    n_blocks = sum(stage.repeats for stage in stages)
+        if number not in drop_stages
+    }
+    if not stages:
+        raise ValueError(f"drop_stages={list(drop_stages)!r} must leave one of the stages 1 to 6")
+    n_blocks = sum(stage.repeats for stage in stages.values())
     layers = keras.layers
     x = image = keras.Input(input_shape, name="image")
     x = layers.Rescaling(1 / 128, offset=-1, name="pixels")(x)
     x = _conv(x, _rounded(_STEM * width_coefficient), 3, 2, name="stage0")
     done = 0
-    for number, stage in zip(numbers, stages, strict=True):
+    for number, stage in stages.items():
         for i in range(stage.repeats):
             skipped = stochastic_depth * done / n_blocks
             stride = stage.stride if i == 0 else 1
@@ -149,25 +144,11 @@ def _conv(
     import keras
 
     layers = keras.layers
+    shared = {"padding": "same", "use_bias": False, "name": f"{name}_conv"}
     if filters is None:
-        convolution = layers.DepthwiseConv2D(
-            window,
-            stride,
-            padding="same",
-            use_bias=False,
-            depthwise_initializer=_initial(),
-            name=f"{name}_conv",
-        )
+        convolution = layers.DepthwiseConv2D(window, stride, depthwise_initializer=_initial(), **shared)
     else:
-        convolution = layers.Conv2D(
-            filters,
-            window,
-            stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=_initial(),
-            name=f"{name}_conv",
-        )
+        convolution = layers.Conv2D(filters, window, stride, kernel_initializer=_initial(), **shared)
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(convolution(x))
     return layers.Activation("silu", name=f"{name}_silu")(x) if activation else x
 

@@ -2,22 +2,49 @@
 
 A builder takes `input_shape` (height, width, channels), `n_classes`, and keyword options with defaults, and
 returns an uncompiled `keras.Model` that maps pixels in [0, 255] to class probabilities: scaling the pixels is
-part of the model, so it cannot be forgotten or done twice. Layers carry the names of the line
-(`flatten`, `fc1`, ..., `output`), so a summary reads as the cut does.
+part of the model, so it cannot be forgotten or done twice. Layers are named as in a cut (`flatten`, `fc1`,
+..., `output`).
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from pydantic import BeforeValidator, Field, ValidationError
+
+from cnnboost.cnn.options import explained
+from cnnboost.config.limits import shown
 from cnnboost.errors import ModelError
 
 Builder = Callable[..., Any]
 
 ARCHITECTURES: dict[str, Builder] = {}
+
+# Keras writes what a layer complains of in bold.
+_BOLD, _END = "\x1b[1m", "\x1b[0m"
+
+
+def _python(value: Any) -> Any:
+    """Turn a number of NumPy, such as a search may give, into Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# Kinds of options, which `pydantic.validate_call` checks.
+_Integer = Annotated[int, BeforeValidator(_python), Field(strict=True)]
+Whole = Annotated[_Integer, Field(ge=1, le=16_384)]
+Wholes = Annotated[Sequence[Whole], Field(max_length=1000)]
+NonEmpty = Annotated[Wholes, Field(min_length=1)]
+Window = Annotated[_Integer, Field(ge=1, le=64)]
+Counts = Annotated[Sequence[Window], Field(max_length=1000)]
+Block = Annotated[_Integer, Field(ge=0, le=5)]
+Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Real = Annotated[float, Field(strict=True, ge=0, le=1e6)]
+Coefficient = Annotated[float, Field(strict=True, gt=0, le=16)]
+Padding = Literal["valid", "same"]
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
@@ -57,13 +84,25 @@ def build(
     except (ValueError, TypeError) as error:
         size = "x".join(map(str, input_shape))
         raise ModelError(
-            f"architecture {name!r} cannot be built for images of {size} with {options or 'its defaults'}: "
-            f"{str(error).splitlines()[0]}"
+            f"architecture {name!r} cannot be built for images of {size} with "
+            f"{shown(options) if options else 'its defaults'}: {_reason(error)}"
         ) from error
     width = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
     if width != n_classes:
         raise ModelError(f"architecture {name!r} gives {model.output_shape} where (n, {n_classes}) is needed")
     return model
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return explained(error)
+    for line in str(error).splitlines():
+        if "size would be zero or negative" in line:
+            return (
+                "a convolution or pooling needs larger images (or padding 'same', smaller windows or fewer "
+                f"layers): {line.removeprefix(_BOLD).removesuffix(_END)}"
+            )
+    return str(error).splitlines()[0]
 
 
 def without_weights(architecture: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,19 +7,18 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cnnboost.cnn import model_file
-from cnnboost.cnn.architectures.options import one_of, whole
-from cnnboost.cnn.architectures.registry import register
+from pydantic import Field, validate_call
+
+from cnnboost.cnn.architectures.registry import Block, register
+from cnnboost.cnn.model_file import read_model, reason_of
 from cnnboost.errors import ModelError
 
 log = logging.getLogger("cnnboost")
 
-BLOCKS = 5
-SCALINGS = ("minmax", "unit", "raw", "imagenet")
+Scaling = Literal["minmax", "unit", "raw", "imagenet"]
 IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _SMALLEST = 32
 # What keras.applications.vgg19.preprocess_input takes off blue, green and red.
@@ -27,12 +26,13 @@ _IMAGENET_MEANS = (103.939, 116.779, 123.68)
 
 
 @register("vgg19")
+@validate_call
 def vgg19(
     input_shape: tuple[int, int, int],
     n_classes: int,
-    weights: str = "imagenet",
-    frozen_blocks: int = 0,
-    scaling: str = "minmax",
+    weights: Annotated[str, Field(min_length=1)] = "imagenet",
+    frozen_blocks: Block = 0,
+    scaling: Scaling = "minmax",
 ) -> Any:
     """Build the HUST study's network for FER-2013: VGG19, global max-pooling, one output layer.
 
@@ -50,26 +50,19 @@ def vgg19(
         )
     if channels not in (1, 3):
         raise ValueError(f"images of {channels} channels; VGG19 takes 1 (grey) or 3 (red, green, blue)")
-    frozen_blocks = whole("frozen_blocks", frozen_blocks, 0, BLOCKS)
-    one_of("scaling", scaling, SCALINGS)
-    if not isinstance(weights, str) or not weights:
-        raise ValueError(
-            f"weights={weights!r} must be 'imagenet', 'none', or the path of an .h5 or .keras file"
-        )
-
     image = keras.Input(input_shape, name="image")
     pixels = _prepared(image, scaling)
     base = _base(pixels, weights)
-    for block in range(1, frozen_blocks + 1):
-        for layer in base.layers:
-            if layer.name.startswith(f"block{block}_"):
-                layer.trainable = False
+    frozen = tuple(f"block{number}_" for number in range(1, frozen_blocks + 1))
+    for layer in base.layers:
+        if layer.name.startswith(frozen):
+            layer.trainable = False
     x = keras.layers.GlobalMaxPooling2D(name="flatten")(base.output)
     x = keras.layers.Dense(n_classes, activation="softmax", name="output")(x)
     return keras.Model(image, x, name="vgg19")
 
 
-def _prepared(image: Any, scaling: str) -> Any:
+def _prepared(image: Any, scaling: Scaling) -> Any:
     """Scale the pixels and give grey ones three channels."""
     import keras
 
@@ -106,84 +99,64 @@ def _base(pixels: Any, weights: str) -> Any:
     if not (folder / IMAGENET_FILE).is_file():
         log.info("the ImageNet weights of VGG19 are fetched to %s", folder)
     try:
-        with _no_chatter():
+        # Keras' progress bar goes to stdout, which belongs to a command's result.
+        with contextlib.redirect_stdout(io.StringIO()):
             return build("imagenet")
     # Keras wraps whatever the network did in a bare Exception; a damaged file raises what h5py raises.
     except Exception as error:
         raise ModelError(
-            f"the ImageNet weights of VGG19 cannot be had: {_reason(error)}. Keras looks for them at "
+            f"the ImageNet weights of VGG19 cannot be loaded: {reason_of(error)}. Keras looks for them at "
             f"{folder / IMAGENET_FILE}, and fetches them where they are not; put the file there, give "
             'weights = "PATH" (an .h5 or .keras file), or weights = "none" for random ones'
         ) from error
 
 
 def _from_file(base: Any, weights: str) -> Any:
-    """Fill the convolutions from a file."""
+    """Fill the convolutions from a file of weights, or of a model that has them."""
+    import h5py
+
     path = Path(weights).expanduser()
     if not path.is_file():
         raise ModelError(
-            f"weights={weights!r}: no such file; 'imagenet', 'none', and the path of an .h5 or .keras file do"
+            f"weights={weights!r}: no such file; give 'imagenet', 'none', or an .h5 or .keras file"
         )
     if path.suffix not in (".h5", ".hdf5", ".keras"):
         raise ModelError(f"weights={weights!r}: a file of weights ends in .h5 or .keras")
-    if path.suffix == ".keras" or _is_whole_model(path):
-        _copy(model_file.read_model(path), base, weights)
-        return base
     try:
+        is_model = path.suffix == ".keras"
+        if not is_model:
+            with h5py.File(path, "r") as file:
+                is_model = "model_config" in file.attrs
+        if is_model:
+            _copy(read_model(path), base, weights)
+            return base
         # Keras warns of all that has no weights to load; what misses its weights is an error.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             base.load_weights(path)
+    except ModelError:
+        raise
     # Keras raises whatever h5py and its loader happen to raise; the file is to blame for all of it.
     except Exception as error:
         raise ModelError(
             f"weights={weights!r} does not hold the weights of VGG19 without its top, as "
-            f"{IMAGENET_FILE} does: {_reason(error)}"
+            f"{IMAGENET_FILE} does: {reason_of(error)}"
         ) from error
     return base
 
 
-def _is_whole_model(path: Path) -> bool:
-    """Say whether an HDF5 file holds a model and not its weights alone."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "model_config" in file.attrs
-    except OSError as error:
-        raise ModelError(f"weights={str(path)!r}: damaged, or no HDF5 file: {_reason(error)}") from error
-
-
 def _copy(source: Any, base: Any, weights: str) -> None:
     """Copy the weights of the convolutions by their names, out of nested models too."""
-    found = {layer.name: layer for layer in _flat(source)}
+    there = {layer.name: layer for layer in source._flatten_layers()}
     for layer in base.layers:
         if not layer.weights or not layer.name.startswith("block"):
             continue
-        other = found.get(layer.name)
-        if other is None:
-            raise ModelError(f"weights={weights!r}: that model has no layer {layer.name!r}; it is no VGG19")
-        shapes = [tuple(w.shape) for w in other.weights]
-        wanted = [tuple(w.shape) for w in layer.weights]
+        if layer.name not in there:
+            raise ModelError(
+                f"weights={weights!r}: that model has no layer {layer.name!r}, so it is not VGG19"
+            )
+        values = there[layer.name].get_weights()
+        shapes = [value.shape for value in values]
+        wanted = [tuple(weight.shape) for weight in layer.weights]
         if shapes != wanted:
             raise ModelError(f"weights={weights!r}: its layer {layer.name!r} is {shapes}, not {wanted}")
-        layer.set_weights(other.get_weights())
-
-
-def _flat(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if getattr(layer, "layers", None):
-            yield from _flat(layer)
-        else:
-            yield layer
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(":") if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _no_chatter() -> Iterator[None]:
-    """Keep Keras' progress bar off stdout, which belongs to a command's result."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+        layer.set_weights(values)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from cnnboost.cnn import model_file
 from cnnboost.cnn.architectures import ARCHITECTURES, build
+from cnnboost.cnn.interface import output_kind
+from cnnboost.cnn.model_file import read_model, write_model
+from cnnboost.cnn.preprocessing import pixels_of
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.features.cut import Cut
 
@@ -47,8 +49,8 @@ def test_colour_images_become_probabilities(name):
 
 
 def test_the_model_says_that_it_takes_raw_pixels(model):
-    assert model_file.pixels_of(model) == "raw"
-    assert model_file.output_kind(model) == "softmax"
+    assert pixels_of(model) == "raw"
+    assert output_kind(model) == "softmax"
 
 
 def test_it_can_be_cut_at_every_layer_of_the_line(model, images):
@@ -66,15 +68,15 @@ def test_it_can_be_cut_at_every_layer_of_the_line(model, images):
 
 
 def test_it_survives_its_file(model, images, tmp_path):
-    path = model_file.write_model(model, tmp_path / "cnn.keras")
-    back = model_file.read_model(path)
+    path = write_model(model, tmp_path / "cnn.keras")
+    back = read_model(path)
     path.unlink()
     np.testing.assert_array_equal(
         np.asarray(back(images, training=False)), np.asarray(model(images, training=False))
     )
     assert [layer.name for layer in back.layers] == [layer.name for layer in model.layers]
     assert Cut(back).digest("output") == Cut(model).digest("output")
-    assert model_file.pixels_of(back) == "raw"
+    assert pixels_of(back) == "raw"
 
 
 def test_its_onnx_graph_agrees(model, images):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from cnnboost.cnn import architectures
@@ -34,6 +35,50 @@ def test_what_cannot_be_built_is_named(name, shape, options, words):
     with pytest.raises(ModelError) as caught:
         build(name, shape, 7, options)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("digits", "dropout", 1.0),
+        ("digits", "dropout", float("nan")),
+        ("digits", "filters", 32),
+        ("digits", "filters", "32"),
+        ("efficientnetv2", "depth_coefficient", 0),
+        ("efficientnetv2", "drop_stages", [7]),
+        ("efficientnetv2", "drop_stages", [1, 2, 3, 4, 5, 6]),
+        ("efficientnetv2", "stochastic_depth", 1),
+        ("efficientnetv2", "top_filters", 0),
+        ("efficientnetv2", "width_coefficient", -0.5),
+        ("imperial_cnn", "dropout", -0.1),
+        ("imperial_cnn", "first_padding", "half"),
+        ("imperial_cnn", "pool_size", 0),
+        ("imperial_mlp", "dense", []),
+        ("imperial_mlp", "dense", [1000.0]),
+        ("linear", "l2", -1),
+        ("oslo", "filters", []),
+        ("oslo", "filters", [8, 0]),
+        ("oslo", "kernel_size", 2.5),
+        pytest.param("oslo", "kernel_size", 10**5000, id="huge"),
+        ("oslo", "l2", "much"),
+        ("oslo", "pool_padding", 1),
+        ("oslo", "pool_size", True),
+        ("vgg", "convolutions", [8] * 1001),
+        ("vgg19", "frozen_blocks", 6),
+        ("vgg19", "scaling", "mean"),
+        ("vgg19", "weights", 3),
+    ],
+)
+def test_an_impossible_value_is_named(name, option, value):
+    refused = f"^architecture {name!r} cannot be built.*: {option}.*(should|must|not allowed)"
+    with pytest.raises(ModelError, match=refused):
+        build(name, (48, 48, 1), 7, {option: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = {"filters": [np.int64(4)], "dropout": np.float32(0.5), "dense": (np.int32(3),)}
+    model = build("digits", (8, 8, 1), 10, options)
+    assert (model.get_layer("conv1").filters, model.get_layer("dropout").rate) == (4, 0.5)
 
 
 def test_a_builder_of_ones_own_is_checked():

@@ -134,7 +134,7 @@ def test_a_file_that_will_not_do_is_named(tmp_path, toy_file):
     for path, words in {
         tmp_path / "none.h5": "no such file.*imagenet",
         tmp_path / "weights.txt": "ends in .h5 or .keras",
-        damaged: "damaged, or no HDF5 file",
+        damaged: "does not hold the weights of VGG19",
         tmp_path / "damaged.keras": "not a Keras model: it begins",
         other: "does not hold the weights of VGG19",
         toy_file: "no layer 'block1_conv1'",
@@ -151,7 +151,7 @@ def test_without_network_the_error_says_where_the_weights_are_looked_for(tmp_pat
     env = {**os.environ, **closed, "no_proxy": "", "NO_PROXY": "", "KERAS_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("cnnboost.errors.ModelError: the ImageNet weights of VGG19 cannot be had")
+    assert last.startswith("cnnboost.errors.ModelError: the ImageNet weights of VGG19 cannot be loaded")
     assert str(tmp_path / "models" / IMAGENET_FILE) in last
     assert 'weights = "none"' in last
     assert ".keras file" in last

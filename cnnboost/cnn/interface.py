@@ -1,10 +1,12 @@
-"""The input of a model: one of images with channels last, brought to it where that is certain."""
+"""What a model takes, images with channels last, and what it gives, scores of classes."""
 
 from __future__ import annotations
 
 import logging
 import math
 from typing import Any
+
+import numpy as np
 
 from cnnboost.errors import ModelError
 
@@ -85,3 +87,33 @@ def _image_size(model: Any, shape: tuple[int | None, ...]) -> tuple[int, int, in
             if side >= _SMALLEST and side * side * channels == sizes[0]:
                 return side, side, channels
     return None
+
+
+def output_kind(model: Any, place: str = "the model") -> str:
+    """Say how the model's output becomes class probabilities."""
+    shape = model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
+        raise ModelError(f"{place}: the output is {shape}; one row of class scores (n, classes) is needed")
+    last: Any = model.layers[-1]
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    if activation == "sigmoid" and shape[-1] == 1:
+        return "sigmoid"
+    if activation == "softmax":
+        return "softmax"
+    if activation in ("linear", "dense") and shape[-1] > 1:
+        return "logits"
+    raise ModelError(
+        f"{place}: the last layer {last.name!r} ({activation}, width {shape[-1]}) gives no class "
+        "probabilities; softmax, plain scores, or one sigmoid unit are understood"
+    )
+
+
+def probabilities(scores: np.ndarray, kind: str) -> np.ndarray:
+    """Turn what a network gives into class probabilities."""
+    if kind == "sigmoid":
+        return np.concatenate([1 - scores, scores], axis=1)
+    if kind == "logits":
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True))

@@ -4,7 +4,7 @@ import pytest
 
 from cnnboost import CNNFeatures, HybridClassifier
 from cnnboost.cnn.classifier import CNNClassifier
-from cnnboost.cnn.image_input import check_model
+from cnnboost.cnn.interface import check_model, output_kind
 from cnnboost.errors import ModelError
 
 L = keras.layers
@@ -106,3 +106,36 @@ def test_the_permute_that_is_advised_works():
     wrapped = keras.Sequential([keras.Input((16, 16, 3)), L.Permute((3, 1, 2)), model])
     expected = np.asarray(model(COLOUR.transpose(0, 3, 1, 2) / np.float32(255)))
     np.testing.assert_allclose(CNNClassifier.from_model(wrapped).predict_proba(COLOUR), expected, atol=1e-6)
+
+
+def scores(*stack):
+    return keras.Sequential([keras.Input((8, 8, 1)), *stack])
+
+
+@pytest.mark.parametrize(
+    ("stack", "kind"),
+    [
+        ([L.Dense(3, activation="softmax")], "softmax"),
+        ([L.Dense(3), L.Softmax()], "softmax"),
+        ([L.Dense(3), L.Activation("softmax")], "softmax"),
+        ([L.Dense(3)], "logits"),
+        ([L.Dense(1, activation="sigmoid")], "sigmoid"),
+        ([keras.Sequential([L.Dense(3, activation="softmax")])], "softmax"),
+    ],
+)
+def test_what_an_output_is(stack, kind):
+    assert output_kind(scores(L.Flatten(), *stack)) == kind
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [L.Conv2D(3, 3)],
+        [L.Flatten(), L.Dense(3, activation="relu")],
+        [L.Flatten(), L.Dense(3, activation="sigmoid")],
+        [L.Flatten(), L.Dense(1)],
+    ],
+)
+def test_an_output_without_probabilities_is_refused(stack):
+    with pytest.raises(ModelError, match="class"):
+        output_kind(scores(*stack))
