@@ -28,7 +28,7 @@ from pydantic import Field
 
 from cnnboost.cnn.averaging import adopt_averages, averaged, averaged_validation
 from cnnboost.cnn.batches import Stage
-from cnnboost.cnn.model_file import keras_bytes
+from cnnboost.cnn.model_file import keras_bytes, reason_of
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import StoreError, TrainingError
@@ -129,7 +129,9 @@ class Checkpoint:
         try:
             model.load_weights(self.folder / weights)
         except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{self.folder / weights} cannot be loaded ({error}); {_REMEDY}") from error
+            raise StoreError(
+                f"{self.folder / weights} cannot be loaded ({reason_of(error)}); {_REMEDY}"
+            ) from error
 
     def clear(self) -> None:
         """Remove the folder: the training is finished, or another run's."""

@@ -80,11 +80,9 @@ def check_images(X: Any, image_shape: tuple[int, ...] | None = None) -> np.ndarr
         return X
     if X.dtype.kind == "b":
         return X.astype(np.uint8) * np.uint8(255)
-    if X.dtype.kind in "iu":
-        return _check_integers(X)
-    if X.dtype.kind == "f":
-        return _check_floats(X)
-    raise DataError(f"images must be numbers, got dtype {X.dtype}; uint8 in 0..255 is what fits best")
+    if X.dtype.kind not in "iuf":
+        raise DataError(f"images must be numbers, got dtype {X.dtype}; uint8 in 0..255 is what fits best")
+    return _check_range(X)
 
 
 def check_fits(X: np.ndarray, input_shape: tuple[int | None, ...]) -> None:
@@ -107,25 +105,18 @@ def _unflatten(X: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     return X.reshape(len(X), *image_shape)
 
 
-def _check_integers(X: np.ndarray) -> np.ndarray:
-    low, high = int(X.min()), int(X.max())
-    if low < 0 or high > 255:
-        raise DataError(f"pixels must be in 0..255, these are in {low}..{high}; scale them first")
-    return X.astype(np.uint8)
-
-
-def _check_floats(X: np.ndarray) -> np.ndarray:
+def _check_range(X: np.ndarray) -> np.ndarray:
     finite = np.isfinite(X).reshape(len(X), -1).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(
             f"image {row} has NaN or infinite pixels ({int((~finite).sum())} such images in all); remove them"
         )
-    low, high = float(X.min()), float(X.max())
+    low, high = X.min(), X.max()
     if low < 0 or high > 255:
-        raise DataError(
-            f"pixels must be in [0, 255], these are in [{low:g}, {high:g}]; undo their scaling first"
-        )
+        raise DataError(f"pixels must be in 0..255, these are in {low:g}..{high:g}; undo their scaling first")
+    if X.dtype.kind != "f":
+        return X.astype(np.uint8)
     if 0 < high <= 1 and not np.any((X > 0) & (X < 1)):
         raise DataError(TWO_LEVELS)
     if 0 < high <= 1:

@@ -1,7 +1,7 @@
 """What a better network says about the training images: stored log-probabilities that a training follows.
 
-A file belongs to the very images it was made for, in their order, and to the classes in theirs. All of that
-stands in it, so that a student can't be soft_targets rows of other images.
+A file belongs to the very images it was made for, in their order, and to the classes in theirs. It holds
+digests of both, so that a student cannot be trained with the rows of other images.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def read_teacher(
 def teacher_digest(path: str | os.PathLike[str]) -> str:
     """Hash the file of a teacher: what a student is made from, wherever the file lies."""
     path = Path(path)
-    _check_there(path)
+    _check_exists(path)
     return file_digest(path)
 
 
@@ -118,54 +118,41 @@ def _images_digest(X: np.ndarray) -> str:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    _check_there(path)
+    _check_exists(path)
     try:
         # All checksums first: numpy reads an array's description before it has seen that it is damaged.
         with zipfile.ZipFile(path) as archive:
-            whole = archive.testzip() is None
+            damaged = archive.testzip() is not None
         with np.load(path, allow_pickle=False) as stored:
             metadata = {name: np.asarray(stored[name]) for name in _KINDS}
-        for array in metadata.values():
-            if array.dtype.kind == "U" and not is_unicode(array):
-                raise ValueError("text beyond Unicode")
+        for name, array in metadata.items():
+            damaged |= (array.dtype.kind, array.ndim) != _KINDS[name]
+            damaged |= array.dtype.kind == "U" and not is_unicode(array)
     # zipfile and numpy raise whatever they trip over; the file is to blame for all of it.
     except Exception as error:
         raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}") from error
-    shapes = all((metadata[name].dtype.kind, metadata[name].ndim) == kind for name, kind in _KINDS.items())
-    if not (whole and shapes):
+    rows = metadata["log_probabilities"]
+    if damaged or rows.dtype != np.float32 or rows.shape[1:] != metadata["classes"].shape:
         raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}")
     if metadata["format"].item() != FORMAT:
         raise DataError(
             f"{path}: a teacher's file of format {metadata['format']}, this version reads {FORMAT}. {REMEDY}"
         )
-    rows = metadata["log_probabilities"]
-    if rows.dtype != np.float32 or rows.shape[1:] != metadata["classes"].shape:
-        raise DataError(
-            f"{path}: damaged: {rows.dtype} log-probabilities of shape {rows.shape} for "
-            f"{metadata['classes'].size} classes. {REMEDY}"
-        )
     _check_rows(rows, str(path))
     return metadata
 
 
-def _check_there(path: Path) -> None:
+def _check_exists(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"{path}: no such file, the log-probabilities of a teacher are wanted. {REMEDY}")
 
 
 def _check_rows(rows: np.ndarray, place: str) -> None:
     sums = np.exp(np.minimum(rows, 0), dtype=np.float64).sum(axis=1)
+    finite, below = np.isfinite(rows).all(axis=1), (rows <= _ABOVE_0).all(axis=1)
     for good, what, remedy in (
-        (
-            np.isfinite(rows).all(axis=1),
-            "NaN or infinite",
-            "give probabilities of 0 a floor before the logarithm, e.g. 1e-13",
-        ),
-        (
-            (rows <= _ABOVE_0).all(axis=1),
-            "numbers above 0",
-            "log-probabilities are at most 0: give np.log of probabilities",
-        ),
+        (finite, "NaN or infinite", "give probabilities of 0 a floor before the logarithm, e.g. 1e-13"),
+        (below, "numbers above 0", "log-probabilities are at most 0: give np.log of probabilities"),
         (
             np.abs(sums - 1) <= _FROM_1,
             "probabilities that do not add up to 1",

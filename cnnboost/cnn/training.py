@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn import losses
-from cnnboost.cnn.batches import Batches, Stage, shrink, stages
+from cnnboost.cnn.batches import Batches, shrink, stages
 from cnnboost.cnn.checkpoint import Checkpoint, checkpoint_callback
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.optimizers import build_optimizer
@@ -64,6 +64,8 @@ def train(
         width = int(model.output_shape[-1])
         y = losses.targets(options, kind, codes, width, soft_targets)
         feed = Batches(X, codes, y, options, sample_weight, pixels)
+        if validation is not None:
+            validation = validation[0], losses.targets(options, kind, validation[1], width)
         trained = make_training_model(model, options)
         loss, accuracy = losses.loss_and_accuracy(options, kind)
         trained.compile(
@@ -71,37 +73,37 @@ def train(
             loss=loss,
             weighted_metrics=[],
             metrics=[accuracy],
-            steps_per_execution=_together(options, feed.steps),
+            steps_per_execution=_steps_at_once(options, feed.steps),
         )
         stoppers = _stoppers(options, validation is not None)
-        keeper = checkpoint_callback(
+        keeping = checkpoint_callback(
             trained, options, stoppers, checkpoint, lambda epoch: feed.images(epoch, _MEASURED)
         )
-        first = [keeper.validation] if options.ema is not None else []
+        first = [keeping.validation] if options.ema is not None else []
         for stage in stages(options, (X.shape[1], X.shape[2])):
-            if keeper.stopped or keeper.done >= stage.stop:
+            if keeping.stopped or keeping.done >= stage.stop:
                 continue
-            with feed.dataset(keeper.done * feed.steps) as batches, keeper.going_on(stage):
+            with feed.dataset(keeping.done * feed.steps) as batches, keeping.going_on(stage):
                 trained.fit(
                     batches,
                     steps_per_epoch=feed.steps,
                     shuffle=False,
                     epochs=stage.stop,
-                    initial_epoch=keeper.done,
-                    validation_data=_scaled(validation, options, kind, width, pixels, stage),
+                    initial_epoch=keeping.done,
+                    validation_data=_scored(validation, stage.size, pixels),
                     validation_batch_size=max(256, options.batch_size),
-                    callbacks=[*first, *keeper.counting(stage), keeper, *callbacks],
+                    callbacks=[*first, *keeping.counting(stage), keeping, *callbacks],
                     verbose=0,
                 )
             if trained.stop_training:
                 break
-        keeper.finish()
+        keeping.finish()
         if trained is not model:
             model.set_weights(trained.get_weights())
-    return dict(keeper.record)
+    return dict(keeping.record)
 
 
-def _together(options: TrainingOptions, steps: int) -> int:
+def _steps_at_once(options: TrainingOptions, steps: int) -> int:
     """Return how many steps run between two returns to Python.
 
     Keras runs so many even where the epoch has fewer left, as the batches have no end; the next epoch would
@@ -141,17 +143,11 @@ def _stoppers(options: TrainingOptions, validated: bool) -> list[Any]:
     return stoppers
 
 
-def _scaled(
-    data: tuple[np.ndarray, np.ndarray] | None,
-    options: TrainingOptions,
-    kind: str,
-    width: int,
-    pixels: str,
-    stage: Stage,
+def _scored(
+    data: tuple[np.ndarray, np.ndarray] | None, size: tuple[int, int], pixels: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return validation images as a stage scores them, and their targets."""
     if data is None:
         return None
-    X, codes = data
-    X = shrink(X, stage.size)
-    X = X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels)
-    return X, losses.targets(options, kind, codes, width)
+    X = shrink(data[0], size)
+    return X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels), data[1]

@@ -111,8 +111,8 @@ def npz(path, **changed):
         (lambda path: npz(path, made_from=np.array(["a", "b"])), "damaged"),
         (lambda path: npz(path, made_from=np.int64(3)), "damaged"),
         (lambda path: npz(path, log_probabilities=np.exp(LOGS)), "numbers above 0 in row 0"),
-        (lambda path: npz(path, log_probabilities=LOGS[:, :2]), r"shape \(6, 2\) for 3 classes"),
-        (lambda path: npz(path, log_probabilities=LOGS.astype(np.float64)), "float64 log-probabilities"),
+        (lambda path: npz(path, log_probabilities=LOGS[:, :2]), "damaged"),
+        (lambda path: npz(path, log_probabilities=LOGS.astype(np.float64)), "damaged"),
         (
             lambda path: npz(path, log_probabilities=np.where(LOGS > -1, LOGS, np.nan)),
             "NaN or infinite in row",
