@@ -99,8 +99,8 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         Steps that run between two returns to Python; more pays where a step takes a millisecond.
     teacher : path, optional
         Log-probabilities of the training images by a better network, or the mean of several: a file that
-        `cnnboost teach` or `cnnboost.cnn.teacher.write_teacher` wrote. Training also follows them (Hinton et
-        al., 2015); validation does not.
+        `cnnboost distill` or `cnnboost.cnn.teacher.write_teacher` wrote. Training also follows them (Hinton
+        et al., 2015); validation does not.
     teacher_weight : float, default=0.7
         Share of the loss that goes to the teacher, in [0, 1]; the rest is the usual one.
     teacher_temperature : float, default=3.0

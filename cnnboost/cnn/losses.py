@@ -21,7 +21,7 @@ from cnnboost.cnn.options import TrainingOptions
 from cnnboost.errors import ParameterError
 
 _FLOOR = math.exp(-30)
-"""Lowest probability whose logarithm is taken; it is where the files of `cnnboost teach` end too."""
+"""Lowest probability whose logarithm is taken; it is where the files of `cnnboost distill` end too."""
 
 
 def one_hot(options: TrainingOptions, kind: str) -> bool:

@@ -34,9 +34,7 @@ _KINDS = {
     "made_from": ("U", 0),
 }
 """What stands in a file: kind of numpy's dtype, and dimensions."""
-REMEDY = (
-    "`cnnboost teach -r RECIPE --model FILE.keras` makes one for the training images of the student's recipe"
-)
+REMEDY = "`cnnboost distill -r RECIPE --model FILE.keras` makes one for the training images of the student"
 
 
 def write_teacher(

@@ -50,7 +50,7 @@ def test_several_networks_teach_together(cnnboost, tmp_path):
         (["distill", "--out", "teacher.npy"], 2, ["teacher.npy", ".npz"]),
         (["distill", "--model", "none.keras"], 1, ["none.keras", "no such file"]),
         (["distill", "-s", "cnn.teacher=models/toy/teacher.npz"], 2, ["own CNN follows", "--out"]),
-        (["train", "-s", "cnn.teacher=none.npz"], 1, ["none.npz", "no such file", "cnnboost teach -r"]),
+        (["train", "-s", "cnn.teacher=none.npz"], 1, ["none.npz", "no such file", "cnnboost distill -r"]),
         (["train", "-s", "cnn.teacher=models/toy/cnn.keras"], 1, ["not the file of a teacher"]),
         (["train", "-s", "cnn.teacher_weight=1.5"], 2, ["teacher_weight", "1.5"]),
         (["train", "-s", "cnn.teacher_temperature=0"], 2, ["teacher_temperature"]),

@@ -67,7 +67,7 @@ def test_images_need_no_axis_of_channels_and_floats_count_as_whole_levels(path, 
 def test_rows_of_something_else_are_refused(path, images, classes, words):
     with pytest.raises(DataError, match=words) as refused:
         read_teacher(path, np.ascontiguousarray(images), classes)
-    assert "cnnboost teach -r RECIPE --model" in str(refused.value)
+    assert "cnnboost distill -r RECIPE --model" in str(refused.value)
     assert str(path) in str(refused.value)
 
 
