@@ -9,21 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cnnboost.config.limits import CNN, SEED, shown
-from cnnboost.config.tables import Cnn
+from cnnboost.config.limits import explained
+from cnnboost.config.tables import Cnn, Fraction, Seed
 from cnnboost.errors import ParameterError
 from cnnboost.images.augment import Augmentation
-
-
-def explained(error: ValidationError) -> str:
-    """Return the first thing that pydantic found wrong: name, value, and what it should be."""
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    # After the name, places in lists; a union would add the kind that did not fit.
-    name = ".".join(str(part) for part in first["loc"] if part == first["loc"][0] or isinstance(part, int))
-    if not name or message.startswith(name):
-        return message
-    return f"{name}={shown(first['input'])}: {message[:1].lower()}{message[1:]}"
 
 
 class TrainingOptions(Cnn):
@@ -35,7 +24,7 @@ class TrainingOptions(Cnn):
 
     model_config = ConfigDict(strict=True, arbitrary_types_allowed=True, populate_by_name=True)
 
-    epochs: Annotated[int, Field(ge=0, le=CNN["epochs"])] = 50
+    epochs: Annotated[int, Field(ge=0, le=100_000)] = 50
     optimizer: Any = "adam"
     schedule: Literal["constant", "step", "cosine", "one-cycle"] = "constant"
     monitor: Literal["loss", "accuracy", "val_loss", "val_accuracy"] | None = None
@@ -43,8 +32,8 @@ class TrainingOptions(Cnn):
     augment: Augmentation | None = None  # type: ignore[assignment]
     teacher: str | os.PathLike[str] | None = None  # type: ignore[assignment]
     class_weight: Any = None
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    seed: Annotated[int, Field(ge=0, le=SEED, alias="random_state")] = 0
+    validation_fraction: Fraction = 0.0
+    seed: Annotated[Seed, Field(alias="random_state")] = 0
 
     def __init__(self, **given: Any) -> None:
         try:

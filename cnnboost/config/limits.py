@@ -13,22 +13,6 @@ from cnnboost.errors import ParameterError
 
 SEED = 2**31 - 1
 
-CNN: dict[str, int] = {
-    "epochs": 100_000,
-    "batch_size": 1 << 20,
-    "early_stopping": 100_000,
-    "reduce_lr": 100_000,
-    "step_epochs": 100_000,
-    "steps_per_execution": 100_000,
-    "learning_rate": 10**9,
-    "weight_decay": 100,
-    "decay": 100,
-    "min_learning_rate": 10**9,
-    "focal_gamma": 100,
-    "mixup": 1000,
-    "teacher_temperature": 10_000,
-}
-
 _DEEPEST, _MOST, _LARGEST = 8, 10_000, 10**9
 
 
@@ -67,13 +51,18 @@ def check_options(table: type[BaseModel], parameters: Mapping[str, Any]) -> None
     try:
         table.model_validate(values, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise ParameterError(message) from None
-        raise ParameterError(
-            f"{first['loc'][0]}={shown(first['input'])}: {message[:1].lower()}{message[1:]}"
-        ) from None
+        raise ParameterError(explained(error)) from None
+
+
+def explained(error: ValidationError) -> str:
+    """Return the first thing that is wrong with parameters: name, value, and what it should be."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    # After the name, places in lists; a union would add the kind that did not fit.
+    name = ".".join(str(part) for part in first["loc"] if part == first["loc"][0] or isinstance(part, int))
+    if not name or message.startswith(name):
+        return message
+    return f"{name}={shown(first['input'])}: {message[:1].lower()}{message[1:]}"
 
 
 def _number(value: Any) -> Any:

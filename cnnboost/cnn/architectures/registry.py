@@ -16,8 +16,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
-from cnnboost.cnn.options import explained
-from cnnboost.config.limits import shown
+from cnnboost.config.limits import explained, shown
 from cnnboost.errors import ModelError
 
 Builder = Callable[..., Any]
