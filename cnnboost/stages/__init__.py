@@ -8,13 +8,12 @@ from cnnboost.stages.export import Exported, export
 from cnnboost.stages.extraction import Extracted, extract, layers_of
 from cnnboost.stages.hybrids import Hybrid, fit_hybrid
 from cnnboost.stages.inspection import Inspected, inspect
-from cnnboost.stages.job import Job
+from cnnboost.stages.job import Job, smoke
 from cnnboost.stages.other_images import OtherImages, find_other_images
 from cnnboost.stages.other_scores import evaluate_other, evaluate_source
 from cnnboost.stages.recipe_for import recipe_for
 from cnnboost.stages.repeats import Repeated, repeat
 from cnnboost.stages.sanity_check import Overfitted, overfit
-from cnnboost.stages.smoke import smoke
 from cnnboost.stages.training import Trained, train
 
 __all__ = [

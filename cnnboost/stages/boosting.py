@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import StoreError
+from cnnboost.features.cut import Cut, CutLayer
+from cnnboost.features.store import FeatureSpec
 from cnnboost.files import file_part
 from cnnboost.hybrid.modes import FittedMode
 from cnnboost.locks import file_lock
 from cnnboost.stages.extraction import Extracted, extract
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
-from cnnboost.stages.trained_on import head_digest
+from cnnboost.stages.trained_on import TrainedOn, head_digest
+from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
+
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def fit_boost(
     `plain`: XGBoost on the features of the train split, as `[boost]` says. For other modes see
     `cnnboost.stages.hybrids`.
     """
-    layer, mode = layer or job.recipe.cut.layer, "plain"
+    layer, mode = layer or job.recipe.cut.layer, PLAIN
     if features is None:
         check_names(job, [layer], device=device)
     wanted = device or job.recipe.boost.device
@@ -115,3 +121,55 @@ def head_there(path: Path, layer: str, mode: str, made_from: str, device: str | 
         return None
     log.info("%s is up to date (fitted on %s)", path, boost.device_)
     return Head(layer, mode, boost, path, details, True)
+
+
+def load_cached_heads(
+    job: Job, trained: Trained, on: TrainedOn, layers: Sequence[str] | None = None
+) -> tuple[list[Head], list[dict[str, str]]]:
+    """Return the heads that were fitted on the features of this CNN, with what the recipe states now."""
+    cut = Cut(trained.model)
+    heads, left_out = [], []
+    for name in dict.fromkeys(layers or job.recipe.cut.layers):
+        place = cut.find(name)
+        try:
+            heads.append(_cached_head(job, trained, on, cut, place))
+        except StoreError as error:
+            if layers:
+                raise
+            log.warning("%s; it is left out", error)
+            left_out.append({"layer": name, "reason": str(error)})
+    return heads, left_out
+
+
+def _cached_head(job: Job, trained: Trained, on: TrainedOn, cut: Cut, place: CutLayer) -> Head:
+    path = job.models_dir / "heads" / f"{file_part(place.name)}-{PLAIN}.ubj"
+    remedy = (
+        f"cnnboost fit-boost -r {job.recipe.name} --layer {place.name} --data <the images the CNN was "
+        "trained on> makes it"
+    )
+    if not path.is_file():
+        raise StoreError(f"there is no head at {place.name} ({path}); {remedy}")
+    try:
+        boost = BoostClassifier.load(path)
+    except StoreError as error:
+        raise StoreError(f"{error}; {remedy}") from error
+    classes = [str(name) for name in boost.classes_]
+    if classes != list(trained.classes):
+        raise StoreError(
+            f"{path} is a head for other classes ({', '.join(classes)}) than the CNN's "
+            f"({', '.join(trained.classes)}); {remedy}"
+        )
+    features = FeatureSpec(
+        layer=place.name,
+        trunk=cut.digest(place.name),
+        width=place.width,
+        pixels=trained.pixels,
+        images=on.train_digest,
+        rows=on.train_images,
+    )
+    if boost.details_.get("made_from") != head_digest(job, features.key, on.train_labels, PLAIN):
+        raise StoreError(
+            f"{path} was fitted on another CNN, on other images, or with other values in [boost] than recipe "
+            f"{job.recipe.name!r} states now; {remedy}"
+        )
+    return Head(place.name, PLAIN, boost, path, boost.details_, True)

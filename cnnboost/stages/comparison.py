@@ -20,10 +20,9 @@ from cnnboost.report.drawing import save_figure
 from cnnboost.report.plots import plot_modes
 from cnnboost.stages.hybrid_scores import cross_fit
 from cnnboost.stages.hybrids import hybrid_boost, hybrid_layers
-from cnnboost.stages.job import Job
+from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
 from cnnboost.stages.provenance import machine, versions
-from cnnboost.stages.runs import run_of
 from cnnboost.stages.training import train
 
 log = logging.getLogger("cnnboost")

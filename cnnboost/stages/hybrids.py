@@ -14,23 +14,35 @@ import numpy as np
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import RecipeError
 from cnnboost.files import digest_of, file_digest, file_part
+from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import FeatureExtractor, layers_name
 from cnnboost.hybrid.modes import HeadInputs, check_mode, fit_mode
+from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import Split
 from cnnboost.images.views import check_tta, views
 from cnnboost.locks import file_lock
 from cnnboost.stages.boosting import Head, estimator, fit_boost, head_there
-from cnnboost.stages.job import Job, labelled_digest
+from cnnboost.stages.job import Job, labelled_digest, run_of
 from cnnboost.stages.names import check_names
-from cnnboost.stages.networks import Networks, networks_of
-from cnnboost.stages.training import Trained
+from cnnboost.stages.training import Trained, train
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 2
 FOLDS = 5
 """Of the cross-fitting, where the images that are scored also choose."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Trained CNNs, and which images are whose."""
+
+    trained: list[Trained]
+    seen: Split
+    unseen: Split | None = None
+    unseen_name: str = ""
+    own: HeadInputs | None = None
 
 
 @dataclass(frozen=True)
@@ -219,3 +231,48 @@ def _all_views(eyes: FeatureExtractor, split: Split, tta: str) -> HeadInputs:
     features, logs = zip(*parts, strict=True)
     n = len(parts)
     return HeadInputs(np.concatenate(features), np.concatenate(logs), np.tile(split.y, n))
+
+
+def networks_of(job: Job, *, alone: bool = False) -> Networks:
+    """Bring the CNNs of the recipe's hybrid up to date."""
+    metadata = job.recipe.hybrid
+    split = job.images.train
+    validation = job.images.validation if "validation" in job.images.split_names else None
+    several = [name for name in ("holdout", "folds") if getattr(metadata, name)]
+    several += ["networks"] if metadata.networks > 1 else []
+    if alone or not several:
+        return Networks([train(job)], split, validation, "validation")
+    if job.model is not None:
+        raise RecipeError(
+            f"{job.model} is one trained CNN, and hybrid.{several[0]} wants others trained on a part of the "
+            f"images or with other seeds: leave --model out, or hybrid.{several[0]}"
+        )
+    if metadata.networks > 1:
+        trained = [train(run_of(job, number) if number else job) for number in range(metadata.networks)]
+        return Networks(trained, split, validation, "validation")
+    images, seed = np.asarray(split.X), job.recipe.compare.seed
+    if metadata.holdout:
+        rest, held = hold_out_every_class(
+            images, split.y, fraction=metadata.holdout, seed=seed, classes=job.images.classes
+        )
+        part = _on(job, f"holdout-{metadata.holdout:g}-{seed}", split.rows[rest])
+        return Networks(
+            [train(part)], part.images.train, job.images.select(split.rows[held]).train, "train, held out"
+        )
+    trained = []
+    log_proba = np.empty((len(split), len(job.images.classes)), np.float32)
+    groups = groups_of(images)
+    parts = folds_of(split.y, groups, metadata.folds, seed, job.images.classes)
+    for number, (rest, held) in enumerate(parts):
+        trained.append(train(_on(job, f"fold-{number}-of-{metadata.folds}-{seed}", split.rows[rest])))
+        log_proba[held] = log_probabilities(trained[-1].cnn.predict_proba(images[held]))
+    return Networks(trained, split, own=HeadInputs(log_proba, log_proba, split.y, groups))
+
+
+def _on(job: Job, name: str, rows: Sequence[int] | np.ndarray) -> Job:
+    """Return the job of a CNN that is trained on some of the training images; its files lie apart."""
+    others = np.flatnonzero(~np.isin(np.arange(len(job.images)), job.images.train.rows))
+    part = replace(job, models=job.models_dir / "parts" / name)
+    # What is replaced in a job has no part in the images, which are decoded once for all.
+    part.__dict__["images"] = job.images.select(np.sort(np.concatenate([rows, others])))
+    return part

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,9 @@ from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.stages.feeding import Feeding, find_feeding
 
 log = logging.getLogger("cnnboost")
+
+SMOKE_IMAGES, SMOKE_ROUNDS, SMOKE_RESAMPLES = 24, 5, 100
+"""Images of each class and split; boosting rounds; bootstrap resamples."""
 
 Report = Callable[[int, int], None]
 ProgressOf = Callable[[str, str], AbstractContextManager[Report]]
@@ -181,3 +184,45 @@ def _thin(images: ImageSet, few: int) -> ImageSet:
 def labelled_digest(split: Split) -> str:
     """Hash images and labels of a split."""
     return digest_of({"pixels": split.digest, "classes": split.classes, "labels": split.y.tolist()})
+
+
+@dataclass(frozen=True)
+class _Run(Job):
+    """One of the runs: its CNN, features and heads go to a folder of its seed."""
+
+    @property
+    def models_dir(self) -> Path:
+        return self.models / self.recipe.name / "repeats" / str(self.recipe.cnn.seed)
+
+
+def run_of(job: Job, number: int) -> Job:
+    """Return the job of one of several runs: seeds of `[cnn]` and `[boost]` so much higher, files apart."""
+    recipe = job.recipe
+    tables = {
+        name: getattr(recipe, name).model_copy(update={"seed": getattr(recipe, name).seed + number})
+        for name in ("cnn", "boost")
+    }
+    metadata = {field.name: getattr(job, field.name) for field in fields(Job)}
+    run = _Run(**{**metadata, "recipe": recipe.model_copy(update=tables)})
+    # Decoded once for all runs; no seed that changes here has a part in it.
+    run.__dict__["images"] = job.images
+    return run
+
+
+def smoke(job: Job) -> Job:
+    """Shrink a job to a few images, one epoch and a few rounds; its outputs go to folders of their own."""
+    recipe = job.recipe
+    small = recipe.model_copy(
+        update={
+            "name": f"{recipe.name}-smoke",
+            "cnn": recipe.cnn.model_copy(update={"epochs": 1}),
+            "boost": recipe.boost.model_copy(
+                update={
+                    "n_estimators": min(SMOKE_ROUNDS, recipe.boost.n_estimators),
+                    "early_stopping_rounds": None,
+                }
+            ),
+            "evaluate": recipe.evaluate.model_copy(update={"resamples": SMOKE_RESAMPLES}),
+        }
+    )
+    return replace(job, recipe=small, few=SMOKE_IMAGES)

@@ -17,10 +17,9 @@ from cnnboost.features.cut import Cut
 from cnnboost.files import read_json, write_json
 from cnnboost.hybrid.feature_extractor import layers_name
 from cnnboost.images import Split
-from cnnboost.stages.boosting import Head
+from cnnboost.stages.boosting import Head, load_cached_heads
 from cnnboost.stages.evaluation import Evaluated, evaluate
 from cnnboost.stages.figures import draw_scores
-from cnnboost.stages.heads import load_cached_heads
 from cnnboost.stages.hybrids import hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.other_images import OtherImages, find_other_images, train_instead

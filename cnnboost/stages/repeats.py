@@ -13,8 +13,7 @@ from cnnboost.errors import ParameterError
 from cnnboost.files import write_json
 from cnnboost.report.scores import head_key
 from cnnboost.stages.evaluation import scores_of
-from cnnboost.stages.job import Job
-from cnnboost.stages.runs import run_of
+from cnnboost.stages.job import Job, run_of
 
 log = logging.getLogger("cnnboost")
 

@@ -16,7 +16,7 @@ from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import fit_temperature
 from cnnboost.stages.hybrid_scores import image_proba, judged
-from cnnboost.stages.networks import networks_of
+from cnnboost.stages.hybrids import networks_of
 
 TREES = {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3, "subsample": 1.0}
 

@@ -356,7 +356,7 @@ def test_every_recipe_runs_on_a_few_images(name, face_folder, tmp_path):
     metrics = stages.evaluate(job).metrics
     assert metrics["recipe"] == f"{name}-smoke"
     assert [row["layer"] for row in metrics["heads"]] == list(recipe.cut.layers)
-    assert metrics["images"]["train"] <= stages.smoke.__globals__["IMAGES"] * len(metrics["classes"])
+    assert metrics["images"]["train"] <= stages.smoke.__globals__["SMOKE_IMAGES"] * len(metrics["classes"])
     assert metrics["cnn"]["epochs"] == 1
 
 
