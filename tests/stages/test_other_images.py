@@ -174,7 +174,7 @@ class TestHeads:
         assert not boosted.reports_dir.exists()
 
     def test_a_head_of_another_cnn_or_of_other_facts_is_none(self, boosted, change, photos):
-        with pytest.raises(StoreError, match=r"other metadata in \[boost\]"):
+        with pytest.raises(StoreError, match=r"other values in \[boost\]"):
             scored(change(boosted, boost={"max_depth": 5}), photos, ["fc1"])
         stages.train(replace(change(boosted, cnn={"seed": 7}), force=True))
         with pytest.raises(StoreError, match="fitted on another CNN"):
@@ -259,7 +259,7 @@ class TestTheCnn:
     )
     def test_other_facts_and_other_images_are_refused(self, boosted, change, photos, tables, named):
         models = contents(boosted.models)
-        with pytest.raises(RecipeError, match=f"other metadata in {named} .*cnnboost run toy"):
+        with pytest.raises(RecipeError, match=f"other values in {named} .*cnnboost run toy"):
             scored(change(boosted, **tables), photos)
         assert contents(boosted.models) == models
 
