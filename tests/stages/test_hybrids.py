@@ -235,7 +235,7 @@ def test_modes_want_images_that_the_cnn_has_not_seen(hybrid_job, change):
 
 
 def test_more_folds_than_the_rarest_class_allows(hybrid_job, change):
-    with pytest.raises(DataError, match="folds=500"):
+    with pytest.raises(DataError, match="500 folds need 500"):
         stages.fit_hybrid(change(hybrid_job, hybrid={"folds": 500, "views": 1}))
 
 
@@ -248,4 +248,4 @@ def test_on_the_command_line(recipe_file, tmp_path):
     assert document["temperature"] > 0
     refused = CliRunner().invoke(app, [*arguments, "magic"])
     assert refused.exit_code == 2
-    assert "there are plain, residual, blend" in " ".join(refused.output.split())
+    assert "valid modes: plain, residual, blend" in " ".join(refused.output.split())
