@@ -126,9 +126,9 @@ def said_by(
     them is judged by the same graph with trees made of the rest.
     """
     from cnnboost.files import file_digest
+    from cnnboost.stages.export import int8_proba
     from cnnboost.stages.hybrid_scores import judged
     from cnnboost.stages.hybrids import fit_hybrid
-    from cnnboost.stages.int8_scores import int8_proba
 
     hybrid = fit_hybrid(job.needs(), mode=bundle.manifest["mode"], tta=bundle.manifest["tta"])
     for member, path in (("cnn.keras", hybrid.trained.path), ("head.ubj", hybrid.head.path)):

@@ -160,7 +160,7 @@ def main() -> None:
 
     from cnnboost.config import load_recipe
     from cnnboost.deploy.bundle import read_bundle
-    from cnnboost.deploy.graph import serialise
+    from cnnboost.deploy.graph_file import serialise
     from cnnboost.deploy.int8 import int8_graph
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.files import write_json

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnboost.deploy.bundle import write_bundle
-from cnnboost.deploy.shipped import NAME
+from cnnboost.deploy.bundle import SHIPPED, write_bundle
 from tests.conftest import ROOT
 from tests.deploy.small_graph import facts_of, small_file
 
-SHIPS = f"cnnboost/models/{NAME}/"
+SHIPS = f"cnnboost/models/{SHIPPED}/"
 
 
 def build(tree, out):
@@ -78,7 +77,7 @@ def test_the_bare_commands_work_from_an_empty_folder(wheel, tmp_path):
 
 
 def test_it_carries_the_bundle_that_the_repository_ships(wheel):
-    manifest = ROOT / "models" / NAME / "manifest.json"
+    manifest = ROOT / "models" / SHIPPED / "manifest.json"
     found = bundle_in(wheel)
     if manifest.is_file():
         members = json.loads(manifest.read_text())["members"]
@@ -92,7 +91,7 @@ def test_it_is_built_without_a_bundle(tree, tmp_path):
 
 
 def test_a_bundle_travels_without_what_lies_around_it_and_predicts(tree, tmp_path):
-    folder = tree / "models" / NAME
+    folder = tree / "models" / SHIPPED
     metadata = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
     members = {"hybrid.onnx": small_file(), "head.ubj": b"head", "cnn.keras": b"cnn"}
     write_bundle(folder, {**metadata, "versions": {}}, members)
@@ -117,7 +116,7 @@ def test_a_bundle_travels_without_what_lies_around_it_and_predicts(tree, tmp_pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["model"]["path"] == str(site / "cnnboost" / "models" / NAME / "hybrid.onnx")
+    assert found["model"]["path"] == str(site / "cnnboost" / "models" / SHIPPED / "hybrid.onnx")
     assert found["rows"][0]["label"] in found["classes"]
     assert str(site) in done.stderr
     assert [path.name for path in empty.iterdir()] == ["photo.jpg"]

@@ -1,4 +1,4 @@
-"""The command that measures latency, and its table."""
+"""`cnnboost bench`: the latency of every path."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ from cnnboost.cli.options import (
 )
 from cnnboost.cli.tables import new_table, written
 
-_MODELS, _REPORTS = Path("models"), Path("reports")
-# Short words: the table fits 80 columns.
+# Short, so that the table fits 80 columns.
 _NUMBERS = ("p50 ms", "p95", "p99", "iqr", "img/s", "faster", "limit", "right", "same")
 _LEGEND = """\
 iqr: interquartile range over the median; faster: than predict (heads: dmatrix)
 limit: share of the best float32 matrix product, {size} x {size}, in GFLOP/s:
        {rates}
 right: accuracy; same: labels like those of predict, over all images
-head only: on ready features, without the network; other rows begin at images"""
+head only: on extracted features, without the network; other rows begin at images"""
 
 
 @app.command()
@@ -68,15 +67,18 @@ def bench(
     ] = None,
     recipe: RecipeOption = None,
     data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
+    models: ModelsOption = Path("models"),
+    reports: ReportsOption = Path("reports"),
     overrides: SetOption = None,
     on_bad: OnBadOption = OnBad.stop,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure latency from raw images to probabilities: CNN and hybrid, every runtime, side by side."""
-    _check_batches(batch or ())
+    if batch:
+        from cnnboost.timing.paths import check_batches
+
+        check_batches(batch)
     job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
     from cnnboost.stages.benchmark import bench as measure
 
@@ -87,23 +89,14 @@ def bench(
     console.emit(document, as_json, lambda out: show_latency(out, document))
 
 
-def _check_batches(batches: Any) -> None:
-    """Refuse impossible sizes before anything slow is imported."""
-    for text in batches:
-        if text != "all" and not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise typer.BadParameter(
-                f"{text!r} is no batch size: give a number of images from 1, or 'all'", param_hint="--batch"
-            )
-
-
 def show_latency(out: Console, document: dict[str, Any]) -> None:
-    """Print latencies by batch size, cold starts, and the figures to reach."""
-    title = document["title"] or document["recipe"]
+    """Print latencies by batch size, cold starts, and the goals."""
     used = ", ".join(f"{name} {n}" for name, n in document["threads"]["used"].items())
+    mode = "" if document["mode"] == "plain" else f", {document['mode']}"
+    views = "" if document["tta"] == "none" else f", views: {document['tta']}"
     out.print(
-        f"{title}\nlatency at {document['layer']}{_how(document)}, "
-        f"{document['images']:,} images of {document['split']}\n"
-        f"threads: {used}",
+        f"{document['title'] or document['recipe']}\nlatency at {document['layer']}{mode}{views}, "
+        f"{document['images']:,} images of {document['split']}\nthreads: {used}",
     )
     table = new_table("path", *_NUMBERS, numbers=_NUMBERS)
     batch = None
@@ -113,21 +106,20 @@ def show_latency(out: Console, document: dict[str, Any]) -> None:
             size = f"all {batch:,} images" if row["all_images"] else f"batch {batch:,}"
             table.add_row(size, style="bold")
         share = row["share_of_product_rate"]
+        rate = row["images_per_s"]
         table.add_row(
             row["path"],
             *(_short(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms")),
             f"{row['spread']:.0%}",
-            _thousands(row["images_per_s"]),
+            f"{rate / 1e3:,.0f}k" if rate >= 1e4 else f"{rate:,.0f}",
             "1" if row["path"] == row["ratio_to"] else f"{_short(row['ratio'])}x",
             "head only" if row["measured"] == "head only" else f"{share:.0%}",
-            _percent(row["accuracy"]),
-            _percent(row["agreement"]),
+            *("100%" if row[key] == 1 else f"{row[key]:.2%}" for key in ("accuracy", "agreement")),
         )
     out.print(table)
     product = document["product"]
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in product["gflop_per_s"].items())
-    legend = _LEGEND.format(size=product["size"], rates=rates)
-    out.print(legend, style="dim")
+    out.print(_LEGEND.format(size=product["size"], rates=rates), style="dim")
     out.print()
     starts = new_table("fresh process", "until", "seconds", numbers=["seconds"])
     for row in document["starts"]:
@@ -143,18 +135,5 @@ def show_latency(out: Console, document: dict[str, Any]) -> None:
 
 
 def _short(value: float) -> str:
-    """Return a number with three figures that count, and none after the point from 100 on."""
+    """Return a number with three significant figures, from 100 on as a whole number."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1e3:,.0f}k" if value >= 1e4 else f"{value:,.0f}"
-
-
-def _percent(value: float) -> str:
-    return "100%" if value == 1 else f"{value:.2%}"
-
-
-def _how(document: dict[str, Any]) -> str:
-    views = "" if document["tta"] == "none" else f", views: {document['tta']}"
-    return ("" if document["mode"] == "plain" else f", {document['mode']}") + views

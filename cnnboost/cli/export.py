@@ -45,7 +45,7 @@ def export(
         bool | None,
         typer.Option(
             "--int8/--no-int8",
-            help="A graph in 8-bit integers too: faster, a little off.",
+            help="Also write an int8 graph: faster, slightly less accurate.",
             show_default="as the recipe says",
         ),
     ] = None,
@@ -76,13 +76,12 @@ def export(
 
     exported = stages.export(job, layer, mode=mode, tta=tta, int8=int8, device=device, out=out)
     bundle = exported.bundle
+    written = [] if exported.cached else ["manifest.json", *bundle.members]
     document = {
         "bundle": str(bundle.folder),
         "cached": exported.cached,
         "manifest": bundle.manifest,
-        "written": []
-        if exported.cached
-        else [str(bundle.folder / name) for name in ("manifest.json", *bundle.members)],
+        "written": [str(bundle.folder / name) for name in written],
     }
     console.emit(document, as_json, lambda stream: show_bundle(stream, document))
 
@@ -95,27 +94,20 @@ def show_bundle(out: Console, document: dict[str, Any]) -> None:
         f"{manifest['recipe']}: {manifest['layer']}, {manifest['mode']}, {manifest['rounds']} rounds, "
         f"{len(manifest['classes'])} classes{state}",
     )
-    table = tables.new_table(
-        "graph", "accuracy", "batch", "labels agree", "median difference", "largest",
-        numbers=["accuracy", "batch", "labels agree", "median difference", "largest"],
-    )  # fmt: skip
-    for kind, found in manifest["parity"].items():
-        accuracy = f"{manifest['scores'][kind]['accuracy']:.2%}"
-        for row in found:
+    numbers = ("accuracy", "batch", "labels agree", "median difference", "largest")
+    table = tables.new_table("graph", *numbers, numbers=numbers)
+    scores = manifest["scores"]
+    for kind, rows in manifest["parity"].items():
+        for row in rows:
             table.add_row(
-                f"{kind}.onnx", accuracy, str(row["batch"]), f"{row['agreement']:.2%}",
-                f"{row['median']:.1e}", f"{row['largest']:.1e}",
+                f"{kind}.onnx", f"{scores[kind]['accuracy']:.2%}", str(row["batch"]),
+                f"{row['agreement']:.2%}", f"{row['median']:.1e}", f"{row['largest']:.1e}",
             )  # fmt: skip
     out.print(table)
-    scores = manifest["scores"]
-    compared = manifest["parity"]["hybrid"][0]["images"]
+    cross_fitted = " (cross-fitted, as these images tuned the trees)" if scores.get("cross_fitted") else ""
     out.print(
-        f"accuracy on {scores['split']}, {scores['images']:,} images{_chosen(scores)}; "
-        f"graphs compared with Keras and XGBoost on {compared:,} images",
+        f"accuracy on {scores['split']}, {scores['images']:,} images{cross_fitted}; graphs compared with "
+        f"Keras and XGBoost on {manifest['parity']['hybrid'][0]['images']:,} images",
         style="dim",
     )
     tables.written(out, document["written"])
-
-
-def _chosen(scores: dict[str, Any]) -> str:
-    return " (of the hybrid cross-fitted: they had a say in its trees)" if scores.get("cross_fitted") else ""

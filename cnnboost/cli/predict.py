@@ -1,24 +1,21 @@
 """`cnnboost predict`: images, folders, archives and lists to classes, without TensorFlow.
 
-Which bundle predicts: the one that `--model` names; else that of the recipe that `--recipe` names; else the
-one that came with the package.
+The bundle is the one that `--model` names; else that of the recipe that `--recipe` names; else the one that
+comes with the package.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
 from enum import StrEnum
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnboost.cli import console, tables
+from cnnboost.cli import console
 from cnnboost.cli.app import app, make_job
 from cnnboost.cli.options import (
     DataOption,
@@ -28,19 +25,15 @@ from cnnboost.cli.options import (
     ReportsOption,
     SetOption,
 )
-from cnnboost.cli.predict_output import Sink, csv_file, csv_sink, json_sink, show_json, table_sink
+from cnnboost.cli.predict_output import STDOUT, write_predictions
 from cnnboost.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from cnnboost.deploy.bundle import Bundle
-    from cnnboost.deploy.prediction import Prediction
 
 log = logging.getLogger("cnnboost")
 
-_STDOUT = "-"
 _OF_A_RECIPE = ("overrides", "data", "models", "reports")
-_IN_MEMORY = 1 << 24
-_REPORTED = 64
 
 
 class Graph(StrEnum):
@@ -78,7 +71,7 @@ def predict(
         Graph | None,
         typer.Option(
             "--graph",
-            help="The hybrid, the CNN alone, or the hybrid in 8-bit integers (faster, a little off).",
+            help="The hybrid, the CNN alone, or the hybrid in 8-bit integers (faster, slightly different).",
             show_default="hybrid",
         ),
     ] = None,
@@ -90,8 +83,8 @@ def predict(
         typer.Option(
             "--recipe",
             "-r",
-            help="A recipe file, or the name of a packaged one, whose bundle predicts; where there is none, "
-            "it is made first.",
+            help="A recipe file, or the name of a packaged one, whose bundle predicts; it is made first if "
+            "it does not exist.",
             show_default="none",
         ),
     ] = None,
@@ -108,9 +101,10 @@ def predict(
     whole, in colour or grey and of any size: give it faces that were cut out, since nothing here finds faces
     in a photograph, and an image without one gets an answer too.
     """
-    if as_json and csv_path == _STDOUT:
+    if as_json and csv_path == STDOUT:
         raise ParameterError("--json and --csv - both want stdout; give --csv a file")
     console.notes(quiet)
+    wanted: Any = graph.value if graph else "hybrid"
     source: Path | Bundle
     if model is not None:
         _refuse(
@@ -118,11 +112,25 @@ def predict(
         )
         source = model
     elif recipe is not None:
-        source = _bundle(recipe, overrides, quiet, data=data, models=models, reports=reports)
+        source = _of_recipe(recipe, overrides, quiet, data=data, models=models, reports=reports)
     else:
-        source = _shipped(ctx, graph)
-    if _predict(source, graph, threads, paths, csv_path, as_json, quiet):
+        source = _shipped(ctx, wanted)
+    from cnnboost.deploy.image_files import STDIN, find_images, predict_files
+    from cnnboost.deploy.predictor import Predictor
+
+    predictor = Predictor.load(source, threads=threads, graph=wanted)
+    loaded = "int8" if predictor.int8 else predictor.kind
+    if graph and loaded != graph:
+        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
+    files = find_images(paths, sys.stdin.buffer if STDIN in paths else ())
+    rows = predict_files(predictor, files, threads=threads)
+    done, failed = write_predictions(rows, predictor, csv_path, as_json, quiet)
+    if not done:
+        raise DataError(f"no image in {', '.join(paths)}; name image files, folders or .zip archives of them")
+    if failed:
+        log.warning("%d of %d images could not be used; see their rows", failed, done)
         raise typer.Exit(console.FAILED)
+    log.info("%d image%s", done, "" if done == 1 else "s")
 
 
 def _refuse(ctx: typer.Context, names: Sequence[str], remedy: str) -> None:
@@ -134,101 +142,35 @@ def _refuse(ctx: typer.Context, names: Sequence[str], remedy: str) -> None:
             raise ParameterError(f"{option} is about the bundle of a recipe: {remedy.format(option=option)}")
 
 
-def _shipped(ctx: typer.Context, graph: Graph | None) -> Bundle:
+def _shipped(ctx: typer.Context, graph: str) -> Bundle:
     """Return the bundle that ships, and say which it is."""
-    from cnnboost.deploy.shipped import describe, shipped_bundle
+    from cnnboost.deploy.bundle import describe, shipped_bundle
 
     _refuse(
         ctx, _OF_A_RECIPE, "name the recipe with --recipe, or leave {option} out for the bundle that ships"
     )
     bundle = shipped_bundle()
-    log.info("%s", describe(bundle, graph.value if graph else "hybrid"))
+    log.info("%s", describe(bundle, graph))
     return bundle
 
 
-def _bundle(recipe: str, overrides: list[str] | None, quiet: bool, **metadata: Any) -> Bundle:
-    """Return the recipe's bundle; it is exported first where there is none, or one of another recipe."""
+def _of_recipe(recipe: str, overrides: list[str] | None, quiet: bool, **places: Any) -> Bundle:
+    """Return the recipe's bundle; it is exported first if it is missing or of another recipe."""
     from cnnboost.config import BUNDLE_TABLES, load_recipe
     from cnnboost.deploy.bundle import is_bundle, read_bundle
 
     read = load_recipe(recipe, overrides or ())
-    folder = metadata["models"] / read.name
-    if read.hybrid.holdout or read.hybrid.folds:  # as Job.bundle_dir, which would take seconds to import
+    folder = places["models"] / read.name
+    if read.hybrid.holdout or read.hybrid.folds:  # as Job.bundle_dir, which takes seconds to import
         folder /= "bundle"
     if is_bundle(folder):
         bundle = read_bundle(folder)
         if bundle.manifest.get("recipe_digest") == read.digest(*BUNDLE_TABLES):
             return bundle
-        log.info("%s was exported before the recipe changed; it is exported anew", folder)
+        log.info("%s was exported before the recipe changed; exporting it again", folder)
     else:
-        log.info("%s holds no bundle yet; it is exported first", folder)
-    job = make_job(recipe, overrides, quiet, **metadata)
+        log.info("%s holds no bundle yet; exporting it first", folder)
+    job = make_job(recipe, overrides, quiet, **places)
     from cnnboost import stages
 
     return stages.export(job).bundle
-
-
-def _predict(
-    source: Path | Bundle,
-    graph: Graph | None,
-    threads: int | None,
-    paths: list[str],
-    csv_path: str | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    """Predict and print; return how many images could not be used."""
-    from cnnboost.deploy.image_files import LIST, find_images
-    from cnnboost.deploy.prediction import predict_files
-    from cnnboost.deploy.predictor import Predictor
-
-    predictor = Predictor.load(source, threads=threads, graph=graph.value if graph else "hybrid")
-    found = "int8" if predictor.int8 else predictor.kind
-    if graph and found != graph:
-        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {found} graph")
-    classes: list[str] = predictor.classes_.tolist()
-    files = find_images(paths, sys.stdin.buffer if LIST in paths else ())
-    done = failed = 0
-    with ExitStack() as outer:
-        rows: Iterator[Prediction] = outer.enter_context(
-            closing(predict_files(predictor, files, threads=threads))
-        )
-        first = next(rows, None)
-        if first is None:
-            raise DataError(
-                f"no image in {', '.join(paths)}; name image files, folders or .zip archives of them"
-            )
-        document = outer.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8"))
-        with ExitStack() as stack:
-            sinks: list[Sink] = []
-            if csv_path == _STDOUT:
-                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-                sinks.append(csv_sink(sys.stdout, classes))
-            elif csv_path is not None:
-                sinks.append(csv_sink(stack.enter_context(csv_file(csv_path)), classes))
-            if as_json:
-                sinks.append(json_sink(document, classes))
-            elif csv_path is None:
-                sinks.append(table_sink(console.stdout, classes))
-            bar = console.progress(quiet or not (as_json or csv_path))("predict", "image")
-            report = stack.enter_context(bar)
-            for row in chain([first], rows):
-                for sink in sinks:
-                    sink(row)
-                done += 1
-                failed += row.error is not None
-                if done % _REPORTED == 0:
-                    report(done, None)
-        written = [csv_path] if csv_path not in (None, _STDOUT) else []
-        if as_json:
-            metadata = {key: predictor.details[key] for key in ("kind", "recipe", "layer", "mode")}
-            metadata["int8"] = predictor.int8
-            before = {"model": {"path": predictor.place, **metadata}, "classes": classes}
-            show_json(sys.stdout, document, before, {"failed": failed, "written": written})
-        elif written:
-            tables.written(console.stdout, written)
-    if failed:
-        log.warning("%d of %d images could not be used; their rows say why", failed, done)
-    else:
-        log.info("%d image%s", done, "" if done == 1 else "s")
-    return failed

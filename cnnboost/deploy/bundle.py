@@ -1,9 +1,9 @@
-"""The bundle: the files that a trained hybrid needs, and the manifest that names them.
+"""The bundle: the files that a trained hybrid needs, and the manifest that lists them.
 
-The manifest is written last and says size and sha256 of every member; nothing else in the folder belongs to
-the bundle. A bundle is replaced as a whole: the new one is put together in a folder of its own, whose
-renaming to `.export` is the moment from which it counts. Its files are then moved to their places; who reads
-before that is done reads them where they are.
+The manifest is written last and states size and sha256 of every member; nothing else in the folder belongs to
+the bundle. A bundle is replaced as a whole: the new one is assembled in a temporary folder, and is valid from
+the moment that this is renamed to `.export`. Its files then move to their final places; a reader that comes
+in between reads them from `.export`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,23 +31,11 @@ from cnnboost.files import (
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+#: The recipe whose bundle comes with the package.
+SHIPPED = "fer2013"
 _PENDING = ".export"
 _MOST_JSON_BYTES = 1 << 24
-_MEMBER = re.compile(r"[A-Za-z0-9][\w.+-]{0,100}", re.ASCII)
-#: What a manifest must hold. Checked by hand: whoever predicts needs no pydantic, and starts sooner so.
-_KINDS: dict[str, type] = {
-    **dict.fromkeys(("recipe", "layer", "mode", "pixels"), str),
-    **dict.fromkeys(("input", "versions", "members"), dict),
-    "classes": list,
-    "rounds": int,
-}
-#: What `export` adds, where it is there.
-_MORE: dict[str, type] = {
-    **dict.fromkeys(("title", "tta", "made_from", "recipe_digest"), str),
-    **dict.fromkeys(("scores", "parity"), dict),
-    "networks": int,
-    "layers": list,
-}
+_MEMBER_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,100}", re.ASCII)
 _REMEDY = "export it again ('cnnboost export')"
 
 
@@ -72,53 +60,45 @@ def read_bundle(folder: Path) -> Bundle:
         try:
             return _read(folder)
         except FileNotFoundError:
-            if not is_bundle(folder) and _manifests(folder) == before:
-                raise
+            continue  # another process is moving a new bundle to its place
         except StoreError:
+            # Unless another process replaced the bundle meanwhile, so that members of two were compared.
             if _manifests(folder) == before:
                 raise
-        # Another process moved its new bundle into place meanwhile: the members were not of one time.
 
 
-def _manifests(folder: Path) -> list[bytes | None]:
-    """Return the manifests that stand in a folder: of the bundle on its way in, and of the one in place."""
-    found: list[bytes | None] = []
-    for path in (folder / _PENDING / MANIFEST, folder / MANIFEST):
+def shipped_bundle() -> Bundle:
+    """Read the bundle that comes with the package: emotions of faces, trained on FER-2013.
+
+    It expects cropped faces; nothing here finds a face in a photograph. The `README.md` beside it says what
+    it can do, and what it must not be used for.
+    """
+    folders = [folder / SHIPPED for folder in _shipped_places()]
+    for folder in filter(is_bundle, folders):
         try:
-            found.append(read_regular(path, _MOST_JSON_BYTES))
-        except OSError:
-            found.append(None)
-    return found
-
-
-def _read(folder: Path) -> Bundle:
-    pending = folder / _PENDING
-    places = [folder]
-    if (pending / MANIFEST).is_file():
-        places.insert(0, pending)
-    path = places[0] / MANIFEST
-    manifest = _read_manifest(path)
-    members = {}
-    for name, stated in manifest["members"].items():
-        member = next((place / name for place in places if (place / name).is_file()), None)
-        if member is None:
-            raise StoreError(f"{folder / name} is missing, and {path} names it; {_REMEDY}")
-        size = member.stat().st_size
-        if size != stated["bytes"]:
+            return read_bundle(folder)
+        except StoreError as error:
             raise StoreError(
-                f"{member} has {size} bytes where {path.name} states {stated['bytes']}: truncated, altered "
-                f"or of another model; {_REMEDY}"
-            )
-        if file_digest(member) != stated["sha256"]:
-            raise StoreError(
-                f"{member} is not the file that {path.name} names (checksum): altered or of another model; "
-                f"{_REMEDY}"
-            )
-        members[name] = member
-    return Bundle(folder, manifest, members)
+                f"the bundle that ships with cnnboost is damaged: {error}, or reinstall cnnboost"
+            ) from error
+    raise StoreError(
+        f"no bundle came with this copy of cnnboost (searched {', '.join(map(str, folders))}); name one "
+        "with --model, or a recipe with --recipe, whose bundle is made if it does not exist"
+    )
 
 
-def write_bundle(folder: Path, metadata: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> Bundle:
+def describe(bundle: Bundle, graph: str = "hybrid") -> str:
+    """Describe a bundle in one line: its model, and how good it is."""
+    manifest = bundle.manifest
+    text = manifest.get("title") or manifest["recipe"]
+    scores = manifest.get("scores") or {}
+    if graph in scores:
+        accuracy = scores[graph]["accuracy"]
+        text += f"; accuracy {accuracy:.1%} on {scores['images']:,} images of {scores['split']}"
+    return f"{text} ({bundle.folder})"
+
+
+def write_bundle(folder: Path, metadata: Mapping[str, Any], members: Mapping[str, bytes]) -> Bundle:
     """Put a bundle into a folder, whole or not at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,56 +106,72 @@ def write_bundle(folder: Path, metadata: Mapping[str, Any], members: Mapping[str
         new = folder / f"{_PENDING}.{secrets.token_hex(4)}"
         new.mkdir()
         try:
-            stated = {name: _put(folder, new, name, content) for name, content in members.items()}
-            manifest = {"format": FORMAT, **metadata, "members": stated}
-            write_json(new / MANIFEST, manifest)
+            stated = {name: _write_member(folder, new, name, content) for name, content in members.items()}
+            write_json(new / MANIFEST, {"format": FORMAT, **metadata, "members": stated})
             new.rename(folder / _PENDING)
         finally:
             shutil.rmtree(new, ignore_errors=True)
         finish(folder)
     except OSError as error:
-        needed = sum(
-            content.stat().st_size if isinstance(content, Path) else len(content)
-            for content in members.values()
-        )
-        raise disk_error(folder, error, needed) from error
+        raise disk_error(folder, error, sum(map(len, members.values()))) from error
     return read_bundle(folder)
 
 
 def finish(folder: Path) -> None:
-    """Move the files of a bundle that was put together to their places, the manifest last."""
-    for draft in folder.glob(f"{_PENDING}.*"):
-        shutil.rmtree(draft, ignore_errors=True)
+    """Move the files of an assembled bundle to their places, the manifest last; remove abandoned ones."""
+    for abandoned in folder.glob(f"{_PENDING}.*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     pending = folder / _PENDING
-    if not pending.is_dir():
-        return
-    for path in sorted(pending.iterdir(), key=lambda path: path.name == MANIFEST):
-        path.replace(folder / path.name)
-    pending.rmdir()
+    if pending.is_dir():
+        for path in sorted(pending.iterdir(), key=lambda path: path.name == MANIFEST):
+            path.replace(folder / path.name)
+        pending.rmdir()
 
 
-def _put(folder: Path, new: Path, name: str, content: bytes | Path) -> dict[str, Any]:
-    """Write one member to the draft, unless the folder has it; return what the manifest says of it."""
-    if isinstance(content, Path):
-        metadata = {"bytes": content.stat().st_size, "sha256": file_digest(content)}
-    else:
-        metadata = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    there = folder / name
-    if (
-        there.is_file()
-        and there.stat().st_size == metadata["bytes"]
-        and file_digest(there) == metadata["sha256"]
-    ):
-        return metadata
-    with (new / name).open("wb") as file:
-        if isinstance(content, Path):
-            with content.open("rb") as source:
-                shutil.copyfileobj(source, file)
-        else:
+def _write_member(folder: Path, new: Path, name: str, content: bytes) -> dict[str, Any]:
+    """Write a member, unless the bundle that is replaced has the same; return its entry in the manifest."""
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if not _is_member(folder / name, entry):
+        with (new / name).open("wb") as file:
             file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return metadata
+            file.flush()
+            os.fsync(file.fileno())
+    return entry
+
+
+def _is_member(path: Path, entry: Mapping[str, Any]) -> bool:
+    return path.is_file() and path.stat().st_size == entry["bytes"] and file_digest(path) == entry["sha256"]
+
+
+def _manifests(folder: Path) -> list[bytes | None]:
+    """Return the content of the pending and of the final manifest."""
+    contents: list[bytes | None] = []
+    for path in (folder / _PENDING / MANIFEST, folder / MANIFEST):
+        try:
+            contents.append(read_regular(path, _MOST_JSON_BYTES))
+        except OSError:
+            contents.append(None)
+    return contents
+
+
+def _read(folder: Path) -> Bundle:
+    places = [folder]
+    if (folder / _PENDING / MANIFEST).is_file():
+        places.insert(0, folder / _PENDING)
+    path = places[0] / MANIFEST
+    manifest = _read_manifest(path)
+    members = {}
+    for name, entry in manifest["members"].items():
+        found = [place / name for place in places if (place / name).is_file()]
+        if not found:
+            raise StoreError(f"{folder / name} is missing, and {path} lists it; {_REMEDY}")
+        if not _is_member(found[0], entry):
+            raise StoreError(
+                f"{found[0]} is not the file that {path.name} lists (checksum): truncated, altered or of "
+                f"another model; {_REMEDY}"
+            )
+        members[name] = found[0]
+    return Bundle(folder, manifest, members)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -185,52 +181,82 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     version = manifest.get("format")
     if version != FORMAT:
         raise StoreError(f"{path} has format {version!r}, this version reads {FORMAT}; update cnnboost")
-    missing = sorted(_KINDS.keys() - manifest.keys())
+    missing = sorted(_REQUIRED - manifest.keys())
     if missing:
         raise StoreError(f"{path} is not the manifest of a bundle: {', '.join(missing)} missing; {_REMEDY}")
-    stated = manifest.pop(CHECKSUM, None)
-    if stated != digest_of(manifest):
+    if manifest.pop(CHECKSUM, None) != digest_of(manifest):
         raise StoreError(f"{path} was altered after it was written (checksum); {_REMEDY}")
-    # The checksum is no signature: whoever wrote it, no name may lead out of the folder.
-    wrong = [
-        key for key, kind in {**_KINDS, **_MORE}.items() if key in manifest and not _is(manifest[key], kind)
-    ]
-    wrong += [] if wrong else [key for key, good in _sound(manifest).items() if not good]
-    if wrong:
-        raise StoreError(f"{path}: {wrong[0]} = {brief(manifest[wrong[0]])} cannot be; {_REMEDY}")
-    for name, metadata in manifest["members"].items():
-        if not _MEMBER.fullmatch(name):
-            raise StoreError(f"{path} names a member {brief(name)}: not a plain file name; {_REMEDY}")
-        if not (
-            isinstance(metadata, dict)
-            and _is(metadata.get("bytes"), int)
-            and _is(metadata.get("sha256"), str)
-        ):
+    # The checksum is not a signature: even in a manifest with a correct one, no name may leave the folder.
+    check_values(str(path), manifest, _VALID)
+    for name, entry in manifest["members"].items():
+        if not _MEMBER_NAME.fullmatch(name):
+            raise StoreError(f"{path} lists a member {brief(name)}, which is not a file name; {_REMEDY}")
+        if not (isinstance(entry, dict) and _is_int(entry.get("bytes")) and _is_str(entry.get("sha256"))):
             raise StoreError(f"{path} does not state bytes and sha256 of {name}; {_REMEDY}")
     return manifest
 
 
-def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+def check_values(place: str, document: Mapping[str, Any], valid: Mapping[str, Callable[[Any], bool]]) -> None:
+    """Refuse a document with an impossible value; by hand, as predicting should not wait for pydantic."""
+    for key, is_valid in valid.items():
+        if key in document and not is_valid(document[key]):
+            raise StoreError(f"{place} states {key} = {brief(document[key])}, which is invalid; {_REMEDY}")
 
 
-def _sound(manifest: dict[str, Any]) -> dict[str, bool]:
-    """Check what stands inside the values of a manifest."""
-    classes, size = manifest["classes"], manifest["input"]
-    return {
-        "classes": len(classes) > 1 and len(set(map(str, classes))) == len(classes),
-        "input": size.keys() == {"height", "width", "channels"}
-        and all(_is(value, int) and value > 0 for value in size.values()),
-        "layers": all(isinstance(layer, str) for layer in manifest.get("layers", ())),
-        "versions": all(isinstance(version, str) for version in manifest["versions"].values()),
-        "parity": all(
-            isinstance(found, list) and all(isinstance(one, dict) for one in found)
-            for found in manifest.get("parity", {}).values()
-        ),
-    }
+def valid_classes(value: Any) -> bool:
+    """Tell whether a value can be the classes of a model."""
+    return isinstance(value, list) and len(set(map(str, value))) == len(value) > 1
+
+
+def valid_input(value: Any) -> bool:
+    """Tell whether a value can be the size of a model's images."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"height", "width", "channels"}
+        and all(_is_int(size) and size > 0 for size in value.values())
+    )
 
 
 def brief(value: Any) -> str:
-    """Show a value in a message, its beginning where it is long."""
+    """Show a value in a message, only the beginning of a long one."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _valid_parity(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(rows, list) and all(map(_is_dict, rows)) for rows in value.values()
+    )
+
+
+_REQUIRED = {"recipe", "layer", "mode", "pixels", "input", "versions", "members", "classes", "rounds"}
+_VALID: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(
+        ("recipe", "layer", "mode", "pixels", "title", "tta", "made_from", "recipe_digest"), _is_str
+    ),
+    **dict.fromkeys(("members", "scores"), _is_dict),
+    **dict.fromkeys(("rounds", "networks"), _is_int),
+    "classes": valid_classes,
+    "input": valid_input,
+    "versions": lambda value: isinstance(value, dict) and all(map(_is_str, value.values())),
+    "layers": lambda value: isinstance(value, list) and all(map(_is_str, value)),
+    "parity": _valid_parity,
+}
+
+
+def _shipped_places() -> tuple[Path, ...]:
+    """Return the folder of models in a wheel, and in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "models", package.parent / "models"

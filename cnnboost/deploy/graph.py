@@ -1,26 +1,24 @@
 """CNN and hybrid as one ONNX graph each: uint8 images in, `label` and `probabilities` out.
 
-Keras exports the networks, onnxmltools the trees. What is ours: the pixels' way in, the views, the output of
-networks that end in plain scores or one sigmoid unit, the modes, and the metadata that travels along.
+Keras exports the networks, onnxmltools the trees. Added here: the scaling of the pixels, the test-time views,
+and what the modes make of features and log-probabilities.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnboost.cnn.graph import inference_model
-from cnnboost.deploy.checksum import FACTS_KEY, add_checksum
-from cnnboost.deploy.graph_builder import GraphBuilder
+from cnnboost.deploy.graph_builder import IMAGE, GraphBuilder
 from cnnboost.deploy.head_graph import add_head, add_trees, uses
 from cnnboost.deploy.network_graph import add_network, add_probabilities
 from cnnboost.deploy.simplify import simplify
-from cnnboost.deploy.view_graph import add_mean, add_views
 from cnnboost.features.cut import Cut
 from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.images.views import TTA, check_tta, views
 
 if TYPE_CHECKING:
     import onnx
@@ -34,86 +32,130 @@ def cnn_graph(
     model: Any, *, pixels: str, kind: str, shape: Sequence[int], tta: str = "none"
 ) -> onnx.ModelProto:
     """Export a CNN."""
-    draft = GraphBuilder(shape)
-    images = add_views(draft, tta)
-    scores = add_network(draft, inference_model(model), images, pixels=pixels)[0]
+    builder = GraphBuilder(shape)
+    images = add_views(builder, tta)
+    scores = add_network(builder, inference_model(model), images, pixels=pixels)[0]
     n_classes = 2 if kind == "sigmoid" else int(model.output_shape[-1])
-    probabilities = add_probabilities(draft, scores, kind)
-    return _finished(draft, images, add_mean(draft, probabilities, tta, n_classes), n_classes)
+    return _finished(builder, images, add_probabilities(builder, scores, kind), n_classes, tta)
 
 
 def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelProto:
     """Export a fitted hybrid: its networks, its head in its mode, its views.
 
-    Every network stands in the graph once, and looks at all views of all images in one pass.
+    Each network occurs once in the graph, and gets all views of all images in one batch.
     """
-    looks, n_classes = hybrid.extractor_, len(hybrid.classes_)
-    layers, networks = looks.layers, looks.networks
-    sees_features, sees_softmax = uses(hybrid.head_)
-    softmax_wanted = sees_softmax or not layers
-    draft = GraphBuilder(shape)
-    images = add_views(draft, hybrid.tta)
-    cut = Cut(networks[0].model_)
-    wanted = (layers if sees_features else []) + (["output"] if softmax_wanted else [])
-    found = add_network(draft, cut.trunk(wanted), images, pixels=networks[0].pixels_)
+    extractor = hybrid.extractor_
+    layers, networks = extractor.layers, extractor.networks
+    uses_features, uses_softmax = uses(hybrid.head_)
+    needs_softmax = uses_softmax or not layers
+    builder = GraphBuilder(shape)
+    images = add_views(builder, hybrid.tta)
+    outputs = (layers if uses_features else []) + (["output"] if needs_softmax else [])
+    trunk = Cut(networks[0].model_).trunk(outputs)
+    parts = add_network(builder, trunk, images, pixels=networks[0].pixels_)
     log_proba = features = None
-    if softmax_wanted:
-        log_proba = _log_probabilities(draft, networks, found.pop(), images)
-    if sees_features:
-        features = _side_by_side(draft, found, looks.norm) if layers else log_proba
-    probabilities = add_head(draft, hybrid.head_, features, log_proba if sees_softmax else None)
-    return _finished(draft, images, add_mean(draft, probabilities, hybrid.tta, n_classes), n_classes)
+    if needs_softmax:
+        log_proba = _log_probabilities(builder, networks, parts.pop(), images)
+    if uses_features:
+        features = _concatenated(builder, parts, extractor.norm) if layers else log_proba
+    probabilities = add_head(builder, hybrid.head_, features, log_proba if uses_softmax else None)
+    return _finished(builder, images, probabilities, len(hybrid.classes_), hybrid.tta)
 
 
 def trunk_graph(
     trunk: Any, booster: Booster, *, pixels: str, shape: Sequence[int], n_classes: int
 ) -> onnx.ModelProto:
-    """Export a trunk and plain trees on its features, where there is no `HybridClassifier` around them."""
-    draft = GraphBuilder(shape)
-    images = add_views(draft, "none")
-    features = add_network(draft, trunk, images, pixels=pixels)[0]
-    margins = add_trees(draft, booster, features, int(trunk.output_shape[-1]))
-    return _finished(draft, images, draft.softmax(margins), n_classes)
+    """Export a trunk and plain trees on its features; the network needs no probabilities for that."""
+    builder = GraphBuilder(shape)
+    images = builder.float_image()
+    features = add_network(builder, trunk, images, pixels=pixels)[0]
+    margins = add_trees(builder, booster, features, int(trunk.output_shape[-1]))
+    return _finished(builder, images, builder.softmax(margins), n_classes)
 
 
-def serialise(model: onnx.ModelProto, metadata: Mapping[str, Any]) -> bytes:
-    """Turn a graph into the content of a file, with metadata and checksum."""
-    entry = model.metadata_props.add()
-    entry.key, entry.value = FACTS_KEY, json.dumps(metadata, sort_keys=True)
-    return add_checksum(model.SerializeToString(deterministic=True))
+def add_views(builder: GraphBuilder, tta: str) -> str:
+    """Add the test-time views of the images, as float32: one batch with all views of all images.
+
+    `cnnboost.images.views` defines them, and the graph is derived from it: a view that moves pixels from what
+    it does to their indices, one that interpolates from what it does to single bright rows and columns.
+
+    One batch is faster than one for each view: two views of a single image took 0.24 ms against 0.28 ms, ten
+    views 1.09 ms against 1.33 ms (recipe `oslo`, one thread).
+    """
+    if TTA[check_tta(tta)] == 1:
+        return builder.float_image()
+    height, width, channels = builder.shape
+    indices = np.arange(height * width, dtype=np.int32).reshape(1, height, width, 1)
+    moved = np.concatenate(list(views(indices, tta)))
+    as_batch = builder.constant([-1, *builder.shape], np.int64)
+    if moved.dtype == indices.dtype:
+        flat = builder.add("Reshape", [IMAGE, builder.constant([-1, height * width, channels], np.int64)])
+        viewed = builder.add("Gather", [flat, builder.constant(moved[..., 0], np.int32)], axis=1)
+        return builder.float_image(builder.add("Reshape", [viewed, as_batch]))
+    down, across = _interpolation(height, tta, 1), _interpolation(width, tta, 2)
+    planes = builder.add("Transpose", [builder.float_image()], perm=[0, 3, 1, 2])
+    planes = builder.add("Unsqueeze", [planes, builder.constant([1], np.int64)])
+    planes = builder.add("MatMul", [builder.constant(down[:, None]), planes])
+    planes = builder.add("MatMul", [planes, builder.constant(across.transpose(0, 2, 1)[:, None])])
+    viewed = builder.add("Transpose", [planes], perm=[0, 1, 3, 4, 2])
+    return builder.add("Reshape", [viewed, as_batch])
+
+
+def add_mean(builder: GraphBuilder, probabilities: str, tta: str, n_classes: int) -> str:
+    """Add the mean of the probabilities over the views of each image."""
+    if TTA[tta] == 1:
+        return probabilities
+    by_image = builder.constant([-1, TTA[tta], n_classes], np.int64)
+    by_view = builder.add("Reshape", [probabilities, by_image])
+    return builder.add("ReduceMean", [by_view, builder.constant([1], np.int64)], keepdims=0)
+
+
+def _interpolation(size: int, tta: str, axis: int) -> np.ndarray:
+    """Return matrices `(k, size, size)`: what each view makes of a column (axis 1) or row (axis 2) of pixels.
+
+    Columns and rows are interpolated one after the other, so strips of three pixels suffice, of which every
+    crop leaves one. In strip i, pixel i is bright.
+    """
+    lines = np.eye(size, dtype=np.float32)
+    if axis == 1:
+        strips = np.repeat(lines[:, :, None, None], 3, axis=2)
+        results = [view[:, :, 1, 0] for view in views(strips, tta)]
+    else:
+        strips = np.repeat(lines[:, None, :, None], 3, axis=1)
+        results = [view[:, 1, :, 0] for view in views(strips, tta)]
+    return np.stack(results).transpose(0, 2, 1)
 
 
 def _log_probabilities(
-    draft: GraphBuilder, networks: Sequence[CNNClassifier], scores: str, images: str
+    builder: GraphBuilder, networks: Sequence[CNNClassifier], scores: str, images: str
 ) -> str:
-    """Add the mean log-probabilities of networks; the scores of the first are there."""
-    # What it makes of a zero is where it ends.
-    lowest = log_probabilities(np.zeros((1, 1)))[0, 0]
+    """Add the mean log-probabilities of networks; `scores` are those of the first."""
+    lowest = builder.constant(log_probabilities(np.zeros((1, 1)))[0, 0])
     logs = []
     for number, network in enumerate(networks):
         if number:
-            prefix = f"cnn{number + 1}/"
             model = inference_model(network.model_)
-            scores = add_network(draft, model, images, pixels=network.pixels_, prefix=prefix)[0]
-        log = draft.add("Log", [add_probabilities(draft, scores, network.output_kind_)])
-        logs.append(draft.add("Max", [log, draft.constant(lowest)]))
-    return logs[0] if len(logs) == 1 else draft.add("Mean", logs)
+            prefix = f"cnn{number + 1}/"
+            scores = add_network(builder, model, images, pixels=network.pixels_, prefix=prefix)[0]
+        log = builder.add("Log", [add_probabilities(builder, scores, network.output_kind_)])
+        logs.append(builder.add("Max", [log, lowest]))
+    return logs[0] if len(logs) == 1 else builder.add("Mean", logs)
 
 
-def _side_by_side(draft: GraphBuilder, parts: Sequence[str], norm: bool) -> str:
-    features = parts[0] if len(parts) == 1 else draft.add("Concat", parts, axis=1)
+def _concatenated(builder: GraphBuilder, parts: Sequence[str], norm: bool) -> str:
+    features = parts[0] if len(parts) == 1 else builder.add("Concat", parts, axis=1)
     if not norm:
         return features
-    length = draft.add("ReduceL2", [features, draft.constant([1], np.int64)])
-    return draft.add("Concat", [features, length], axis=1)
+    length = builder.add("ReduceL2", [features, builder.constant([1], np.int64)])
+    return builder.add("Concat", [features, length], axis=1)
 
 
-def _finished(draft: GraphBuilder, images: str, probabilities: str, n_classes: int) -> onnx.ModelProto:
-    """State the outputs, simplify, check."""
+def _finished(
+    builder: GraphBuilder, images: str, probabilities: str, n_classes: int, tta: str = "none"
+) -> onnx.ModelProto:
     import onnx
 
-    draft.finish(probabilities, n_classes)
-    model = draft.model()
+    model = builder.model(add_mean(builder, probabilities, tta, n_classes), n_classes)
     simplify(model, images)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,6 +1,6 @@
-"""Image files that somebody named: single ones, folders, zip archives, lists; and their pixels.
+"""Image files that a user names: single ones, folders, zip archives, lists; their pixels and predictions.
 
-Nothing is gathered before it is used: a folder of a million images needs the memory of a few.
+Everything is a stream: a folder of a million images needs the memory of a few.
 """
 
 from __future__ import annotations
@@ -8,39 +8,29 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
-from cnnboost.images.pool import n_threads
+from cnnboost.images.pool import Batch, decode_all
 from cnnboost.images.tree import MAX_FILE_BYTES, head_of, looks_like_image, read_image_file, scan
 
 log = logging.getLogger("cnnboost")
 
-LIST = "-"
+STDIN = "-"
+#: First bytes of images, and of few paths: more lines are read where stdin begins with one of these.
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II", b"MM", b"P", b"\0", b"8BPS")
-"""Of images, and of few paths: where one of these stands first, more is read before it is judged."""
-_BATCH = 64
-_BATCH_BYTES = 1 << 22
-
-
-class _Archive(ZipTree):
-    """An archive that is closed when none of its images is left to read: they are found before."""
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self.close()
 
 
 class ImageFile(NamedTuple):
@@ -50,76 +40,59 @@ class ImageFile(NamedTuple):
     read: Callable[[], bytes]
 
 
-class Batch(NamedTuple):
-    """Some image files, in order."""
+class Prediction(NamedTuple):
+    """One image file and its most probable class, or why there is none."""
 
-    paths: list[str]
-    errors: list[str | None]
-    pixels: np.ndarray
+    path: str
+    label: str | None
+    probabilities: np.ndarray | None
+    error: str | None
 
 
-def find_images(paths: Iterable[str], listed: Iterable[bytes] = ()) -> Iterator[ImageFile]:
-    """Find the images that paths name."""
-    others: Counter[str] = Counter()
-    for path in paths:
-        if path == LIST:
-            picture, lines = _one_picture(listed)
-            if picture is not None:
-                yield picture
-            for line in lines:
-                name = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-                if name.strip():
-                    yield from _find(name, others)
-        else:
-            yield from _find(path, others)
-    for place, count in others.items():
-        log.info("%s: left out %d files that are not images", place, count)
+def predict_files(
+    predictor: Predictor, files: Iterable[ImageFile], *, threads: int | None = None
+) -> Generator[Prediction, None, None]:
+    """Predict image files of any size and mode; a bad one gets an error, the others a prediction."""
+    classes: list[str] = predictor.classes_.tolist()
+    with closing(decode_files(files, predictor.input, threads=threads)) as batches:
+        for batch in batches:
+            rows = iter(predictor.predict_proba(batch.pixels) if len(batch.pixels) else ())
+            for file, error in zip(batch.items, batch.errors, strict=True):
+                if error is None:
+                    row = next(rows)
+                    yield Prediction(file.path, classes[row.argmax()], row, None)
+                else:
+                    yield Prediction(file.path, None, None, error)
 
 
 def decode_files(
     files: Iterable[ImageFile], spec: InputSpec, *, threads: int | None = None
-) -> Generator[Batch, None, None]:
+) -> Generator[Batch[ImageFile], None, None]:
     """Decode image files on all cores, ahead of their use."""
-    step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
-    stop = threading.Event()
-
-    def decode(chunk: list[ImageFile]) -> Batch:
-        pixels = np.empty((len(chunk), *spec), np.uint8)
-        errors: list[str | None] = []
-        good = 0
-        for path, read in chunk:
-            if stop.is_set():
-                break
-            try:
-                pixels[good] = decode_image(read(), spec, path)
-            except DataError as error:
-                errors.append(error.bad[0].reason if error.bad else str(error))
-            except OSError as error:
-                errors.append(f"cannot be read ({error.strerror or error})")
-            else:
-                errors.append(None)
-                good += 1
-        return Batch([file.path for file in chunk], errors, pixels[:good])
-
-    workers = n_threads(threads)
-    remaining = iter(files)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
-        waiting: deque[Future[Batch]] = deque()
-        while True:
-            while len(waiting) < 2 * workers and (chunk := list(islice(remaining, step))):
-                waiting.append(pool.submit(decode, chunk))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+    return decode_all(files, lambda file: decode_image(file.read(), spec, file.path), spec, threads)
 
 
-def _one_picture(listed: Iterable[bytes]) -> tuple[ImageFile | None, Iterator[bytes]]:
-    """Tell the content of an image file from a list of paths; no more is read of a list than is needed."""
-    lines = iter(listed)
+def find_images(paths: Iterable[str], stdin: Iterable[bytes] = ()) -> Iterator[ImageFile]:
+    """Find the images that paths name; `-` is one image, or a list of paths, on stdin."""
+    others: Counter[str] = Counter()
+    for path in paths:
+        if path != STDIN:
+            yield from _find(path, others)
+            continue
+        image, lines = _image_or_lines(stdin)
+        if image is not None:
+            yield image
+        for line in lines:
+            name = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+            if name.strip():
+                yield from _find(name, others)
+    for place, count in others.items():
+        log.info("%s: left out %d files that are not images", place, count)
+
+
+def _image_or_lines(stdin: Iterable[bytes]) -> tuple[ImageFile | None, Iterator[bytes]]:
+    """Tell an image on stdin from a list of paths; of a list, no more is read than necessary."""
+    lines = iter(stdin)
     read: list[bytes] = []
     size = 0
     for line in lines:
@@ -133,54 +106,44 @@ def _one_picture(listed: Iterable[bytes]) -> tuple[ImageFile | None, Iterator[by
         return None, chain(read, lines)
     for line in lines:
         if size > MAX_FILE_BYTES:
-            return _unusable(LIST, f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image"), iter(
-                ()
-            )
+            reason = f"is larger than {MAX_FILE_BYTES} bytes, the limit for one image"
+            return _unusable(STDIN, reason), iter(())
         read.append(line)
         size += len(line)
     content = b"".join(read)
-    return ImageFile(LIST, lambda: content), iter(())
+    return ImageFile(STDIN, lambda: content), iter(())
 
 
 def _find(path: str, others: Counter[str]) -> Iterator[ImageFile]:
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - to Path, no name at all is this folder
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        missing = isinstance(error, FileNotFoundError)
-        yield _unusable(path, "does not exist" if missing else f"cannot be read ({reason})")
-        return
-    if stat.S_ISDIR(mode):
-        yield from _in_folder(path, others)
-    elif path.lower().endswith(".zip"):
-        yield from _in_archive(path, others)
-    else:
-        yield _file(path)
+        mode = os.stat(path).st_mode  # noqa: PTH116 - for Path, the empty name is the current folder
+        if stat.S_ISDIR(mode):
+            yield from _in_folder(path, others)
+        elif path.lower().endswith(".zip"):
+            yield from _in_archive(path, others)
+        else:
+            yield _file(path)
+    except FileNotFoundError:
+        yield _unusable(path, "does not exist")
+    except DataError as error:
+        yield _unusable(path, str(error).removeprefix(f"{path}: "))
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        yield _unusable(path, f"cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def _in_folder(root: str, others: Counter[str]) -> Iterator[ImageFile]:
-    try:
-        for folder in scan(root):
-            if folder.error is not None:
-                yield _unusable(folder.path, f"cannot be read ({folder.error.strerror})")
-            for entry in folder.files:
-                if named_as_image(entry.name) or is_picture(head_of(entry.path)):
-                    yield _file(entry.path)
-                else:
-                    others[root] += 1
-    except DataError as error:
-        yield _unusable(root, str(error).removeprefix(f"{root}: "))
+    for folder in scan(root):
+        if folder.error is not None:
+            yield _unusable(folder.path, f"cannot be read ({folder.error.strerror})")
+        for entry in folder.files:
+            if named_as_image(entry.name) or is_picture(head_of(entry.path)):
+                yield _file(entry.path)
+            else:
+                others[root] += 1
 
 
 def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
-    try:
-        tree = _Archive(Path(path))
-    except DataError as error:
-        yield _unusable(path, str(error).removeprefix(f"{path}: "))
-        return
-    except OSError as error:
-        yield _unusable(path, f"cannot be read ({error.strerror})")
-        return
+    tree = _Archive(Path(path))
     for bad in tree.bad:
         yield _unusable(f"{path}/{bad.place}", bad.reason)
     for member in tree.files:
@@ -188,6 +151,14 @@ def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
             yield ImageFile(f"{path}/{member}", partial(tree.read, member))
         else:
             others[path] += 1
+
+
+class _Archive(ZipTree):
+    """An archive that closes itself: its images are still read after the search has gone on."""
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self.close()
 
 
 def _file(path: str) -> ImageFile:

@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
-from cnnboost.deploy.graph import cnn_graph, hybrid_graph, serialise, trunk_graph
-from cnnboost.deploy.int8 import IMAGES as MEASURED
+from cnnboost.deploy.graph import cnn_graph, hybrid_graph, trunk_graph
+from cnnboost.deploy.graph_file import FORMAT, serialise
+from cnnboost.deploy.int8 import IMAGES as CALIBRATED
 from cnnboost.deploy.int8 import int8_graph
 from cnnboost.deploy.parity import check_parity, limits_of
 from cnnboost.errors import DataError, ModelError
@@ -27,8 +28,6 @@ from cnnboost.images.views import TTA
 
 if TYPE_CHECKING:
     import onnx
-
-FORMAT = 1
 
 
 def export_onnx(
@@ -44,11 +43,11 @@ def export_onnx(
     path : path-like
         The `.onnx` file; written whole or not at all.
     images : ndarray of shape (n, height, width, channels), uint8
-        Images to compare on, in batches of 1, 7 and 256 (fewer where each is looked at in several views); a
-        thousand say enough.
+        Images to compare on, in batches of 1, 7 and 256 (smaller ones with several views); a thousand are
+        enough.
     int8 : bool, default=False
-        Count the convolutions in 8-bit integers: faster, and only the labels of most images need agree. The
-        ranges of activations are measured on the images, so give some that nothing is scored on.
+        Compute the convolutions in 8-bit integers: faster, and only the labels of most images need agree.
+        The ranges of activations are measured on the images, so give some that nothing is scored on.
 
     Returns
     -------
@@ -59,12 +58,12 @@ def export_onnx(
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     DataError
-        If the images are not uint8 or there are none.
+        If the images are not uint8, or none are given.
     ModelError
         If the estimator is none of these, cannot be expressed in ONNX, or the graph differs from it; the
         message says by how much.
     ParameterError
-        If the hybrid's test-time views leave nothing of images of this size.
+        If images of this size are too small for the hybrid's test-time views.
 
     Examples
     --------
@@ -79,7 +78,7 @@ def export_onnx(
     >>> export_onnx(hybrid, tempfile.mkdtemp() + "/hybrid.onnx", X).name
     'hybrid.onnx'
 
-    Trees that start from the CNN's own probabilities, and the mean over each image and its mirror image:
+    Trees boosted from the CNN's probabilities, and the mean over each image and its mirror image:
 
     >>> from cnnboost import HybridClassifier
     >>> better = HybridClassifier(cnn, mode="residual", tta="flip").fit(X, y[:300])
@@ -97,30 +96,26 @@ def export_onnx(
             f"images to compare on must be uint8 (n, height, width, channels), got {images.dtype} "
             f"{images.shape}"
         )
+    path = Path(path)
     graph, metadata, models = _graph(estimator, images.shape[1:])
+    if int8:
+        graph, metadata["int8"] = int8_graph(graph, images[:CALIBRATED], str(path)), True
     shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
     metadata |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
-    path = Path(path)
-    if int8:
-        graph, metadata["int8"] = int8_graph(graph, images[:MEASURED], str(path)), True
     content = serialise(graph, {**metadata, "classes": estimator.classes_.tolist()})
-    views = TTA[metadata.get("tta", "none")]
     check_parity(
         content, images, estimator.predict_proba(images),
-        name=str(path), views=views, limits=limits_of(models, int8=int8),
+        name=str(path), views=TTA[metadata.get("tta", "none")], limits=limits_of(models, int8=int8),
     )  # fmt: skip
     return write_bytes(path, content)
 
 
 def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dict[str, Any], list[Any]]:
-    """Return the graph of an estimator, what sets it apart from others, and its Keras models."""
+    """Return the graph of an estimator, its metadata, and its Keras models."""
     if isinstance(estimator, CNNClassifier):
-        metadata: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None}
-        pixels, models = estimator.pixels_, [estimator.model_]
-        metadata["tta"] = estimator.tta
-        graph = cnn_graph(
-            estimator.model_, pixels=pixels, kind=estimator.output_kind_, shape=shape, tta=estimator.tta
-        )
+        pixels, tta, models = estimator.pixels_, estimator.tta, [estimator.model_]
+        metadata: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None, "tta": tta}
+        graph = cnn_graph(models[0], pixels=pixels, kind=estimator.output_kind_, shape=shape, tta=tta)
     elif isinstance(estimator, HybridClassifier):
         head, layers = estimator.head_, estimator.extractor_.layers
         metadata = {
@@ -135,20 +130,15 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
             "weight": float(head.weight),
             "norm": bool(estimator.norm and layers),
         }
-        pixels = estimator.networks_[0].pixels_
-        models = [network.model_ for network in estimator.networks_]
+        pixels, models = estimator.networks_[0].pixels_, [network.model_ for network in estimator.networks_]
         graph = hybrid_graph(estimator, shape)
     else:
         features, boost = _steps(estimator)
         metadata = {"kind": "hybrid", "layer": features.layer, "mode": "plain", "rounds": boost.n_estimators_}
         pixels, models = features.pixels_, [features.model_]
-        graph = trunk_graph(
-            Cut(features.model_).trunk([features.layer]),
-            boost.booster_,
-            pixels=pixels,
-            shape=shape,
-            n_classes=len(boost.classes_),
-        )
+        trunk = Cut(features.model_).trunk([features.layer])
+        n_classes = len(boost.classes_)
+        graph = trunk_graph(trunk, boost.booster_, pixels=pixels, shape=shape, n_classes=n_classes)
     return graph, {**metadata, "pixels": pixels}, models
 
 
@@ -157,7 +147,7 @@ def _steps(estimator: Any) -> tuple[CNNFeatures, BoostClassifier]:
     steps = [step.estimator if isinstance(step, FrozenEstimator) else step for step in steps]
     if len(steps) != 2 or not isinstance(steps[0], CNNFeatures) or not isinstance(steps[1], BoostClassifier):
         raise ModelError(
-            f"{type(estimator).__name__} is neither a CNNClassifier nor a pipeline of CNNFeatures and "
-            "BoostClassifier nor a HybridClassifier; others cannot be exported"
+            f"{type(estimator).__name__} cannot be exported; give a CNNClassifier, a HybridClassifier, or a "
+            "pipeline of CNNFeatures and BoostClassifier"
         )
     return steps[0], steps[1]

@@ -1,21 +1,21 @@
-"""Does a graph give what the model it was made from gives? Nothing is exported before that is shown."""
+"""Compare a graph with the model that it was made from: no graph is written before they agree."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cnnboost.cnn.graph import is_half
+from cnnboost.deploy.graph_builder import IMAGE, LABEL, PROBABILITIES
 from cnnboost.errors import ModelError
 
 BATCHES = (1, 7, 256)
 #: Images that are compared, where there are as many.
 IMAGES = 1000
+#: Where few images are compared, more labels may differ than allowed, if chance does that more often than so.
 _UNLIKELY = 0.01
-"""Fewer images may disagree on more labels than their share, where chance does that more often than so."""
 
 
 class Limits(NamedTuple):
@@ -32,15 +32,7 @@ HALF = Limits(agreement=0.95, median=0.005)
 INT8 = Limits(agreement=0.95, median=0.05)
 
 
-def limits_of(models: Iterable[Any], *, int8: bool = False) -> Limits:
-    """Return how far a graph of some Keras models may be from them."""
-    if int8:
-        return INT8
-    return HALF if any(is_half(model) for model in models) else EXACT
-
-
-@dataclass(frozen=True)
-class Parity:
+class Parity(NamedTuple):
     """How far a graph is from its reference on some images, in batches of one size."""
 
     batch: int
@@ -49,9 +41,12 @@ class Parity:
     median: float
     largest: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures, JSON-able."""
-        return asdict(self)
+
+def limits_of(models: Iterable[Any], *, int8: bool = False) -> Limits:
+    """Return how far a graph of some Keras models may be from them."""
+    if int8:
+        return INT8
+    return HALF if any(is_half(model) for model in models) else EXACT
 
 
 def check_parity(
@@ -67,41 +62,52 @@ def check_parity(
     """Run a graph in batches of several sizes and compare it with the reference.
 
     Trees compare features with thresholds, and two runtimes differ in the last bits of a feature: an image
-    can fall on the other side of a split and its probabilities jump. So it is labels and the median that
-    must agree, not every single probability.
+    can fall on the other side of a split and its probabilities jump. So labels and the median must agree,
+    not every single probability.
     """
-    found = []
+    results = []
     for batch in dict.fromkeys(min(size, max(size // views, 7)) for size in batches):
         labels, probabilities = _run(content, images, batch, name)
         if probabilities.shape != reference.shape or not np.isfinite(probabilities).all():
             raise ModelError(
-                f"{name} gives probabilities of shape {probabilities.shape} where {reference.shape} is "
-                "right, or some that are not finite; it was not written"
+                f"{name} gives probabilities of shape {probabilities.shape} instead of {reference.shape}, or "
+                "some that are not finite; it was not written"
             )
         difference = np.abs(probabilities.astype(np.float64) - reference)
-        found.append(
-            Parity(
-                batch,
-                len(images),
-                float((labels == reference.argmax(axis=1)).mean()),
-                float(np.median(difference)),
-                float(difference.max()),
-            )
-        )
-    for parity in found:
-        too_many = parity.agreement < limits.agreement and not _chance(parity, limits)
-        if too_many or parity.median >= limits.median:
+        agreement = float((labels == reference.argmax(axis=1)).mean())
+        median, largest = float(np.median(difference)), float(difference.max())
+        results.append(Parity(batch, len(images), agreement, median, largest))
+    for parity in results:
+        remedy = _remedy(parity, limits)
+        if remedy:
             raise ModelError(
                 f"{name} differs from the model it was made from: in batches of {parity.batch} the labels of "
-                f"{parity.agreement:.2%} of {parity.images} images agree ({limits.agreement:.1%} is wanted), "
-                f"the median difference of probabilities is {parity.median:.2g} (below {limits.median:g} is "
-                f"wanted), the largest {parity.largest:.2g}; it was not written. {_remedy(parity, limits)}"
+                f"{parity.agreement:.2%} of {parity.images} images agree (at least {limits.agreement:.1%} "
+                f"required), the median difference of probabilities is {parity.median:.2g} (below "
+                f"{limits.median:g} required), the largest {parity.largest:.2g}; it was not written. {remedy}"
             )
-    return found
+    return results
 
 
-def _chance(parity: Parity, limits: Limits) -> bool:
-    """Say whether images are too few to tell so many other labels from as many as are allowed.
+def _remedy(parity: Parity, limits: Limits) -> str | None:
+    """Return what to do about a difference; None where it is within the limits."""
+    if parity.median >= limits.median:
+        return (
+            "ONNX Runtime computes a layer of the network differently from Keras: cut it before that layer, "
+            "or run the hybrid in Keras"
+        )
+    if parity.agreement >= limits.agreement or _by_chance(parity, limits):
+        return None
+    few = parity.images < IMAGES
+    more = f"give more images ({parity.images} given, {IMAGES} are compared), or " if few else ""
+    return (
+        "Probabilities agree, labels differ where features lie on thresholds of the trees: "
+        f"{more}use fewer rounds (boost.n_estimators)"
+    )
+
+
+def _by_chance(parity: Parity, limits: Limits) -> bool:
+    """Tell whether there are too few images to see that too many labels differ.
 
     Never more of them than a full comparison would allow.
     """
@@ -112,38 +118,21 @@ def _chance(parity: Parity, limits: Limits) -> bool:
     return others <= round(allowed * IMAGES) and binom.sf(others - 1, parity.images, allowed) >= _UNLIKELY
 
 
-def _remedy(parity: Parity, limits: Limits) -> str:
-    if parity.median >= limits.median:
-        return (
-            "ONNX Runtime computes a layer of the network otherwise than Keras: cut it before that layer, or "
-            "run the hybrid in Keras"
-        )
-    more = (
-        f"give more images (there are {parity.images}, {IMAGES} are compared), "
-        if parity.images < IMAGES
-        else ""
-    )
-    return (
-        f"Probabilities agree, labels jump where features lie on thresholds of the trees: {more}"
-        "or fewer rounds (boost.n_estimators)"
-    )
-
-
 def _run(content: bytes, images: np.ndarray, batch: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # The trees' and the CNN's own thread pools are at work in this process too.
+    # The thread pools of the trees and of the CNN are active in this process too.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         parts = [
-            session.run(["label", "probabilities"], {"image": images[start : start + batch]})
+            session.run([LABEL, PROBABILITIES], {IMAGE: images[start : start + batch]})
             for start in range(0, len(images), batch)
         ]
     except Exception as error:
-        raise ModelError(
-            f"ONNX Runtime cannot run {name}: {str(error).splitlines()[0]}; it was not written"
-        ) from error
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"ONNX Runtime cannot run {name}: {reason}; it was not written") from error
+    labels, probabilities = zip(*parts, strict=True)
+    return np.concatenate(labels), np.concatenate(probabilities)

@@ -1,45 +1,47 @@
-"""Predictor: an exported hybrid as a function from images to probabilities, on ONNX Runtime alone."""
+"""Predictor: an exported graph as a function from images to probabilities, on ONNX Runtime alone."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from cnnboost.deploy.bulk import Bulk, Run
-from cnnboost.deploy.bundle import Bundle, read_bundle
-from cnnboost.deploy.checksum import verify_checksum
-from cnnboost.deploy.pictures import pixels_of
-from cnnboost.deploy.pixels import as_pixels, fits
-from cnnboost.deploy.session import ENGINE_ERRORS, GRAPHS, brief, open_session
-from cnnboost.deploy.shipped import shipped_bundle
+from cnnboost.deploy.bundle import Bundle, read_bundle, shipped_bundle
+from cnnboost.deploy.graph_file import ENGINE_ERRORS, KINDS, one_line, open_session, verify_checksum
+from cnnboost.deploy.pixels import as_batch, as_pixels, decode_pictures
 from cnnboost.errors import ModelError, ParameterError, StoreError
 from cnnboost.files import read_regular
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.pool import n_threads
 
+#: The graphs of a bundle, each in a file of its name; `int8` is the hybrid in 8-bit integers.
+GRAPHS = (*KINDS, "int8")
 _MOST_BYTES = (1 << 31) - 1  # of a protobuf message
 _MOST_THREADS = 1024
 _OUTPUTS = ["probabilities"]
 _UINT8 = np.dtype(np.uint8)
 
+Run = Callable[[np.ndarray, int], np.ndarray]
+
 
 class Predictor:
     """An exported graph, ready to predict.
 
-    It can be used from many threads at once, and it survives pickling: the copy is made from the same bytes.
-    Its threads stay awake for 100 microseconds after a call and no longer, so that other libraries have the
-    cores between two calls.
+    It can be used from several threads at once, and be pickled: the copy is made from the same bytes. Its own
+    threads spin for 100 microseconds after a call and no longer, so that other libraries have the cores
+    between two calls.
 
     Parameters
     ----------
     model : bytes
         Content of a `hybrid.onnx`, `cnn.onnx` or `int8.onnx` that `cnnboost export` made.
     threads : int, optional
-        Threads for one batch; None is one for each core that this process may use. Where many threads or
+        Threads for one batch; None is one for each core that this process may use. If many threads or
         processes predict at the same time, 1 is best.
     place : str
         Where the model came from, for messages.
@@ -52,12 +54,12 @@ class Predictor:
         Height, width and channels of the images.
     kind : {"hybrid", "cnn"}
     int8 : bool
-        Whether its convolutions count in 8-bit integers.
+        Whether its convolutions are computed in 8-bit integers.
     layer, mode : str
         Where the CNN is cut, and how its head was fitted.
     details : dict
-        All that the file says about itself: also `recipe`, `rounds`, `pixels`, and `native`, the sha256 of
-        the files that it was made from.
+        All metadata of the file: also `recipe`, `rounds`, `pixels`, and `native`, the sha256 of the files
+        that it was made from.
     threads : int
     place : str
 
@@ -66,17 +68,17 @@ class Predictor:
     StoreError
         If the content is truncated, altered, or was not made by this package.
     ModelError
-        If the graph does not fit what the file says about itself, or ONNX Runtime cannot run it.
+        If the graph contradicts the metadata of the file, or ONNX Runtime cannot run it.
     ParameterError
         If `threads` is not in 1..1024.
     """
 
     def __init__(self, model: bytes, *, threads: int | None = None, place: str = "the model") -> None:
-        verify_checksum(model, Path(place))
+        verify_checksum(model, place)
         self._model = model
         self._asked = threads
         self.place = place
-        self.threads = _threads(threads)
+        self.threads = _checked_threads(threads)
         session, self.details = open_session(model, self.threads, place)
         self.classes_ = np.array(self.details["classes"])
         self.input = InputSpec(**self.details["input"])
@@ -86,8 +88,8 @@ class Predictor:
         self.mode: str = self.details["mode"]
         self._shape = tuple(self.input)
         self._run = session.run
-        self._bulk = Bulk(self._open_single, self.threads, self.input.height * self.input.width)
-        self._few = self._bulk.few
+        self._slices = Slices(self._open_single, self.threads, self.input.height * self.input.width)
+        self._most_at_once = self._slices.most_at_once
 
     @classmethod
     def load(
@@ -97,18 +99,18 @@ class Predictor:
         threads: int | None = None,
         graph: Literal["hybrid", "cnn", "int8"] = "hybrid",
     ) -> Predictor:
-        """Read a bundle or one of its ONNX files; checksums are compared before anything is parsed.
+        """Read a bundle or one of its ONNX files; checksums are verified before anything is parsed.
 
         Parameters
         ----------
         source : path-like or Bundle, optional
             The folder of a bundle, one that was read already, or an ONNX file. Default: the bundle that
-            ships with the package, see `cnnboost.deploy.shipped`.
+            ships with the package, see `cnnboost.deploy.bundle.shipped_bundle`.
         threads : int, optional
             See `Predictor`.
         graph : {"hybrid", "cnn", "int8"}
             Which graph of the bundle: the hybrid, its CNN alone, or the hybrid in 8-bit integers, which is
-            faster and differs a little. A file says itself what it is.
+            faster and slightly different. Ignored for a file.
 
         Returns
         -------
@@ -117,11 +119,11 @@ class Predictor:
         Raises
         ------
         StoreError, ModelError, ParameterError
-            As `Predictor`, and for a bundle that is not whole; see `cnnboost.deploy.bundle.read_bundle`.
+            As `Predictor`, and for an incomplete bundle; see `cnnboost.deploy.bundle.read_bundle`.
         """
         if graph not in GRAPHS:
-            raise ParameterError(f"graph={graph!r}: there is no such graph; there are: {', '.join(GRAPHS)}")
-        _threads(threads)
+            raise ParameterError(f"graph={graph!r} is unknown; choose one of {', '.join(GRAPHS)}")
+        _checked_threads(threads)
         if source is None:
             source = shipped_bundle()
         read = source if isinstance(source, Bundle) else None
@@ -135,10 +137,9 @@ class Predictor:
                 return cls(_content(member), threads=threads, place=str(member))
             except FileNotFoundError as error:
                 if path.is_dir():
-                    continue  # another process put a new bundle in its place meanwhile
+                    continue  # another process replaced the bundle meanwhile
                 raise StoreError(
-                    f"{path}: there is no such file or folder; name a bundle or a .onnx file of "
-                    "'cnnboost export'"
+                    f"{path}: no such file or folder; name a bundle or a .onnx file of 'cnnboost export'"
                 ) from error
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -146,11 +147,10 @@ class Predictor:
 
         Parameters
         ----------
-        X : array-like of shape (n, height, width, channels), or (n, height, width) where they are grey
-            Pixels in 0..255, best as uint8. Floats are taken where they are whole numbers. Or a picture of
-            any size: the path or the content of an image file, a Pillow image; or a list of pictures and of
-            arrays `(height, width)` or `(height, width, channels)`. Pictures become pixels as those do that
-            `cnnboost predict` is given.
+        X : array-like of shape (n, height, width, channels), or (n, height, width) if they are grey
+            Pixels in 0..255, best as uint8; floats must be whole numbers. Or a picture of any size: the path
+            or the content of an image file, a Pillow image; or a list of pictures and of arrays `(height,
+            width)` or `(height, width, channels)`. Pictures are decoded as by `cnnboost predict`.
 
         Returns
         -------
@@ -159,29 +159,27 @@ class Predictor:
         Raises
         ------
         DataError
-            If these are no images: no rows, no pixels, NaN, fractions, out of range; or if a picture cannot
-            be read.
+            If these are not images: empty, NaN, fractions, out of range; or if a picture cannot be read.
         ModelError
             If they have another size or other channels, or ONNX Runtime cannot run the graph on them.
         """
-        # One image takes a tenth of a millisecond, so what usually comes must pass with few steps.
+        # One image takes a tenth of a millisecond, so the usual case must pass with few steps.
         if (
             type(X) is np.ndarray
             and X.dtype is _UINT8
             and X.shape[1:] == self._shape
-            and 0 < X.shape[0] <= self._few
+            and 0 < X.shape[0] <= self._most_at_once
         ):
             try:
                 return self._run(_OUTPUTS, {"image": X})[0]
             except ENGINE_ERRORS as error:
                 raise self._failed(error) from error
-        pictures = pixels_of(X, self.input, self._asked)
-        X = fits(X if pictures is None else pictures, self.input, self.place)
-        if len(X) <= self._few:
+        pictures = decode_pictures(X, self.input, self._asked)
+        X = as_batch(X if pictures is None else pictures, self.input, self.place)
+        if len(X) <= self._most_at_once:
             return self._checked(self._run)(X, 0)
-        # In slices: the memory of some, however large the batch.
         result = np.empty((len(X), len(self.classes_)), np.float32)
-        self._bulk(X, result)
+        self._slices(X, result)
         return result
 
     def predict(self, X: Any) -> np.ndarray:
@@ -211,7 +209,7 @@ class Predictor:
         return f"<Predictor {self.place}: {self.input}, {kind}, {len(self.classes_)} classes>"
 
     def _open_single(self) -> Run:
-        """Open the graph once more, for slices that run on one thread each."""
+        """Open the graph a second time, for slices that run on one thread each."""
         if self.threads == 1:
             return self._checked(self._run)
         return self._checked(open_session(self._model, 1, self.place)[0].run)
@@ -227,14 +225,64 @@ class Predictor:
         return checked
 
     def _failed(self, error: Exception) -> ModelError:
-        return ModelError(f"{self.place} cannot be run: {brief(error)}")
+        return ModelError(f"{self.place} cannot be run: {one_line(error)}")
+
+
+class Slices:
+    """Large batches of one graph, in small slices side by side, each on a thread of its own.
+
+    Threads that share the operations of one slice wait for each other after every operation, and a slice that
+    is large enough to keep them busy exceeds the cache of a core. On two cores 3,589 images took 0.18 s in
+    small slices, and 0.20 to 0.21 s with both threads on one slice after the other.
+    """
+
+    #: Pixels in a slice: 16 images of 48x48 were fastest, 12 to 24 are as good.
+    PIXELS = 16 * 48 * 48
+    FEWEST_IMAGES = 4
+
+    def __init__(self, open_run: Callable[[], Run], threads: int, pixels: int) -> None:
+        self.most = max(self.FEWEST_IMAGES, self.PIXELS // pixels)
+        #: A batch of so many images is not cut into slices.
+        self.most_at_once = self.most * threads - (threads > 1)
+        self._open = open_run
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._run: Run | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    def __call__(self, X: np.ndarray, result: np.ndarray) -> None:
+        """Compute the probabilities of images."""
+        run, pool = self._ready()
+        # As many slices as the threads can share evenly.
+        rounds = -(-len(X) // (self.most * self._threads))
+        slices = min(len(X), rounds * self._threads)
+        ends = [len(X) * i // slices for i in range(slices + 1)]
+
+        def fill(i: int) -> None:
+            start, stop = ends[i], ends[i + 1]
+            result[start:stop] = run(X[start:stop], start)
+
+        # The first error is raised; slices that were not begun are given up.
+        for _ in map(fill, range(slices)) if pool is None else pool.map(fill, range(slices)):
+            pass
+
+    def _ready(self) -> tuple[Run, ThreadPoolExecutor | None]:
+        """Open the graph and start the threads at first use; threads do not survive a fork."""
+        with self._lock:
+            if self._run is None:
+                self._run = self._open()
+            if self._threads > 1 and (self._pool is None or self._process != os.getpid()):
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="cnnboost")
+                self._process = os.getpid()
+            return self._run, self._pool
 
 
 def _restore(model: bytes, threads: int | None, place: str) -> Predictor:
     return Predictor(model, threads=threads, place=place)
 
 
-def _threads(threads: int | None) -> int:
+def _checked_threads(threads: int | None) -> int:
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
         raise ParameterError(
             f"threads={threads!r}: give a number in 1..{_MOST_THREADS}, or None for all cores of this process"
@@ -254,12 +302,8 @@ def _member(bundle: Bundle, graph: str) -> Path:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise StoreError(f"{path} has more than {_MOST_BYTES} bytes, the limit of the ONNX format")
-        return read_regular(path)
+        return read_regular(path, _MOST_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
-        if isinstance(error, StoreError):
-            raise
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -8,8 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cnnboost.config import Recipe
-from cnnboost.deploy.bundle import Bundle
-from cnnboost.deploy.shipped import NAME, shipped_bundle
+from cnnboost.deploy.bundle import SHIPPED, Bundle, shipped_bundle
 from cnnboost.errors import StoreError
 from cnnboost.escape import markdown, markdown_code
 from cnnboost.files import read_json
@@ -90,7 +89,7 @@ def _bundle_metadata(recipe: Recipe, documents: Documents) -> dict[str, Any]:
 
 def _ships(bundle: Bundle) -> bool:
     """Tell whether this very bundle is the one that is taken where none is named."""
-    if bundle.manifest["recipe"] != NAME:
+    if bundle.manifest["recipe"] != SHIPPED:
         return False
     try:
         return shipped_bundle().manifest == bundle.manifest

@@ -5,38 +5,43 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cnnboost.cnn import CNNClassifier
+from cnnboost.cnn.model_file import read_model
 from cnnboost.deploy.bundle import Bundle
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes, write_json
+from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images import Split
+from cnnboost.images.views import TTA
 from cnnboost.report.drawing import save_figure
 from cnnboost.report.plots import plot_latency
-from cnnboost.stages.bench_source import features_of, operations_of, source_of
 from cnnboost.stages.export import export
+from cnnboost.stages.extraction import extract
 from cnnboost.stages.job import Job
 from cnnboost.stages.provenance import machine, versions
-from cnnboost.timing import goals, limits, paths, start
-from cnnboost.timing import latency_table as rows
-from cnnboost.timing.background_load import WORTH_A_WARNING, BackgroundLoad
-from cnnboost.timing.clock import Timing
-from cnnboost.timing.worker_pool import WorkerPool
+from cnnboost.timing import latency_table, limits
+from cnnboost.timing.clock import BackgroundLoad, Timing
+from cnnboost.timing.paths import PATHS, PRODUCTS, Source, check_batches
+from cnnboost.timing.worker_pool import WorkerPool, time_starts
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
 STARTS = 3
+_STARTED_PATHS = ("hybrid/predict", "hybrid/onnx")
 
 
 @dataclass(frozen=True)
 class Benched:
-    """Latencies and where they were written."""
+    """Latencies and the files they were written to."""
 
     document: dict[str, Any]
     path: Path
@@ -55,75 +60,70 @@ def bench(
     repeats: int | None = None,
     threads: int | None = None,
 ) -> Benched:
-    """Measure the latency of every path; bring the bundle that is measured up to date first.
+    """Measure the latency of every path on a bundle, which is brought up to date first.
 
-    A path is warmed up, then called again and again with the clock on and the garbage collector off. Each
-    path has a process of its own, and the processes take turns, round by round; see
-    `cnnboost.timing.worker_pool`.
+    A path is warmed up, then called repeatedly with the garbage collector off. Each path has a process of its
+    own, and the processes take turns, round by round; see `cnnboost.timing.worker_pool`.
     """
-    metadata = job.recipe.bench
-    repeats = _positive("repeats", metadata.repeats if repeats is None else repeats)
-    threads = metadata.threads if threads is None else _positive("threads", threads)
-    asked = check_batches(metadata.batches if batches is None else batches)
+    config = job.recipe.bench
+    repeats = _positive("repeats", config.repeats if repeats is None else repeats)
+    threads = config.threads if threads is None else _positive("threads", threads)
+    asked = check_batches(config.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
     sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
-    int8 = (job.bundle_dir / "int8.onnx").is_file() or None  # not taken away by timing the others
+    int8 = (job.bundle_dir / "int8.onnx").is_file() or None  # a bundle keeps its int8 graph
     bundle = export(job, layers, mode=mode, tta=tta, int8=int8).bundle
-    if bundle.manifest["networks"] > 1:
+    manifest = bundle.manifest
+    if manifest["networks"] > 1:
         raise ParameterError(
-            f"{bundle.folder} is a hybrid of {bundle.manifest['networks']} networks, and latency is measured "
-            "of hybrids of one; --set hybrid.networks=1 makes one"
+            f"{bundle.folder} is a hybrid of {manifest['networks']} networks, and only hybrids of one "
+            "network can be timed; --set hybrid.networks=1 makes one"
         )
-    features = features_of(job, bundle, scored)
-    turns_of_all = len(sizes) * len(paths.PATHS) + len({sizes[0], sizes[-1]}) * len(paths.PRODUCTS)
-    starts_of_each = min(STARTS, repeats)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        job.progress("time", "turn") as report,
-    ):
-        done = _Count(report, turns_of_all * repeats + 4 * starts_of_each)
-        source = source_of(bundle, Path(folder), scored, features, threads)
-        neighbours = BackgroundLoad()
-        with WorkerPool(paths.PATHS, source) as crew:
-            timings, products = _take_turns(crew, sizes, repeats, metadata.seconds, done)
-            probabilities = _probabilities(crew, Path(folder))
+    features = _head_features(job, bundle, scored)
+    starts = min(STARTS, repeats)
+    with tempfile.TemporaryDirectory() as name, job.progress("time", "turn") as report:
+        folder = Path(name)
+        total = len(sizes) * len(PATHS) + len({sizes[0], sizes[-1]}) * len(PRODUCTS)
+        done = _Counter(report, total * repeats + (len(_STARTED_PATHS) + 2) * starts)
+        source = _source(bundle, folder, scored, features, threads)
+        background = BackgroundLoad()
+        with WorkerPool(PATHS, source) as pool:
+            timings, products = _take_turns(pool, sizes, repeats, config.seconds, done)
+            probabilities = _probabilities(pool, folder)
             used: dict[str, int] = {}
-            for worker in crew.workers.values():
+            for worker in pool.workers.values():
                 used |= worker.ask(do="threads")
-        starts = _starts(bundle, Path(folder), scored, source)
-        cold = start.time_starts(starts, rounds=starts_of_each, threads=threads, done=done)
-        others = neighbours.cores()
-    if others is not None and others > WORTH_A_WARNING:
+        programs = _programs(bundle, folder, scored)
+        cold = time_starts(_STARTED_PATHS, programs, source, rounds=starts, done=done)
+        others = background.cores()
+    if others is not None and others > BackgroundLoad.WORTH_A_WARNING:
         log.warning(
             "other programs kept %.1f cores busy meanwhile: these times are too high; measure again when "
             "nothing else runs",
             others,
         )
-    rates = limits.product_rates({path: products[path] for path in paths.PRODUCTS})
-    operations = operations_of(bundle, scored)
-    measured = rows.latency_rows(timings, probabilities, scored.y, operations, max(rates.values()))
+    rates = limits.product_rates(products)
+    operations = _operations(bundle, scored)
+    rows = latency_table.latency_rows(timings, probabilities, scored.y, operations, max(rates.values()))
     document = {
         "format": FORMAT,
         "recipe": job.recipe.name,
         "title": job.recipe.title,
-        "layer": bundle.manifest["layer"],
-        "mode": bundle.manifest["mode"],
-        "tta": bundle.manifest["tta"],
-        "rounds": bundle.manifest["rounds"],
+        **{key: manifest[key] for key in ("layer", "mode", "tta", "rounds")},
         "split": scored.name,
         "images": len(scored),
         "shape": list(scored.shape[1:]),
         "repeats": repeats,
-        "seconds": metadata.seconds,
+        "seconds": config.seconds,
         "threads": {"asked": threads, "used": used},
-        "goals": goals.goal_rows(timings, _share(measured, len(scored)), cold, everything=len(scored)),
-        "goals_stated_for": goals.STATED_FOR,
-        "rows": measured,
+        "goals": latency_table.goal_rows(timings, rows, cold),
+        "goals_stated_for": latency_table.GOALS_STATED_FOR,
+        "rows": rows,
         "starts": [
             {
                 "what": name,
-                "until": starts[name].until,
-                "runs": timing.calls,
+                "until": "first prediction" if name in _STARTED_PATHS else "exit",
+                "runs": len(timing.seconds),
                 "p50_s": timing.quantile(50),
                 "lowest_s": min(timing.seconds),
                 "highest_s": max(timing.seconds),
@@ -131,8 +131,8 @@ def bench(
             for name, timing in cold.items()
         ],
         "operations": {
-            name: {"mflop_per_image": found.flop / 1e6, "uncounted": list(found.uncounted)}
-            for name, found in operations.items()
+            name: {"mflop_per_image": counted.flop / 1e6, "uncounted": list(counted.uncounted)}
+            for name, counted in operations.items()
         },
         "product": {
             "size": limits.PRODUCT_SIZE,
@@ -143,20 +143,10 @@ def bench(
         "cores_busy_for_others": others,
         "versions": versions(),
     }
-    return _write(job, document)
-
-
-def check_batches(batches: Sequence[int | str]) -> list[int | str]:
-    """Refuse impossible batch sizes."""
-    found: list[int | str] = []
-    for batch in batches:
-        text = str(batch).strip()
-        if text != "all" and not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise ParameterError(f"batch {text!r}: give a number of images from 1, or 'all'")
-        found.append("all" if text == "all" else int(text))
-    if not found:
-        raise ParameterError("name at least one batch size: a number of images, or 'all'")
-    return found
+    figure = plot_latency(rows, title=job.recipe.title or job.recipe.name)
+    figure_path = save_figure(figure, job.reports_dir / "figures" / "latency.png")
+    table = write_bytes(job.reports_dir / "latency.csv", latency_table.as_csv(rows).encode())
+    return Benched(document, write_json(job.reports_dir / "latency.json", document), table, figure_path)
 
 
 def _positive(name: str, value: int) -> int:
@@ -166,7 +156,7 @@ def _positive(name: str, value: int) -> int:
 
 
 def _that_fit(batches: Sequence[int | str], split: Split) -> list[int | str]:
-    """Leave out what the recipe names and the split is too small for: nobody asked for it just now."""
+    """Leave out sizes of the recipe that the split is too small for."""
     fit = [size for size in batches if size == "all" or int(size) <= len(split)]
     left_out = [str(size) for size in batches if size not in fit]
     if left_out:
@@ -176,16 +166,16 @@ def _that_fit(batches: Sequence[int | str], split: Split) -> list[int | str]:
 
 def _sizes(batches: Sequence[int | str], split: Split) -> list[int]:
     """Return the batch sizes in numbers, each once, in ascending order."""
-    largest = max((size for size in batches if isinstance(size, int)), default=0)
-    if largest > len(split):
+    sizes = sorted({len(split) if size == "all" else int(size) for size in batches})
+    if sizes[-1] > len(split):
         raise DataError(
-            f"a batch of {largest:,} images cannot be timed on the {len(split):,} images of "
+            f"a batch of {sizes[-1]:,} images cannot be timed on the {len(split):,} images of "
             f"{split.name!r}; give smaller ones (--batch N, repeatable, or --batch all)"
         )
-    return sorted({len(split) if size == "all" else int(size) for size in batches})
+    return sizes
 
 
-class _Count:
+class _Counter:
     """Reports how many turns are over."""
 
     def __init__(self, report: Callable[[int, int], None], total: int) -> None:
@@ -198,56 +188,83 @@ class _Count:
 
 
 def _take_turns(
-    crew: WorkerPool, sizes: Sequence[int], repeats: int, seconds: float, done: Callable[[], None]
+    pool: WorkerPool, sizes: Sequence[int], repeats: int, seconds: float, done: Callable[[], None]
 ) -> tuple[dict[int, dict[str, Timing]], dict[str, Timing]]:
     timings: dict[int, dict[str, Timing]] = {}
     products: dict[str, Timing] = {}
     for n in sizes:
-        turns = dict.fromkeys(paths.PATHS, n)
+        turns = dict.fromkeys(PATHS, n)
         if n in (sizes[0], sizes[-1]):
-            # The limit is looked for in the same rounds, at both ends of the run.
-            turns |= dict.fromkeys(paths.PRODUCTS, limits.PRODUCT_SIZE)
+            # The limit is measured in the same rounds, at both ends of the run.
+            turns |= dict.fromkeys(PRODUCTS, limits.PRODUCT_SIZE)
         log.info("batches of %d", n)
-        found = crew.time(turns, rounds=repeats, seconds=seconds, done=done)
-        for path in paths.PRODUCTS.keys() & found.keys():
-            products[path] = Timing((*products.get(path, Timing(())).rounds, *found.pop(path).rounds))
-        timings[n] = found
-    return timings, products
+        timings[n] = pool.time(turns, rounds=repeats, seconds=seconds, done=done)
+        for path in PRODUCTS.keys() & turns.keys():
+            before = products[path].rounds if path in products else ()
+            products[path] = Timing((*before, *timings[n].pop(path).rounds))
+    return timings, {path: products[path] for path in PRODUCTS}
 
 
-def _probabilities(crew: WorkerPool, folder: Path) -> dict[str, np.ndarray]:
+def _probabilities(pool: WorkerPool, folder: Path) -> dict[str, np.ndarray]:
     """Let every path predict all images once."""
-    found = {}
-    for i, path in enumerate(paths.PATHS):
+    probabilities = {}
+    for i, path in enumerate(PATHS):
         out = folder / f"{i}.npy"
-        crew.workers[path].ask(do="predict", out=str(out))
-        found[path] = np.load(out, allow_pickle=False)
-    return found
+        pool.workers[path].ask(do="predict", out=str(out))
+        probabilities[path] = np.load(out, allow_pickle=False)
+    return probabilities
 
 
-def _starts(bundle: Bundle, folder: Path, split: Split, source: paths.Source) -> dict[str, start.Start]:
+def _programs(bundle: Bundle, folder: Path, split: Split) -> dict[str, list[str]]:
     from PIL import Image
 
     image = folder / "image.png"
     Image.fromarray(np.squeeze(split.X[0])).save(image)
     predict = ["-m", "cnnboost", "predict", str(image), "--model", str(bundle.folder.resolve())]
     return {
-        "hybrid/predict": start.first_prediction("hybrid/predict", source),
-        "hybrid/onnx": start.first_prediction("hybrid/onnx", source),
-        goals.PROGRAM: start.Start([sys.executable, *predict], "exit"),
-        goals.TENSORFLOW: start.Start([sys.executable, "-c", "import tensorflow"], "exit"),
+        latency_table.PROGRAM: [sys.executable, *predict],
+        latency_table.TENSORFLOW: [sys.executable, "-c", "import tensorflow"],
     }
 
 
-def _share(measured: Sequence[Mapping[str, Any]], n: int) -> float:
-    found = [r for r in measured if r["path"] == goals.OURS and r["batch"] == n]
-    return float(found[0]["share_of_product_rate"]) if found else 0.0
+def _head_features(job: Job, bundle: Bundle, split: Split) -> np.ndarray:
+    """Return the input of a head: features, in other modes than `plain` followed by log-probabilities."""
+    manifest = bundle.manifest
+    if manifest["mode"] == "plain":
+        extracted = extract(job.needs(), [manifest["layer"]], [split.name])[split.name]
+        return np.asarray(extracted.stored[manifest["layer"]].X)
+    cnn = CNNClassifier.load(bundle.members["cnn.keras"], pixels=manifest["pixels"])
+    extractor = FeatureExtractor([cnn], manifest["layers"], manifest["norm"])
+    return np.concatenate(extractor.all(split.X), axis=1)
 
 
-def _write(job: Job, document: dict[str, Any]) -> Benched:
-    """Write the figure and the table, and the document last."""
-    drawn = plot_latency(document["rows"], title=document["title"] or document["recipe"])
-    figure = save_figure(drawn, job.reports_dir / "figures" / "latency.png")
-    table = write_bytes(job.reports_dir / "latency.csv", rows.as_csv(document["rows"]).encode())
-    path = write_json(job.reports_dir / "latency.json", document)
-    return Benched(document, path, table, figure)
+def _source(bundle: Bundle, folder: Path, split: Split, features: np.ndarray, threads: int | None) -> Source:
+    """Write images and features to a folder that every process reads."""
+    np.save(folder / "images.npy", split.X, allow_pickle=False)
+    np.save(folder / "features.npy", features, allow_pickle=False)
+    manifest = bundle.manifest
+    members = {name: str(path.resolve()) for name, path in bundle.members.items()}
+    return Source(
+        cnn=members["cnn.keras"],
+        head=members["head.ubj"],
+        cnn_onnx=members["cnn.onnx"],
+        hybrid_onnx=members["hybrid.onnx"],
+        images=str(folder / "images.npy"),
+        features=str(folder / "features.npy"),
+        threads=threads,
+        **{key: manifest[key] for key in ("layer", "pixels", "mode", "tta")},
+        **{key: manifest[key] for key in ("layers", "temperature", "weight", "norm") if key in manifest},
+    )
+
+
+def _operations(bundle: Bundle, split: Split) -> dict[str, limits.Operations]:
+    """Count the arithmetic of one image, by family of paths."""
+    manifest = bundle.manifest
+    cnn = read_model(bundle.members["cnn.keras"])
+    height, width, channels = split.shape[1:]
+    # Other modes than `plain` need the whole network.
+    trunk = Cut(cnn).trunk([manifest["layer"]]) if manifest["mode"] == "plain" else cnn
+    return {
+        name: limits.count_operations(model, (height, width, channels), TTA[manifest["tta"]])
+        for name, model in (("cnn", cnn), ("hybrid", trunk))
+    }

@@ -1,4 +1,8 @@
-"""Rows of the latency table: one for each path and batch size, accuracy and agreement beside the times."""
+"""Rows of the latency table, one for each path and batch size; and the goals that they should reach.
+
+The goals are stated for one system: the Oslo CNN cut at `fc1`, 20 rounds of trees, on two cores. For other
+recipes and machines they are a yardstick.
+"""
 
 from __future__ import annotations
 
@@ -13,51 +17,57 @@ from cnnboost.timing import paths
 from cnnboost.timing.clock import Timing, ratio
 from cnnboost.timing.limits import Operations
 
+#: Times in milliseconds; `spread` the interquartile range over the median; `ratio` how many times as long
+#: `ratio_to` takes, as the median over the rounds; `measured` where the path begins; `accuracy` and
+#: `agreement` over all images, in [0, 1].
 COLUMNS = (
     "batch", "all_images", "path", "measured", "calls", "p50_ms", "p95_ms", "p99_ms", "mean_ms", "spread",
     "images_per_s", "ratio", "ratio_to", "mflop_per_image", "gflop_per_s", "share_of_product_rate",
     "busy_cores", "accuracy", "agreement", "agreement_with",
 )  # fmt: skip
-"""Of a row: times in milliseconds; `spread` the interquartile range over the median; `ratio` how many times
-as long `ratio_to` takes, as the median over the rounds; `measured` where the path begins; `accuracy` and
-`agreement` over all images, in [0, 1]."""
+GOALS_STATED_FOR = "the Oslo CNN cut at fc1, 20 rounds, 2 cores"
+TENSORFLOW, PROGRAM = "import tensorflow", "cnnboost predict"
+PUBLISHED, OURS, PLAIN, OUR_CNN = "hybrid/predict", "hybrid/onnx", "hybrid/plain-onnx", "cnn/onnx"
+
+#: By batch size, then by path.
+Timings = Mapping[int, Mapping[str, Timing]]
 
 
 def latency_rows(
-    timings: Mapping[int, Mapping[str, Timing]],
+    timings: Timings,
     probabilities: Mapping[str, np.ndarray],
     labels: np.ndarray,
     operations: Mapping[str, Operations],
     limit: float,
 ) -> list[dict[str, Any]]:
-    """Say of every path at every batch size what is known of it."""
-    found = {path: values.argmax(axis=1) for path, values in probabilities.items()}
+    """Return a row for every path at every batch size; `limit` is a rate in operations a second."""
+    predicted = {path: values.argmax(axis=1) for path, values in probabilities.items()}
     rows = []
-    for n, of_paths in timings.items():
-        for path, timing in of_paths.items():
-            counted = operations.get(paths.family(path))
-            middle = timing.quantile(50)
-            rate = counted.flop * n / middle if counted else None
-            faster_than, like = paths.latency_reference(path), paths.label_reference(path)
+    for n, by_path in timings.items():
+        for path, timing in by_path.items():
+            counted = operations.get(path.split("/")[0])
+            median = timing.quantile(50)
+            rate = counted.flop * n / median if counted else None
+            slow, reference = paths.latency_reference(path), paths.label_reference(path)
             values = (
                 n,
                 n == len(labels),
                 path,
                 "head only" if paths.is_head_only(path) else "image to probabilities",
-                timing.calls,
+                len(timing.seconds),
                 *(1e3 * timing.quantile(percent) for percent in (50, 95, 99)),
-                1e3 * timing.mean,
+                1e3 * float(np.mean(timing.seconds)),
                 timing.spread,
-                n / middle,
-                ratio(of_paths[faster_than], timing),
-                faster_than,
+                n / median,
+                ratio(by_path[slow], timing),
+                slow,
                 counted.flop / 1e6 if counted else None,
                 rate / 1e9 if rate else None,
                 rate / limit if rate else None,
                 timing.busy,
-                float(np.mean(found[path] == labels)),
-                float(np.mean(found[path] == found[like])),
-                like,
+                float(np.mean(predicted[path] == labels)),
+                float(np.mean(predicted[path] == predicted[reference])),
+                reference,
             )
             rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
@@ -71,3 +81,33 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     for row in rows:
         writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
     return text.getvalue()
+
+
+def goal_rows(
+    timings: Timings, rows: Iterable[Mapping[str, Any]], starts: Mapping[str, Timing]
+) -> list[dict[str, Any]]:
+    """Compare what was measured with the goals."""
+    values = []
+    for n, slow, fast, goal in (
+        (1, PUBLISHED, OURS, 300.0),
+        (1, OUR_CNN, OURS, 0.8),
+        (64, PUBLISHED, OURS, 5.0),
+    ):
+        if n in timings:
+            values.append((f"batch {n}: {slow} over {fast}", ratio(timings[n][slow], timings[n][fast]), goal))
+    ours = [row for row in rows if row["path"] == OURS]
+    for row in ours:
+        if row["all_images"]:
+            what = f"all images: {OURS} as a share of the matrix-product rate"
+            values.append((what, row["share_of_product_rate"], 0.75))
+    for row in ours:
+        by_path = timings[row["batch"]]
+        size = "all images" if row["all_images"] else f"batch {row['batch']}"
+        values.append((f"{size}: {PLAIN} over {OURS}", ratio(by_path[PLAIN], by_path[OURS]), 0.95))
+    goals = [
+        {"what": what, "value": value, "goal": f"at least {goal:g}", "met": value >= goal}
+        for what, value, goal in values
+    ]
+    value = ratio(starts[PROGRAM], starts[TENSORFLOW])
+    what = f"fresh process: {PROGRAM} of one image over {TENSORFLOW}"
+    return [*goals, {"what": what, "value": value, "goal": "at most 1/6", "met": value <= 1 / 6}]

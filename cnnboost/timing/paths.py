@@ -9,100 +9,149 @@
 | `hybrid/compiled` | the traced trunk, then `BoostClassifier.predict_proba` (`inplace_predict`) |
 | `hybrid/onnx` | `Predictor` on the one graph of trunk and trees |
 | `hybrid/plain-onnx` | the same file in a bare `onnxruntime.InferenceSession` |
-| `head/dmatrix`, `head/inplace` | **head only**: the trees alone, on ready features |
-| `product/...` | no path: a float32 matrix product, whose rate is the limit |
+| `head/dmatrix`, `head/inplace` | **head only**: the trees alone, on extracted features |
+| `product/...` | not a path: a float32 matrix product, whose rate is the limit |
 
-With test-time views, every path from images averages over them. For the modes `residual` and `blend` see
-`cnnboost.timing.modes`.
+With test-time views, every path from images averages over them. In `residual` and `blend`, the features of a
+head have the network's log-probabilities in their last columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cnnboost.timing import modes
-from cnnboost.timing.source import Run, Source
+from cnnboost.errors import ParameterError
+from cnnboost.images.views import mean_over_views
 
-PREDICT, COMPILED, ONNX, PLAIN_ONNX = "predict", "compiled", "onnx", "plain-onnx"
+if TYPE_CHECKING:
+    from cnnboost.hybrid.modes import FittedMode
+
 CNN = ("cnn/predict", "cnn/compiled", "cnn/onnx")
 HYBRID = ("hybrid/predict", "hybrid/compiled", "hybrid/onnx", "hybrid/plain-onnx")
 HEAD = ("head/dmatrix", "head/inplace")
 PATHS = (*CNN, *HYBRID, *HEAD)
+#: Matrix products, each with the path in whose process it runs, as its library is loaded there.
 PRODUCTS = {
     "product/numpy": "hybrid/plain-onnx",
     "product/onnxruntime": "hybrid/plain-onnx",
     "product/tensorflow": "cnn/compiled",
 }
-"""Matrix products, each with the path in whose process it runs: there its library is loaded already."""
-
+#: Images in one run of `hybrid/plain-onnx`; without slices, memory grows with the batch.
 PLAIN_SLICE = 512
-"""Images in one run of `hybrid/plain-onnx`: a loop needs some slice, or memory grows with the batch."""
+
+#: From images, or for a head from features, to probabilities `(n, k)`.
+Run = Callable[[np.ndarray], np.ndarray]
 
 
-def family(path: str) -> str:
-    """Return `cnn`, `hybrid`, `head` or `product`."""
-    return path.split("/")[0]
+class Source(NamedTuple):
+    """The files and settings of a path; small, as it is sent to another process."""
+
+    cnn: str
+    head: str
+    cnn_onnx: str
+    hybrid_onnx: str
+    layer: str
+    pixels: str
+    images: str
+    features: str
+    threads: int | None = None
+    mode: str = "plain"
+    layers: tuple[str, ...] = ()
+    temperature: float = 1.0
+    weight: float = 0.0
+    norm: bool = False
+    tta: str = "none"
+
+
+def check_batches(batches: Sequence[int | str]) -> list[int | str]:
+    """Refuse impossible batch sizes."""
+    sizes: list[int | str] = []
+    for batch in batches:
+        text = str(batch).strip()
+        if text != "all" and not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise ParameterError(f"batch {text!r}: give a number of images from 1, or 'all'")
+        sizes.append("all" if text == "all" else int(text))
+    if not sizes:
+        raise ParameterError("name at least one batch size: a number of images, or 'all'")
+    return sizes
 
 
 def is_head_only(path: str) -> bool:
-    """Tell whether a path begins at ready features instead of images."""
-    return family(path) == "head"
+    """Tell whether a path begins at extracted features instead of images."""
+    return path in HEAD
 
 
 def latency_reference(path: str) -> str:
-    """Return the path whose time is divided by this one's: what starts and ends at the same place."""
-    return {"cnn": CNN[0], "hybrid": HYBRID[0], "head": HEAD[0]}[family(path)]
+    """Return the path whose time is divided by this one's: it has the same input and output."""
+    return next(paths[0] for paths in (CNN, HYBRID, HEAD) if path in paths)
 
 
 def label_reference(path: str) -> str:
     """Return the path whose labels this one's should be."""
-    return CNN[0] if family(path) == "cnn" else HYBRID[0]
+    return CNN[0] if path in CNN else HYBRID[0]
 
 
 def open_path(path: str, source: Source) -> Run:
     """Load what a path needs; nothing else is imported."""
-    name, runtime = path.split("/")
-    if runtime == ONNX:
+    family, runtime = path.split("/")
+    if runtime == "onnx":
         from cnnboost.deploy.predictor import Predictor
 
-        file = source.cnn_onnx if name == "cnn" else source.hybrid_onnx
+        file = source.cnn_onnx if family == "cnn" else source.hybrid_onnx
         run: Run = Predictor.load(file, threads=source.threads).predict_proba
         return run
-    if runtime == PLAIN_ONNX:
+    if runtime == "plain-onnx":
         return _plain_onnx(source)
-    if name == "head":
-        return modes.open_head(source, in_place=runtime == "inplace")
+    if family == "head":
+        return _open_head(source, in_place=runtime == "inplace")
     _limit_tensorflow(source.threads)
-    if name == "cnn":
-        return _cnn(source, compiled=runtime == COMPILED)
-    return modes.open_hybrid(source, compiled=runtime == COMPILED)
+    open_network = _open_cnn if family == "cnn" else _open_hybrid
+    return open_network(source, compiled=runtime == "compiled")
 
 
-def _cnn(source: Source, compiled: bool) -> Run:
-    from cnnboost.cnn import CNNClassifier
-    from cnnboost.cnn.interface import probabilities
-    from cnnboost.images.views import mean_over_views
+@functools.cache
+def open_product(path: str, size: int, threads: int | None) -> Callable[[], Any]:
+    """Return a square float32 matrix product of one of the libraries: 2 * size ** 3 operations."""
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, size, size), dtype=np.float32)
+    library = path.split("/")[1]
+    if library == "numpy":
+        return lambda: a @ b
+    if library == "tensorflow":
+        import tensorflow as tf
 
-    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels).set_params(tta=source.tta)
-    if compiled:
-        return cnn.predict_proba
-    predict, kind = modes.keras_predict(cnn.model_, source.pixels), cnn.output_kind_
-    return lambda X: mean_over_views(lambda view: probabilities(predict(view)[0], kind), X, source.tta)
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        x, y = tf.constant(a), tf.constant(b)
+        return lambda: tf.matmul(x, y).numpy()
+    import onnx
+    from onnx import helper
+
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [size, size]) for name in "abc"]
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["c"])]
+    graph = helper.make_graph(nodes, "product", values[:2], values[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    session = _session(model.SerializeToString(), threads)
+    return lambda: session.run(None, {"a": a, "b": b})
 
 
-def _plain_onnx(source: Source) -> Run:
+def _session(content: bytes, threads: int | None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    if source.threads:
-        options.intra_op_num_threads = source.threads
-    session = onnxruntime.InferenceSession(
-        Path(source.hybrid_onnx).read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    if threads:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _plain_onnx(source: Source) -> Run:
+    session = _session(Path(source.hybrid_onnx).read_bytes(), source.threads)
 
     def run(X: np.ndarray) -> np.ndarray:
         parts = [
@@ -124,33 +173,79 @@ def _limit_tensorflow(threads: int | None) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def open_product(path: str, size: int, threads: int | None) -> Callable[[], Any]:
-    """Make a square float32 matrix product, 2 * size ** 3 operations, out of one of the libraries."""
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, size, size), dtype=np.float32)
-    library = path.split("/")[1]
-    if library == "numpy":
-        return lambda: a @ b
-    if library == "tensorflow":
-        import tensorflow as tf
+def _open_cnn(source: Source, compiled: bool) -> Run:
+    from cnnboost.cnn import CNNClassifier
+    from cnnboost.cnn.interface import probabilities
 
-        if threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-        x, y = tf.constant(a), tf.constant(b)
-        return lambda: tf.matmul(x, y).numpy()
-    import onnx
-    import onnxruntime
-    from onnx import helper
+    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels).set_params(tta=source.tta)
+    if compiled:
+        return cnn.predict_proba
+    predict, kind = _keras_predict(cnn.model_, source.pixels), cnn.output_kind_
+    return lambda X: mean_over_views(lambda view: probabilities(predict(view)[0], kind), X, source.tta)
 
-    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [size, size]) for name in "abc"]
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["a", "b"], ["c"])], "product", values[:2], values[2:]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    if threads:
-        options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return lambda: session.run(None, {"a": a, "b": b})
+
+def _open_hybrid(source: Source, compiled: bool) -> Run:
+    """Load a hybrid whose trunk gives no more than its head needs."""
+    from cnnboost.cnn import CNNClassifier
+    from cnnboost.cnn.inference import Inference
+    from cnnboost.cnn.model_file import read_model
+    from cnnboost.features.cut import Cut
+    from cnnboost.hybrid.feature_extractor import FeatureExtractor
+
+    if source.mode == "plain":
+        trunk = Cut(read_model(source.cnn)).trunk([source.layer])
+        run = Inference(trunk, source.pixels) if compiled else _keras_predict(trunk, source.pixels)
+        trees = _open_head(source, in_place=compiled)
+        return lambda X: mean_over_views(lambda view: trees(run(view)[0]), X, source.tta)
+    cnn = CNNClassifier.load(source.cnn, pixels=source.pixels)
+    extractor, head = FeatureExtractor([cnn], source.layers, source.norm), _head(source)
+    if not compiled:
+        extractor.run = _keras_predict(extractor.trunk, source.pixels)
+        head = _with_dmatrix(head, source.threads)
+    return lambda X: mean_over_views(lambda view: head.predict_proba(*extractor(view)), X, source.tta)
+
+
+def _open_head(source: Source, in_place: bool) -> Run:
+    head = _head(source)
+    width = head.boost.n_features_in_
+    if not in_place:
+        head = _with_dmatrix(head, source.threads)
+    return lambda F: head.predict_proba(F[:, :width], F[:, width:])
+
+
+def _keras_predict(model: Any, pixels: str) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Return `Model.predict` as people call it, in batches of 32; pixels scaled if the model does not."""
+    from cnnboost.cnn.inputs import scale_pixels
+
+    def run(X: np.ndarray) -> list[np.ndarray]:
+        x = X if pixels == "raw" else np.asarray(scale_pixels(X.astype(np.float32), pixels))
+        predicted = model.predict(x, verbose=0)
+        return list(predicted) if isinstance(predicted, (list, tuple)) else [predicted]
+
+    return run
+
+
+def _head(source: Source) -> FittedMode:
+    from cnnboost.boost import BoostClassifier
+    from cnnboost.hybrid.modes import FittedMode
+
+    boost = BoostClassifier.load(source.head)
+    if source.threads:
+        boost.booster_.set_param({"nthread": source.threads})
+    return FittedMode(source.mode, boost, source.temperature, source.weight)
+
+
+def _with_dmatrix(head: FittedMode, threads: int | None) -> FittedMode:
+    """Evaluate a head's trees by `DMatrix` and `Booster.predict`, as people write it."""
+    import xgboost
+
+    booster = head.boost.booster_
+
+    class Trees:
+        def predict_proba(self, X: np.ndarray, base_margin: np.ndarray | None = None) -> np.ndarray:
+            rows = xgboost.DMatrix(X, base_margin=base_margin, nthread=threads)
+            predicted: np.ndarray = booster.predict(rows)
+            return predicted
+
+    trees: Any = Trees()
+    return replace(head, boost=trees)

@@ -26,9 +26,10 @@ import onnxruntime
 
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.model_file import read_model
-from cnnboost.deploy.graph import cnn_graph, serialise
+from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_builder import IMAGE, PROBABILITIES, GraphBuilder
-from cnnboost.deploy.network_graph import FLOAT, add_network
+from cnnboost.deploy.graph_file import serialise
+from cnnboost.deploy.network_graph import add_network
 from cnnboost.deploy.parity import check_parity, limits_of
 from cnnboost.errors import CnnboostError
 from cnnboost.features.cut import Cut
@@ -162,11 +163,11 @@ def exported(model: Any) -> dict[str, float]:
     graph = cnn_graph(model, pixels="raw", kind="softmax", shape=shape)
     reference = Inference(model, "raw")(images)[0]
     parity = check_parity(serialise(graph, {}), images, reference, name="cnn.onnx", limits=limits)
-    draft = GraphBuilder(shape)
-    pixels = draft.add("Cast", [IMAGE], to=FLOAT)
+    builder = GraphBuilder(shape)
     trunk = Cut(model).trunk(["flatten"])
-    draft.finish(add_network(draft, trunk, pixels, pixels="raw")[0], trunk.output_shape[-1])
-    session = onnxruntime.InferenceSession(draft.model().SerializeToString())
+    output = add_network(builder, trunk, builder.float_image(), pixels="raw")[0]
+    part = builder.model(output, trunk.output_shape[-1])
+    session = onnxruntime.InferenceSession(part.SerializeToString())
     features, own = session.run([PROBABILITIES], {IMAGE: images})[0], Inference(trunk, "raw")(images)[0]
     return {
         "probabilities": max(one.largest for one in parity),

@@ -19,11 +19,9 @@ from typer.testing import CliRunner
 
 from cnnboost.cli import app
 from cnnboost.config import BUNDLE_TABLES
-from cnnboost.deploy import shipped
+from cnnboost.deploy import bundle as shipped
 from cnnboost.deploy.bundle import read_bundle, write_bundle
-from tests.deploy.small_graph import CLASSES, expected, facts_of, small_file
-
-FACTS = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
+from tests.deploy.small_graph import CLASSES, MANIFEST, expected, small_file
 
 
 def image(seed):
@@ -36,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_bundle(
         tmp_path / "toy",
-        {**FACTS, "versions": {}},
+        MANIFEST,
         {"hybrid.onnx": small_file(), "cnn.onnx": small_file(seed=1, kind="cnn")},
     )
     (tmp_path / "faces").mkdir()
@@ -149,7 +147,7 @@ class TestInputs:
     def test_the_graph_in_integers_says_that_it_answered(self, folder):
         content = small_file(seed=3, int8=True)
         members = {"hybrid.onnx": small_file(), "int8.onnx": content}
-        write_bundle(folder / "both", {**FACTS, "versions": {}}, members)
+        write_bundle(folder / "both", MANIFEST, members)
         for graph, is_int8 in (("int8", True), ("hybrid", False)):
             found = json.loads(run("faces/0.png", "--json", "--graph", graph, model="both").stdout)
             assert found["model"]["int8"] is is_int8
@@ -220,7 +218,7 @@ class TestInputs:
                 ["toy/cnn.onnx", "cnn graph"],
             ),
             (["faces/0.png", "--model", "faces"], 1, ["manifest.json is missing"]),
-            (["faces/0.png", "--model", "faces/0.png"], 1, ["faces/0.png", "made by something else"]),
+            (["faces/0.png", "--model", "faces/0.png"], 1, ["faces/0.png", "was not made by"]),
             (["faces/0.png", "--model", "nowhere"], 1, ["nowhere", "no such file or folder"]),
             (["faces/0.png", "--csv", "faces/0.png/rows.csv"], 1, ["rows.csv", "cannot be written"]),
             (["faces/0.png", "--csv", "empty"], 1, ["empty"]),
@@ -265,7 +263,7 @@ class TestShipped:
     def models(self, folder, monkeypatch):
         """The folders that may hold the bundle that ships: the first is empty."""
         places = (folder / "package", folder / "models")
-        monkeypatch.setattr(shipped, "_places", lambda: places)
+        monkeypatch.setattr(shipped, "_shipped_places", lambda: places)
         return places
 
     @pytest.fixture
@@ -273,8 +271,8 @@ class TestShipped:
         scores = {"split": "validation", "images": 300, "hybrid": {"accuracy": 0.7}, "cnn": {"accuracy": 0.6}}
         (folder / "toy").rename(folder / "moved")
         members = {name: (folder / "moved" / name).read_bytes() for name in ("hybrid.onnx", "cnn.onnx")}
-        metadata = {**FACTS, "versions": {}, "title": "Faces", "scores": scores}
-        return write_bundle(models[1] / shipped.NAME, metadata, members).folder
+        metadata = {**MANIFEST, "title": "Faces", "scores": scores}
+        return write_bundle(models[1] / shipped.SHIPPED, metadata, members).folder
 
     def test_it_predicts_and_says_which_it_is(self, ships):
         result = run("faces/0.png", "--json", model=None)
@@ -293,7 +291,7 @@ class TestShipped:
         assert "accuracy 60.0%" in result.stderr
 
     def test_a_model_that_is_named_wins(self, ships, folder):
-        write_bundle(folder / "toy", {**FACTS, "versions": {}}, {"hybrid.onnx": small_file(seed=7)})
+        write_bundle(folder / "toy", MANIFEST, {"hybrid.onnx": small_file(seed=7)})
         result = run("faces/0.png", "--json")
         values = list(json.loads(result.stdout)["rows"][0]["probabilities"].values())
         np.testing.assert_allclose(values, probabilities(0, seed=7), atol=1e-5)
@@ -306,7 +304,7 @@ class TestShipped:
 
     def test_a_damaged_one_is_refused(self, ships):
         (ships / "hybrid.onnx").write_bytes(small_file(seed=5))
-        assert "install cnnboost anew" in run("faces/0.png", model=None, status=1).stderr
+        assert "reinstall cnnboost" in run("faces/0.png", model=None, status=1).stderr
 
     @pytest.mark.parametrize(
         "option",
@@ -326,13 +324,13 @@ class TestFreshProcess:
     @pytest.mark.parametrize("model", [["--model", "toy"], []])
     def test_nothing_slow_is_imported(self, folder, model):
         (folder / "models").mkdir()
-        shutil.copytree("toy", folder / "models" / shipped.NAME)
+        shutil.copytree("toy", folder / "models" / shipped.SHIPPED)
         code = """
 import sys
 from cnnboost.cli import app
 from pathlib import Path
-from cnnboost.deploy import shipped
-shipped._places = lambda: [Path("models")]
+from cnnboost.deploy import bundle as shipped
+shipped._shipped_places = lambda: [Path("models")]
 try:
     app(["predict", "faces/0.png", *sys.argv[1:]])
 finally:
@@ -342,7 +340,7 @@ finally:
 """
         command = [sys.executable, "-c", code, *model]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        which = [] if model else [f"toy ({Path('models', shipped.NAME)})"]
+        which = [] if model else [f"toy ({Path('models', shipped.SHIPPED)})"]
         assert done.stderr.splitlines() == [*which, "1 image", "[]"]
 
     def test_ctrl_c_leaves_nothing(self, folder):
@@ -391,7 +389,7 @@ class TestRecipe:
 
     def test_a_bundle_of_networks_of_a_part_is_found(self, toy, job, change, monkeypatch):
         parts = change(job, hybrid={"holdout": 0.2})
-        metadata = {**FACTS, "versions": {}, "recipe_digest": parts.recipe.digest(*BUNDLE_TABLES)}
+        metadata = {**MANIFEST, "recipe_digest": parts.recipe.digest(*BUNDLE_TABLES)}
         write_bundle(parts.bundle_dir, metadata, {"hybrid.onnx": small_file()})
         monkeypatch.setitem(sys.modules, "cnnboost.stages", None)  # importing it fails: nothing is exported
         found = json.loads(toy("--set", "hybrid.holdout=0.2").stdout)

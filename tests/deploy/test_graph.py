@@ -1,4 +1,4 @@
-"""One graph from uint8 images to labels and probabilities, for every cut, output and range of pixels."""
+"""Every fitted CNN and hybrid becomes one graph with the same probabilities."""
 
 from __future__ import annotations
 
@@ -9,244 +9,281 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
+from cnnboost import BoostClassifier, CNNClassifier, HybridClassifier
 from cnnboost.cnn.inference import Inference
-from cnnboost.deploy.checksum import verify_checksum
-from cnnboost.deploy.graph import cnn_graph, serialise, trunk_graph
+from cnnboost.deploy.graph import add_mean, add_views, cnn_graph, hybrid_graph, trunk_graph
+from cnnboost.deploy.graph_builder import GraphBuilder
+from cnnboost.deploy.graph_file import serialise, verify_checksum
 from cnnboost.errors import ModelError, ParameterError
 from cnnboost.features.cut import Cut
+from cnnboost.hybrid.modes import FittedMode
+from cnnboost.images.views import TTA, mean_over_views, views
+
+from .small_graph import compare, operations
+
+VIEWS = list(TTA)
+SHAPE = (8, 8, 1)
 
 
-def run(graph, X, metadata=None):
-    session = onnxruntime.InferenceSession(serialise(graph, metadata or {}))
-    return session.run(["label", "probabilities"], {"image": X})
+def same(hybrid, X, **limits):
+    compare(hybrid_graph(hybrid, X.shape[1:]), X, hybrid.predict_proba(X), **{"jumps": 0.05, **limits})
 
 
-def same(graph, X, reference, batches=(1, 7, 256), jumps=0.0):
-    """Compare; in a share `jumps` of the images a feature may lie on the other side of a threshold."""
-    for batch in batches:
-        labels, probabilities = run(graph, X[:batch])
-        assert labels.shape == (batch,)
-        assert labels.dtype == np.int64
-        assert probabilities.dtype == np.float32
-        np.testing.assert_array_equal(labels, probabilities.argmax(axis=1))
-        off = np.abs(probabilities - reference[:batch]).max(axis=1) > 2e-6
-        assert off.mean() <= jumps
-        np.testing.assert_array_equal(labels[~off], reference[:batch].argmax(axis=1)[~off])
-
-
-def head(trunk, pixels, X, y, **parameters):
-    features = Inference(trunk, pixels)(X)[0]
-    boost = BoostClassifier(**{"n_estimators": 4, "max_depth": 2, "n_jobs": 1, **parameters}).fit(features, y)
-    return boost, boost.predict_proba(features)
-
-
-@pytest.mark.parametrize("layer", ["input", "flatten", "fc1", "fc2", "output"])
-def test_every_layer(toy_cnn, toy_images, layer):
-    X, y = toy_images
-    trunk = Cut(toy_cnn.model_).trunk([layer])
-    boost, reference = head(trunk, "raw", X, y)
-    graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
-    same(graph, X, reference)
-
-
-def test_an_early_stopped_head_keeps_its_rounds(toy_cnn, toy_images):
-    X, y = toy_images
-    trunk = Cut(toy_cnn.model_).trunk(["fc1"])
-    boost, reference = head(
-        trunk, "raw", X, y, n_estimators=60, learning_rate=1.0, early_stopping_rounds=2, max_depth=3
+def network(shape, width, last, seed=0):
+    """A model that does not state its pixels."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Conv2D(4, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(6, activation="relu"),
+            layers.Dense(width, activation=last),
+        ]
     )
-    assert boost.n_estimators_ < 60
-    graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
-    trees = next(node for node in graph.graph.node if node.op_type == "TreeEnsembleRegressor")
-    ids = next(a.ints for a in trees.attribute if a.name == "nodes_treeids")
-    assert len(set(ids)) == 10 * boost.n_estimators_
-    same(graph, X, reference)
 
 
-def test_a_class_without_rows_and_two_classes(toy_cnn, toy_images):
-    X, y = toy_images
-    trunk = Cut(toy_cnn.model_).trunk(["fc1"])
-    for rows, classes in ((y < 9, range(10)), (y < 2, range(2))):
-        boost, reference = head(trunk, "raw", X[rows], y[rows], classes=list(classes))
-        graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=len(classes))
-        same(graph, X[rows], reference, batches=(1, 100))
+def images_of(shape, classes, n=240):
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % classes
+    X = rng.integers(0, 120, (n, *shape)) + (y * 100 // classes)[:, None, None, None]
+    return X.astype(np.uint8), y
 
 
-def foreign(padding="same", last="softmax", width=10, channels=1, nested=False):
-    """Build a model that says nothing about its pixels, with batch normalisation and odd activations."""
-    keras.utils.set_random_seed(0)
-    body = [
-        keras.layers.Conv2D(4, 3, padding=padding, use_bias=False),
-        keras.layers.BatchNormalization(),
-        keras.layers.LeakyReLU(),
-        keras.layers.MaxPooling2D(),
-        keras.layers.SeparableConv2D(6, 2, activation="elu"),
-    ]
-    top = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5), keras.layers.ReLU()]
-    top.append(keras.layers.Dense(width, activation=last))
-    layers = [keras.Sequential(body, name="body"), *top] if nested else [*body, *top]
-    return keras.Sequential([keras.Input((8, 8, channels)), *layers])
-
-
-@pytest.mark.parametrize("pixels", ["raw", "unit", "symmetric"])
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_foreign_pixels(toy_images, pixels, padding):
-    X, y = toy_images
-    model = foreign(padding)
-    cnn = CNNClassifier.from_model(model, classes=range(10), pixels=pixels)
-    graph = cnn_graph(model, pixels=pixels, kind="softmax", shape=(8, 8, 1))
-    same(graph, X, cnn.predict_proba(X))
-    trunk = Cut(model).trunk(["fc1"])
-    boost, reference = head(trunk, pixels, X, y)
-    graph = trunk_graph(trunk, boost.booster_, pixels=pixels, shape=(8, 8, 1), n_classes=10)
-    same(graph, X, reference, jumps=0.01)
-
-
-@pytest.mark.parametrize("pixels", ["raw", "unit", "symmetric", "caffe", "torch"])
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_foreign_pixels_in_colour(toy_images, pixels, padding):
-    X, y = toy_images
-    X = np.concatenate([X, X // 2, 255 - X], axis=3)
-    model = foreign(padding, channels=3)
-    cnn = CNNClassifier.from_model(model, classes=range(10), pixels=pixels)
-    same(cnn_graph(model, pixels=pixels, kind="softmax", shape=(8, 8, 3)), X, cnn.predict_proba(X))
-    trunk = Cut(model).trunk(["fc1"])
-    boost, reference = head(trunk, pixels, X, y)
-    graph = trunk_graph(trunk, boost.booster_, pixels=pixels, shape=(8, 8, 3), n_classes=10)
-    same(graph, X, reference, jumps=0.02)
-
-
-@pytest.mark.parametrize("pixels", ["caffe", "torch"])
-def test_scales_by_channel_refuse_grey_images(pixels):
-    with pytest.raises(ParameterError, match="3 channels"):
-        cnn_graph(foreign(), pixels=pixels, kind="softmax", shape=(8, 8, 1))
-
-
-@pytest.mark.parametrize(
-    ("kind", "last", "width"), [("softmax", "softmax", 10), ("logits", None, 10), ("sigmoid", "sigmoid", 1)]
-)
-def test_every_kind_of_output(toy_images, kind, last, width):
-    X, _ = toy_images
-    model = foreign(last=last, width=width)
-    cnn = CNNClassifier.from_model(model, pixels="unit")
-    assert cnn.output_kind_ == kind
-    same(cnn_graph(model, pixels="unit", kind=kind, shape=(8, 8, 1)), X, cnn.predict_proba(X))
-
-
-def test_colours_and_nested_models(toy_images):
-    X = np.repeat(toy_images[0], 3, axis=3)
-    model = foreign(channels=3, nested=True)
-    trunk = Cut(model).trunk(["fc1"])
-    boost, reference = head(trunk, "unit", X, toy_images[1])
-    graph = trunk_graph(trunk, boost.booster_, pixels="unit", shape=(8, 8, 3), n_classes=10)
-    same(graph, X, reference, jumps=0.01)
-
-
-def test_facts_and_checksum_travel_along(toy_cnn, tmp_path):
-    metadata = {"kind": "cnn", "classes": ["happy", "sädder"]}
-    graph = cnn_graph(toy_cnn.model_, pixels="raw", kind="softmax", shape=(8, 8, 1))
-    content = serialise(graph, metadata)
-    verify_checksum(content, tmp_path / "cnn.onnx")
-    found = onnxruntime.InferenceSession(content).get_modelmeta().custom_metadata_map
-    assert json.loads(found["cnnboost"]) == metadata
-    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
-
-
-def test_nothing_of_the_file_system_is_in_the_graph(toy_cnn, tmp_path):
-    graph = cnn_graph(toy_cnn.model_, pixels="raw", kind="softmax", shape=(8, 8, 1))
-    assert b"/tmp" not in serialise(graph, {})
-    assert not graph.graph.node[0].doc_string
-
-
-def test_a_network_that_onnx_cannot_express_is_refused():
-    class Odd(keras.layers.Layer):
-        def call(self, x):
-            import tensorflow as tf
-
-            return tf.numpy_function(lambda a: a, [x], tf.float32)
-
-        def compute_output_shape(self, shape):
-            return shape
-
-    model = keras.Sequential([keras.Input((8, 8, 1)), Odd(), keras.layers.Flatten(), keras.layers.Dense(2)])
-    with pytest.raises(ModelError, match="cannot be expressed in ONNX"):
-        cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1))
-
-
-def normalised(layer):
-    return keras.Sequential([keras.Input((8, 8, 1)), layer, keras.layers.Flatten(), keras.layers.Dense(3)])
-
-
-def test_the_statistics_of_a_normalization_are_in_the_graph(toy_images):
-    X = toy_images[0]
-    learnt = keras.layers.Normalization()
-    learnt.adapt(X.astype(np.float32))
-    for layer in (learnt, keras.layers.Normalization(mean=[3.0], variance=[4.0])):
-        model = normalised(layer)
-        own = keras.ops.convert_to_numpy(keras.ops.softmax(model(X.astype(np.float32), training=False)))
-        same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), X, own)
-        assert keras.ops.is_tensor(layer.mean)
-
-
-@pytest.mark.parametrize(
-    ("groups", "options"), [(2, {"dilation_rate": 2}), (4, {"strides": 2, "padding": "same"})], ids=str
-)
-def test_convolutions_in_groups_are_in_the_graph(groups, options, toy_images):
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 1))
-    x = keras.layers.Conv2D(4, 1)(image * 0.01)
-    x = keras.layers.Conv2D(8, 3, groups=groups, **options)(x)
-    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
-    X = toy_images[0].astype(np.float32)
-    own = keras.ops.convert_to_numpy(keras.ops.softmax(model(X, training=False)))
-    same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), toy_images[0], own)
-    assert not any("convolution_op" in vars(layer) for layer in model.layers)
-
-
-@pytest.mark.parametrize("approximate", [False, True])
-def test_gelu_is_in_the_graph_in_both_its_forms(approximate, toy_images):
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 1))
-    x = keras.layers.Conv2D(4, 3)(image * 0.05)
-    for _ in range(2):
-        x = keras.ops.gelu(x, approximate=approximate)
-    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
-    X = toy_images[0].astype(np.float32)
-    own = keras.ops.convert_to_numpy(keras.ops.softmax(model(X, training=False)))
-    same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), toy_images[0], own)
-
-
-def test_zeros_around_negative_maps_take_part_in_their_maximum(toy_images):
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 1))
-    x = keras.layers.Conv2D(4, 3, bias_initializer=keras.initializers.Constant(-900.0))(image)
-    x = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
-    x = keras.layers.Conv2D(4, 2, activation="relu")(x)
-    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x * 1e-3)))
-    own = keras.ops.convert_to_numpy(
-        keras.ops.softmax(model(toy_images[0].astype(np.float32), training=False))
+class TestTrunk:
+    @pytest.mark.parametrize(
+        ("layer", "few", "parameters"),
+        [
+            ("input", None, {}),
+            ("flatten", None, {}),
+            ("fc1", None, {}),
+            ("output", None, {}),
+            ("fc1", 9, {"classes": list(range(10))}),  # a class without rows
+            ("fc1", 2, {"classes": [0, 1]}),
+        ],
     )
-    same(cnn_graph(model, pixels="raw", kind="logits", shape=(8, 8, 1)), toy_images[0], own)
+    def test_plain_trees_at_every_layer(self, toy_cnn, toy_images, layer, few, parameters):
+        X, y = toy_images
+        rows = y < (few or 10)
+        trunk = Cut(toy_cnn.model_).trunk([layer])
+        features = Inference(trunk, "raw")(X[rows])[0]
+        boost = BoostClassifier(n_estimators=4, max_depth=2, n_jobs=1, **parameters).fit(features, y[rows])
+        k = len(boost.classes_)
+        graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=SHAPE, n_classes=k)
+        compare(graph, X[rows], boost.predict_proba(features))
+
+    def test_an_early_stopped_head_keeps_its_rounds(self, toy_cnn, toy_images):
+        X, y = toy_images
+        trunk = Cut(toy_cnn.model_).trunk(["fc1"])
+        features = Inference(trunk, "raw")(X)[0]
+        boost = BoostClassifier(
+            n_estimators=60, learning_rate=1.0, early_stopping_rounds=2, max_depth=3, n_jobs=1
+        ).fit(features, y)
+        assert boost.n_estimators_ < 60
+        graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=SHAPE, n_classes=10)
+        trees = next(node for node in graph.graph.node if node.op_type == "TreeEnsembleRegressor")
+        ids = next(a.ints for a in trees.attribute if a.name == "nodes_treeids")
+        assert len(set(ids)) == 10 * boost.n_estimators_
+        compare(graph, X, boost.predict_proba(features))
 
 
-def test_constants_that_the_exporter_loses_are_named():
-    class Shifted(keras.layers.Layer):
-        def build(self, shape):
-            self.shift = keras.ops.convert_to_tensor([3.0])
+class TestCnn:
+    @pytest.mark.parametrize("tta", VIEWS)
+    def test_all_views(self, toy_cnn, toy_images, tta):
+        graph = cnn_graph(toy_cnn.model_, pixels="raw", kind="softmax", shape=SHAPE, tta=tta)
+        compare(graph, toy_images[0], mean_over_views(toy_cnn.predict_proba, toy_images[0], tta))
 
-        def call(self, x):
-            return x - self.shift
+    def test_metadata_and_checksum_travel_along(self, toy_cnn):
+        metadata = {"kind": "cnn", "classes": ["happy", "sädder"]}
+        graph = cnn_graph(toy_cnn.model_, pixels="raw", kind="softmax", shape=SHAPE)
+        assert not graph.graph.node[0].doc_string
+        content = serialise(graph, metadata)
+        verify_checksum(content, "cnn.onnx")
+        entries = onnxruntime.InferenceSession(content).get_modelmeta().custom_metadata_map
+        assert json.loads(entries["cnnboost"]) == metadata
+        assert b"/tmp" not in content  # nothing of the file system
+        onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
 
-    with pytest.raises(ModelError, match=r"leaves out: .*shifted.*NumPy arrays"):
-        cnn_graph(normalised(Shifted()), pixels="raw", kind="logits", shape=(8, 8, 1))
+
+class TestHybrid:
+    @pytest.mark.parametrize("tta", VIEWS)
+    @pytest.mark.parametrize("mode", ["plain", "residual", "blend"])
+    def test_every_mode_with_all_views(self, hybrids, toy_images, mode, tta):
+        same(hybrids[mode].set_params(tta=tta), toy_images[0])
+
+    @pytest.mark.parametrize("tta", ["none", "flip"])
+    def test_whatever_is_on_the_images(self, hybrids, tta):
+        hybrid = hybrids["residual"].set_params(tta=tta)
+        session = onnxruntime.InferenceSession(serialise(hybrid_graph(hybrid, SHAPE), {}))
+        differences = []
+
+        @settings(max_examples=60, deadline=None)
+        @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 8), *map(st.just, SHAPE))))
+        def run(X):
+            found = session.run(["probabilities"], {"image": X})[0]
+            assert np.isfinite(found).all()
+            differences.append(np.abs(found - hybrid.predict_proba(X)).max(axis=1))
+
+        run()
+        # On an even image many features are equal, and where their value is a threshold, the image jumps to
+        # the other side of it: a few may differ, and all others by no more than the last bits.
+        off = np.concatenate(differences)
+        assert np.median(off) < 1e-6
+        assert np.mean(off < 1e-5) > 0.95
+
+    def test_several_layers_and_their_norm(self, fit_hybrid, toy_images):
+        hybrid = fit_hybrid(mode="blend", layer=["flatten", "output", "fc1"], norm=True, tta="flip")
+        assert hybrid.n_features_ > 10
+        same(hybrid, toy_images[0])
+        assert "ReduceL2" in operations(hybrid_graph(hybrid, SHAPE))
+
+    def test_several_networks(self, toy_cnn, fit_hybrid, hybrids, toy_images):
+        options = {"filters": [6], "dense": [7]}
+        other = CNNClassifier("digits", epochs=1, batch_size=32, model_options=options, random_state=5)
+        networks = [toy_cnn, other.fit(*toy_images)]
+        two = fit_hybrid(networks, mode="residual", tta="shifts")
+        same(two, toy_images[0])
+        one = hybrids["residual"].set_params(tta="shifts")
+        assert np.abs(two.predict_proba(toy_images[0]) - one.predict_proba(toy_images[0])).max() > 0.01
+        # Plain trees use the first network alone.
+        one, two = hybrids["plain"].set_params(tta="none"), fit_hybrid(networks)
+        same(two, toy_images[0])
+        assert operations(hybrid_graph(two, SHAPE)) == operations(hybrid_graph(one, SHAPE))
+
+    def test_networks_that_expect_other_pixels(self, fit_hybrid):
+        images = images_of(SHAPE, 3)
+        networks = [
+            CNNClassifier.from_model(network(SHAPE, 3, "softmax", seed), pixels=pixels)
+            for seed, pixels in enumerate(("unit", "symmetric", "raw"))
+        ]
+        hybrid = fit_hybrid(networks, images, mode="residual", tta="flip")
+        same(hybrid, images[0])
+        # Each network's scaling went into its own first convolution.
+        found = operations(hybrid_graph(hybrid, SHAPE))
+        assert found.count("Conv") == 3
+        assert "Mul" not in found
+
+    def test_folds(self, fit_hybrid, toy_images):
+        X, y = toy_images
+        cnn = CNNClassifier("digits", epochs=1, model_options={"filters": [4], "dense": [8]}, random_state=0)
+        hybrid = fit_hybrid(cnn, layer="output", folds=2, mode="residual", tta="flip")
+        assert len(hybrid.networks_) == 2
+        same(hybrid, X)
+        # The features are the log-probabilities, also of plain trees.
+        _, log_proba = hybrid.extractor_(X)
+        head = FittedMode("plain", BoostClassifier(n_estimators=3, n_jobs=1).fit(log_proba, y))
+        same(HybridClassifier.from_parts(hybrid.networks_, [], head), X)
+
+    @staticmethod
+    def without_rounds(cnn, y, width, temperature, **parameters):
+        features, start = np.zeros((600, width), np.float32), np.zeros((600, 10), np.float32)
+        boost = BoostClassifier(n_estimators=0, n_jobs=1).fit(features, y, base_margin=start)
+        head = FittedMode("residual", boost, temperature)
+        return HybridClassifier.from_parts([cnn], "fc1", head, **parameters)
+
+    def test_no_round_is_the_calibrated_softmax(self, toy_cnn, hybrids, toy_images):
+        X, y = toy_images
+        hybrid = self.without_rounds(toy_cnn, y, hybrids["plain"].n_features_, 2.5, tta="flip")
+        same(hybrid, X)
+        assert "TreeEnsembleRegressor" not in operations(hybrid_graph(hybrid, SHAPE))
+
+    def test_probabilities_of_zero_count_as_in_the_library(self, toy_cnn, hybrids, toy_images):
+        X, y = toy_images
+        model = keras.models.clone_model(toy_cnn.model_)
+        model.set_weights(toy_cnn.model_.get_weights())
+        dense = [layer for layer in model.layers if layer.get_weights()][-1]
+        dense.set_weights([200 * weights for weights in dense.get_weights()])
+        cnn = CNNClassifier.from_model(model, classes=range(10), pixels=toy_cnn.pixels_)
+        assert (cnn.predict_proba(X) == 0).any()
+        hybrid = self.without_rounds(cnn, y, hybrids["plain"].n_features_, 20.0)
+        # At least e^(-30 / 20) of the most probable class.
+        assert hybrid.predict_proba(X).min() > 0.05
+        same(hybrid, X, atol=1e-3)
+
+    @pytest.mark.parametrize("mode", ["residual", "blend"])
+    @pytest.mark.parametrize(("last", "width"), [("softmax", 2), (None, 2), ("sigmoid", 1)])
+    def test_two_classes_and_every_kind_of_output(self, fit_hybrid, mode, last, width):
+        images = images_of(SHAPE, 2)
+        cnn = CNNClassifier.from_model(network(SHAPE, width, last), pixels="unit")
+        hybrid = fit_hybrid(cnn, images, mode=mode, tta="flip")
+        assert hybrid.predict_proba(images[0]).shape == (240, 2)
+        same(hybrid, images[0])
+
+    @pytest.mark.parametrize("pixels", ["unit", "symmetric", "caffe", "torch"])
+    def test_colours_and_images_that_are_not_square(self, fit_hybrid, pixels):
+        shape = (10, 15, 3)
+        images = images_of(shape, 3)
+        cnn = CNNClassifier.from_model(network(shape, 3, "softmax"), pixels=pixels)
+        hybrid = fit_hybrid(cnn, images, mode="residual")
+        for tta in ("none", "shifts", "ten-crop"):
+            same(hybrid.set_params(tta=tta), images[0])
+
+    def test_views_do_not_repeat_the_network(self, hybrids):
+        graphs = [hybrid_graph(hybrids["residual"].set_params(tta=tta), SHAPE) for tta in ("none", "shifts")]
+        one, ten = (operations(graph).count("Conv") for graph in graphs)
+        assert one == ten > 0
+        one, ten = (len(serialise(graph, {})) for graph in graphs)
+        assert ten - one < 10 * 8 * 8 * 4 + 2000  # the index of each pixel of a view
+
+    def test_what_does_not_fit_is_refused(self, hybrids, toy_cnn):
+        plain = hybrids["plain"].set_params(tta="none")
+        with pytest.raises(ModelError, match=r"the images are 9x8x1 .* the CNN takes 8x8x1"):
+            hybrid_graph(plain, (9, 8, 1))
+        head = FittedMode("residual", plain.head_.boost)
+        with pytest.raises(ParameterError, match=r"mode='residual' does not go with trees .* fit the head"):
+            hybrid_graph(HybridClassifier.from_parts([toy_cnn], "fc1", head), SHAPE)
 
 
-def test_features_of_the_estimators_are_those_of_the_graph(toy_cnn, toy_images):
-    X, y = toy_images
-    features = CNNFeatures(toy_cnn, layer="fc1").fit(X)
-    boost = BoostClassifier(n_estimators=3, n_jobs=1).fit(features.transform(X), y)
-    trunk = Cut(toy_cnn.model_).trunk(["fc1"])
-    graph = trunk_graph(trunk, boost.booster_, pixels="raw", shape=(8, 8, 1), n_classes=10)
-    same(graph, X, boost.predict_proba(features.transform(X)))
+class TestViews:
+    @staticmethod
+    def same(X, tta):
+        builder = GraphBuilder(X.shape[1:])
+        model = builder.model(add_views(builder, tta), 1)
+        outputs = [("probabilities", onnx.TensorProto.FLOAT, ["views", *X.shape[1:]])]
+        del model.graph.output[:], model.graph.node[-1]  # the labels
+        model.graph.output.extend(onnx.helper.make_tensor_value_info(*output) for output in outputs)
+        onnx.checker.check_model(model, full_check=True)
+        found = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"image": X})[0]
+        assert found.dtype == np.float32
+        found = found.reshape(len(X), TTA[tta], *X.shape[1:]).swapaxes(0, 1)
+        atol = 1e-4 if tta == "ten-crop" else 0  # in 0..255
+        np.testing.assert_allclose(found, np.stack(list(views(X, tta))), atol=atol, rtol=0)
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        st.tuples(st.integers(1, 4), st.integers(3, 14), st.integers(3, 14), st.sampled_from([1, 3])).flatmap(
+            lambda shape: hnp.arrays(np.uint8, shape)
+        ),
+        st.sampled_from(VIEWS),
+    )
+    def test_they_are_those_of_the_library(self, X, tta):
+        self.same(X, tta)
+
+    @pytest.mark.parametrize("tta", VIEWS)
+    @pytest.mark.parametrize("shape", [(1, 48, 48, 1), (64, 30, 52, 3)])
+    def test_sizes_of_images_and_batches(self, tta, shape):
+        self.same(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), tta)
+
+    @pytest.mark.parametrize("tta", VIEWS)
+    def test_the_mean_is_over_the_views_of_each_image(self, tta):
+        X = np.random.default_rng(0).integers(0, 256, (5, 12, 9, 1), dtype=np.uint8)
+        builder = GraphBuilder(X.shape[1:])
+        flat = builder.add("Flatten", [add_views(builder, tta)])
+        model = builder.model(add_mean(builder, flat, tta, 12 * 9), 12 * 9)
+        assert tta != "none" or operations(model) == ["Cast", "Flatten", "ArgMax"]
+        found = onnxruntime.InferenceSession(model.SerializeToString()).run(["probabilities"], {"image": X})
+        wanted = np.mean([view.reshape(5, -1) for view in views(X.astype(np.float64), tta)], axis=0)
+        np.testing.assert_allclose(found[0], wanted, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("tta", "words"), [("ten-crop", r"leaves nothing of 2x20 images"), ("ten", "'ten' is unknown")]
+    )
+    def test_impossible_ones_are_refused(self, tta, words):
+        with pytest.raises(ParameterError, match=words):
+            add_views(GraphBuilder((2, 20, 1)), tta)

@@ -1,4 +1,4 @@
-"""A head in a graph gives what the fitted head gives, in every mode."""
+"""A head in a graph gives what the fitted head gives, in every mode; also with other last bits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from cnnboost import BoostClassifier
-from cnnboost.deploy.head_graph import add_head, uses
+from cnnboost.deploy.head_graph import add_head, add_trees, lowered, uses
 from cnnboost.errors import ModelError, ParameterError
 from cnnboost.hybrid.modes import FittedMode
-from tests.deploy.small_graph import part_graph, run_part
+from tests.deploy.small_graph import operations, part_graph, run_part
 
 WIDTH = 5
 
@@ -44,10 +45,6 @@ def graph_of(head, k=3):
         return add_head(draft, head, features, log_proba)
 
     return part_graph({"features": WIDTH, "log_proba": k}, k, build)
-
-
-def operations(model):
-    return [node.op_type for node in model.graph.node]
 
 
 def same(head, k=3, seed=1):
@@ -104,3 +101,35 @@ def test_trees_that_onnx_cannot_express_are_refused():
     )
     with pytest.raises(ModelError, match=r"cannot be expressed in ONNX: .* one value a leaf"):
         graph_of(FittedMode("plain", boost))
+
+
+SIZES = hnp.arrays(
+    np.float32, st.integers(1, 30), elements=st.floats(-100, 100, width=32, allow_subnormal=False)
+)
+
+
+@given(SIZES, st.integers(1, 4))
+def test_thresholds_move_down_by_little_and_never_past_zero(thresholds, n_features):
+    features = np.arange(len(thresholds)) % n_features
+    found = lowered(thresholds, features)
+    assert found.dtype == np.float32
+    assert (found <= thresholds).all()
+    assert (np.sign(found[thresholds != 0]) == np.sign(thresholds[thresholds != 0])).all()
+    assert (thresholds - found <= 4e-6 * np.abs(thresholds).max()).all()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
+def test_training_rows_stay_on_their_side(scale):
+    rng = np.random.default_rng(0)
+    X = (scale * np.maximum(rng.normal(size=(800, 6)), 0)).astype(np.float32)
+    y = (X[:, 0] > X[:, 1]).astype(int) + (X[:, 2] > scale)
+    boost = BoostClassifier(n_estimators=10, n_jobs=1).fit(X, y)
+    noisy = X * rng.uniform(1 - 3e-7, 1 + 3e-7, X.shape).astype(np.float32)
+    reference = boost.predict_proba(X)
+    graph = part_graph(
+        {"features": 6}, 3, lambda builder: builder.softmax(add_trees(builder, boost.booster_, "features", 6))
+    )
+    assert np.abs(run_part(graph, features=X) - reference).max() < 1e-6
+    assert np.abs(run_part(graph, features=noisy) - reference).max() < 1e-6
+    # XGBoost itself sends some of them elsewhere: that is what the lowering is for.
+    assert np.abs(boost.predict_proba(noisy) - reference).max() > 1e-3

@@ -123,7 +123,7 @@ def test_other_estimators_are_refused(toy_cnn, toy_images, tmp_path):
     line = make_pipeline(
         CNNFeatures(FrozenEstimator(toy_cnn)), StandardScaler(), BoostClassifier(n_estimators=2, n_jobs=1)
     )
-    with pytest.raises(ModelError, match="neither a CNNClassifier nor a pipeline"):
+    with pytest.raises(ModelError, match="give a CNNClassifier, a HybridClassifier, or a pipeline"):
         export_onnx(line.fit(X, y), tmp_path / "hybrid.onnx", X)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnboost.deploy.graph import cnn_graph, serialise
+from cnnboost.deploy.graph import cnn_graph
+from cnnboost.deploy.graph_file import serialise
 from cnnboost.deploy.parity import EXACT, check_parity
 from cnnboost.errors import ModelError
 
@@ -54,7 +55,7 @@ def test_few_images_cannot_show_a_share(content, toy_cnn, toy_images, images, ot
     if fine:
         assert check_parity(content, X, reference, name="cnn.onnx")[0].images == images
     else:
-        words = rf"give more images \(there are {images}, 1000 are compared\), or fewer rounds"
+        words = rf"give more images \({images} given, 1000 are compared\), or use fewer rounds"
         with pytest.raises(ModelError, match=words):
             check_parity(content, X, reference, name="cnn.onnx")
 
@@ -68,7 +69,7 @@ def test_probabilities_that_are_all_a_little_off_are_refused(content, toy_cnn, t
 
 def test_another_number_of_classes_is_refused(content, toy_cnn, toy_images):
     X = toy_images[0]
-    with pytest.raises(ModelError, match=r"shape \(600, 10\) where \(600, 9\)"):
+    with pytest.raises(ModelError, match=r"shape \(600, 10\) instead of \(600, 9\)"):
         check_parity(content, X, toy_cnn.predict_proba(X)[:, :9], name="cnn.onnx")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import shutil
 import subprocess
@@ -12,21 +13,18 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from cnnboost.deploy.bundle import read_bundle, write_bundle
-from cnnboost.deploy.checksum import add_checksum
-from cnnboost.deploy.graph import cnn_graph, serialise
-from cnnboost.deploy.image_files import find_images
-from cnnboost.deploy.prediction import predict_files
-from cnnboost.deploy.predictor import Predictor
+from cnnboost.deploy.graph import cnn_graph
+from cnnboost.deploy.graph_file import add_checksum, serialise
+from cnnboost.deploy.image_files import find_images, predict_files
+from cnnboost.deploy.predictor import Predictor, Slices
 from cnnboost.errors import DataError, ModelError, ParameterError, StoreError
 
-from .small_graph import CLASSES, expected, facts_of, small_file, small_graph
-
-MANIFEST = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
+from .small_graph import CLASSES, MANIFEST, expected, facts_of, small_file, small_graph
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +32,10 @@ def predictor():
     return Predictor(small_file(), threads=2)
 
 
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).integers(0, 256, (5000, 8, 8, 1), dtype=np.uint8)
-
-
 @pytest.fixture
 def bundle(tmp_path):
     members = {"hybrid.onnx": small_file(), "cnn.onnx": small_file(seed=1, kind="cnn"), "cnn.keras": b"cnn"}
-    return write_bundle(tmp_path / "toy", {**MANIFEST, "versions": {}}, members)
+    return write_bundle(tmp_path / "toy", MANIFEST, members)
 
 
 class TestPrediction:
@@ -61,6 +54,7 @@ class TestPrediction:
         np.testing.assert_allclose(own.predict_proba(X), toy_cnn.predict_proba(X), atol=1e-5)
         assert own.predict(X).tolist() == [str(label) for label in toy_cnn.predict(X)]
 
+    @settings(max_examples=40)
     @given(n=st.integers(1, 5000))
     def test_every_batch_size_gives_the_same(self, predictor, images, n):
         np.testing.assert_allclose(predictor.predict_proba(images[:n]), expected(images[:n]), atol=1e-5)
@@ -106,7 +100,7 @@ class TestPrediction:
         own._run = counted
         own.predict_proba(images)
         assert sum(sizes) == len(images)
-        assert max(sizes) <= own._bulk.most < len(images)
+        assert max(sizes) <= own._slices.most < len(images)
 
     def test_colour(self):
         own = Predictor(small_file((6, 4, 3)))
@@ -279,7 +273,7 @@ class TestLoading:
 
     def test_a_bundle_without_this_graph(self, bundle, tmp_path):
         hybrid = {"hybrid.onnx": small_file()}
-        write_bundle(tmp_path / "alone", {**MANIFEST, "versions": {}}, hybrid)
+        write_bundle(tmp_path / "alone", MANIFEST, hybrid)
         with pytest.raises(StoreError, match=r"without cnn\.onnx, only hybrid\.onnx"):
             Predictor.load(tmp_path / "alone", graph="cnn")
 
@@ -308,7 +302,7 @@ class TestLoading:
 
     def test_a_file_of_someone_else(self, tmp_path):
         onnx.save(small_graph(), tmp_path / "foreign.onnx")
-        with pytest.raises(StoreError, match=r"foreign\.onnx .* made by something else"):
+        with pytest.raises(StoreError, match=r"foreign\.onnx .* was not made by"):
             Predictor.load(tmp_path / "foreign.onnx")
 
     @pytest.mark.parametrize(
@@ -385,7 +379,7 @@ class TestLoading:
             while not stop.is_set():
                 seed += 1
                 members = {"hybrid.onnx": small_file(seed=seed), "cnn.onnx": small_file(kind="cnn")}
-                write_bundle(bundle.folder, {**MANIFEST, "versions": {}}, members)
+                write_bundle(bundle.folder, MANIFEST, members)
 
         writer = threading.Thread(target=replace)
         writer.start()
@@ -435,8 +429,8 @@ class TestSharing:
         code = f"""
 import sys
 import numpy as np
-from cnnboost.deploy.predictor import Predictor
-from cnnboost.deploy.checksum import add_checksum
+from cnnboost.deploy.predictor import Predictor, Slices
+from cnnboost.deploy.graph_file import add_checksum
 Predictor.load({str(bundle.folder)!r}).predict(np.zeros((200, 8, 8), float))
 heavy = {{"tensorflow", "keras", "jax", "torch", "xgboost", "sklearn", "scipy", "pandas", "matplotlib",
           "pydantic", "onnx", "joblib"}}
@@ -449,3 +443,67 @@ print(sorted(heavy & sys.modules.keys()), "onnxruntime" in sys.modules)
 
 def test_it_says_what_it_is(predictor):
     assert repr(predictor) == "<Predictor the model: 8 x 8 grey, hybrid, 3 classes>"
+
+
+def means(X, first):
+    return X.reshape(len(X), -1).mean(axis=1, keepdims=True).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 700), threads=st.integers(1, 5), side=st.sampled_from([8, 48, 200]))
+def test_every_image_is_computed_once_and_in_its_place(n, threads, side):
+    X = np.arange(n, dtype=np.int64).reshape(n, 1, 1, 1)
+    seen, lock = [], threading.Lock()
+
+    def run(part, first):
+        assert part[0, 0, 0, 0] == first
+        with lock:
+            seen.append(len(part))
+        return means(part, first)
+
+    slices = Slices(lambda: run, threads, side * side)
+    result = np.full((n, 1), -1, np.float32)
+    slices(X, result)
+    np.testing.assert_array_equal(result[:, 0], np.arange(n))
+    assert max(seen) <= slices.most
+    assert max(seen) - min(seen) <= 1  # the threads end at about the same time
+    assert len(seen) % threads == 0 or len(seen) == n
+
+
+def test_the_graph_is_opened_once_and_not_before_it_is_needed():
+    opened = []
+
+    def open_run():
+        opened.append(1)
+        return means
+
+    slices = Slices(open_run, 2, 48 * 48)
+    assert not opened
+    for _ in range(3):
+        slices(np.zeros((100, 2, 2, 1)), np.empty((100, 1), np.float32))
+    assert opened == [1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_error_of_the_first_bad_image_comes_out(threads):
+    def run(part, first):
+        if first >= 40:
+            raise ValueError(f"image {first}")
+        return means(part, first)
+
+    slices = Slices(lambda: run, threads, 48 * 48)
+    with pytest.raises(ValueError, match="image 4"):
+        slices(np.zeros((200, 2, 2, 1)), np.empty((200, 1), np.float32))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_threads_of_its_own():
+    slices = Slices(lambda: means, 2, 48 * 48)
+    X = np.arange(100.0).reshape(100, 1, 1, 1)
+    slices(X, np.empty((100, 1), np.float32))
+    child = os.fork()
+    if child == 0:
+        result = np.empty((100, 1), np.float32)
+        slices(X, result)
+        os._exit(0 if (result[:, 0] == np.arange(100)).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0

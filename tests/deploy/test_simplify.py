@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from cnnboost.deploy.simplify import drop_unused, fix_shapes, fold_scaling, simplify
+from cnnboost.deploy.simplify import simplify
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (3, 6, 6, 1), dtype=np.uint8)
@@ -110,7 +110,7 @@ def test_pixels_that_are_used_twice_stay(tmp_path):
     ]
     model = graph(nodes, {"by": np.float32(0.5), "w": WEIGHTS}, "y", ["n", 4, 6, 6])
     before = run(model)
-    fold_scaling(model, "float")
+    simplify(model, "float")
     assert operations(model).count("Mul") == 1
     np.testing.assert_array_equal(run(model), before)
 
@@ -141,7 +141,7 @@ def test_scaling_by_channel_stays():
     by = RNG.normal(size=(6, 1)).astype(np.float32)
     model = graph(nodes, {"by": by, "w": WEIGHTS}, "y", ["n", 4, 4, 4])
     before = run(model)
-    fold_scaling(model, "float")
+    simplify(model, "float")
     assert "Mul" in operations(model)
     np.testing.assert_array_equal(run(model), before)
 
@@ -177,8 +177,7 @@ def flatten_by_hand():
 def test_a_shape_that_is_known_is_not_computed():
     model = flatten_by_hand()
     before = run(model)
-    fix_shapes(model)
-    drop_unused(model)
+    simplify(model, "float")
     assert operations(model) == ["Cast", "Reshape", "MatMul"]
     assert {i.name for i in model.graph.initializer} == {"w", "fixed_shape_0"}
     np.testing.assert_array_equal(run(model), before)
@@ -213,6 +212,6 @@ def test_what_no_output_needs_goes():
         helper.make_node("Relu", ["unused"], ["unused_too"]),
     ]
     model = graph(nodes, {"c": np.float32(1)}, "y", ["n", 6, 6, 1])
-    drop_unused(model)
+    simplify(model, "float")
     assert operations(model) == ["Cast", "Relu"]
     assert not model.graph.initializer

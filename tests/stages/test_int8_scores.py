@@ -8,8 +8,9 @@ import pytest
 from cnnboost import stages
 from cnnboost.deploy.int8 import IMAGES
 from cnnboost.deploy.predictor import Predictor
+from cnnboost.stages.export import calibration_images as measured_on
+from cnnboost.stages.export import int8_proba
 from cnnboost.stages.hybrid_scores import judged
-from cnnboost.stages.int8_scores import int8_proba, measured_on
 
 
 @pytest.fixture

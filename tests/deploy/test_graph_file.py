@@ -1,8 +1,6 @@
-"""The checksum inside an ONNX file is found by us and ignored by everybody else."""
+"""The checksum inside an ONNX file is verified here and ignored by everybody else."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import onnx
 import pytest
@@ -10,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from cnnboost.deploy.checksum import KEY, add_checksum, verify_checksum
+from cnnboost.deploy.graph_file import CHECKSUM_KEY, add_checksum, verify_checksum
 from cnnboost.errors import StoreError
 
-PLACE = Path("hybrid.onnx")
+PLACE = "hybrid.onnx"
 
 
 @pytest.fixture
@@ -30,8 +28,8 @@ def test_other_readers_see_the_model_and_one_more_entry(content):
     model = onnx.load_from_string(add_checksum(content))
     onnx.checker.check_model(model)
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    assert set(entries) == {"cnnboost", KEY}
-    assert len(entries[KEY]) == 64
+    assert set(entries) == {"cnnboost", CHECKSUM_KEY}
+    assert len(entries[CHECKSUM_KEY]) == 64
 
 
 def test_a_sealed_file_passes(content):
@@ -55,7 +53,7 @@ def test_any_truncation_is_found(model, data):
 
 
 def test_what_is_wrong_is_said(content):
-    with pytest.raises(StoreError, match="truncated, or made by something else"):
+    with pytest.raises(StoreError, match="truncated, or was not made by"):
         verify_checksum(content, PLACE)
     with pytest.raises(StoreError, match="is empty"):
         verify_checksum(b"", PLACE)
