@@ -44,14 +44,14 @@ wheel: $(VENV)/.installed ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 bench-line: $(VENV)/.installed ## measure speed and memory of the line against plain libraries; FER2013=path
-	$(BIN)/python tests/bench_line.py --data $(FER2013) --json reports/bench-line.json
+	$(BIN)/python tests/benchmarks/line.py --data $(FER2013) --json reports/bench-line.json
 
 bench-runtimes: $(VENV)/.installed ## compare ways to run an exported hybrid; BUNDLE=folder FER2013=path
-	$(BIN)/python tests/bench_runtimes.py --bundle $(BUNDLE) --data $(FER2013) --json reports/oslo/runtimes.json
+	$(BIN)/python tests/benchmarks/runtimes.py --bundle $(BUNDLE) --data $(FER2013) --json reports/oslo/runtimes.json
 
 bench-peers: $(VENV)/.installed ## compare the shipped bundle with the package fer; FER_PYTHON=its interpreter FER2013=path
 	@test -n "$(FER_PYTHON)" || { echo "name the interpreter of an environment with fer: FER_PYTHON=path"; exit 2; }
-	$(BIN)/python tests/bench_peers.py --bundle models/fer2013 --fer-python $(FER_PYTHON) --data $(FER2013) \
+	$(BIN)/python tests/benchmarks/peers.py --bundle models/fer2013 --fer-python $(FER_PYTHON) --data $(FER2013) \
 	  --json reports/fer2013/peers.json
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README

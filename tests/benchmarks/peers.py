@@ -27,8 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
-WORKER = Path(__file__).with_name("bench_peers_fer.py")
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).with_name("peers_fer.py")
 SPLIT = "validation"
 SINGLE = "-one-thread"
 BATCHES = ("all", "one")

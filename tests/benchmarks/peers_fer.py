@@ -1,6 +1,6 @@
-"""The `fer` package in a process of its own: the half of `bench_peers.py` that runs in `fer`'s environment.
+"""The `fer` package in a process of its own: the half of `peers.py` that runs in `fer`'s environment.
 
-Not a test, and not run by hand: `bench_peers.py` starts it with the interpreter that has `fer`, and sends one
+Not a test, and not run by hand: `peers.py` starts it with the interpreter that has `fer`, and sends one
 JSON document a line; each is answered by one. Images come as a file: uint8 (n, height, width, 1), grey, each
 of them a whole face, so that the face's rectangle is the image.
 
