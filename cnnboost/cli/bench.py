@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from cnnboost.cli import console
-from cnnboost.cli.app import app, make_job
-from cnnboost.cli.options import (
-    DataOption,
-    JsonOption,
-    ModelsOption,
-    ModeOption,
-    OnBad,
-    OnBadOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
-    TtaOption,
-)
+from cnnboost.cli.app import command, job_of
+from cnnboost.cli.options import JobOptions, LayersOption, ModeOption, TtaOption
 from cnnboost.cli.tables import new_table, written
 
 # Short, so that the table fits 80 columns.
@@ -35,9 +22,9 @@ right: accuracy; same: labels like those of predict, over all images
 head only: on extracted features, without the network; other rows begin at images"""
 
 
-@app.command()
-@console.guarded
+@command()
 def bench(
+    options: JobOptions,
     batch: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,12 +38,7 @@ def bench(
         int | None,
         typer.Option("--threads", min=1, help="Of every library.", show_default="each library's own choice"),
     ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
-        ),
-    ] = None,
+    layer: LayersOption = None,
     mode: ModeOption = None,
     tta: TtaOption = None,
     split: Annotated[
@@ -65,28 +47,20 @@ def bench(
             "--split", help="Whose images.", show_default="test where there is one, else validation"
         ),
     ] = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = Path("models"),
-    reports: ReportsOption = Path("reports"),
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Measure latency from raw images to probabilities: CNN and hybrid, every runtime, side by side."""
     if batch:
         from cnnboost.timing.paths import check_batches
 
         check_batches(batch)
-    job = make_job(recipe, overrides, quiet, on_bad, data=data, models=models, reports=reports)
+    job = job_of(options)
     from cnnboost.stages.benchmark import bench as measure
 
     found = measure(
         job, layer, mode=mode, tta=tta, split=split, batches=batch or None, repeats=repeats, threads=threads
     )
     document = {**found.document, "written": [str(p) for p in (found.path, found.table, found.figure)]}
-    console.emit(document, as_json, lambda out: show_latency(out, document))
+    console.emit(document, options.as_json, lambda out: show_latency(out, document))
 
 
 def show_latency(out: Console, document: dict[str, Any]) -> None:

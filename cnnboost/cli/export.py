@@ -9,36 +9,21 @@ import typer
 from rich.console import Console
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import app, make_job
+from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import (
-    ClassesOption,
-    DataOption,
     DeviceOption,
     ForceOption,
-    JsonOption,
-    ModelOption,
-    ModelsOption,
+    LayersOption,
+    ModelOptions,
     ModeOption,
-    OnBad,
-    OnBadOption,
-    PixelsOption,
-    QuietOption,
-    RecipeOption,
-    ReportsOption,
-    SetOption,
     TtaOption,
 )
 
 
-@app.command()
-@console.guarded
+@command()
 def export(
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layer", "-l", help="Layer; repeatable in residual and blend.", show_default="the recipe's"
-        ),
-    ] = None,
+    options: ModelOptions,
+    layer: LayersOption = None,
     mode: ModeOption = None,
     tta: TtaOption = None,
     int8: Annotated[
@@ -54,24 +39,10 @@ def export(
         Path | None,
         typer.Option("--out", help="Folder for the bundle alone.", show_default="the recipe's in --models"),
     ] = None,
-    model: ModelOption = None,
-    pixels: PixelsOption = None,
-    classes: ClassesOption = None,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = Path("models"),
-    reports: ReportsOption = Path("reports"),
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
     force: ForceOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Export the hybrid: a verified bundle and one ONNX graph from uint8 image to probabilities."""
-    job = make_job(
-        recipe, overrides, quiet, on_bad, pixels, classes,
-        data=data, models=models, reports=reports, force=force, model=model,
-    )  # fmt: skip
+    job = job_of(options, force=force)
     from cnnboost import stages
 
     exported = stages.export(job, layer, mode=mode, tta=tta, int8=int8, device=device, out=out)
@@ -83,7 +54,7 @@ def export(
         "manifest": bundle.manifest,
         "written": [str(bundle.folder / name) for name in written],
     }
-    console.emit(document, as_json, lambda stream: show_bundle(stream, document))
+    console.emit(document, options.as_json, lambda stream: show_bundle(stream, document))
 
 
 def show_bundle(out: Console, document: dict[str, Any]) -> None:
