@@ -19,7 +19,7 @@ iqr: interquartile range over the median; faster: than predict (heads: dmatrix)
 limit: share of the best float32 matrix product, {size} x {size}, in GFLOP/s:
        {rates}
 right: accuracy; same: labels like those of predict, over all images
-head only: on extracted features, without the network; other rows begin at images"""
+head only: on features, without the network; other rows begin at images"""
 
 
 @command()
