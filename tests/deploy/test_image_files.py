@@ -185,9 +185,9 @@ class TestFinding:
                 yield ImageFile("x.png", lambda: png())
 
         batches = decode_files(endless(), GREY, threads=2)
-        assert len(next(batches).items) == 64
+        assert len(next(batches).items) == 256
         batches.close()
-        assert taken <= 7 * 64
+        assert taken <= 7 * 256
         assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
@@ -242,14 +242,14 @@ class TestPixels:
         np.testing.assert_array_equal(again.pixels, trained.X[: len(files)])
 
     def test_bad_ones_stand_between_good_ones(self, tmp_path):
-        files = {f"{i:03}.png": png(i) if i % 7 else png(i)[:50] for i in range(200)}
+        files = {f"{i:03}.png": png(i) if i % 7 else png(i)[:50] for i in range(600)}
         write(tmp_path, files)
         batches = list(decode_files(find_images([str(tmp_path)]), GREY, threads=3))
-        assert [len(batch.items) for batch in batches] == [64, 64, 64, 8]
+        assert [len(batch.items) for batch in batches] == [256, 256, 88]
         errors = [error for batch in batches for error in batch.errors]
-        assert [error is None for error in errors] == [i % 7 != 0 for i in range(200)]
+        assert [error is None for error in errors] == [i % 7 != 0 for i in range(600)]
         good = np.concatenate([batch.pixels for batch in batches])
-        for pixels, i in zip(good, (i for i in range(200) if i % 7), strict=True):
+        for pixels, i in zip(good, (i for i in range(600) if i % 7), strict=True):
             np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(png(i))))[..., None])
 
     def test_a_file_that_cannot_be_read(self):
