@@ -198,7 +198,7 @@ class TestNumbers:
         assert "models/toy" not in card
 
     def test_those_of_the_bundle_that_ships_name_none(self, job, words_file, monkeypatch):
-        monkeypatch.setattr(contents, "NAME", "toy")
+        monkeypatch.setattr(contents, "SHIPPED", "toy")
         monkeypatch.setattr(contents, "shipped_bundle", lambda: read_bundle(job.models_dir))
         card = write_card(job, read_card_text(words_file)).text
         assert "cnnboost predict image.jpg " in card
@@ -344,7 +344,8 @@ class TestDocuments:
     def test_a_bundle_without_scores_is_refused(self, job, words_file):
         bundle = read_bundle(job.models_dir)
         metadata = {key: value for key, value in bundle.manifest.items() if key not in ("scores", "members")}
-        write_bundle(job.models_dir, metadata, bundle.members)
+        members = {name: path.read_bytes() for name, path in bundle.members.items()}
+        write_bundle(job.models_dir, metadata, members)
         with pytest.raises(StoreError, match=r"no 'scores'.*export -r toy"):
             write_card(job, read_card_text(words_file))
 
