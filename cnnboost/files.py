@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -209,12 +210,14 @@ def write_json(path: str | os.PathLike[str], metadata: dict[str, Any], remedy: s
 def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[str, Any]:
     """Parse a file that should hold a JSON object; its checksum and its keys are not looked at."""
     try:
-        metadata = json.loads(read_regular(path, most), parse_constant=_no_constant)
+        metadata = json.loads(
+            read_regular(path, most), parse_constant=_no_constant, parse_int=_int, parse_float=_float
+        )
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; {remedy}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: not JSON ({error}); {remedy}") from error
     if not isinstance(metadata, dict):
         raise StoreError(f"{path} is damaged: it holds no JSON object; {remedy}")
@@ -223,6 +226,17 @@ def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[s
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _int(digits: str) -> int:
+    float(value := int(digits))  # what no float holds is not used as a number anywhere
+    return value
+
+
+def _float(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"{digits[:20]} is larger than any number")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
