@@ -59,7 +59,7 @@ def test_a_grid_tries_every_combination_and_trains_once(searching, monkeypatch):
     tried = {tuple(sorted(trial["values"].items())) for trial in document["trials"]}
     assert len(document["trials"]) == len(tried) == 6
     assert [t.cached for t in trained] == [False] + [True] * 5
-    assert len(list((searching.models_dir / "search").glob("*/features/fc1-*.npy"))) == 2
+    assert len(list((searching.models_dir / "search").glob("*/features/*/manifest.json"))) == 2
     assert document["best"]["value"] == max(trial["value"] for trial in document["trials"])
     assert document["judged_on"] == "30% of train"
     assert document["study"] is None
