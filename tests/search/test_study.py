@@ -286,7 +286,7 @@ def test_samplers_stay_in_their_ranges(searching, change, sampler, judged_by):
         assert values["boost.max_depth"] in range(2, 10)
         assert values["boost.gamma"] in (0, 0.25, 0.5)
     assert found.document["best"]["value"] == min(one["value"] for one in found.document["trials"])
-    assert "search-parallel.png" in [path.name for path in found.figures]
+    assert "search-points.png" in [path.name for path in found.figures]
 
 
 def test_the_key_that_matters_has_the_importance(searching, change, judged_by):
