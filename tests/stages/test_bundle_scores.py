@@ -116,7 +116,7 @@ def test_a_damaged_bundle_and_missing_images_are_named(job, bundles, photos, tmp
     monkeypatch.delenv("CNNBOOST_DATA", raising=False)
     shutil.copytree(bundles / "plain", tmp_path / "bad")
     (tmp_path / "bad/hybrid.onnx").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"hybrid\.onnx has 0 bytes"):
+    with pytest.raises(StoreError, match=r"hybrid\.onnx is not the file that manifest\.json lists"):
         stages.evaluate_bundle(replace(job, data=photos), tmp_path / "bad")
     with pytest.raises(DataError, match="--data PATH"):
         stages.evaluate_bundle(job, bundles / "plain")
