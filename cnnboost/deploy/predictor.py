@@ -84,8 +84,8 @@ class Predictor:
         self.input = InputSpec(**self.details["input"])
         self.kind: str = self.details["kind"]
         self.int8: bool = self.details.get("int8", False)
-        self.layer: str = self.details["layer"]
-        self.mode: str = self.details["mode"]
+        self.layer: str | None = self.details.get("layer")
+        self.mode: str | None = self.details.get("mode")
         self._shape = tuple(self.input)
         self._run = session.run
         self._slices = Slices(self._open_single, self.threads, self.input.height * self.input.width)

@@ -56,11 +56,11 @@ class ZipTree:
             if reason is not None:
                 bad.append(BadInput(info.filename, reason))
                 continue
-            parent, _, file_name = name.rpartition("/")
+            parent = name.rpartition("/")[0]
             while parent and parent not in folders:
                 folders.add(parent)
                 parent = parent.rpartition("/")[0]
-            if file_name:
+            if not name.endswith("/"):  # an empty name is that of a damaged file
                 self._members[name] = info
         self.files = sorted(self._members)
         self.folders = sorted(folders)

@@ -24,7 +24,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from cnnboost.errors import BadInput, StoreError
-from cnnboost.files import disk_error, open_regular, read_json, read_regular, write_json
+from cnnboost.files import disk_error, not_regular, open_regular, read_json, read_regular, write_json
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.imageset import SPLITS, ImageSet
 from cnnboost.images.pixels import pixel_digest, shape_tag
@@ -234,9 +234,11 @@ def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
         if hashlib.sha256(stored).hexdigest() != metadata["rows_sha256"]:
             raise ValueError("rows.npz does not match its checksum")
         stat = (entry / "images.npy").stat()
+        if stat.st_size != metadata["images_size"] or not_regular(stat.st_mode):
+            raise ValueError(f"images.npy has {stat.st_size} bytes, not {metadata['images_size']}")
         pixels: np.ndarray = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
-        if stat.st_size != metadata["images_size"] or list(pixels.shape) != metadata["shape"]:
-            raise ValueError(f"images.npy has {stat.st_size} bytes and the shape {pixels.shape}")
+        if pixels.dtype != np.uint8 or list(pixels.shape) != metadata["shape"]:
+            raise ValueError(f"images.npy holds {pixels.dtype} {pixels.shape}")
         if stat.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
             if pixel_digest(pixels) != metadata["pixels_digest"]:
                 raise ValueError("images.npy does not match its checksum")

@@ -95,10 +95,10 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
     )
     try:
         page, warnings = report_page(findings), warnings_of(findings)
-    except DataError as error:
+    except (DataError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
-            f"{folder}: its .json files are not what this version writes ({error}); run {evaluate} again, "
-            "and the commands that wrote the others (inspect, bench, compare, tune, train --overfit)"
+            f"{folder}: its .json files are not what this version writes ({reason_of(error)}); run "
+            f"{evaluate} again, and the commands that wrote the others (inspect, bench, compare, tune, train --overfit)"
         ) from error
     path = write_bytes(folder / "index.html", page.encode(errors="backslashreplace"))
     return Reported(

@@ -83,9 +83,12 @@ def change(name, edit):
     return damage
 
 
-def pipe(entry):
-    (entry / "rows.npz").unlink()
-    os.mkfifo(entry / "rows.npz")
+def pipe(name):
+    def damage(entry):
+        (entry / name).unlink()
+        os.mkfifo(entry / name)
+
+    return damage
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,8 @@ def pipe(entry):
         change("images.npy", lambda data: b""),
         change("rows.npz", lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:]),
         change("rows.npz", lambda data: data[:50]),
-        pipe,
+        pipe("rows.npz"),
+        pipe("images.npy"),
         lambda entry: (entry / "images.npy").unlink(),
     ],
 )

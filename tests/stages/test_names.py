@@ -40,8 +40,16 @@ def test_an_unknown_layer_is_refused_before_anything_is_trained(action, fresh, c
         ({"cnn": {"options": {"filtres": [8]}}}, ModelError, "'filtres'"),
         ({"cnn": {"optimizer": "adm"}}, ParameterError, "'adm'"),
         ({"cnn": {"augment": {"flop": 0.5}}}, ParameterError, "'flop'"),
-        ({"cnn": {"class_weight": {"11": 2.0}}}, RecipeError, r"\[cnn\] class_weight names an unknown class '11'"),
-        ({"boost": {"class_weight": {"11": 2.0}}}, RecipeError, r"\[boost\] class_weight names an unknown class '11'"),
+        (
+            {"cnn": {"class_weight": {"11": 2.0}}},
+            RecipeError,
+            r"\[cnn\] class_weight names an unknown class '11'",
+        ),
+        (
+            {"boost": {"class_weight": {"11": 2.0}}},
+            RecipeError,
+            r"\[boost\] class_weight names an unknown class '11'",
+        ),
         ({"hybrid": {"boost": {"class_weight": {"11": 2.0}}}}, RecipeError, r"hybrid\.boost"),
         ({"boost": {"xgb_params": {"max_leafs": 3}}}, ParameterError, "'max_leaves'"),
         ({"boost": {"device": "gpu"}}, DeviceError, "'gpu'"),

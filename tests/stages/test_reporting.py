@@ -103,6 +103,18 @@ def test_damaged_documents_are_named_with_what_makes_them(oslo, name, content, w
     assert not (oslo.reports_dir / "index.html").exists()
 
 
+@pytest.mark.parametrize("value", ["0.5", [0.5], {}], ids=repr)
+@pytest.mark.parametrize("key", ["accuracy", "per_class"])
+def test_values_of_another_kind_are_named(oslo, key, value):
+    path = oslo.reports_dir / "metrics.json"
+    metrics = read_json(path)
+    scores = metrics["cnn"]["scores"]
+    (scores["per_class"][1]["precision"] if key == "per_class" else scores["accuracy"])["value"] = value
+    write_json(path, metrics)
+    with pytest.raises(StoreError, match=r"not what this version writes .*cnnboost evaluate -r oslo"):
+        report(oslo, pictures=False)
+
+
 def test_a_source_with_a_name_that_is_not_text_is_shown(oslo):
     path = oslo.reports_dir / "audit.json"
     write_json(path, {**read_json(path), "source": "faces-\udcff"})  # as Python reads such a name from a disk
