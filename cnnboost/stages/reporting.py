@@ -98,7 +98,8 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
     except (DataError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"{folder}: its .json files are not what this version writes ({reason_of(error)}); run "
-            f"{evaluate} again, and the commands that wrote the others (inspect, bench, compare, tune, train --overfit)"
+            f"{evaluate} again, and the commands that wrote the others (inspect, bench, compare, tune, "
+            "train --overfit)"
         ) from error
     path = write_bytes(folder / "index.html", page.encode(errors="backslashreplace"))
     return Reported(
