@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -30,6 +32,20 @@ _BETTER = {
     r"Requested the deserialization of a .*[lL]ambda": _CODE,
 }
 _LONGEST = 400
+SECONDS = 8
+"""In which a small HDF5 file must have been read."""
+_READ_ALL = """
+import sys, h5py
+
+def read(name, part):
+    dict(part.attrs)
+    if isinstance(part, h5py.Dataset):
+        part[()]
+
+with h5py.File(sys.argv[1], "r") as file:
+    read("", file)
+    file.visititems(read)
+"""
 
 
 def load_model(path: Path) -> Any:
@@ -50,10 +66,25 @@ def load_model(path: Path) -> Any:
         raise ModelError(f"{path}: Keras cannot load it: {reason_of(error)}") from error
 
 
+def _check_hdf5(path: Path) -> None:
+    """Have a process of its own read it first: the HDF5 library crashes on some damage, or never ends."""
+    seconds = SECONDS + path.stat().st_size / 50e6
+    command = [sys.executable, "-I", "-c", _READ_ALL, str(path.absolute())]
+    try:
+        status = subprocess.run(command, capture_output=True, timeout=seconds, check=False).returncode
+    except subprocess.TimeoutExpired:
+        raise ModelError(
+            f"is damaged: the HDF5 library does not finish reading it within {seconds:.0f} s; get it again"
+        ) from None
+    if status < 0:
+        raise ModelError(f"is damaged: the HDF5 library crashes on it (signal {-status}); get it again")
+
+
 def _load_hdf5(path: Path) -> Any:
     import h5py
     import keras
 
+    _check_hdf5(path)
     with h5py.File(path, "r") as file:
         stored = file.attrs.get("model_config")
         weights = file.get("model_weights", ())

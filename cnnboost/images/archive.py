@@ -70,12 +70,18 @@ class ZipTree:
                 parent = parent.rpartition("/")[0]
             if not name.endswith("/"):
                 members[name] = info
-        self.bad = tuple(bad)
         self.files = sorted(members)
         self.folders = sorted(folders)
         self._members = members
         self._lock = threading.Lock()
         self._file = open_regular(path).detach()  # without a buffer: members are read whole
+        for info in infos:  # a file whose name was damaged may look like a folder
+            if info.filename.endswith("/") and not ignored(info.filename):
+                try:
+                    self._packed(info.filename, info, 0)
+                except DataError as error:
+                    bad.extend(error.bad)
+        self.bad = tuple(bad)
 
     def close(self) -> None:
         """Close the archive."""

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from cnnboost.cnn import model_loader
 from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.model_loader import reason_of
 from cnnboost.errors import ModelError
@@ -292,6 +293,17 @@ class TestRefusals:
             file["train_set_x"] = np.zeros(3)
         with pytest.raises(ModelError, match=r"without a Keras model \(it holds: train_set_x\)"):
             read_model(tmp_path / "data.h5")
+
+    def test_damage_on_which_the_library_never_ends_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(model_loader, "SECONDS", 2)
+        path = tmp_path / "old.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["model_config"] = "x" * 40
+        content = bytearray(path.read_bytes())
+        content[content.index(b"GCOL") + 24] = 113  # the size of the text
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"old\.h5 is damaged: the HDF5 library does not finish"):
+            read_model(path)
 
     def test_a_file_that_was_cut_short(self, toy_cnn, tmp_path):
         path = tmp_path / "old.h5"

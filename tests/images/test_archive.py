@@ -270,6 +270,14 @@ def test_an_archive_with_a_comment_is_counted(tmp_path):
     assert ZipTree(path).files == ["a/1.png"]
 
 
+def test_a_file_does_not_vanish_because_its_damaged_name_is_that_of_a_folder(tmp_path):
+    path = write_zip(tmp_path / "x.zip", {"cat/": b"", "cat/1.png": b"x", "cat/2.png": b"x"})
+    data = path.read_bytes()
+    central = data.rindex(b"cat/2.png")
+    path.write_bytes(data[: central + 8] + b"/" + data[central + 9 :])
+    assert [bad.place for bad in ZipTree(path).bad] == ["cat/2.pn/"]
+
+
 def test_a_damaged_member_does_not_vanish_because_its_name_lost_its_ending(tmp_path):
     path = write_zip(tmp_path / "x.zip", {"cat/1.png": b"x", "cat/2.png": b"x", "dog/1.png": b"x"})
     data = path.read_bytes()

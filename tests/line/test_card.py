@@ -303,7 +303,7 @@ class TestDocuments:
                 ["9 images", "evaluate", "export"],
             ),
             ("reports/metrics", {"cnn": None}, ["metrics.json has scores of another"]),
-            ("reports/metrics", {"cnn": 3}, ["not what this version writes"]),
+            ("reports/metrics", {"cnn": 3}, ["metrics.json: cnn: ", "evaluate -r toy"]),
             ("models/history", {"trained_on": None}, ["not what this version writes", "export"]),
         ],
     )
@@ -329,7 +329,7 @@ class TestDocuments:
         facts = document(job, name)
         del facts[{"metrics": "cnn", "compare": "networks"}[name]]
         write_json(job.reports_dir / f"{name}.json", facts)
-        with pytest.raises(StoreError, match=r"no 'cnn'|compare -r toy again, or remove it"):
+        with pytest.raises(StoreError, match=r"cnn: field required|compare -r toy again, or remove it"):
             write_card(job, read_words(words_file))
 
     def test_a_bundle_without_scores_is_refused(self, job, words_file):
@@ -471,6 +471,11 @@ class TestWords:
     def test_no_file_and_no_text_are_refused(self, tmp_path):
         with pytest.raises(RecipeError, match=r"none\.card\.md.*## Biases"):
             read_words(tmp_path / "none.card.md")
+        with pytest.raises(RecipeError, match=r"cannot be read: .*a folder"):
+            read_words(tmp_path)
+        (tmp_path / "endless.card.md").symlink_to("/dev/zero")
+        with pytest.raises(RecipeError, match=r"endless\.card\.md cannot be read: .*a device"):
+            read_words(tmp_path / "endless.card.md")
         (tmp_path / "bytes.card.md").write_bytes(b"\xff\xfe\x00")
         with pytest.raises(RecipeError, match="UTF-8"):
             read_words(tmp_path / "bytes.card.md")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ class NpzReader:
         arrays: dict[str, np.ndarray] = {}
         try:
             with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
+                for info in stored.zip.infolist():
+                    stored.zip.open(
+                        info
+                    ).close()  # its name is compared with the one in the archive's directory
                 for name in stored.files:
                     key = name.lower()
                     if key in arrays:
@@ -100,6 +105,10 @@ def _array(path: Path, stored: Any, name: str, size: int) -> np.ndarray:
             f"{path}: {name!r} is damaged: its header promises the shape {shape}, more than is there"
         )
     array: np.ndarray = stored[name]
+    if array.dtype.kind == "U":
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        if array.size and array.reshape(-1).view(np.uint32).max() > sys.maxunicode:
+            raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode")
     return array
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from cnnboost.errors import RecipeError
+from cnnboost.files import read_regular
 from cnnboost.recipe import packaged
 
 ENDING = ".card.md"
+MOST_BYTES = 1 << 20
 _HEADING = re.compile(r"^## +(.*?) *#*$", re.MULTILINE)
 
 
@@ -95,12 +97,14 @@ def read_words(path: Path) -> Words:
     """
     wanted = ", ".join(f"'## {heading}'" for heading in HEADINGS.values())
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise RecipeError(
             f"{path}: a model card needs words that no file of numbers holds, and there are none; write them "
             f"there, under {wanted}"
         ) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: no UTF-8 text ({error.reason}); save it as such") from error
     _, *rest = _HEADING.split(text.replace("\r\n", "\n"))

@@ -126,7 +126,7 @@ class ImagesToPredict(Kind):
 
     def read(self, folder: Path) -> str:
         path = folder / "list"
-        listed = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        listed = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         with contextlib.chdir(folder):
             rows = list(predict_files(self._predictor, find_images(["-", "in"], listed), threads=1))
         return digest(*rows)

@@ -90,8 +90,9 @@ def _moved(rng: Random, path: Path) -> str:
         else path.parent.parent / f"up-{path.name}"
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        path.rename(target)
+    with contextlib.suppress(OSError):  # a name that is too long already
+        if not target.exists():
+            path.rename(target)
     return "moved"
 
 

@@ -84,6 +84,27 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
         load(tmp_path, **arrays)
 
 
+def test_an_array_does_not_vanish_because_its_name_was_damaged(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez(path, X=X, y=Y, classes=["a", "b", "c"])
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"classes.npy")] = ord("k")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"set\.npz: cannot be read \(File name in directory 'klasses"):
+        load_images(path, cache=False)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_names_beyond_unicode_are_refused(tmp_path, order):
+    def classes(code):
+        return np.array([code], f"{order}u4").view(f"{order}U1")
+
+    with pytest.raises(DataError, match=r"'classes' is damaged: .*beyond Unicode"):
+        load(tmp_path, X=X, y=np.zeros(len(Y), int), classes=classes(0x208020))
+    images = load(tmp_path, X=X, y=np.zeros(len(Y), int), classes=classes(0x1F600))
+    assert images.classes == ("\U0001f600",)
+
+
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "set.npz"
     np.savez(path, X=X, y=Y)
