@@ -6,7 +6,12 @@ JSON needs none of this: it is exact. HTML pages are escaped by their templates.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, turns of direction, halves of characters
 _JOINERS = "\u200c\u200d"  # parts of words in Persian and in Indian scripts, and of emoji
@@ -81,3 +86,11 @@ def markdown_code(text: str) -> str:
 
 def _entity(match: re.Match[str]) -> str:
     return f"&#{ord(match[0])};"
+
+
+def is_unicode(texts: np.ndarray[Any, Any]) -> bool:
+    """Tell whether an array of texts holds characters only: NumPy reads any 32-bit number as one."""
+    import numpy as np
+
+    native = np.ascontiguousarray(texts, texts.dtype.newbyteorder("="))
+    return not native.nbytes or int(native.reshape(-1).view(np.uint32).max()) <= sys.maxunicode

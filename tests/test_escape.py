@@ -2,10 +2,12 @@ import csv
 import io
 import unicodedata
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnboost.escape import csv_cell, markdown, markdown_code, visible
+from cnnboost.escape import csv_cell, is_unicode, markdown, markdown_code, visible
 from cnnboost.line.card.tables import table
 
 names = st.text(st.characters(codec=None), max_size=12)
@@ -47,3 +49,12 @@ def test_html_and_emphasis_are_text_in_markdown():
     assert markdown("<script>*x*[a](b)") == "&#60;script&#62;&#42;x&#42;&#91;a&#93;(b)"
     assert markdown("not_happy") == "not_happy"
     assert markdown("_x_") == "&#95;x&#95;"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numbers_that_are_no_characters_are_known_in_any_order_of_bytes(order):
+    for codes, whole in (([65, 0x1F600], True), ([65, 0x208020], False), ([0x10FFFF, 0x10FFFF], True)):
+        texts = np.array(codes, f"{order}u4").view(f"{order}U{len(codes)}")
+        assert is_unicode(texts) == whole
+    assert is_unicode(np.array([], "U1"))
+    assert is_unicode(np.array("one"))

@@ -17,6 +17,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import check_images
 from cnnboost.errors import DataError
+from cnnboost.escape import is_unicode
 from cnnboost.files import file_digest, write_bytes
 from cnnboost.images.pixels import pixel_digest, whole_levels
 
@@ -208,8 +209,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             facts = {name: np.asarray(stored[name]) for name in _KINDS}
         for array in facts.values():
-            if array.dtype.kind == "U":
-                array.tolist()  # not every number that may stand for a character is one
+            if array.dtype.kind == "U" and not is_unicode(array):
+                raise ValueError("text beyond Unicode")
     # zipfile and numpy raise whatever they trip over; the file is to blame for all of it.
     except Exception as error:
         raise DataError(f"{path}: damaged, or not the file of a teacher. {REMEDY}") from error

@@ -96,6 +96,10 @@ def npz(path, **changed):
         (lambda path: path.unlink(), "no such file"),
         (broken_header, "damaged"),
         (lambda path: npz(path, classes=no_text()), "damaged"),
+        (
+            lambda path: npz(path, classes=np.full(6, 0x208020, np.uint32).view("U2")),
+            "damaged, or not the file of a teacher",
+        ),
         (lambda path: path.write_bytes(b""), "damaged, or not the file of a teacher"),
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "damaged"),
         (lambda path: np.save(path.open("wb"), LOGS), "not the file of a teacher"),

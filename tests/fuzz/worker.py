@@ -92,6 +92,10 @@ class Inputs:
         (self._home / NOTE).write_text(json.dumps(note))
         before = _most_memory()
         outcome, said = self._read(kind, folder, damage.covered)
+        try:
+            said.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
+        except UnicodeError:
+            outcome, said = "traceback", f"a message beyond Unicode: {said!a}"
         argv = kind.argv(folder) if number % _COMMAND_EVERY == 0 and outcome not in WRONG else None
         if argv and (wrong := self._command(argv)):
             outcome, said = "traceback", f"cnnboost {' '.join(argv)[:200]}: {wrong}"

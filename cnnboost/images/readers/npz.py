@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import DataError
+from cnnboost.escape import is_unicode
 from cnnboost.files import open_regular
 from cnnboost.images.archive import list_members
 from cnnboost.images.readers.arrays import array_listing
@@ -105,10 +105,8 @@ def _array(path: Path, stored: Any, name: str, size: int) -> np.ndarray:
             f"{path}: {name!r} is damaged: its header promises the shape {shape}, more than is there"
         )
     array: np.ndarray = stored[name]
-    if array.dtype.kind == "U":
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-        if array.size and array.reshape(-1).view(np.uint32).max() > sys.maxunicode:
-            raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode")
+    if array.dtype.kind == "U" and not is_unicode(array):
+        raise DataError(f"{path}: {name!r} is damaged: its text has characters beyond Unicode")
     return array
 
 
