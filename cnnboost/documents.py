@@ -42,6 +42,7 @@ def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bo
         If it is missing, damaged, altered, or another document. The message names file, key and remedy.
     """
     facts = parsed_json(path, remedy)
+    has_checksum = CHECKSUM in facts
     stated = facts.pop(CHECKSUM, None)
     try:
         kind.model_validate(facts)
@@ -49,8 +50,8 @@ def read_document(path: Path, kind: type[Document], remedy: str, *, checksum: bo
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"
         raise StoreError(f"{path}: {place}: {first['msg'].lower()}; {remedy}") from error
-    if stated is None and checksum:
+    if checksum and not has_checksum:
         raise StoreError(f"{path}: {CHECKSUM}: field required; {remedy}")
-    if stated is not None and stated != digest_of(facts):
+    if has_checksum and stated != digest_of(facts):
         raise StoreError(f"{path} was altered after it was written (checksum); {remedy}")
     return facts

@@ -330,7 +330,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
         facts = parsed_json(path, "")
     except StoreError:
         return None
-    return facts if facts.pop(CHECKSUM, None) in (None, digest_of(facts)) else None
+    if CHECKSUM not in facts:
+        return facts
+    return facts if facts.pop(CHECKSUM) == digest_of(facts) else None
 
 
 def digest_of(facts: Any) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import StoreError
-from cnnboost.files import write_json
+from cnnboost.files import read_json, write_json
 
 
 class Note(Document):
@@ -50,6 +50,14 @@ def test_what_was_altered_is_named(note, old, new, said):
     note.write_text(note.read_text().replace(old, new, 1))
     with pytest.raises(StoreError, match=f"note.json.*{said}.*; make it again"):
         read_document(note, Note, "make it again")
+
+
+def test_a_checksum_of_null_is_a_wrong_one(note):
+    written = json.loads(note.read_text())
+    note.write_text(json.dumps(written | {"facts_sha256": None}))
+    with pytest.raises(StoreError, match="was altered"):
+        read_document(note, Note, "x")
+    assert read_json(note) is None
 
 
 def test_every_digit_counts(note):
