@@ -28,7 +28,7 @@ class RecentFeatures:
     Examples
     --------
     >>> import numpy as np
-    >>> recent = RecentFeatures(100)
+    >>> recent = RecentFeatures(1000)
     >>> recent.put("a", np.zeros(10, np.float32))
     >>> recent.get("a").shape, recent.get("b")
     ((10,), None)
