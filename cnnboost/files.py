@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -297,12 +298,14 @@ def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[s
         If it is missing, too large, cannot be read, or holds anything else.
     """
     try:
-        facts = json.loads(read_regular(path, most), parse_constant=_no_constant)
+        facts = json.loads(
+            read_regular(path, most), parse_constant=_no_constant, parse_int=_int, parse_float=_float
+        )
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; {remedy}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: not JSON ({error}); {remedy}") from error
     if not isinstance(facts, dict):
         raise StoreError(f"{path} is damaged: it holds no JSON object; {remedy}")
@@ -311,6 +314,17 @@ def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[s
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _int(digits: str) -> int:
+    float(value := int(digits))  # what no float holds is not used as a number anywhere
+    return value
+
+
+def _float(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"{digits[:20]} is larger than any number")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

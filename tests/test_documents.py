@@ -43,6 +43,8 @@ def test_an_older_document_without_a_checksum_is_read_where_none_is_demanded(not
         ('"a"', "1", "title: input should be a valid string"),
         ("0.25", '"0.25"', "scores.f1: input should be a valid number"),
         ("0.25", "NaN", "not JSON"),
+        ("0.25", "1e999", "not JSON"),
+        ("0.25", f"1{'0' * 400}", "not JSON"),
         ("}", "", "not JSON"),
     ],
 )

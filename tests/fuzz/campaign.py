@@ -95,7 +95,7 @@ class Campaign:
 
     def _done(self, slot: Slot, result: dict[str, Any]) -> None:
         kind, outcome = result["kind"], result["outcome"]
-        if outcome == "crash" and KINDS[kind].apart:
+        if outcome in ("crash", "memory") and KINDS[kind].apart:
             outcome = "known"
         self.seconds[kind] += result["seconds"]
         self.counts[kind][outcome] += 1
