@@ -18,7 +18,7 @@ from tests.fuzz.damage import damaged
 OUTCOMES = (
     "refused", "right", "different", "misnamed", "unnoticed", "traceback", "crash", "hang", "memory", "known"
 )  # fmt: skip
-"""What comes of an input; `known` is a crash, or memory without end, of a library below a checksum that was forged."""
+"""What comes of an input; `known` is what a library does below a checksum that was forged."""
 
 WRONG = frozenset({"misnamed", "unnoticed", "traceback", "crash", "hang", "memory"})
 
