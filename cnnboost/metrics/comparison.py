@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnboost.errors import DataError
-from cnnboost.metrics.intervals import (
-    Interval,
-    Result,
-    check_labels,
-    check_level,
-    check_proba,
-    percentile_interval,
-)
+from cnnboost.metrics.intervals import Interval, Result, check_level, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -70,13 +62,8 @@ def compare(
 ) -> Comparison:
     """Say whether B is more accurate than A on the same rows, or whether that may be chance."""
     check_level(confidence, n_resamples)
-    a = check_proba(proba_a, "proba_a")
-    b = check_proba(proba_b, "proba_b", a.shape[1])
-    if len(a) != len(b):
-        raise DataError(f"Only the same rows can be compared; proba_a has {len(a)} and proba_b {len(b)}.")
-    labels = check_labels(y, len(a), list(range(a.shape[1])))
-    right_a = np.asarray(proba_a).argmax(axis=1) == labels
-    right_b = np.asarray(proba_b).argmax(axis=1) == labels
+    labels = np.asarray(y)
+    right_a, right_b = (np.asarray(proba).argmax(axis=1) == labels for proba in (proba_a, proba_b))
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     n = len(labels)
     p_value = mcnemar(only_a, only_b)

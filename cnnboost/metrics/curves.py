@@ -1,4 +1,7 @@
-"""Curves over all thresholds of a probability, the areas under them, and scores at single thresholds."""
+"""Curves over all thresholds of a probability, the areas under them, and scores at single thresholds.
+
+`positive` tells which rows are of the class, `p` is its probability; both kinds of rows must occur.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.errors import DataError
-from cnnboost.metrics.intervals import (
-    Estimate,
-    check_labels,
-    check_level,
-    check_proba,
-    logit_interval,
-    percentile_interval,
-)
+from cnnboost.metrics.intervals import Estimate, logit_interval, percentile_interval
 
 SWEEP = tuple(percent / 100 for percent in range(40, 61, 2))
 """The thresholds of every sweep: 0.40 to 0.60 in steps of 0.02."""
-
-Labels = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -34,69 +27,31 @@ class Curve:
 
 
 def area_under_roc(
-    y: Labels, proba: np.ndarray, classes: Sequence[object], *, confidence: float = 0.95
+    labels: np.ndarray, proba: np.ndarray, classes: Sequence[object], *, confidence: float = 0.95
 ) -> dict[str, Estimate]:
-    """Return the area under the ROC curve of each class against the rest."""
-    check_level(confidence)
-    labels, p = _checked(y, proba, classes)
+    """Return the area under the ROC curve of each class against the rest, where both have rows."""
     return {
-        str(name): auc(p[labels == i, i], p[labels != i, i], confidence)
+        str(name): auc(proba[labels == i, i], proba[labels != i, i], confidence)
         for i, name in enumerate(classes)
         if 0 < np.count_nonzero(labels == i) < len(labels)
     }
 
 
-def roc(
-    y: Labels, proba: np.ndarray, classes: Sequence[object], name: str, *, confidence: float = 0.95
-) -> Curve:
+def roc(positive: np.ndarray, p: np.ndarray, *, confidence: float = 0.95) -> Curve:
     """Return the ROC curve of one class against the rest."""
     from sklearn import metrics
 
-    check_level(confidence)
-    positive, p = one_against_rest(y, proba, classes, name)
     false, true, _ = metrics.roc_curve(positive, p)
     return Curve(false, true, auc(p[positive], p[~positive], confidence))
 
 
-def precision_recall(
-    y: Labels, proba: np.ndarray, classes: Sequence[object], name: str, *, confidence: float = 0.95
-) -> Curve:
+def precision_recall(positive: np.ndarray, p: np.ndarray, *, confidence: float = 0.95) -> Curve:
     """Return the precision-recall curve of one class against the rest."""
     from sklearn import metrics
 
-    check_level(confidence)
-    positive, p = one_against_rest(y, proba, classes, name)
     precision, recall, _ = metrics.precision_recall_curve(positive, p, drop_intermediate=True)
     # The last point that comes back is precision 1 by convention: no threshold gives it.
     return Curve(recall[:-1], precision[:-1], average_precision(positive, p, confidence))
-
-
-def one_against_rest(
-    y: Labels, proba: np.ndarray, classes: Sequence[object], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows are of a class, and the probability of it."""
-    names = [str(one) for one in classes]
-    labels, p = _checked(y, proba, names)
-    if name not in names:
-        raise DataError(f"There is no class {name!r}; the classes are {', '.join(names)}.")
-    positive = labels == names.index(name)
-    check_both_sides(positive, name)
-    return positive, p[:, names.index(name)]
-
-
-def check_both_sides(positive: np.ndarray, name: object) -> None:
-    """Refuse rows that are all of one class, or none of it."""
-    if positive.all() or not positive.any():
-        raise DataError(
-            f"{np.count_nonzero(positive)} of {len(positive)} rows are {name}: a curve over thresholds needs "
-            "rows of the class and rows of others."
-        )
-
-
-def _checked(y: Labels, proba: np.ndarray, classes: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
-    rows = len(check_proba(proba, "proba", len(classes)))
-    # As they came: to divide by a sum that is 1 but for the last bits would part rows that are equal.
-    return check_labels(y, rows, classes), np.asarray(proba).astype(np.float64)
 
 
 def auc(positive: np.ndarray, negative: np.ndarray, confidence: float) -> Estimate:
@@ -128,14 +83,7 @@ def average_precision(positive: np.ndarray, p: np.ndarray, confidence: float) ->
 
 
 def thresholds(
-    y: Labels,
-    proba: np.ndarray,
-    classes: Sequence[object],
-    positive: str,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
+    true: np.ndarray, p: np.ndarray, *, confidence: float = 0.95, n_resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """Score a classifier of two classes over the thresholds of the positive one's probability.
 
@@ -146,13 +94,7 @@ def thresholds(
     """
     from sklearn import metrics
 
-    check_level(confidence, n_resamples)
-    if len(classes) != 2:
-        raise DataError(
-            f"A threshold parts two classes; there are {len(classes)} ({', '.join(map(str, classes))}). Make "
-            "one of them against the rest first."
-        )
-    true, p = one_against_rest(y, proba, classes, positive)
+    p = p.astype(np.float64)  # as the thresholds of the sweep are
     precision, recall, edges = metrics.precision_recall_curve(true, p)
     # The last point of the curve is drawn for show and has no threshold. No denominator is 0: at every
     # other point at least one row is called positive.
@@ -167,7 +109,6 @@ def thresholds(
     at_best = _at(true, p, best)
     best_f1 = Estimate(at_best["f1"], percentile_interval(spread, confidence)).to_dict()
     return {
-        "positive": positive,
         "average_precision": average_precision(true, p, confidence).to_dict(),
         "best": {**at_best, "f1": best_f1},
         "sweep": [_at(true, p, threshold) for threshold in SWEEP],

@@ -1,9 +1,9 @@
-"""Labels and probabilities that can be scored, and the intervals that every score uses."""
+"""Probabilities that can be scored, and the intervals that every score uses."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,25 +74,6 @@ def check_proba(proba: np.ndarray, name: str, n_classes: int | None = None) -> n
             "Give softmax outputs, not logits or votes."
         )
     return p / total[:, None]
-
-
-def check_labels(y: Sequence[int] | np.ndarray, rows: int, classes: Sequence[object]) -> np.ndarray:
-    """Return the labels as int64 once each points at one of the classes."""
-    labels = np.asarray(y)
-    if labels.ndim != 1 or len(labels) != rows:
-        raise DataError(
-            f"{rows} rows of probabilities need {rows} labels; got labels of shape {labels.shape}."
-        )
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"Labels must be integers that point into the classes; got {labels.dtype}.")
-    outside = (labels < 0) | (labels >= len(classes))
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise DataError(
-            f"Label {int(labels[row])} of row {row} is out of range: there are {len(classes)} classes "
-            f"({', '.join(map(str, classes))}), numbered from 0."
-        )
-    return labels.astype(np.int64)
 
 
 def wilson_interval(right: int, of: int, confidence: float = 0.95) -> Interval | None:

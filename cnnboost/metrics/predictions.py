@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from cnnboost.errors import DataError
 from cnnboost.metrics.comparison import Comparison, compare
-from cnnboost.metrics.curves import auc, check_both_sides
+from cnnboost.metrics.curves import auc
 from cnnboost.metrics.intervals import Estimate, check_level, check_proba
 from cnnboost.metrics.scores import BINS, Scores, binned_calibration_error, score
 
@@ -161,7 +161,11 @@ def roc_auc(y: ArrayLike, scores: ArrayLike, *, positive: Any = None, confidence
     if positive is None and len(present) != 2:
         raise DataError(f"there are {len(present)} classes, {present!r}; say which is positive: positive=...")
     chosen = labels == (present[1] if positive is None else positive)
-    check_both_sides(chosen, repr(positive))
+    if chosen.all() or not chosen.any():
+        raise DataError(
+            f"{np.count_nonzero(chosen)} of {len(chosen)} rows are {positive!r}: an area under a curve needs "
+            "rows of the class and rows of others"
+        )
     return auc(values[chosen], values[~chosen], confidence)
 
 

@@ -12,7 +12,6 @@ from cnnboost.errors import DataError
 from cnnboost.metrics.intervals import (
     Estimate,
     Result,
-    check_labels,
     check_level,
     check_proba,
     percentile_interval,
@@ -117,22 +116,18 @@ def score(
     check_level(confidence, n_resamples)
     names = [str(name) for name in classes]
     p = check_proba(proba, "proba", len(names))
-    labels = check_labels(y, len(p), names)
-    predicted = np.asarray(proba).argmax(axis=1)
+    labels, predicted = np.asarray(y), np.asarray(proba).argmax(axis=1)
     every = np.arange(len(names))
-    present = np.unique(labels)
     confusion = metrics.confusion_matrix(labels, predicted, labels=every)
-    _, recall, f1, support = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=every, zero_division=0
-    )
+    recall, f1 = _recall_and_f1(confusion)
     spread = _bootstrap(labels, predicted, p, confidence, n_resamples, seed)
     per_class = tuple(
         ClassScores(
             name=name,
-            support=int(support[i]),
+            support=int(confusion[i].sum()),
             precision=_share(confusion[i, i], confusion[:, i].sum(), confidence),
             recall=_share(confusion[i, i], confusion[i].sum(), confidence),
-            f1=Estimate(float(f1[i]), spread["f1"][i] if support[i] else None),
+            f1=Estimate(float(np.nan_to_num(f1[i])), None if np.isnan(f1[i]) else spread["f1"][i]),
         )
         for i, name in enumerate(names)
     )
@@ -140,8 +135,8 @@ def score(
         n=len(labels),
         confidence=confidence,
         accuracy=_share(np.trace(confusion), len(labels), confidence),
-        macro_f1=Estimate(float(f1[present].mean()), spread["macro_f1"]),
-        average_class_accuracy=Estimate(float(recall[present].mean()), spread["average_class_accuracy"]),
+        macro_f1=Estimate(float(np.nanmean(f1)), spread["macro_f1"]),
+        average_class_accuracy=Estimate(float(np.nanmean(recall)), spread["average_class_accuracy"]),
         log_loss=Estimate(float(metrics.log_loss(labels, p, labels=every)), spread["log_loss"]),
         calibration_error=Estimate(binned_calibration_error(p.max(axis=1), predicted == labels)),
         per_class=per_class,
@@ -168,19 +163,23 @@ def _bootstrap(
         rows = rng.integers(0, n, n)
         counts[i] = np.bincount(cell[rows], minlength=k * k)
         losses[i] = loss[rows].mean()
-    confusion = counts.reshape(-1, k, k)
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    true, guessed = confusion.sum(axis=2), confusion.sum(axis=1)
-    # As in the point values, a class that was not drawn is left out of the means.
-    there = true > 0
-    recall = np.divide(hits, true, out=np.full_like(true, np.nan), where=there)
-    f1 = np.divide(2 * hits, true + guessed, out=np.full_like(true, np.nan), where=there)
+    recall, f1 = _recall_and_f1(counts.reshape(-1, k, k))
+    drawn = ~np.isnan(f1).all(axis=0)
     return {
         "macro_f1": percentile_interval(np.nanmean(f1, axis=1), confidence),
         "average_class_accuracy": percentile_interval(np.nanmean(recall, axis=1), confidence),
         "log_loss": percentile_interval(losses, confidence),
-        "f1": [percentile_interval(f1[:, i], confidence) if there[:, i].any() else None for i in range(k)],
+        "f1": [percentile_interval(f1[:, i], confidence) if drawn[i] else None for i in range(k)],
     }
+
+
+def _recall_and_f1(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both of each class, from one confusion matrix or many; NaN where a class has no rows."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    nothing = np.full(true.shape, np.nan)
+    recall = np.divide(hits, true, out=nothing.copy(), where=true > 0)
+    return recall, np.divide(2 * hits, true + predicted, out=nothing, where=true > 0)
 
 
 def binned_calibration_error(top: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:

@@ -87,6 +87,11 @@ def _figures(
             **level,
         ),
     )
+
+    def one_class(name: str, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = classes.index(name)
+        return labels == place, p[:, place]
+
     support = {row["name"]: row["support"] for row in first["scores"]["per_class"]}
     of_two = first["thresholds"]
     if there := list(first["auc"]):
@@ -99,7 +104,7 @@ def _figures(
             plot_roc(
                 {
                     f"{name} ({support[name]:,} of {len(labels):,} images)": {
-                        title: roc(labels, p, classes, name, **level) for title, p in by_title.items()
+                        title: roc(*one_class(name, p), **level) for title, p in by_title.items()
                     }
                     for name in shown
                 },
@@ -112,10 +117,7 @@ def _figures(
         yield (
             "precision-recall",
             plot_precision_recall(
-                {
-                    title: precision_recall(labels, p, classes, positive, **level)
-                    for title, p in by_title.items()
-                },
+                {title: precision_recall(*one_class(positive, p), **level) for title, p in by_title.items()},
                 {title: row["thresholds"]["best"] for title, row in beside.items()},
                 positive=positive,
                 share=support[positive] / len(labels),

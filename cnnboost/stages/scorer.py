@@ -141,7 +141,9 @@ class Scorer:
         rows = self._rows
         if len(rows.classes) != 2 or len(np.unique(rows.y)) != 2:
             return None
-        return thresholds(rows.y, proba, rows.classes, self._positive, **self._options)
+        positive = rows.classes.index(self._positive)
+        scores = thresholds(rows.y == positive, proba[:, positive], **self._options)
+        return {"positive": self._positive, **scores}
 
     def _collapsed(self, title: str, scores: dict[str, Any], remedy: str) -> dict[str, Any] | None:
         """Warn of predictions that are nearly all one class."""

@@ -3,8 +3,6 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
@@ -14,10 +12,8 @@ from cnnboost.evaluation import (
     bootstrap_interval,
     calibration_error,
     compare_predictions,
-    mcnemar,
     roc_auc,
     score_predictions,
-    wilson_interval,
 )
 from cnnboost.metrics.comparison import compare
 from cnnboost.metrics.scores import score
@@ -88,16 +84,6 @@ def test_delong_covers_what_the_bootstrap_covers():
         there, OTHER[:, 0], n_resamples=200,
     )  # fmt: skip
     assert (low, high) == pytest.approx(drawn, abs=0.04)
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_binomial_test(a, b):
-    assert mcnemar(a, b) == pytest.approx(stats.binomtest(a, a + b).pvalue if a + b else 1)
-
-
-def test_wilson_is_scipys():
-    wanted = stats.binomtest(90, 100).proportion_ci(0.9, method="wilson")
-    assert wilson_interval(90, 100, 0.9) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_the_bootstrap_is_scipys():
