@@ -20,11 +20,17 @@ import numpy as np
 
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
-from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
 from cnnboost.images.pool import Batch, decode_all
-from cnnboost.images.tree import MAX_FILE_BYTES, head_of, looks_like_image, read_image_file, scan
+from cnnboost.images.tree import (
+    MAX_FILE_BYTES,
+    ZipTree,
+    head_of,
+    looks_like_image,
+    read_image_file,
+    scan,
+)
 
 log = logging.getLogger("cnnboost")
 
@@ -143,7 +149,7 @@ def _in_folder(root: str, others: Counter[str]) -> Iterator[ImageFile]:
 
 
 def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
-    tree = _Archive(Path(path))
+    tree = ZipTree(Path(path))
     for bad in tree.bad:
         yield _unusable(f"{path}/{bad.place}", bad.reason)
     for member in tree.files:
@@ -151,14 +157,6 @@ def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
             yield ImageFile(f"{path}/{member}", partial(tree.read, member))
         else:
             others[path] += 1
-
-
-class _Archive(ZipTree):
-    """An archive that closes itself: its images are still read after the search has gone on."""
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self.close()
 
 
 def _file(path: str) -> ImageFile:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cnnboost.images.audit import Audit, audit
+from cnnboost.images.audit import audit
 from cnnboost.images.decode import InputSpec, decode_image
 from cnnboost.images.imageset import SPLITS, ImageSet, Split
 from cnnboost.images.load import load_images
 
-__all__ = ["SPLITS", "Audit", "ImageSet", "InputSpec", "Split", "audit", "decode_image", "load_images"]
+__all__ = ["SPLITS", "ImageSet", "InputSpec", "Split", "audit", "decode_image", "load_images"]

@@ -77,13 +77,15 @@ class Augmentation:
         if isinstance(given, Augmentation):
             return given
         if not isinstance(given, Mapping):
-            raise ParameterError(f"augment={given!r} is no mapping, such as {{'flip': 0.5, 'rotation': 10}}")
+            raise ParameterError(
+                f"augment={given!r} must be a mapping such as {{'flip': 0.5, 'rotation': 10}}"
+            )
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"; did you mean {near[0]!r}" if near else ""
-                raise ParameterError(f"augment has no {name!r}{hint}. There are: {', '.join(known)}")
+                raise ParameterError(f"augment has no {name!r}{hint}. Known: {', '.join(known)}")
         return cls(**given)
 
     def apply(self, X: np.ndarray, seed: int, epoch: int = 0, index: Any = None) -> np.ndarray:
@@ -198,14 +200,14 @@ def _places(maps: np.ndarray, height: int, width: int) -> tuple[Any, Any]:
     kind: Any = np.int32 if max(height, width) < 1 << 15 else np.int64
     across = np.arange(width) - (width - 1) / 2
     along = np.arange(height) - (height - 1) / 2
-    found = []
+    places = []
     for row, size in ((0, width), (1, height)):
         of_x = maps[:, row, 0, None] * across + maps[:, row, 2, None] + (size - 1) / 2
         of_y = maps[:, row, 1, None] * along
         of_x, of_y = (of_x * 256 + 0.5).astype(np.float32), (of_y * 256).astype(np.float32)
         place = (of_x[:, None, :] + of_y[:, :, None]).astype(kind)
-        found.append(np.clip(place, 0, (size - 1) * 256, out=place))
-    return found[0], found[1]
+        places.append(np.clip(place, 0, (size - 1) * 256, out=place))
+    return places[0], places[1]
 
 
 def _neighbours(plane: np.ndarray) -> np.ndarray:
@@ -242,6 +244,6 @@ def _mixed(z: np.ndarray) -> np.ndarray:
 
 def _checked(X: np.ndarray) -> np.ndarray:
     if not isinstance(X, np.ndarray) or X.dtype != np.uint8 or X.ndim != 4 or 0 in X.shape[1:]:
-        found = f"{X.dtype} {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
-        raise ParameterError(f"views are made of uint8 images (n, height, width, channels), got {found}")
+        got = f"{X.dtype} {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+        raise ParameterError(f"views are made of uint8 images (n, height, width, channels), got {got}")
     return X

@@ -17,9 +17,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -40,7 +40,8 @@ REMEDY = "Make room, name another folder in CNNBOOST_CACHE, or load with cache=F
 # A file that changed this shortly before it was hashed can change again under the same time stamp.
 _SETTLED_NS = 2_000_000_000
 _HASHED_AT_ONCE = 512
-Decoding = AbstractContextManager[tuple[Listing, InputSpec, Iterator[Batch[int]]]]
+T = TypeVar("T")
+Write = Callable[[Listing, InputSpec, Iterator[Batch[int]]], T]
 
 
 class Rows(NamedTuple):
@@ -146,12 +147,23 @@ def write_rows(file: BinaryIO, listing: Listing, spec: InputSpec, batches: Itera
     )
 
 
-def cached_set(entry: Path, source: str, decode: Callable[[], Decoding]) -> ImageSet:
+def write_to_memory(
+    source: str, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]
+) -> ImageSet:
+    """Decode a set without a cache."""
+    file = io.BytesIO()
+    rows = write_rows(file, listing, spec, batches)
+    pixels: np.ndarray = np.ndarray((len(rows.y), *spec), dtype=np.uint8, buffer=file.getbuffer())
+    pixels.setflags(write=False)
+    return rows.with_pixels(pixels, source)
+
+
+def cached_set(entry: Path, source: str, decode: Callable[[Write[None]], None]) -> ImageSet:
     """Open the set at `entry`; decode it first where it is missing or damaged.
 
     Of several processes that want the same set one decodes and the others wait.
     """
-    images = _open(entry, source, warn=False)
+    images = _open_if_whole(entry, source, warn=False)
     if images is not None:
         return images
     try:
@@ -159,45 +171,38 @@ def cached_set(entry: Path, source: str, decode: Callable[[], Decoding]) -> Imag
     except OSError as error:
         raise disk_error(entry.parent, error, remedy=REMEDY) from error
     with file_lock(Path(f"{entry}.lock"), entry):
-        images = _open(entry, source, warn=True)
+        images = _open_if_whole(entry, source, warn=True)
         if images is None:
             for left in entry.parent.glob(f"{entry.name}.tmp-*"):  # of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            with decode() as (listing, spec, batches):
-                _write(entry, listing, spec, batches)
-            images = _open(entry, source, warn=True)
-    if images is None:
-        raise RuntimeError(f"{entry}: the set just written cannot be opened")
-    return images
+            decode(partial(_write, entry))
+            images = _open(entry, source)
+        return images
 
 
 def _write(entry: Path, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]) -> None:
     needed = len(listing) * int(np.prod(spec))
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f"{entry.name}.tmp-", dir=entry.parent))
-        try:
-            _write_set(temporary, listing, spec, batches)
+        with tempfile.TemporaryDirectory(prefix=f"{entry.name}.tmp-", dir=entry.parent) as temporary:
+            _write_set(Path(temporary), needed, listing, spec, batches)
             shutil.rmtree(entry, ignore_errors=True)  # a damaged one
             os.replace(temporary, entry)  # noqa: PTH105 - a folder; pathlib's replace says file
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise disk_error(entry, error, needed, REMEDY) from error
 
 
-def _write_set(folder: Path, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]) -> None:
+def _write_set(
+    folder: Path, needed: int, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]
+) -> None:
     path = folder / "images.npy"
     with path.open("xb") as file:
         _write_header(file, len(listing), spec)
-        start = file.tell()
-        if len(listing) and hasattr(os, "posix_fallocate"):  # a full disk is noticed at once
-            os.posix_fallocate(file.fileno(), 0, start + len(listing) * int(np.prod(spec)))
+        if needed and hasattr(os, "posix_fallocate"):  # a full disk is noticed at once
+            os.posix_fallocate(file.fileno(), 0, file.tell() + needed)
         rows = write_rows(file, listing, spec, batches)
         file.truncate()
         file.seek(0)
         _write_header(file, len(rows.y), spec)  # of the same length: NumPy leaves room for the count
-        if file.tell() != start:
-            raise RuntimeError(f"{path}: the header changed its length")
         file.flush()
         os.fsync(file.fileno())
     stored = io.BytesIO()
@@ -222,39 +227,43 @@ def _write_header(file: BinaryIO, n: int, spec: InputSpec) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _open(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
+def _open_if_whole(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
     """Open a set, or return None where it is missing or not what was written."""
     if not entry.is_dir():
         return None
     try:
-        metadata = read_json(entry / "set.json")
-        if metadata is None:
-            raise ValueError("set.json is missing, damaged or altered")
-        stored = read_regular(entry / "rows.npz")
-        if hashlib.sha256(stored).hexdigest() != metadata["rows_sha256"]:
-            raise ValueError("rows.npz does not match its checksum")
-        stat = (entry / "images.npy").stat()
-        if stat.st_size != metadata["images_size"] or not_regular(stat.st_mode):
-            raise ValueError(f"images.npy has {stat.st_size} bytes, not {metadata['images_size']}")
-        pixels: np.ndarray = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
-        if pixels.dtype != np.uint8 or list(pixels.shape) != metadata["shape"]:
-            raise ValueError(f"images.npy holds {pixels.dtype} {pixels.shape}")
-        if stat.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
-            if pixel_digest(pixels) != metadata["pixels_digest"]:
-                raise ValueError("images.npy does not match its checksum")
-            _write_if_possible(entry / "set.json", {**metadata, "images_mtime_ns": stat.st_mtime_ns})
-        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            rows = Rows(
-                y=arrays["y"],
-                classes=tuple(metadata["classes"]),
-                ids=arrays["ids"],
-                splits=np.array(SPLITS)[arrays["splits"]],
-                pixels_digest=metadata["pixels_digest"],
-                bad=tuple(BadInput(place, reason) for place, reason in metadata["bad"]),
-            )
-        return rows.with_pixels(pixels, source)
+        return _open(entry, source)
     # NumPy trips over damaged headers in many ways; whatever it is, the set is decoded again.
     except Exception as error:  # noqa: BLE001
         if warn:
             warnings.warn(f"{entry}: truncated or altered ({error}); decoding again", stacklevel=4)
         return None
+
+
+def _open(entry: Path, source: str) -> ImageSet:
+    metadata = read_json(entry / "set.json")
+    if metadata is None:
+        raise ValueError("set.json is missing, damaged or altered")
+    stored = read_regular(entry / "rows.npz")
+    if hashlib.sha256(stored).hexdigest() != metadata["rows_sha256"]:
+        raise ValueError("rows.npz does not match its checksum")
+    info = (entry / "images.npy").stat()
+    if info.st_size != metadata["images_size"] or not_regular(info.st_mode):
+        raise ValueError(f"images.npy has {info.st_size} bytes, not {metadata['images_size']}")
+    pixels: np.ndarray = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
+    if pixels.dtype != np.uint8 or list(pixels.shape) != metadata["shape"]:
+        raise ValueError(f"images.npy holds {pixels.dtype} {pixels.shape}")
+    if info.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
+        if pixel_digest(pixels) != metadata["pixels_digest"]:
+            raise ValueError("images.npy does not match its checksum")
+        _write_if_possible(entry / "set.json", {**metadata, "images_mtime_ns": info.st_mtime_ns})
+    with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+        rows = Rows(
+            y=arrays["y"],
+            classes=tuple(metadata["classes"]),
+            ids=arrays["ids"],
+            splits=np.array(SPLITS)[arrays["splits"]],
+            pixels_digest=metadata["pixels_digest"],
+            bad=tuple(BadInput(place, reason) for place, reason in metadata["bad"]),
+        )
+    return rows.with_pixels(pixels, source)

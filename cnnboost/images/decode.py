@@ -54,27 +54,9 @@ def decode_image(
 
     Grey is the luma of ITU-R BT.601. Palettes, CMYK and 1-bit images are converted; 16-bit grey is
     scaled to 8 bits with rounding; transparency is laid over black, the value of zero padding. The
-    EXIF orientation is applied. Another size is reached by bilinear interpolation with antialiasing.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of a PNG, JPEG, BMP, TIFF, WebP, GIF, PPM or AVIF file, or of a HEIC file where pillow-heif
-        is installed. The name of the file plays no part.
-    spec : InputSpec
-        Wanted shape.
-    place : str
-        Name of the image, for messages.
-    resize : bool, default=True
-        If False, another size is an error.
-    colour : bool, default=True
-        If False, an image in colour raises `ColourError` where `spec` is grey.
-
-    Raises
-    ------
-    DataError
-        Empty, truncated, animated or oversized images, deeper ones that would come out nearly black, and
-        what is not an image at all. Its ``bad`` holds one `BadInput`.
+    EXIF orientation is applied. Another size is reached by bilinear interpolation with antialiasing,
+    or is an error without `resize`. Without `colour`, an image in colour is a `ColourError` where `spec` is
+    grey. The name of the file plays no part: `place` is for messages.
     """
     image = _open_image(data, place)
     if spec.channels == 1 and image.mode != "L" and not colour:

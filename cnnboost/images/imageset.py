@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
-from cnnboost.images.pixels import is_run, pixel_digest, rows_digest, take
+from cnnboost.images.pixels import pixel_digest
 
 SPLITS = ("train", "validation", "test")
+
+
+def check_labels(
+    source: str, y: npt.NDArray[np.integer], classes: Sequence[str], ids: Sequence[str] | np.ndarray
+) -> None:
+    """Check that classes have different names and that labels are positions among them."""
+    if len(set(classes)) < len(classes):
+        raise DataError(f"{source}: class {max(classes, key=classes.count)!r} is named twice; name each once")
+    wrong = np.flatnonzero((y < 0) | (y >= len(classes)))
+    if len(wrong):
+        raise DataError(
+            f"{source}: {ids[wrong[0]]} has label {int(y[wrong[0]])}, "
+            f"but there are {len(classes)} classes (0 to {len(classes) - 1})"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +46,7 @@ class _Rows:
     @cached_property
     def X(self) -> np.ndarray:
         """Pixels of every row, uint8 (n, height, width, channels): a view where it can be, else a copy."""
-        return take(self.pixels, self.pixel_rows)
+        return self.part(0, len(self))
 
     @cached_property
     def labels(self) -> npt.NDArray[np.str_]:
@@ -45,8 +60,14 @@ class _Rows:
         return len(self), height, width, channels
 
     def part(self, start: int, stop: int) -> np.ndarray:
-        """Pixels of the rows from `start` up to `stop`; no others are touched."""
-        return take(self.pixels, self.pixel_rows[start:stop])
+        """Pixels of the rows from `start` up to `stop`, read-only; no others are touched."""
+        rows = self.pixel_rows[start:stop]
+        if _consecutive(rows):
+            first = int(rows[0]) if len(rows) else 0
+            return self.pixels[first : first + len(rows)]
+        taken: np.ndarray = self.pixels[rows]
+        taken.setflags(write=False)
+        return taken
 
     def chunks(self, size: int) -> Iterator[np.ndarray]:
         """Pixels in pieces of at most `size` rows; never more than one piece is copied at a time."""
@@ -55,8 +76,16 @@ class _Rows:
         for start in range(0, len(self), size):
             yield self.part(start, start + size)
 
+    def _rows_digest(self) -> str:
+        content = self.pixels_digest.encode() + b"\n" + self.pixel_rows.astype("<i8").tobytes()
+        return hashlib.sha256(content).hexdigest()
+
     def __len__(self) -> int:
         return len(self.y)
+
+
+def _consecutive(rows: npt.NDArray[np.int64]) -> bool:
+    return len(rows) == 0 or bool(rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,7 +98,7 @@ class Split(_Rows):
     @cached_property
     def digest(self) -> str:
         """sha256 over the set's pixel digest and the row numbers: the same for the same images."""
-        return rows_digest(self.pixels_digest, self.pixel_rows)
+        return self._rows_digest()
 
     def __repr__(self) -> str:
         n, height, width, channels = self.shape
@@ -98,7 +127,7 @@ class ImageSet(_Rows):
     splits : ndarray of shape (n,), dtype str
         ``train``, ``validation`` or ``test`` for each row.
     pixels_digest : str
-        sha256 over `pixels`, see `pixel_digest`.
+        sha256 over `pixels`.
     source : str
         What the set was loaded from, for messages.
     bad : tuple of BadInput
@@ -128,27 +157,14 @@ class ImageSet(_Rows):
                 f"{self.source}: pixels are {self.pixels.dtype} of shape {self.pixels.shape}; "
                 "an image set holds uint8 (n, height, width, channels)"
             )
-        lengths = {
-            "images": len(self.pixel_rows),
-            "labels": len(self.y),
-            "ids": len(self.ids),
-            "splits": len(self.splits),
-        }
-        if len(set(lengths.values())) > 1:
-            counts = ", ".join(f"{count} {what}" for what, count in lengths.items())
+        lengths = [len(part) for part in (self.pixel_rows, self.y, self.ids, self.splits)]
+        if len(set(lengths)) > 1:
+            counts = "{} images, {} labels, {} ids, {} splits".format(*lengths)
             raise DataError(f"{self.source}: {counts}; give one of each for every image")
-        unknown = sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
+        unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
         if unknown:
             raise DataError(f"{self.source}: split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
-        if len(set(self.classes)) < len(self.classes):
-            twice = max(self.classes, key=self.classes.count)
-            raise DataError(f"{self.source}: class {twice!r} is named twice; name each class once")
-        wrong = np.flatnonzero((self.y < 0) | (self.y >= len(self.classes)))
-        if len(wrong):
-            raise DataError(
-                f"{self.source}: {self.ids[wrong[0]]} has label {int(self.y[wrong[0]])}, "
-                f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})"
-            )
+        check_labels(self.source, self.y, self.classes, self.ids)
 
     @classmethod
     def from_arrays(
@@ -210,11 +226,10 @@ class ImageSet(_Rows):
     @cached_property
     def digest(self) -> str:
         """sha256 of the content of this set: pixels, shape and order; never labels or locations."""
-        if len(self) == len(self.pixels) and is_run(self.pixel_rows):
-            return self.pixels_digest
-        return rows_digest(self.pixels_digest, self.pixel_rows)
+        whole = len(self) == len(self.pixels) and _consecutive(self.pixel_rows)
+        return self.pixels_digest if whole else self._rows_digest()
 
-    @cached_property
+    @property
     def split_names(self) -> tuple[str, ...]:
         """The splits that have rows, in the order train, validation, test."""
         return tuple(self._by_name)
@@ -225,16 +240,9 @@ class ImageSet(_Rows):
         for name in SPLITS:
             rows = np.flatnonzero(self.splits == name).astype(np.int64)
             if len(rows):
-                by_name[name] = Split(
-                    pixels=self.pixels,
-                    pixel_rows=self.pixel_rows[rows],
-                    y=self.y[rows],
-                    classes=self.classes,
-                    ids=self.ids[rows],
-                    pixels_digest=self.pixels_digest,
-                    name=name,
-                    rows=rows,
-                )
+                part = self.select(rows)
+                shared = {field.name: getattr(part, field.name) for field in fields(_Rows)}
+                by_name[name] = Split(**shared, name=name, rows=rows)
         return by_name
 
     def __getitem__(self, split: str) -> Split:

@@ -17,7 +17,7 @@ _OTHER_PICTURES = (
 _AS_IMAGES = frozenset((*_SUFFIXES, *_OTHER_PICTURES))
 _UNPACK = "unpack it and give the folder"
 _SAVE = "save it as PNG or JPEG"
-_KINDS: tuple[tuple[int, bytes, str, str], ...] = (
+_KINDS: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"version https://git-lfs", "a Git LFS pointer in place of the file", "run 'git lfs pull'"),
     (0, b"/annex/objects/", "a git-annex pointer in place of the file", "run 'git annex get'"),
     (0, b"8BPS", "a Photoshop file", _SAVE),
@@ -29,15 +29,10 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x00\x00\x01\x00", "an icon file", _SAVE),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR file", _SAVE),
     (128, b"DICM", "a DICOM file", "save its pixels as 8-bit PNG"),
-    (0, b"FUJIFILMCCD-RAW", "a camera's RAW file", _SAVE),
+    (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\x00"), "a camera's RAW file", _SAVE),
     (4, b"ftypcrx", "a camera's RAW file", _SAVE),
-    (0, b"IIRO", "a camera's RAW file", _SAVE),
-    (0, b"IIRS", "a camera's RAW file", _SAVE),
-    (0, b"IIU\x00", "a camera's RAW file", _SAVE),
     (4, b"ftypavi", "an AVIF file that Pillow cannot read here", _SAVE),
-    (4, b"ftyphe", "a HEIC picture", "install pillow-heif, or " + _SAVE),
-    (4, b"ftypmif1", "a HEIC picture", "install pillow-heif, or " + _SAVE),
-    (4, b"ftypmsf1", "a HEIC picture", "install pillow-heif, or " + _SAVE),
+    (4, (b"ftyphe", b"ftypmif1", b"ftypmsf1"), "a HEIC picture", "install pillow-heif, or " + _SAVE),
     (4, b"ftyp", "a video", "save the frames that are meant as images"),
     (0, b"\x1a\x45\xdf\xa3", "a video", "save the frames that are meant as images"),
     (0, b"%PDF", "a PDF file", "save its pictures as images"),
@@ -55,15 +50,12 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"PAR1", "a Parquet file", "write its images into class folders"),
     (0, b"SQLite format 3", "an SQLite database", "write its images into class folders"),
 )
+_PICKLE = "a pickle, which could run any code when it is read"
 _BY_SUFFIX = {
-    ".tfrecord": ("a TFRecord file", "write its images into class folders"),
-    ".tfrecords": ("a TFRecord file", "write its images into class folders"),
-    ".tar": ("a tar archive", _UNPACK),
-    ".tgz": ("a tar archive", _UNPACK),
-    ".pkl": ("a pickle, which could run any code when it is read", "save its arrays as .npz (X, y)"),
-    ".pickle": ("a pickle, which could run any code when it is read", "save its arrays as .npz (X, y)"),
-    ".pt": ("a PyTorch file", "save its arrays as .npz (X, y)"),
-    ".pth": ("a PyTorch file", "save its arrays as .npz (X, y)"),
+    **dict.fromkeys((".tfrecord", ".tfrecords"), ("a TFRecord file", "write its images into class folders")),
+    **dict.fromkeys((".tar", ".tgz"), ("a tar archive", _UNPACK)),
+    **dict.fromkeys((".pkl", ".pickle"), (_PICKLE, "save its arrays as .npz (X, y)")),
+    **dict.fromkeys((".pt", ".pth"), ("a PyTorch file", "save its arrays as .npz (X, y)")),
     ".xlsx": ("a spreadsheet", "save it as .csv"),
 }
 

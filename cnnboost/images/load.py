@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import PIL
 
 from cnnboost.errors import BadInput, DataError
-from cnnboost.images.cache import FORMAT, cache_folder, cached_set, content_hash, write_rows
+from cnnboost.images.cache import FORMAT, Write, cache_folder, cached_set, content_hash, write_to_memory
 from cnnboost.images.decode import ColourError, InputSpec
 from cnnboost.images.imageset import ImageSet
 from cnnboost.images.pool import Batch, decode_all
@@ -25,6 +25,7 @@ from cnnboost.images.readers import Listing, Reader, find_reader
 
 log = logging.getLogger("cnnboost")
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 _SAMPLED = 64
@@ -108,35 +109,29 @@ def load_images(
         source = os.path.expanduser(source)  # noqa: PTH111 - pathlib's fails where there is no such user
     reader = find_reader(source)
 
-    def load(channels: int | None) -> ImageSet:
-        @contextmanager
-        def decode() -> Iterator[tuple[Listing, InputSpec, Iterator[Batch[int]]]]:
-            listing = reader.read(source)
-            spec, guessed = _spec(listing, wanted[0], channels, source)
-            image = listing.image_if_grey if guessed and listing.image_if_grey else listing.image
+    def decode(write: Write[T]) -> T:
+        listing = reader.read(source)
+        spec, guessed = _spec(listing, wanted[0], channels, source)
 
+        def run(spec: InputSpec, colour: bool) -> T:
             def pixels(row: int) -> np.ndarray:
-                return image(row, spec, size is not None)
+                return listing.image(row, spec, size is not None, colour)
 
             with closing(decode_all(range(len(listing)), pixels, spec, n_jobs)) as batches:
-                yield listing, spec, _reported(batches, len(listing), progress)
+                return write(listing, spec, _reported(batches, len(listing), progress))
 
-        if cache is False:
-            file = io.BytesIO()
-            with decode() as (listing, spec, batches):
-                rows = write_rows(file, listing, spec, batches)
-            shown = np.ndarray((len(rows.y), *spec), dtype=np.uint8, buffer=file.getbuffer())
-            shown.setflags(write=False)
-            return rows.with_pixels(shown, source)
+        try:
+            return run(spec, not guessed)
+        except ColourError as error:
+            log.info(_MIXED, source)
+            log.debug("%s: %s is the first in colour", source, error)
+            return run(spec._replace(channels=3), True)
+
+    if cache is False:
+        images = decode(partial(write_to_memory, source))
+    else:
         folder = cache_folder(cache)
-        return cached_set(folder / "images" / _key(reader, source, wanted, folder, n_jobs), source, decode)
-
-    try:
-        images = load(wanted[1])
-    except ColourError as error:
-        log.info(_MIXED, source)
-        log.debug("%s: %s is the first in colour", source, error)
-        images = load(3)
+        images = cached_set(folder / "images" / _key(reader, source, wanted, folder, n_jobs), source, decode)
     if images.bad and on_bad == "stop":
         raise _bad_images(images)
     if drop:
@@ -175,37 +170,31 @@ def _spec(
     listing: Listing, size: tuple[int, int] | None, channels: int | None, source: str
 ) -> tuple[InputSpec, bool]:
     """Return the shape of the pixels, and whether it is only guessed that all images are grey."""
+    if size is not None and channels is not None:
+        return InputSpec(*size, channels), False
+    bad = list(listing.bad)
+    first = next(_shapes(listing, range(len(listing)), bad), None)
+    if first is None:
+        reason = f": {bad[0].place} {bad[0].reason}" if bad else ""
+        raise DataError(f"{source}: none of {len(listing)} images can be decoded{reason}", bad)
     if size is None:
-        size = _first_shape(listing, source)[:2]
+        size = first[:2]
     if channels is not None:
         return InputSpec(*size, channels), False
-    sampled = _sampled_channels(listing) or {_first_shape(listing, source).channels}
+    spread = range(0, len(listing), max(1, len(listing) // _SAMPLED))
+    sampled = {first.channels, *(shape.channels for shape in _shapes(listing, spread, bad))}
     if len(sampled) > 1:
         log.info(_MIXED, source)
     return InputSpec(*size, max(sampled)), max(sampled) == 1
 
 
-def _first_shape(listing: Listing, source: str) -> InputSpec:
-    """Return the shape of the first row that can be read."""
-    bad: list[BadInput] = list(listing.bad)
-    for row in range(len(listing)):
+def _shapes(listing: Listing, rows: Iterable[int], bad: list[BadInput]) -> Iterator[InputSpec]:
+    """Give the shapes of the rows that can be read, by their headers; collect the others in `bad`."""
+    for row in rows:
         try:
-            return listing.shape(row)
+            yield listing.shape(row)
         except DataError as error:
             bad += error.bad
-    first = f": {bad[0].place} {bad[0].reason}" if bad else ""
-    raise DataError(f"{source}: none of {len(listing)} images can be decoded{first}", bad)
-
-
-def _sampled_channels(listing: Listing) -> set[int]:
-    """Return the numbers of channels of some rows, spread over all of them; only headers are read."""
-    channels: set[int] = set()
-    for row in range(0, len(listing), max(1, len(listing) // _SAMPLED)):
-        try:
-            channels.add(listing.shape(row).channels)
-        except DataError:
-            continue  # named when it is decoded
-    return channels
 
 
 def _key(

@@ -1,4 +1,4 @@
-"""Digests and rows of pixels."""
+"""Levels and digests of pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 _HASH_BLOCK = 1 << 24
 TWO_LEVELS = (
@@ -31,28 +30,5 @@ def whole_levels(pixels: np.ndarray) -> np.ndarray:
 
 
 def shape_tag(shape: Sequence[int]) -> bytes:
-    """Return what a pixel digest starts with, so that 2x8 and 4x4 pixels of the same bytes differ.
-
-    The number of rows need not stand in it: it follows from the number of bytes.
-    """
+    """Return what a pixel digest starts with, so that 2x8 and 4x4 pixels of the same bytes differ."""
     return ("uint8 " + "x".join(str(int(n)) for n in shape) + "\n").encode()
-
-
-def rows_digest(base: str, rows: npt.NDArray[np.int64]) -> str:
-    """Return the digest of some rows of pixels that have the digest `base`."""
-    return hashlib.sha256(base.encode() + b"\n" + rows.astype("<i8").tobytes()).hexdigest()
-
-
-def is_run(rows: npt.NDArray[np.int64]) -> bool:
-    """Tell whether rows follow one another."""
-    return len(rows) == 0 or bool(rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1))
-
-
-def take(pixels: np.ndarray, rows: npt.NDArray[np.int64]) -> np.ndarray:
-    """Return rows of pixels, read-only: a view where they follow one another, else a copy."""
-    if is_run(rows):
-        start = int(rows[0]) if len(rows) else 0
-        return pixels[start : start + len(rows)]
-    taken: np.ndarray = pixels[rows]
-    taken.setflags(write=False)
-    return taken

@@ -1,8 +1,4 @@
-"""Fixed views: the same few looks at every image, for predictions that average over them.
-
-Random changes for training are in `augment`; these are the ones that are made at test time, where nothing is
-left to chance.
-"""
+"""Test-time views: fixed changes of an image, over whose predictions the mean is taken."""
 
 from __future__ import annotations
 
@@ -16,41 +12,41 @@ from cnnboost.errors import ParameterError
 MARGIN = 1 / 12
 
 _CHUNK = 512
-"""Images whose views are there at a time: as many as a network is asked about at once."""
+"""Images whose views are in memory at a time: as many as a network predicts at once."""
 
 #: Test-time views by name, with their number; each kind begins with the image itself, or its middle.
 TTA = {"none": 1, "flip": 2, "shifts": 10, "ten-crop": 10}
 
 
 def check_tta(tta: object) -> str:
-    """Return the name of a kind of test-time views if there is such a one."""
+    """Return a name of test-time views if it is known."""
     if tta not in TTA:
-        raise ParameterError(f"tta={tta!r} is unknown; there are {', '.join(TTA)}")
+        raise ParameterError(f"tta={tta!r} must be one of {', '.join(TTA)}")
     return str(tta)
 
 
 def views(X: np.ndarray, tta: str) -> Iterator[np.ndarray]:
     """Give the test-time views of images, one after the other."""
-    for look in _LOOKS[check_tta(tta)](X):
-        yield look
+    for view in _UNMIRRORED[check_tta(tta)](X):
+        yield view
         if tta != "none":
-            yield look[:, :, ::-1]
+            yield view[:, :, ::-1]
 
 
-def mean_over_views(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
-    """Give the mean of what a function says of the test-time views of images."""
+def mean_over_views(predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
+    """Return the mean of a function over the test-time views of images."""
     if check_tta(tta) == "none":
-        return np.asarray(judge(X))
-    parts = [_mean(judge, X[start : start + _CHUNK], tta) for start in range(0, max(1, len(X)), _CHUNK)]
+        return np.asarray(predict(X))
+    parts = [_mean(predict, X[start : start + _CHUNK], tta) for start in range(0, max(1, len(X)), _CHUNK)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _mean(judge: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
-    looks = views(X, tta)
-    total = np.asarray(judge(next(looks)))
+def _mean(predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tta: str) -> np.ndarray:
+    remaining = views(X, tta)
+    total = np.asarray(predict(next(remaining)))
     total = total.astype(np.result_type(total, np.float32))
-    for view in looks:
-        total += judge(view)
+    for view in remaining:
+        total += predict(view)
     mean: np.ndarray = total / total.dtype.type(TTA[tta])
     return mean
 
@@ -85,14 +81,14 @@ def _stretched(X: np.ndarray, size: int, axis: int) -> np.ndarray:
     high = np.minimum(low + 1, X.shape[axis] - 1)
     share = (places - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(X.ndim)])
     one, other = np.take(X, low, axis), np.take(X, high, axis)
-    found = other - one
-    found *= share
-    found += one
+    between = other - one
+    between *= share
+    between += one
     # Rounded differences may lead past the further of two neighbours, and white past what a pixel can be.
-    return np.clip(found, np.minimum(one, other), np.maximum(one, other), out=found)
+    return np.clip(between, np.minimum(one, other), np.maximum(one, other), out=between)
 
 
-_LOOKS: dict[str, Callable[[np.ndarray], Iterator[np.ndarray]]] = {
+_UNMIRRORED: dict[str, Callable[[np.ndarray], Iterator[np.ndarray]]] = {
     "none": lambda X: iter([X]),
     "flip": lambda X: iter([X]),
     "shifts": _shifts,

@@ -19,7 +19,7 @@ from cnnboost.cnn.preprocessing import pixels_of, resolve_pixels
 from cnnboost.errors import ModelError
 from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
-from cnnboost.images.orders import are_numbers, output_orders
+from cnnboost.images.readers.csv import output_orders
 from cnnboost.stages.assumptions import Assumption, Trial
 
 log = logging.getLogger("cnnboost")
@@ -109,7 +109,8 @@ def _try(
     if len(images.classes) != (2 if kind == "sigmoid" else model.output_shape[-1]):
         return feeding
     trial = Trial(model, kind, images)
-    open_ = not order_stated and are_numbers(images.classes) and len(orders) > 1
+    numbered = all(name.isdecimal() for name in images.classes)
+    open_ = not order_stated and numbered and len(orders) > 1
     if open_:
         ranked = sorted(orders, key=lambda order: -trial.accuracy(Assumption(scale, order)))
         best, second = (Assumption(scale, order) for order in ranked[:2])

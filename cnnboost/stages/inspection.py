@@ -36,12 +36,12 @@ def inspect(job: Job) -> Inspected:
     metadata = {
         "recipe": job.recipe.name,
         "data_digest": images.digest,
-        **found.to_dict(),
+        **found,
         "source": Path(images.source).name,
     }
     path = write_json(job.reports_dir / "audit.json", metadata)
     folder = job.reports_dir / "figures"
-    distribution = save_figure(plot_class_distribution(found.counts), folder / "class-distribution.png")
+    distribution = save_figure(plot_class_distribution(found["counts"]), folder / "class-distribution.png")
     rng = np.random.default_rng(job.recipe.data.seed)
     rows = []
     for code in range(len(images.classes)):

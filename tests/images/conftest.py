@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 
-def encode(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    """The bytes of an image file; (h, w, 1) is grey."""
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
+def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The bytes of an image file; pixels of shape (h, w, 1) are grey."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 

@@ -48,11 +48,13 @@ def same(one, other):
 def test_decoded_once_and_mapped_from_then_on(source, tmp_path, decoded):
     first = load_images(source, cache=tmp_path / "cache")
     second = load_images(source, cache=tmp_path / "cache")
-    assert len(decoded) == 1
     assert isinstance(first.pixels, np.memmap)
     assert not second.pixels.flags.writeable
     same(first, second)
     same(first, load_images(source, cache=False))
+    shutil.copytree(tmp_path / "cache", tmp_path / "copy", copy_function=shutil.copyfile)
+    same(first, load_images(source, cache=tmp_path / "copy"))
+    assert len(decoded) == 1
     (entry,) = entries(tmp_path / "cache")
     np.testing.assert_array_equal(np.load(entry / "images.npy"), first.X)
     assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "rows.npz", "set.json"]
@@ -124,13 +126,6 @@ def test_a_damaged_set_is_named_and_made_anew(source, tmp_path, damage):
         load_images(source, cache=tmp_path)
 
 
-def test_a_copied_cache_is_verified_and_used(source, tmp_path, decoded):
-    load_images(source, cache=tmp_path / "one")
-    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
-    same(load_images(source, cache=tmp_path / "one"), load_images(source, cache=tmp_path / "two"))
-    assert len(decoded) == 1
-
-
 def test_bad_inputs_are_remembered(tmp_path, faces, decoded):
     source = write_folder(tmp_path / "faces", faces | {"train/sad/zz.png": b""})
     for _ in range(2):
@@ -148,23 +143,18 @@ def left_over(folder):
     return [path.name for path in folder.rglob("*") if ".tmp-" in path.name]
 
 
-def test_interruption_leaves_nothing_half_written(source, tmp_path):
+def test_nothing_half_written_is_left_by_an_interruption_or_a_kill(source, tmp_path):
     def stop(done, total):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        load_images(source, cache=tmp_path / "cache", progress=stop)
-    assert entries(tmp_path / "cache") == []
-    assert left_over(tmp_path / "cache") == []
-    assert len(load_images(source, cache=tmp_path / "cache")) == 14
-
-
-def test_what_a_killed_process_left_is_removed(source, tmp_path):
     cache = tmp_path / "cache"
+    with pytest.raises(KeyboardInterrupt):
+        load_images(source, cache=cache, progress=stop)
+    assert entries(cache) == left_over(cache) == []
     load_images(source, cache=cache)
     (entry,) = entries(cache)
     entry.rename(entry.with_name(f"{entry.name}.tmp-killed"))
-    load_images(source, cache=cache)
+    assert len(load_images(source, cache=cache)) == 14
     assert left_over(cache) == []
 
 
@@ -228,70 +218,74 @@ def test_the_folder_of_the_cache(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / ".cache" / "cnnboost"
 
 
-class TestContentHash:
-    OLD = 1_600_000_000
+OLD = 1_600_000_000
 
-    @pytest.fixture
-    def root(self, tmp_path):
-        root = write_folder(tmp_path / "source", {"a/1.png": b"one", "a/2.png": b"two"})
-        for path in root.rglob("*.png"):
-            os.utime(path, (self.OLD, self.OLD))
-        return root
 
-    @pytest.fixture
-    def hash_of(self, tmp_path, monkeypatch):
-        """Hash a folder; `hash_of.calls` counts how often files were read."""
-        real = cache_module._hash_files
+@pytest.fixture
+def root(tmp_path):
+    root = write_folder(tmp_path / "source", {"a/1.png": b"one", "a/2.png": b"two"})
+    for path in root.rglob("*.png"):
+        os.utime(path, (OLD, OLD))
+    return root
 
-        def hash_files(*args):
-            ask.calls += 1
-            return real(*args)
 
-        def ask(root):
-            return content_hash(FolderTree(root).stamps, str(root), tmp_path / "notes")
+@pytest.fixture
+def hash_of(tmp_path, monkeypatch):
+    """Hash a folder; `hash_of.calls` counts how often files were read."""
+    real = cache_module._hash_files
 
-        ask.calls = 0
-        monkeypatch.setattr(cache_module, "_hash_files", hash_files)
-        return ask
+    def hash_files(*args):
+        ask.calls += 1
+        return real(*args)
 
-    def test_files_are_read_once(self, root, hash_of):
-        assert hash_of(root) == hash_of(root)
-        assert hash_of.calls == 1
+    def ask(root):
+        return content_hash(FolderTree(root).stamps, str(root), tmp_path / "notes")
 
-    def test_the_same_files_elsewhere_are_the_same_content(self, root, hash_of):
-        assert hash_of(root) == hash_of(root.rename(root.with_name("moved")))
+    ask.calls = 0
+    monkeypatch.setattr(cache_module, "_hash_files", hash_files)
+    return ask
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda root: (root / "a/1.png").write_bytes(b"eno"),
-            lambda root: (root / "a/1.png").rename(root / "a/0.png"),
-            lambda root: (root / "a/3.png").write_bytes(b"three"),
-            lambda root: (root / "a/1.png").unlink(),
-        ],
-    )
-    def test_any_change_changes_the_hash(self, root, hash_of, change):
-        before = hash_of(root)
-        change(root)
-        assert hash_of(root) != before
 
-    def test_another_size_under_the_same_time_stamp_changes_the_hash(self, root, hash_of):
-        before = hash_of(root)
-        (root / "a/1.png").write_bytes(b"ones")
-        os.utime(root / "a/1.png", (self.OLD, self.OLD))
-        assert hash_of(root) != before
+def test_files_are_read_once_and_known_by_content(root, hash_of):
+    first = hash_of(root)
+    assert hash_of(root) == first
+    assert hash_of.calls == 1
+    assert hash_of(root.rename(root.with_name("moved"))) == first
 
-    def test_a_file_that_has_just_changed_is_read_again(self, root, hash_of):
-        (root / "a/1.png").write_bytes(b"eno")  # now
-        hash_of(root)
-        hash_of(root)
-        assert hash_of.calls == 2
 
-    @pytest.mark.parametrize("damage", ["", "[]", '{"signature": 3}'])
-    def test_a_damaged_note_costs_a_hash_and_nothing_else(self, root, hash_of, tmp_path, damage):
-        first = hash_of(root)
-        (note,) = (tmp_path / "notes").iterdir()
-        note.write_text(damage)
-        assert hash_of(root) == first
-        assert hash_of.calls == 2
-        assert json.loads(note.read_text())["content"] == first
+def same_time_stamp(root):
+    (root / "a/1.png").write_bytes(b"ones")
+    os.utime(root / "a/1.png", (OLD, OLD))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "a/1.png").write_bytes(b"eno"),
+        lambda root: (root / "a/1.png").rename(root / "a/0.png"),
+        lambda root: (root / "a/3.png").write_bytes(b"three"),
+        lambda root: (root / "a/1.png").unlink(),
+        same_time_stamp,
+    ],
+)
+def test_any_change_changes_the_hash(root, hash_of, change):
+    before = hash_of(root)
+    change(root)
+    assert hash_of(root) != before
+
+
+def test_a_file_that_has_just_changed_is_read_again(root, hash_of):
+    (root / "a/1.png").write_bytes(b"eno")  # now
+    hash_of(root)
+    hash_of(root)
+    assert hash_of.calls == 2
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"signature": 3}'])
+def test_a_damaged_note_costs_a_hash_and_nothing_else(root, hash_of, tmp_path, damage):
+    first = hash_of(root)
+    (note,) = (tmp_path / "notes").iterdir()
+    note.write_text(damage)
+    assert hash_of(root) == first
+    assert hash_of.calls == 2
+    assert json.loads(note.read_text())["content"] == first

@@ -17,12 +17,6 @@ from .conftest import encode
 GREY, RGB = InputSpec(8, 8, 1), InputSpec(8, 8, 3)
 
 
-def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     pixels=st.sampled_from([1, 3]).flatmap(
@@ -45,14 +39,11 @@ def test_lossless_file_decodes_to_the_array_it_was_made_of(pixels, kind):
 )
 def test_jpeg_is_what_pillow_decodes(pixels, channels, options):
     data = encode(pixels(21, 17, channels), "JPEG", **options)
-    want = np.asarray(Image.open(io.BytesIO(data))).reshape(21, 17, channels)
+    image = Image.open(io.BytesIO(data))
+    want = np.asarray(image).reshape(21, 17, channels)
     np.testing.assert_array_equal(decode_image(data, InputSpec(21, 17, channels), "x"), want)
-
-
-def test_colour_jpeg_as_grey_and_resized_is_what_pillow_makes(pixels):
-    data = encode(pixels(40, 30, 3), "JPEG")
-    want = Image.open(io.BytesIO(data)).convert("L").resize((12, 16), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(decode_image(data, InputSpec(16, 12, 1), "x")[..., 0], np.asarray(want))
+    small = np.asarray(image.convert("L").resize((12, 16), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(decode_image(data, InputSpec(16, 12, 1), "x")[..., 0], small)
 
 
 def test_resizing_averages_and_does_not_skip():
@@ -60,11 +51,6 @@ def test_resizing_averages_and_does_not_skip():
     stripes[:, ::2] = 255
     small = decode_image(encode(stripes), InputSpec(8, 8, 1), "x")
     assert np.all(np.abs(small[:, 1:-1].astype(int) - 127) <= 4)
-
-
-def test_another_size_without_resizing_names_both_sizes(pixels):
-    with pytest.raises(DataError, match=r"a\.png: is 9 x 7 pixels .*8 x 8; give size="):
-        decode_image(encode(pixels(9, 7)), GREY, "a.png", resize=False)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -75,7 +61,7 @@ def test_exif_orientation_is_honoured(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = {3: (8, 16), 6: (16, 8), 8: (16, 8)}[orientation]
-    data = saved(image.convert("RGB") if kind == "WEBP" else image, kind, exif=exif)
+    data = encode(image.convert("RGB") if kind == "WEBP" else image, kind, exif=exif)
     assert image_shape(data, "x")[:2] == upright
     decoded = decode_image(data, InputSpec(*upright, 1), "x")[..., 0]
     white = {3: decoded[:, 8:], 6: decoded[:8], 8: decoded[8:]}[orientation]
@@ -94,16 +80,16 @@ def palette() -> Image.Image:
 @pytest.mark.parametrize(
     ("data", "top", "bottom"),
     [
-        (saved(palette()), [255, 255, 255], [200, 0, 0]),
-        (saved(palette(), transparency=0), [0, 0, 0], [200, 0, 0]),  # lies over black
-        (saved(Image.new("L", (8, 8), 7)), [7, 7, 7], [7, 7, 7]),
-        (saved(Image.new("1", (8, 8), 1)), [255, 255, 255], [255, 255, 255]),
-        (saved(Image.new("LA", (8, 8), (200, 0))), [0, 0, 0], [0, 0, 0]),
-        (saved(Image.new("RGBA", (8, 8), (200, 100, 50, 128))), [100, 50, 25], [100, 50, 25]),
-        (saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), [255, 0, 0], [255, 0, 0]),
-        (saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), [255, 0, 0], [255, 0, 0]),
-        (saved(Image.fromarray(np.full((8, 8), 128 * 257, np.uint16))), [128] * 3, [128] * 3),
-        (saved(Image.fromarray(np.full((8, 8), 65535, np.uint16)), "TIFF"), [255] * 3, [255] * 3),
+        (encode(palette()), [255, 255, 255], [200, 0, 0]),
+        (encode(palette(), transparency=0), [0, 0, 0], [200, 0, 0]),  # lies over black
+        (encode(Image.new("L", (8, 8), 7)), [7, 7, 7], [7, 7, 7]),
+        (encode(Image.new("1", (8, 8), 1)), [255, 255, 255], [255, 255, 255]),
+        (encode(Image.new("LA", (8, 8), (200, 0))), [0, 0, 0], [0, 0, 0]),
+        (encode(Image.new("RGBA", (8, 8), (200, 100, 50, 128))), [100, 50, 25], [100, 50, 25]),
+        (encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), [255, 0, 0], [255, 0, 0]),
+        (encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), [255, 0, 0], [255, 0, 0]),
+        (encode(np.full((8, 8), 128 * 257, np.uint16)), [128] * 3, [128] * 3),
+        (encode(np.full((8, 8), 65535, np.uint16), "TIFF"), [255] * 3, [255] * 3),
     ],
 )
 def test_every_mode_becomes_opaque_8_bit_pixels(data, top, bottom):
@@ -139,9 +125,10 @@ def test_every_mode_becomes_opaque_8_bit_pixels(data, top, bottom):
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"%PDF-1.7", "PDF"),
         (b"\xff\xd8\xff\xe0", "truncated|not an image"),
+        (encode(np.zeros((8, 8), np.float32), "TIFF"), "'F' pixels"),
     ],
 )
-def test_what_is_no_image_is_named(data, reason):
+def test_what_is_not_an_image_is_named(data, reason):
     with pytest.raises(DataError, match=rf"train/a\.png: .*({reason})") as caught:
         decode_image(data, GREY, "train/a.png")
     (bad,) = caught.value.bad
@@ -167,20 +154,14 @@ def test_truncated_at_any_place_is_refused(pixels, kind):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF", "AVIF"])
 def test_frames_are_refused_by_name(pixels, kind):
     frames = [Image.fromarray(pixels(8, 8, 3)) for _ in range(3)]
-    data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match=r"x\.img: has 3 frames"):
         decode_image(data, RGB, "x.img")
 
 
-def test_floating_point_pixels_are_refused():
-    data = saved(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF")
-    with pytest.raises(DataError, match="'F' pixels"):
-        decode_image(data, GREY, "x.tif")
-
-
 def test_a_bomb_is_refused_before_it_is_decoded():
     side = int(MAX_PIXELS**0.5) + 1
-    data = saved(Image.new("1", (side, side)))
+    data = encode(Image.new("1", (side, side)))
     assert len(data) < 100_000
     with pytest.raises(DataError, match=r"x\.png: .*limit"):
         decode_image(data, GREY, "x.png")
@@ -215,12 +196,6 @@ def test_fit_array_is_decode_image(pixels):
         np.testing.assert_array_equal(fit_array(image, spec, "x"), decode_image(encode(image), spec, "x"))
 
 
-def tiff(pixels: np.ndarray, tags: dict[int, int]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "TIFF", tiffinfo=tags)
-    return file.getvalue()
-
-
 def png_of_16_bits(pixels: np.ndarray) -> bytes:
     """A PNG of colours (3) or colours and alpha (4) of 16 bits, which Pillow cannot write."""
 
@@ -242,9 +217,9 @@ def png_of_16_bits(pixels: np.ndarray) -> bytes:
 def test_twelve_bits_in_sixteen_are_refused_and_not_nearly_black(kind):
     pixels = np.full((8, 8), 4095, dtype=np.uint16)
     with pytest.raises(DataError, match=r"x\.png: has 16-bit pixels of at most 4095, .* nearly black"):
-        decode_image(saved(Image.fromarray(pixels), kind), GREY, "x.png")
-    assert decode_image(saved(Image.fromarray(pixels * 0), kind), GREY, "x.png").max() == 0
-    assert decode_image(saved(Image.fromarray(pixels * 16), kind), GREY, "x.png").max() == 255
+        decode_image(encode(pixels, kind), GREY, "x.png")
+    assert decode_image(encode(pixels * 0, kind), GREY, "x.png").max() == 0
+    assert decode_image(encode(pixels * 16, kind), GREY, "x.png").max() == 255
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -260,16 +235,16 @@ def test_twelve_bits_in_colours_of_sixteen_are_refused_too(channels):
 def test_a_file_that_states_its_maximum_is_scaled_by_it():
     pixels = np.full((8, 8), 4095, dtype=np.uint16)
     pixels[0] = 0
-    decoded = decode_image(tiff(pixels, {281: 4095}), GREY, "x.tif")
+    decoded = decode_image(encode(pixels, "TIFF", tiffinfo={281: 4095}), GREY, "x.tif")
     assert (decoded[0].max(), decoded[1:].min()) == (0, 255)
     with pytest.raises(DataError, match="has the pixel 4095, though its header says that 1000 is white"):
-        decode_image(tiff(pixels, {281: 1000}), GREY, "x.tif")
+        decode_image(encode(pixels, "TIFF", tiffinfo={281: 1000}), GREY, "x.tif")
 
 
 def test_previews_in_raw_files_are_not_taken_for_the_photograph(pixels):
     for tags in ({254: 1}, {50706: b"\1\4\0\0"}):
         with pytest.raises(DataError, match=r"x\.nef: is a camera's RAW file, or a preview only"):
-            decode_image(tiff(pixels(8, 8, 3), tags), RGB, "x.nef")
+            decode_image(encode(pixels(8, 8, 3), "TIFF", tiffinfo=tags), RGB, "x.nef")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PPM", "AVIF"])
@@ -292,15 +267,13 @@ def test_colour_in_a_grey_set_can_be_told(pixels):
     "image", [Image.new(mode, (9, 5)) for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "I;16")]
 )
 def test_the_header_tells_the_shape_that_decoding_gives(image):
-    spec = image_shape(saved(image), "x")
+    spec = image_shape(encode(image), "x")
     assert spec == (5, 9, 1 if image.mode in ("1", "L", "LA", "I;16") else 3)
 
 
 def test_changed_pixels_of_a_png_do_not_match_its_checksum():
-    file = io.BytesIO()
     pattern = np.arange(300, dtype=np.uint8).reshape(20, 15)
-    Image.fromarray(pattern).save(file, "PNG", compress_level=0)  # no compression notices the change
-    data = bytearray(file.getvalue())
+    data = bytearray(encode(pattern, compress_level=0))  # no compression notices the change
     data[data.index(b"IDAT") + 40] ^= 1
     with pytest.raises(DataError, match=r"a\.png: is (damaged: its content does not match|truncated)"):
         decode_image(bytes(data), InputSpec(20, 15, 1), "a.png")

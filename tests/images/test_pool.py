@@ -15,18 +15,18 @@ def number(item, spec=SPEC):
     return np.full(spec, item % 251, dtype=np.uint8)
 
 
-def decoders() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")] == []
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 7])
 def test_items_come_in_order_whatever_the_number_of_threads(n_jobs):
     batches = list(decode_all(range(N), number, SPEC, n_jobs))
     assert [item for batch in batches for item in batch.items] == list(range(N))
-    np.testing.assert_array_equal(
-        np.concatenate([batch.pixels for batch in batches])[:, 0, 0, 0], np.arange(N) % 251
-    )
-    assert decoders() == []
+    pixels = np.concatenate([batch.pixels for batch in batches])
+    np.testing.assert_array_equal(pixels[:, 0, 0, 0], np.arange(N) % 251)
 
 
 def test_bad_items_are_named_and_their_pixels_left_out():
@@ -73,17 +73,15 @@ def test_only_a_few_batches_are_decoded_ahead():
     next(batches)
     batches.close()
     assert len(asked) <= 6
-    assert decoders() == []
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_other_errors_are_raised_after_all_threads_have_ended(error):
+def test_other_errors_are_raised(error):
     def decode(item):
         raise error
 
     with pytest.raises(error):
         list(decode_all(range(N), decode, SPEC, 2))
-    assert decoders() == []
 
 
 def test_number_of_threads():

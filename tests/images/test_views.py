@@ -32,32 +32,17 @@ def test_each_kind_gives_its_number_of_views_of_the_same_size(tta, height, width
     assert {view.shape for view in found} == {X.shape}
     assert all(view.min() >= X.min() and view.max() <= X.max() for view in found)
     np.testing.assert_array_equal(X, before)
-
-
-@pytest.mark.parametrize("tta", sorted(TTA))
-def test_a_view_of_an_image_depends_on_no_other_image(tta):
-    X = batch(5)
-    together = [view[3:4] for view in views(X, tta)]
-    for one, other in zip(views(X[3:4], tta), together, strict=True):
-        np.testing.assert_array_equal(one, other)
+    if tta != "ten-crop":
+        np.testing.assert_array_equal(found[0], X)
+    for one, other in zip(views(X[-1:], tta), found, strict=True):  # no other image plays a part
+        np.testing.assert_array_equal(one, other[-1:])
 
 
 @pytest.mark.parametrize("tta", [name for name in TTA if name != "none"])
 def test_mirror_images_have_the_same_views(tta):
     X = batch(2)
-
-    one, other = (
-        sorted(view.sum(dtype=float) for view in views(images, tta)) for images in (X, X[:, :, ::-1])
-    )
-    np.testing.assert_allclose(one, other, rtol=1e-6)
     means = [np.mean(list(views(images, tta)), axis=0) for images in (X, X[:, :, ::-1])]
     np.testing.assert_allclose(means[0], means[1], atol=1e-3)
-
-
-def test_the_first_view_is_the_image():
-    X = batch()
-    for tta in ("none", "flip", "shifts"):
-        np.testing.assert_array_equal(next(views(X, tta)), X)
 
 
 def test_shifts_repeat_the_edge():
@@ -98,21 +83,21 @@ def test_crops_invent_no_grey_level(size):
 def test_no_more_than_some_images_are_viewed_at_a_time(tta):
     X, asked = batch(1100, 5, 5), []
 
-    def judge(view):
+    def predict(view):
         asked.append(len(view))
         return view.reshape(len(view), -1).astype(np.float64)
 
-    found = mean_over_views(judge, X, tta)
+    found = mean_over_views(predict, X, tta)
     assert asked == [512] * TTA[tta] * 2 + [76] * TTA[tta]
     expected = np.mean([view.reshape(1100, -1).astype(float) for view in views(X, tta)], axis=0)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     asked.clear()
-    mean_over_views(judge, X, "none")
+    mean_over_views(predict, X, "none")
     assert asked == [1100]
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ParameterError, match="tta='five' is unknown; there are none, flip, shifts, ten-crop"):
+    with pytest.raises(ParameterError, match="tta='five' must be one of none, flip, shifts, ten-crop"):
         next(views(batch(), "five"))
     with pytest.raises(ParameterError, match="leaves nothing of 2x2 images"):
         next(views(batch(1, 2, 2), "ten-crop"))

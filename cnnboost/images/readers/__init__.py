@@ -10,9 +10,8 @@ from pathlib import Path
 from cnnboost.errors import DataError
 from cnnboost.files import not_regular, open_regular
 from cnnboost.images.kinds import HEAD, is_picture, kind_of
-from cnnboost.images.readers.cifar import CIFAR
 from cnnboost.images.readers.csv import CSV
-from cnnboost.images.readers.digits import DIGITS
+from cnnboost.images.readers.datasets import CIFAR, DIGITS
 from cnnboost.images.readers.folder import FOLDER, ZIP
 from cnnboost.images.readers.listing import Listing, Reader
 from cnnboost.images.readers.npz import NPZ

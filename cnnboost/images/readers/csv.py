@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import open_regular
 from cnnboost.images.decode import MAX_PIXELS
+from cnnboost.images.imageset import ImageSet
 from cnnboost.images.readers.listing import Listing, array_listing, codes_of, file_reader, split_of
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -38,31 +39,27 @@ class _Row(NamedTuple):
 
 def _read(source: str) -> Listing:
     """Read ``emotion,pixels,Usage``, in any order, with or without blanks after the commas."""
-    path = Path(source)
     rows: list[_Row] = []
     bad: list[BadInput] = []
-    try:
-        with open_regular(path) as file:
-            columns = _columns(path, file.readline(1 << 16))
-            number = 0
-            for line_number, line in enumerate(file, start=2):
-                if not line.strip():
-                    continue
-                number += 1
-                try:
-                    rows.append(_row(f"row {number}", line, columns))
-                except ValueError as error:
-                    bad.append(BadInput(f"row {number} (line {line_number})", str(error)))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    with open_regular(source) as file:
+        columns = _columns(source, file.readline(1 << 16))
+        number = 0
+        for line_number, line in enumerate(file, start=2):
+            if not line.strip():
+                continue
+            number += 1
+            try:
+                rows.append(_row(f"row {number}", line, columns))
+            except ValueError as error:
+                bad.append(BadInput(f"row {number} (line {line_number})", str(error)))
     if not rows:
         first = f": {bad[0].place} {bad[0].reason}" if bad else ""
-        raise DataError(f"{path}: holds no usable row{first}", bad)
+        raise DataError(f"{source}: holds no usable row{first}", bad)
     # The usual count, not that of the first row: the first row can be the one that is wrong.
     count = Counter(len(row.pixels) for row in rows).most_common(1)[0][0]
     side = math.isqrt(count)
     if side * side != count or not 0 < count <= MAX_PIXELS:
-        raise DataError(f"{path}: most rows have {count} pixels, which make no square image")
+        raise DataError(f"{source}: most rows have {count} pixels, which make no square image")
     expected = f"the other rows have {count} ({side} x {side})"
     bad += [
         BadInput(row.id, f"has {len(row.pixels)} pixels; {expected}")
@@ -72,6 +69,7 @@ def _read(source: str) -> Listing:
     rows = [row for row in rows if len(row.pixels) == count]
     classes = tuple(sorted({row.name for row in rows}))
     return array_listing(
+        source,
         np.frombuffer(b"".join(row.pixels for row in rows), dtype=np.uint8).reshape(-1, side, side, 1),
         codes_of([row.name for row in rows], classes),
         classes,
@@ -86,25 +84,19 @@ def _cells(line: bytes, separator: bytes) -> list[bytes]:
     return [cell.strip().strip(b'"').strip() for cell in line.split(separator)]
 
 
-def _columns(path: Path, header: bytes) -> _Columns:
-    if not header.strip():
-        raise DataError(
-            f"{path}: is empty; wanted are a first line emotion,pixels,Usage and a row for each image"
-        )
+def _columns(source: str, header: bytes) -> _Columns:
     if header.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}: is written in UTF-16; save it as UTF-8")
+        raise DataError(f"{source}: is written in UTF-16; save it as UTF-8")
     header = header.removeprefix(b"\xef\xbb\xbf")
     # Spreadsheets write semicolons where a comma is the decimal sign.
     separator = next((mark for mark in (b",", b";", b"\t") if mark in header), b",")
     names = [cell.decode("utf-8", "replace").lower() for cell in _cells(header, separator)]
     for wanted in ("emotion", "pixels"):
-        if wanted not in names:
+        if names.count(wanted) != 1:
             raise DataError(
-                f"{path}: has no column {wanted!r}; its first line has {', '.join(map(repr, names))}, "
-                "wanted are emotion, pixels and (optional) Usage"
+                f"{source}: has {names.count(wanted) or 'no'} columns {wanted!r}; its first line has "
+                f"{', '.join(map(repr, names))}, it should have emotion, pixels and (optional) Usage once"
             )
-        if names.count(wanted) > 1:
-            raise DataError(f"{path}: has two columns {wanted!r} in its first line; keep one of them")
     usage = names.index("usage") if "usage" in names else None
     return _Columns(names.index("emotion"), names.index("pixels"), usage, len(names), separator)
 
@@ -134,6 +126,20 @@ def _row(place: str, line: bytes, columns: _Columns) -> _Row:
 
 def _shown(cell: bytes) -> str:
     return repr(cell[:20].decode("utf-8", "replace"))
+
+
+def output_orders(images: ImageSet) -> list[tuple[str, ...]]:
+    """Return the orders in which a network from elsewhere may give these classes, the likeliest first."""
+    orders = [images.classes, tuple(sorted(images.classes)), tuple(sorted(images.classes, key=_by_number))]
+    if all(name.lower() in EMOTIONS for name in images.classes):
+        numbered = tuple(sorted(images.classes, key=lambda name: EMOTIONS.index(name.lower())))
+        orders.insert(0 if CSV.matches(images.source) else 1, numbered)
+    return list(dict.fromkeys(orders))
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 CSV = file_reader(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cnnboost.errors import DataError
-from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
 from cnnboost.images.kinds import kind_of
 from cnnboost.images.readers.layout import ADVICE, find_layout
 from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order, stamp
-from cnnboost.images.tree import FolderTree, Tree, looks_like_image
+from cnnboost.images.tree import FolderTree, Tree, ZipTree, looks_like_image
 
 log = logging.getLogger("cnnboost")
 
@@ -52,7 +50,7 @@ def list_tree(tree: Tree) -> Listing:
     def shape(row: int) -> InputSpec:
         return image_shape(tree.read(ids[row]), ids[row])
 
-    def image(row: int, spec: InputSpec, resize: bool, *, colour: bool = True) -> np.ndarray:
+    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
         path = ids[row]
         return decode_image(tree.read(path), spec, path, resize=resize, colour=colour)
 
@@ -63,16 +61,14 @@ def list_tree(tree: Tree) -> Listing:
         splits=np.array(splits, dtype=np.str_)[order],
         shape=shape,
         image=image,
-        image_if_grey=partial(image, colour=False),
         bad=(*tree.bad, *layout.outside),
     )
 
 
 def _prefix_split(file_name: str) -> str | None:
-    prefix, underscore, _ = file_name.partition("_")
-    if underscore and prefix.lower() in ("training", "publictest", "privatetest"):
-        return split_of(prefix)
-    return None
+    prefix, underscore, _ = file_name.lower().partition("_")
+    fer2013 = underscore and prefix in ("training", "publictest", "privatetest")
+    return split_of(prefix) if fer2013 else None
 
 
 def _no_images(tree: Tree) -> str:

@@ -107,7 +107,7 @@ def find_layout(name: str, images: Sequence[str], others: Iterable[str], folders
     return Layout(rows, {class_name(node.name) for node in empty}, outside, notes)
 
 
-def _nodes(images: Iterable[str], others: Iterable[str], folders: Collection[str]) -> _Node:
+def _nodes(images: Sequence[str], others: Iterable[str], folders: Collection[str]) -> _Node:
     """Return the root of the folders."""
     known = {"": _Node("", "")}
 
@@ -123,8 +123,7 @@ def _nodes(images: Iterable[str], others: Iterable[str], folders: Collection[str
         node(folder)
     for path in images:
         node(path.rpartition("/")[0]).images.append(path)
-    holders = {path.rpartition("/")[0] for path in others} | {path for path in known if known[path].images}
-    for path in holders:
+    for path in {path.rpartition("/")[0] for path in (*images, *others)}:
         while path and not node(path).used:
             node(path).used = True
             path = path.rpartition("/")[0]

@@ -9,22 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cnnboost.errors import BadInput
+from cnnboost.errors import BadInput, DataError
 from cnnboost.images.decode import InputSpec, fit_array
-from cnnboost.images.imageset import SPLITS
+from cnnboost.images.imageset import SPLITS, check_labels
 from cnnboost.images.tree import FileStamp
 
 SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "publictest": "validation",
-    "test": "test",
-    "testing": "test",
-    "privatetest": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
 }
 
 
@@ -43,10 +36,9 @@ class Listing:
         ``train``, ``validation`` or ``test``.
     shape : callable, ``shape(row)``
         The shape that a row has by itself, from no more than its header.
-    image : callable, ``image(row, spec, resize)``
-        The pixels of a row, uint8 in the shape `spec`; called by several threads. `DataError` for a bad row.
-    image_if_grey : callable, optional
-        The same, but it raises `ColourError` for an image in colour where `spec` is grey.
+    image : callable, ``image(row, spec, resize, colour)``
+        The pixels of a row, uint8 in the shape `spec`; called by several threads. `DataError` for a bad row;
+        without `colour`, `ColourError` for an image in colour where `spec` is grey.
     bad : tuple of BadInput
         Rows that are left out already.
     """
@@ -56,8 +48,7 @@ class Listing:
     classes: tuple[str, ...]
     splits: npt.NDArray[np.str_]
     shape: Callable[[int], InputSpec]
-    image: Callable[[int, InputSpec, bool], np.ndarray]
-    image_if_grey: Callable[[int, InputSpec, bool], np.ndarray] | None = None
+    image: Callable[[int, InputSpec, bool, bool], np.ndarray]
     bad: tuple[BadInput, ...] = ()
 
     def __len__(self) -> int:
@@ -78,7 +69,7 @@ class Reader:
         Whether this reader is the one for a source, by a glance at it.
     files : callable, ``files(source)``
         The stamps of the files that the content of the source consists of.
-    read : callable, ``read(source)``
+    list_rows : callable, ``list_rows(source)``
         The `Listing`; `DataError` where the source as a whole cannot be used.
     """
 
@@ -86,17 +77,24 @@ class Reader:
     accepts: str
     matches: Callable[[str], bool]
     files: Callable[[str], Iterable[FileStamp]]
-    read: Callable[[str], Listing]
+    list_rows: Callable[[str], Listing]
+
+    def read(self, source: str) -> Listing:
+        """List the rows of a source; a file that cannot be read is a `DataError`."""
+        try:
+            return self.list_rows(source)
+        except OSError as error:
+            raise DataError(f"{error.filename or source}: cannot be read ({error.strerror})") from error
 
 
-def file_reader(name: str, accepts: str, suffix: str, read: Callable[[str], Listing]) -> Reader:
+def file_reader(name: str, accepts: str, suffix: str, list_rows: Callable[[str], Listing]) -> Reader:
     """Make the reader of a source that is a single file, known by its suffix."""
 
     def matches(source: str) -> bool:
         path = Path(source)
         return path.is_file() and path.suffix.lower() == suffix
 
-    return Reader(name, accepts, matches, lambda source: [stamp(Path(source), "")], read)
+    return Reader(name, accepts, matches, lambda source: [stamp(Path(source), "")], list_rows)
 
 
 def stamp(path: Path, name: str | None = None) -> FileStamp:
@@ -112,8 +110,7 @@ def split_of(word: str) -> str | None:
 
 def split_order(splits: Sequence[str]) -> npt.NDArray[np.intp]:
     """Return the stable order that puts train before validation before test."""
-    rank = {name: position for position, name in enumerate(SPLITS)}
-    return np.argsort(np.array([rank[name] for name in splits], dtype=np.int8), kind="stable")
+    return np.argsort([SPLITS.index(name) for name in splits], kind="stable")
 
 
 def codes_of(labels: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -123,27 +120,29 @@ def codes_of(labels: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.in
 
 
 def array_listing(
+    source: str,
     pixels: npt.NDArray[np.uint8],
-    y: npt.NDArray[np.int64],
+    y: npt.NDArray[np.integer],
     classes: tuple[str, ...],
     splits: Sequence[str],
     ids: Sequence[str],
     bad: Sequence[BadInput] = (),
 ) -> Listing:
     """List rows that are pixels already, (n, height, width, channels)."""
+    check_labels(source, y, classes, ids)
     order = split_order(splits)
     names = [ids[row] for row in order]
-    spec = InputSpec(*pixels.shape[1:])
+    own = InputSpec(*pixels.shape[1:])
 
-    def image(row: int, wanted: InputSpec, resize: bool) -> np.ndarray:
-        return fit_array(pixels[order[row]], wanted, names[row], resize=resize)
+    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
+        return fit_array(pixels[order[row]], spec, names[row], resize=resize)
 
     return Listing(
         ids=names,
-        y=y[order],
+        y=y[order].astype(np.int64),
         classes=classes,
         splits=np.array(splits, dtype=np.str_)[order],
-        shape=lambda _: spec,
+        shape=lambda _: own,
         image=image,
         bad=tuple(bad),
     )

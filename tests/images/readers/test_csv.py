@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from cnnboost.errors import DataError
-from cnnboost.images import load_images
+from cnnboost.images import ImageSet, load_images
+from cnnboost.images.readers.csv import output_orders
 
 USAGES = ["Training", "Training", "Training", "PublicTest", "PrivateTest"]
 LABELS = [3, 0, 6, 3, 6]
@@ -24,37 +25,24 @@ def write(path, lines: list[str], newline: str = "\n"):
     return path
 
 
-def original(faces) -> list[str]:
-    rows = [f"{label},{text(face)},{usage}" for label, face, usage in zip(LABELS, faces, USAGES, strict=True)]
-    return ["emotion,pixels,Usage", *rows]
+def lines_of(faces, header="emotion,pixels,Usage", row="{label},{pixels},{usage}") -> list[str]:
+    parts = zip(LABELS, map(text, faces), USAGES, strict=True)
+    return [header, *(row.format(label=label, pixels=pixels, usage=usage) for label, pixels, usage in parts)]
 
 
-def blanks(faces) -> list[str]:
-    rows = [
-        f"{label}, {usage},{text(face)}" for label, face, usage in zip(LABELS, faces, USAGES, strict=True)
-    ]
-    return ["emotion, Usage, pixels", *rows]
-
-
-def quoted(faces) -> list[str]:
-    rows = [
-        f'{label},"{text(face)}","{usage}"' for label, face, usage in zip(LABELS, faces, USAGES, strict=True)
-    ]
-    return ["\ufeffemotion,pixels,Usage", *rows]
-
-
-def semicolons(faces) -> list[str]:
-    return [line.replace(",", ";") for line in original(faces)]
-
-
-def more_columns(faces) -> list[str]:
-    return [f"x, {line} ,tab\t," for line in original(faces)]
-
-
-@pytest.mark.parametrize("layout", [original, blanks, quoted, semicolons, more_columns])
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("emotion,pixels,Usage", "{label},{pixels},{usage}"),
+        ("emotion, Usage, pixels", "{label}, {usage},{pixels}"),
+        ("\ufeffemotion,pixels,Usage", '{label},"{pixels}","{usage}"'),
+        ("emotion;pixels;Usage", "{label};{pixels};{usage}"),
+        ("x, emotion,pixels,Usage ,tab\t,", "x, {label},{pixels},{usage} ,tab\t,"),
+    ],
+)
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_the_layouts_in_circulation_are_the_same_set(tmp_path, faces, layout, newline):
-    images = load_images(write(tmp_path / "fer.csv", layout(faces), newline), cache=False)
+def test_the_layouts_in_circulation_are_the_same_set(tmp_path, faces, header, row, newline):
+    images = load_images(write(tmp_path / "fer.csv", lines_of(faces, header, row), newline), cache=False)
     np.testing.assert_array_equal(images.X[..., 0], faces)
     assert images.classes == ("angry", "happy", "neutral")
     assert images.train.labels.tolist() == ["happy", "angry", "neutral"]
@@ -63,23 +51,18 @@ def test_the_layouts_in_circulation_are_the_same_set(tmp_path, faces, layout, ne
 
 
 def test_without_usage_all_rows_are_train(tmp_path, faces):
-    lines = ["emotion,pixels", *(f"{k % 2},{text(face)}" for k, face in enumerate(faces))]
-    images = load_images(write(tmp_path / "train.csv", lines), cache=False, validation_fraction=0)
+    path = write(tmp_path / "train.csv", lines_of(faces, "emotion,pixels", "{label},{pixels}"))
+    images = load_images(path, size=(8, 6), channels=3, cache=False, validation_fraction=0)
     assert images.split_names == ("train",)
-    assert images.classes == ("angry", "disgust")
+    assert images.shape == (5, 8, 6, 3)
 
 
 def test_rows_are_sorted_by_split_and_keep_their_numbers(tmp_path, faces):
-    lines = original(faces)
+    lines = lines_of(faces)
     lines[1:] = lines[:0:-1]
     images = load_images(write(tmp_path / "fer.csv", lines), cache=False)
     assert images.ids.tolist() == ["row 3", "row 4", "row 5", "row 2", "row 1"]
     np.testing.assert_array_equal(images.test.X[0, ..., 0], faces[4])
-
-
-def test_rows_are_resized(tmp_path, faces):
-    images = load_images(write(tmp_path / "fer.csv", original(faces)), size=(8, 6), channels=3, cache=False)
-    assert images.shape == (5, 8, 6, 3)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +83,7 @@ def test_rows_are_resized(tmp_path, faces):
     ],
 )
 def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, faces, row, place, reason):
-    lines = original(faces)
+    lines = lines_of(faces)
     lines[2] = row
     path = write(tmp_path / "fer.csv", lines)
     with pytest.raises(DataError, match=rf"1 of 5 images cannot be used: {place}: .*{reason}"):
@@ -111,7 +94,7 @@ def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, faces, row, place, reas
 
 
 def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
-    lines = original(faces)
+    lines = lines_of(faces)
     lines[1] = "3,1 2 3 4,Training"
     with pytest.raises(DataError, match="row 1: has 4 pixels; the other rows have 16"):
         load_images(write(tmp_path / "fer.csv", lines), cache=False)
@@ -120,11 +103,11 @@ def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([""], "is empty"),
+        ([""], "has no columns 'emotion'"),
         (["emotion,pixels,Usage"], "holds no usable row"),
-        (["emotion,Usage", "3,Training"], "no column 'pixels'; its first line has 'emotion', 'usage'"),
-        (["pixels", "1 2 3 4"], "no column 'emotion'"),
-        (["emotion,pixels,Pixels ", "3,1 2 3 4,1 2 3 4"], "two columns 'pixels'"),
+        (["emotion,Usage", "3,Training"], "no columns 'pixels'; its first line has 'emotion', 'usage'"),
+        (["pixels", "1 2 3 4"], "no columns 'emotion'"),
+        (["emotion,pixels,Pixels ", "3,1 2 3 4,1 2 3 4"], "2 columns 'pixels'"),
         (["emotion,pixels", "9,1 2 3 4"], r"no usable row: row 1 \(line 2\) has the label '9'"),
         (["emotion,pixels", "3,1 2 3"], "3 pixels, which make no square image"),
     ],
@@ -134,8 +117,35 @@ def test_a_file_that_is_no_image_set_is_refused(tmp_path, lines, message):
         load_images(write(tmp_path / "fer.csv", lines), cache=False)
 
 
-def test_utf_16_is_named(tmp_path, faces):
-    path = tmp_path / "fer.csv"
-    path.write_bytes("\n".join(original(faces)).encode("utf-16"))
+def test_utf_16_is_named(tmp_path):
+    (tmp_path / "fer.csv").write_bytes("emotion,pixels\n".encode("utf-16"))
     with pytest.raises(DataError, match="UTF-16; save it as UTF-8"):
-        load_images(path, cache=False)
+        load_images(tmp_path / "fer.csv", cache=False)
+
+
+FER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+NUMBERS = tuple(map(str, range(12)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "orders"),
+    [
+        (tuple(sorted(NUMBERS)), [tuple(sorted(NUMBERS)), NUMBERS]),
+        (("00", "01", "10"), [("00", "01", "10")]),
+        (("class10", "class2", "x"), [("class10", "class2", "x"), ("class2", "class10", "x")]),
+        (("9", "10"), [("9", "10"), ("10", "9")]),  # the data's own order comes first
+        (tuple(sorted(FER)), [tuple(sorted(FER)), FER]),
+        (("Happy", "Neutral", "Sad"), [("Happy", "Neutral", "Sad"), ("Happy", "Sad", "Neutral")]),
+    ],
+)
+def test_orders_in_which_a_network_may_give_the_classes(classes, orders):
+    X = np.zeros((len(classes), 2, 2), np.uint8)
+    images = ImageSet.from_arrays(X, np.arange(len(classes)), classes=classes, source="folder")
+    assert output_orders(images) == orders
+
+
+def test_the_order_of_a_csv_is_that_of_its_numbers(tmp_path):
+    rows = [f"{emotion},7 7 7 7,Training" for emotion in range(7) for _ in range(2)]
+    images = load_images(write(tmp_path / "faces.csv", ["emotion,pixels,Usage", *rows]), cache=False)
+    assert images.classes == tuple(sorted(FER))
+    assert output_orders(images)[0] == FER

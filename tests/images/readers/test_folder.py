@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
 from cnnboost.images import load_images
-from cnnboost.images.archive import ZipTree
 from cnnboost.images.readers.folder import list_tree
-from cnnboost.images.tree import FolderTree
+from cnnboost.images.tree import FolderTree, ZipTree
 from tests.images.conftest import encode, write_folder, write_zip
 
 PNG = encode(np.zeros((4, 4), np.uint8))
@@ -18,36 +17,29 @@ def listed(tmp_path, *paths: str, **content: bytes):
     return list_tree(FolderTree(root))
 
 
-def rows(listing) -> dict[str, tuple[str, str]]:
-    names = [listing.classes[k] for k in listing.y]
-    return dict(zip(listing.ids, zip(names, listing.splits.tolist(), strict=True), strict=True))
-
-
-def test_rows_are_in_the_order_of_the_splits(tmp_path):
-    found = listed(tmp_path, "test/a/1.png", "valid/a/1.png", "train/b/1.png", "train/a/1.png")
-    assert found.ids == ["train/a/1.png", "train/b/1.png", "valid/a/1.png", "test/a/1.png"]
-
-
-def test_prefixes_of_file_names_win_over_folders(tmp_path):
-    names = [
-        "test/a/PublicTest_1.jpg",
-        "test/a/PrivateTest_2.jpg",
-        "test/a/Training_3.jpg",
-        "test/a/im_4.jpg",
-    ]
-    splits = [rows(listed(tmp_path, *names))[name][1] for name in names]
-    assert splits == ["validation", "test", "train", "test"]
+def test_rows_are_in_the_order_of_the_splits_and_prefixes_of_file_names_win(tmp_path):
+    names = ("PublicTest_1.jpg", "PrivateTest_2.jpg", "Training_3.jpg", "im_4.jpg")
+    listing = listed(tmp_path, "valid/a/1.png", "train/b/1.png", *(f"test/a/{name}" for name in names))
+    assert dict(zip(listing.ids, listing.splits.tolist(), strict=True)) == {
+        "test/a/Training_3.jpg": "train",
+        "train/b/1.png": "train",
+        "test/a/PublicTest_1.jpg": "validation",
+        "valid/a/1.png": "validation",
+        "test/a/PrivateTest_2.jpg": "test",
+        "test/a/im_4.jpg": "test",
+    }
+    assert listing.splits.tolist() == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
 
 
 def test_images_outside_of_class_folders_are_bad_and_other_files_are_not(tmp_path):
-    found = listed(
+    listing = listed(
         tmp_path,
         *("train/a/1.png", "train/2.png", "test/a/5.png", "3.jpg", "other/b/4.png"),
         **{"README.md": b"read me", "train/labels.csv": b"a,b"},
     )
-    assert list(found.ids) == ["train/a/1.png", "test/a/5.png"]
-    assert {bad.place for bad in found.bad} == {"train/2.png", "3.jpg", "other/b/4.png"}
-    assert all("class folder" in bad.reason for bad in found.bad)
+    assert list(listing.ids) == ["train/a/1.png", "test/a/5.png"]
+    assert {bad.place for bad in listing.bad} == {"train/2.png", "3.jpg", "other/b/4.png"}
+    assert all("class folder" in bad.reason for bad in listing.bad)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +82,6 @@ def test_a_folder_and_its_zip_are_the_same_set(tmp_path_factory, names, nested, 
     np.testing.assert_array_equal(loose.splits, packed.splits)
     spec = loose.shape(0)
     for row in range(len(loose)):
-        np.testing.assert_array_equal(loose.image(row, spec, False), packed.image(row, spec, False))
+        np.testing.assert_array_equal(
+            loose.image(row, spec, False, True), packed.image(row, spec, False, True)
+        )

@@ -20,13 +20,6 @@ def load(tmp_path, **arrays):
     return load_images(path, cache=False, validation_fraction=0)
 
 
-def test_one_pair_is_train(tmp_path):
-    images = load(tmp_path, X=X, y=Y)
-    np.testing.assert_array_equal(images.train.X, X)
-    assert images.classes == ("0", "1", "2")
-    assert images.ids[0] == "row 1"
-
-
 def test_pairs_for_splits_and_class_names(tmp_path):
     x, y = X[..., 0], Y[:, None]
     images = load(
@@ -41,6 +34,7 @@ def test_pairs_for_splits_and_class_names(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "classes"),
     [
+        (Y, ("0", "1", "2")),
         (Y * 10, ("0", "10", "20")),
         (Y.astype(np.float32), ("0", "1", "2")),
         (Y > 0, ("False", "True")),
@@ -50,8 +44,10 @@ def test_pairs_for_splits_and_class_names(tmp_path):
 )
 def test_labels_are_numbers_or_names(tmp_path, labels, classes):
     images = load(tmp_path, X=X.astype(np.int64), y=labels)
+    np.testing.assert_array_equal(images.train.X, X)
     assert images.X.dtype == np.uint8
     assert images.classes == classes
+    assert images.ids[0] == "row 1"
     assert len(set(zip(labels.tolist(), images.y.tolist(), strict=True))) == len(classes)
 
 
@@ -76,18 +72,13 @@ def test_names_may_be_in_the_order_of_classes(tmp_path):
         ({"X": X, "y": Y.astype(complex)}, "dtype complex128"),
         ({"X": X, "y": np.eye(3)[Y]}, r"'y' has shape \(12, 3\)"),
         ({"X": X, "y": np.array(["a", "b", "c"])[Y], "classes": np.array(7)}, r"'classes' has shape \(\)"),
-        ({"X": X, "y": Y, "classes": np.array(7)}, r"'classes' has shape \(\)"),
-        ({"X": X, "y": Y % 2, "classes": ["a", "a"]}, "'classes' names 'a' twice"),
+        ({"X": X, "y": Y % 2, "classes": ["a", "a"]}, "class 'a' is named twice"),
         ({"X": X, "y": np.array(["a", "b", "c"])[Y], "classes": ["a", "b"]}, "the label 'c' is not one of"),
         ({"X": X[:0], "y": Y[:0]}, "holds no images"),
         ({"X": X, "x": X, "y": Y}, "has 'X' and 'x'; keep"),
-        ({"X": X, "images": X, "y": Y}, "has 'X' and 'images'; keep"),
         ({"X": X.astype(object), "y": Y}, "cannot be read .*dtype object"),
-        ({"X": X[0, 0, 0, 0], "y": Y}, r"shape \(\); wanted"),
-        ({"X": X.astype("M8[s]"), "y": Y}, "datetime64"),
-        ({"X": X, "y": Y, "classes": ["a", "b"]}, "row 3 has label 2, but 'classes' names 2"),
+        ({"X": X, "y": Y, "classes": ["a", "b"]}, "row 3 has label 2, but there are 2 classes"),
         ({"x_train": X, "y_train": Y, "x_test": X[..., :1], "y_test": Y}, "differ in shape"),
-        ({"X": X, "y": np.array([{}] * 12, dtype=object)}, "cannot be read .*pickle"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
@@ -103,6 +94,9 @@ def test_an_array_does_not_vanish_because_its_name_was_damaged(tmp_path):
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"set\.npz: cannot be read \(File name in directory 'klasses"):
         load_images(path, cache=False)
+    path.write_bytes(data[:100])
+    with pytest.raises(DataError, match=r"set\.npz: is not a readable zip"):
+        load_images(path, cache=False)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -114,19 +108,6 @@ def test_names_beyond_unicode_are_refused(tmp_path, order):
         load(tmp_path, X=X, y=np.zeros(len(Y), int), classes=classes(0x208020))
     images = load(tmp_path, X=X, y=np.zeros(len(Y), int), classes=classes(0x1F600))
     assert images.classes == ("\U0001f600",)
-
-
-def test_a_damaged_file_is_named(tmp_path):
-    path = tmp_path / "set.npz"
-    np.savez(path, X=X, y=Y)
-    data = bytearray(path.read_bytes())
-    data[400] ^= 0xFF
-    path.write_bytes(data)
-    with pytest.raises(DataError, match=r"set\.npz: cannot be read"):
-        load_images(path, cache=False)
-    path.write_bytes(data[:100])
-    with pytest.raises(DataError, match=r"set\.npz: is not a readable zip"):
-        load_images(path, cache=False)
 
 
 def raw(tmp_path, **members: bytes):
