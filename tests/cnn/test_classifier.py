@@ -280,7 +280,7 @@ def test_white_and_nearly_black_images_have_views_like_any_other(level, tta):
 def test_an_unknown_kind_of_views_is_refused_before_training(toy_images):
     X, y = toy_images
     cnn = CNNClassifier("digits", epochs=1, tta="flips")
-    with pytest.raises(ParameterError, match="tta='flips' is unknown; there are none, flip"):
+    with pytest.raises(ParameterError, match="tta='flips' must be one of none, flip"):
         cnn.fit(X[:50], y[:50])
     assert not hasattr(cnn, "model_")
 

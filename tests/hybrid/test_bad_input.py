@@ -66,7 +66,7 @@ def test_a_head_and_its_own_network_go_together(digits, cnn, head):
         ([], {}, ParameterError, "fitted on 16 features, and [] gives 10"),
         ("fc1", {"norm": True}, ParameterError, "'fc1' gives 17: it belongs to other layers, or norm=True"),
         ("fc9", {}, LayerError, "no layer 'fc9'. Did you mean"),
-        ("fc1", {"tta": "five"}, ParameterError, "tta='five' is unknown; there are none, flip"),
+        ("fc1", {"tta": "five"}, ParameterError, "tta='five' must be one of none, flip"),
     ],
 )
 def test_a_head_of_other_layers_is_refused(cnn, head, layer, options, error, complaint):
