@@ -145,7 +145,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         y : array-like, (n,)
             Labels.
         validation_data : tuple (X, y), optional
-            Images on which rounds, temperature and weight are chosen.
+            Images on which rounds, temperature and weight are chosen, in every view of `tta`.
 
         Returns
         -------
@@ -191,9 +191,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
                 networks = [self._train(networks[0], X, codes, classes)]
             self.networks_ = networks
             self._extractor = FeatureExtractor(networks, layers, self.norm)
-            seen = self._extractor.seen(*fitted_on, self.views, self.augment, self.random_state)
+            seen = self._extractor.grown(*fitted_on, self.views, self.augment, self.random_state)
             if watched_images is not None:
-                watched = self._extractor.seen(*watched_images)
+                watched = self._extractor.predicted(*watched_images, self.tta)
         self.classes_ = classes
         self.n_features_ = seen.features.shape[1]
         self.head_: FittedMode = fit_mode(

@@ -13,11 +13,12 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.cnn.interface import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
+from cnnboost.features.store import FeatureSpec, FeatureStore
 from cnnboost.holdout import groups_of
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
-from cnnboost.images.pixels import whole_levels
+from cnnboost.images.pixels import pixel_digest, whole_levels
 from cnnboost.images.views import views
 
 
@@ -27,22 +28,71 @@ def layers_name(layers: Sequence[str]) -> str:
 
 
 class FeatureExtractor:
-    """Networks that look at images, each image once."""
+    """Networks that see each image once; a store keeps what they return and finds it by content."""
 
-    def __init__(self, networks: Sequence[CNNClassifier], layers: Sequence[str], norm: bool) -> None:
-        self.networks, self.layers, self.norm = list(networks), list(layers), norm
-        first = self.networks[0]
-        cut = Cut(first.model_)
-        self.width = sum(cut.find(name).width for name in layers) if layers else len(first.classes_)
+    def __init__(
+        self,
+        networks: Sequence[CNNClassifier],
+        layers: Sequence[str],
+        norm: bool,
+        store: FeatureStore | None = None,
+    ) -> None:
+        self.networks, self.layers, self.norm, self.store = list(networks), list(layers), norm, store
+        self._cuts = [Cut(network.model_) for network in self.networks]
+        first = self._cuts[0]
+        self.width = sum(first.find(name).width for name in layers) if layers else len(networks[0].classes_)
         self.width += bool(norm and layers)
-        self.trunk = cut.trunk([*layers, "output"])
-        self.run: Callable[[np.ndarray], Sequence[np.ndarray]] = Inference(self.trunk, first.pixels_)
+        self._outputs = [[*self.layers, "output"], *(["output"] for _ in self.networks[1:])]
+        self.trunk = first.trunk(self._outputs[0])
+        trunks = [self.trunk, *(cut.trunk(["output"]) for cut in self._cuts[1:])]
+        self.runs: list[Callable[[np.ndarray], Sequence[np.ndarray]]] = [
+            Inference(trunk, network.pixels_) for trunk, network in zip(trunks, self.networks, strict=True)
+        ]
 
     def __call__(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Look at images."""
-        *found, scores = self.run(X)
-        logs = [log_probabilities(probabilities(scores, self.networks[0].output_kind_))]
-        logs += [log_probabilities(network.predict_view_proba(X)) for network in self.networks[1:]]
+        """Return the features and log-probabilities of some images."""
+        return self._inputs([run(X) for run in self.runs])
+
+    def all(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of any number of images, a chunk at a time."""
+        if self.store is None:
+            parts = [self(X[start : start + CHUNKS[-1]]) for start in range(0, len(X), CHUNKS[-1])]
+            features, logs = zip(*parts, strict=True)
+            return np.concatenate(features), np.concatenate(logs)
+        # Some views have pixels between two levels.
+        images = f"{X.dtype.str} {pixel_digest(X)}"
+        return self._inputs([self._stored(number, X, images) for number in range(len(self.runs))])
+
+    def _stored(self, number: int, X: np.ndarray, images: str) -> Sequence[np.ndarray]:
+        """Return what a network gives, from the store or to the store."""
+        cut, run = self._cuts[number], self.runs[number]
+        places = [cut.find(name) for name in self._outputs[number]]
+        specs = [
+            FeatureSpec(
+                layer=place.name,
+                trunk=cut.digest(place.name),
+                width=place.width,
+                pixels=self.networks[number].pixels_,
+                images=images,
+                rows=len(X),
+            )
+            for place in places
+        ]
+
+        def compute(start: int, stop: int, wanted: Sequence[int]) -> Sequence[np.ndarray]:
+            found = run(X[start:stop])
+            return [found[i] for i in wanted]
+
+        assert self.store is not None
+        return [stored.X for stored in self.store.extract(specs, compute, chunk=CHUNKS[-1])]
+
+    def _inputs(self, outputs: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """Put together what the networks return: features of the first, log-probabilities of all."""
+        found = list(outputs[0][:-1])
+        logs = [
+            log_probabilities(probabilities(of[-1], network.output_kind_))
+            for of, network in zip(outputs, self.networks, strict=True)
+        ]
         log_proba: np.ndarray = np.stack(logs).mean(axis=0, dtype=np.float32)
         if not self.layers:
             return log_proba, log_proba
@@ -59,13 +109,7 @@ class FeatureExtractor:
             )
         return features, log_proba
 
-    def all(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Look at any number of images, a chunk at a time."""
-        parts = [self(X[start : start + CHUNKS[-1]]) for start in range(0, len(X), CHUNKS[-1])]
-        features, logs = zip(*parts, strict=True)
-        return np.concatenate(features), np.concatenate(logs)
-
-    def seen(
+    def grown(
         self,
         X: np.ndarray,
         codes: NDArray[np.intp],
@@ -73,25 +117,26 @@ class FeatureExtractor:
         augment: Augmentation | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> HeadInputs:
-        """Look at images to grow trees on, in several views."""
+        """Return what trees are grown on: each image in several views."""
         how = None if augment is None else Augmentation.of(augment)
-        features, logs = [], []
-        for k in range(count):
-            view = X
-            if k:
-                view = X[:, :, ::-1] if how is None else how.view(whole_levels(np.asarray(X)), k, seed)
-            found, log_proba = self.all(view)
-            features.append(found)
-            logs.append(log_proba)
+        seen = [X]
+        for k in range(1, count):
+            seen.append(X[:, :, ::-1] if how is None else how.view(whole_levels(np.asarray(X)), k, seed))
+        return self._together(X, codes, seen)
+
+    def predicted(self, X: np.ndarray, codes: NDArray[np.intp], tta: str) -> HeadInputs:
+        """Return what predictions are made of: each image in the views at test time."""
+        return self._together(X, codes, views(X, tta))
+
+    def _together(self, X: np.ndarray, codes: NDArray[np.intp], seen: Any) -> HeadInputs:
+        features, logs = zip(*(self.all(view) for view in seen), strict=True)
+        n = len(features)
         return HeadInputs(
-            np.concatenate(features),
-            np.concatenate(logs),
-            np.tile(codes, count),
-            np.tile(groups_of(X), count),
+            np.concatenate(features), np.concatenate(logs), np.tile(codes, n), np.tile(groups_of(X), n)
         )
 
     def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Look at every test-time view of images, a chunk of images at a time."""
+        """Give features and log-probabilities of every view at test time, a chunk of images at a time."""
         for start in range(0, len(X), CHUNKS[-1]):
             rows = slice(start, min(start + CHUNKS[-1], len(X)))
             for view in views(X[rows], tta):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,19 @@ from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import StoreError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec
-from cnnboost.files import file_part
+from cnnboost.files import digest_of, file_part
 from cnnboost.hybrid.modes import FittedMode
-from cnnboost.locks import file_lock
 from cnnboost.stages.extraction import Extracted, extract
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
-from cnnboost.stages.trained_on import TrainedOn, head_digest
-from cnnboost.stages.training import Trained
+from cnnboost.stages.stage import Stage
+from cnnboost.stages.training import Trained, TrainedOn
 
 log = logging.getLogger("cnnboost")
 
 PLAIN = "plain"
+FORMAT = 1
+"""Of what a plain head follows from."""
 
 
 @dataclass(frozen=True)
@@ -52,49 +55,86 @@ class Head:
         )
 
 
-def fit_boost(
-    job: Job,
-    layer: str | None = None,
-    *,
-    device: str | None = None,
-    features: Extracted | None = None,
-) -> Head:
-    """Bring the plain head at one layer up to date; the CNN and the features it needs too.
+class HeadStage(Stage[Head]):
+    """A head: `heads/<layer>-<mode>.ubj` and its record beside it. A subclass says what it is fitted on."""
 
-    `plain`: XGBoost on the features of the train split, as `[boost]` says. For other modes see
-    `cnnboost.stages.hybrids`.
-    """
-    layer, mode = layer or job.recipe.cut.layer, PLAIN
-    if features is None:
-        check_names(job, [layer], device=device)
-    wanted = device or job.recipe.boost.device
-    resolved = resolve_device(wanted)
-    found = features or extract(job.needs(), [layer], ["train"])["train"]
-    stored = found.stored[layer]
-    made_from = head_digest(job, stored.spec.key, labelled_digest(found.split), mode)
-    path = job.models_dir / "heads" / f"{file_part(layer)}-{mode}.ubj"
-    with file_lock(path.with_suffix(".lock"), path):
-        if not job.force and path.is_file():
-            head = head_there(path, layer, mode, made_from, resolved if wanted != "auto" else None)
-            if head:
-                return head
-        log.info("fit %s on %d x %d features, %s", layer, *stored.X.shape, resolved)
-        boost = estimator(job, device=wanted)
-        with job.progress(f"fit {layer}", "round") as report:
+    def __init__(self, job: Job, layer: str, mode: str, table: Any, device: str | None) -> None:
+        self.job, self.layer, self.mode, self.force = job, layer, mode, job.force
+        self.path = job.models_dir / "heads" / f"{file_part(layer)}-{mode}.ubj"
+        self.device = device or table.device
+        self.resolved = resolve_device(self.device)
+
+    @abstractmethod
+    def fit(self) -> tuple[BoostClassifier, dict[str, Any]]:
+        """Fit the head; return it and what its record holds besides what every head's does."""
+
+    @cached_property
+    def stored(self) -> BoostClassifier:
+        """The head on the disk."""
+        return BoostClassifier.load(self.path)
+
+    def recorded(self) -> str | None:
+        """Return the digest in the record; none where another device was asked for than it was fitted on."""
+        try:
+            stored = self.stored
+        except StoreError as error:
+            log.warning("%s; refitting", error)
+            return None
+        if self.device != "auto" and stored.device_.split(":")[0] != self.resolved.split(":")[0]:
+            return None
+        return stored.details_.get("made_from")
+
+    def load(self) -> Head:
+        """Return the head on the disk."""
+        return Head(self.layer, self.mode, self.stored, self.path, self.stored.details_, True)
+
+    def build(self) -> Head:
+        """Fit and save."""
+        with self.job.progress(f"fit {self.layer}", "round") as report:
             started = time.perf_counter()
-            boost.fit(stored.X, found.split.labels)
+            boost, own = self.fit()
             seconds = time.perf_counter() - started
             report(boost.n_estimators_, boost.n_estimators_)
-        details = {
-            "made_from": made_from,
-            "layer": layer,
-            "mode": mode,
-            "rows": int(stored.X.shape[0]),
-            "width": int(stored.X.shape[1]),
-            "fit_seconds": round(seconds, 3),
-        }
-        boost.save(path, details=details)
-        return Head(layer, mode, boost, path, details, False)
+        metadata = {"made_from": self.made_from, "layer": self.layer, "mode": self.mode}
+        details = {**metadata, "fit_seconds": round(seconds, 3), **own}
+        boost.save(self.path, details=details)
+        return Head(self.layer, self.mode, boost, self.path, details, False)
+
+
+class PlainHead(HeadStage):
+    """XGBoost on the features of the train split at one layer, as `[boost]` says."""
+
+    def __init__(self, job: Job, layer: str, device: str | None, features: Extracted | None) -> None:
+        super().__init__(job, layer, PLAIN, job.recipe.boost, device)
+        self.features = features or extract(job.needs(), [layer], ["train"])["train"]
+
+    def inputs(self) -> dict[str, Any]:
+        """Return features, labels and parameters."""
+        key = self.features.stored[self.layer].spec.key
+        return plain_inputs(self.job, key, labelled_digest(self.features.split))
+
+    def fit(self) -> tuple[BoostClassifier, dict[str, Any]]:
+        """Fit on the stored features."""
+        X = self.features.stored[self.layer].X
+        log.info("fit %s on %d x %d features, %s", self.layer, *X.shape, self.resolved)
+        boost = estimator(self.job, device=self.device).fit(X, self.features.split.labels)
+        return boost, {"rows": int(X.shape[0]), "width": int(X.shape[1])}
+
+
+def plain_inputs(job: Job, features: str, labels: str) -> dict[str, Any]:
+    """Return what a plain head follows from: the key of its features, the digest of its images and labels."""
+    boost = job.recipe.boost.model_dump(mode="json", exclude={"device"})
+    return {"format": FORMAT, "features": features, "labels": labels, "boost": boost, "mode": PLAIN}
+
+
+def fit_boost(
+    job: Job, layer: str | None = None, *, device: str | None = None, features: Extracted | None = None
+) -> Head:
+    """Bring the plain head at one layer up to date; the CNN and the features it needs too."""
+    layer = layer or job.recipe.cut.layer
+    if features is None:
+        check_names(job, [layer], device=device)
+    return PlainHead(job, layer, device, features).run()
 
 
 def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
@@ -105,22 +145,6 @@ def estimator(job: Job, *, device: str | None = None) -> BoostClassifier:
     return BoostClassifier(
         **metadata, classes=list(job.images.classes), random_state=seed, xgb_params=params or None
     )
-
-
-def head_there(path: Path, layer: str, mode: str, made_from: str, device: str | None) -> Head | None:
-    """Return the head on disk if it is the one that is wanted."""
-    try:
-        boost = BoostClassifier.load(path)
-    except StoreError as error:
-        log.warning("%s; refitting", error)
-        return None
-    details = boost.details_
-    if details.get("made_from") != made_from:
-        return None
-    if device is not None and boost.device_.split(":")[0] != device.split(":")[0]:
-        return None
-    log.info("%s is up to date (fitted on %s)", path, boost.device_)
-    return Head(layer, mode, boost, path, details, True)
 
 
 def load_cached_heads(
@@ -167,7 +191,7 @@ def _cached_head(job: Job, trained: Trained, on: TrainedOn, cut: Cut, place: Cut
         images=on.train_digest,
         rows=on.train_images,
     )
-    if boost.details_.get("made_from") != head_digest(job, features.key, on.train_labels, PLAIN):
+    if boost.details_.get("made_from") != digest_of(plain_inputs(job, features.key, on.train_labels)):
         raise StoreError(
             f"{path} was fitted on another CNN, on other images, or with other values in [boost] than recipe "
             f"{job.recipe.name!r} states now; {remedy}"

@@ -12,14 +12,13 @@ from typing import Any
 from cnnboost.errors import ParameterError
 from cnnboost.files import file_digest, write_json
 from cnnboost.hybrid.crossfit import CrossFitted
-from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images import Split
 from cnnboost.metrics.comparison import compare
 from cnnboost.metrics.scores import score
 from cnnboost.report.drawing import save_figure
 from cnnboost.report.plots import plot_modes
 from cnnboost.stages.hybrid_scores import cross_fit
-from cnnboost.stages.hybrids import hybrid_boost, hybrid_layers
+from cnnboost.stages.hybrids import extractor_of, hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
 from cnnboost.stages.provenance import machine, versions
@@ -125,9 +124,9 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     """Compare with one seed: the folds', the trees', the views'."""
     recipe = job.recipe
     metadata = recipe.compare
-    eyes = FeatureExtractor([cnn], hybrid_layers(job), recipe.hybrid.norm)
+    extractor = extractor_of(job, [cnn], hybrid_layers(job))
     fit, grown_on = cross_fit(
-        job, eyes, scored, job.images.train, tta=recipe.hybrid.tta, folds=metadata.folds, seed=seed
+        job, extractor, scored, job.images.train, tta=recipe.hybrid.tta, folds=metadata.folds, seed=seed
     )
     options: dict[str, Any] = {
         "confidence": recipe.evaluate.confidence,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 
 from cnnboost.cnn.teacher import made_from, write_teacher
 from cnnboost.errors import DataError, ParameterError
-from cnnboost.files import digest_of, file_digest
+from cnnboost.files import file_digest
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import ImageSet, Split
 from cnnboost.images.views import check_tta, mean_over_views
 from cnnboost.locks import file_lock
 from cnnboost.stages.job import Job
+from cnnboost.stages.stage import Stage
 from cnnboost.stages.training import Trained, train
 
 log = logging.getLogger("cnnboost")
@@ -64,33 +67,49 @@ def teach(
     networks = [(train(one), one.images) for one in jobs]
     for trained, images in networks:
         _check_same(job.images, images, trained)
-    metadata = {
-        "format": FORMAT,
-        "networks": [[file_digest(trained.path), trained.pixels] for trained, _ in networks],
-        "seen": [images.train.digest for _, images in networks],
-        "images": job.images.train.digest,
-        "classes": job.images.classes,
-        "tta": tta,
-    }
-    with file_lock(job.models_dir / "teacher.lock", path):
-        digest = digest_of(metadata)
-        cached = not job.force and made_from(path) == digest
-        if cached:
-            log.info("%s is up to date", path)
-        else:
-            log_proba = [
-                _log_probabilities_of(job, trained, images.train, tta) for trained, images in networks
-            ]
-            mean = log_softmax(np.mean(log_proba, axis=0, dtype=np.float64), axis=1)
-            write_teacher(path, mean, job.images.train.X, job.images.classes, digest)
-    return SoftTargets(
-        path=path,
-        networks=tuple(trained.path for trained, _ in networks),
-        tta=tta,
-        images=len(job.images.train),
-        classes=job.images.classes,
-        cached=cached,
-    )
+    return Distillation(job, networks, path, tta).run()
+
+
+class Distillation(Stage[SoftTargets]):
+    """The file of a teacher for the training images of a recipe."""
+
+    def __init__(self, job: Job, networks: list[tuple[Trained, ImageSet]], path: Path, tta: str) -> None:
+        self.job, self.networks, self.path, self.tta, self.force = job, networks, path, tta, job.force
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the networks, and the images as each of them sees them."""
+        return {
+            "format": FORMAT,
+            "networks": [[file_digest(trained.path), trained.pixels] for trained, _ in self.networks],
+            "seen": [images.train.digest for _, images in self.networks],
+            "images": self.job.images.train.digest,
+            "classes": self.job.images.classes,
+            "tta": self.tta,
+        }
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes away; the file may lie where no lock belongs."""
+        return file_lock(self.job.models_dir / "teacher.lock", self.path)
+
+    def recorded(self) -> str | None:
+        """Return the digest in the file."""
+        return made_from(self.path)
+
+    def load(self) -> SoftTargets:
+        """Describe the file on the disk."""
+        train = self.job.images.train
+        networks = tuple(trained.path for trained, _ in self.networks)
+        return SoftTargets(self.path, networks, self.tta, len(train), train.classes, True)
+
+    def build(self) -> SoftTargets:
+        """Ask the networks, and write their mean."""
+        log_proba = [
+            _log_probabilities_of(self.job, trained, images.train, self.tta)
+            for trained, images in self.networks
+        ]
+        mean = log_softmax(np.mean(log_proba, axis=0, dtype=np.float64), axis=1)
+        write_teacher(self.path, mean, self.job.images.train.X, self.job.images.classes, self.made_from)
+        return replace(self.load(), cached=False)
 
 
 def _log_probabilities_of(job: Job, trained: Trained, split: Split, tta: str) -> np.ndarray:

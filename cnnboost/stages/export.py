@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.model_file import write_model
 from cnnboost.config import BUNDLE_TABLES
-from cnnboost.deploy.bundle import Bundle, finish, is_bundle, read_bundle, write_bundle
+from cnnboost.deploy.bundle import Bundle, finish, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, trunk_graph
 from cnnboost.deploy.graph_file import serialise
 from cnnboost.deploy.int8 import IMAGES as CALIBRATED
@@ -23,7 +25,7 @@ from cnnboost.deploy.parity import IMAGES, check_parity, limits_of
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.features.cut import Cut
-from cnnboost.files import digest_of, file_digest
+from cnnboost.files import file_digest
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.images import Split
 from cnnboost.images.views import TTA, mean_over_views
@@ -33,6 +35,7 @@ from cnnboost.stages.hybrid_scores import Judged, image_proba, judged
 from cnnboost.stages.hybrids import Hybrid, fit_hybrid
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.provenance import versions
+from cnnboost.stages.stage import Stage
 
 log = logging.getLogger("cnnboost")
 
@@ -68,30 +71,61 @@ def export(
                 "recipe's own CNN"
             )
         job.feeding.require()
-    needs = job.needs()
-    hybrid = fit_hybrid(needs, layers, mode=mode, tta=tta, device=device)
-    folder = out or job.bundle_dir
-    scored = job.images[job.scored_split]
-    int8 = job.recipe.export.int8 if int8 is None else int8
-    made_from = digest_of(
-        {
+    hybrid = fit_hybrid(job.needs(), layers, mode=mode, tta=tta, device=device)
+    return BundleStage(job, hybrid, out or job.bundle_dir, int8).run()
+
+
+class BundleStage(Stage[Exported]):
+    """The bundle of one hybrid; its manifest is written last."""
+
+    def __init__(self, job: Job, hybrid: Hybrid, folder: Path, int8: bool | None) -> None:
+        self.job, self.hybrid, self.folder, self.force = job, hybrid, folder, job.force
+        self.path = folder / "manifest.json"
+        self.int8 = job.recipe.export.int8 if int8 is None else int8
+
+    def inputs(self) -> dict[str, Any]:
+        """Return networks, head, the scored images and the version of the graphs."""
+        job, hybrid, scored = self.job, self.hybrid, self.job.images[self.job.scored_split]
+        return {
             "format": FORMAT,
             "graphs": _GRAPHS,
             "cnn": [file_digest(network.path) for network in hybrid.networks.trained],
             "head": hybrid.head.details["made_from"],
             "trees": file_digest(hybrid.head.path),
             "tta": hybrid.tta,
-            "int8": int8,
+            "int8": self.int8,
             "pixels": hybrid.trained.pixels,
             "scored": [scored.name, labelled_digest(scored)],
             "recipe": job.recipe.digest(*BUNDLE_TABLES),
         }
-    )
-    with file_lock(job.models_dir / "export.lock", folder / "manifest.json"), alone_in(folder):
-        finish(folder)  # a killed export may have assembled a bundle
-        cached = None if job.force else _load_cached(folder, made_from)
-        bundle = cached or _export(needs, hybrid, folder, made_from, int8)
-        return Exported(bundle, cached is not None)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other exports of the recipe away, and other bundles from the folder."""
+        with file_lock(self.job.models_dir / "export.lock", self.path), alone_in(self.folder):
+            finish(self.folder)  # a killed export may have assembled a bundle
+            yield
+
+    @cached_property
+    def stored(self) -> Bundle:
+        """The bundle on the disk."""
+        return read_bundle(self.folder)
+
+    def recorded(self) -> str | None:
+        """Return the digest in the manifest."""
+        try:
+            return self.stored.manifest.get("made_from")
+        except StoreError as error:
+            log.warning("%s; exporting it again", str(error).split(";")[0])
+            return None
+
+    def load(self) -> Exported:
+        """Return the bundle on the disk."""
+        return Exported(self.stored, True)
+
+    def build(self) -> Exported:
+        """Write graphs that were shown to agree."""
+        return Exported(_export(self.job.needs(), self.hybrid, self.folder, self.made_from, self.int8), False)
 
 
 def calibration_images(train: Split) -> np.ndarray:
@@ -113,21 +147,6 @@ def int8_proba(content: bytes, hybrid: Hybrid, exact: Judged, train: Split, X: n
         graph = int8_graph(hybrid_graph(part, X.shape[1:]), calibration)
         proba[rows] = Predictor(serialise(graph, own.details)).predict_proba(np.ascontiguousarray(X[rows]))
     return proba
-
-
-def _load_cached(folder: Path, made_from: str) -> Bundle | None:
-    """Return the bundle on disk if it is up to date."""
-    if not is_bundle(folder):
-        return None
-    try:
-        bundle = read_bundle(folder)
-    except StoreError as error:
-        log.warning("%s; exporting it again", str(error).split(";")[0])
-        return None
-    if bundle.manifest.get("made_from") != made_from:
-        return None
-    log.info("%s is up to date", folder / "manifest.json")
-    return bundle
 
 
 def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) -> Bundle:

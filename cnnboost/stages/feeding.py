@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cnnboost.files import digest_of, file_digest, read_json, write_json
 from cnnboost.images import ImageSet
 from cnnboost.images.readers.csv import output_orders
 from cnnboost.stages.assumptions import Assumption, Trial
+from cnnboost.stages.stage import Stage
 
 log = logging.getLogger("cnnboost")
 
@@ -63,33 +65,65 @@ def find_feeding(
     orders = [tuple(classes)] if classes is not None else output_orders(images)
     how = "as asked" if pixels else "as its first layers say" if pixels_of(model) else "assumed; see --pixels"
     log.info("%s takes pixels %s: %s (%s)", path, scale, SCALES[scale], how)
-    key = digest_of(
-        {
-            "format": FORMAT,
-            "model": file_digest(path),
-            "path": str(path),
-            "images": [images.digest, images.classes, images.y.tolist()],
-            "asked": [pixels, classes],
-            "assumed": [scale, orders],
-        }
-    )
-    found = _kept(record, key)
-    if found is None:
-        found = _try(model, path, images, scale, orders, pixels is not None, classes is not None)
-        metadata = asdict(found)
-        write_json(record, {"key": key, "feeding": metadata, "checksum": digest_of([key, metadata])})
+    asked = (pixels, None if classes is None else tuple(classes))
+    found = Trials(model, path, images, scale, orders, asked, record).run()
     log.info("its outputs are taken to be, in this order: %s", ", ".join(found.classes))
     if found.stated:
         log.warning("%s", found.doubt)
     return found
 
 
-def _kept(record: Path, key: str) -> Feeding | None:
-    known = read_json(record) or {}
-    metadata: Any = known.get("feeding")
-    if known.get("key") != key or known.get("checksum") != digest_of([key, metadata]):
-        return None
-    return Feeding(**{**metadata, "classes": tuple(metadata["classes"])})
+class Trials(Stage[Feeding]):
+    """What trying a model file on a few labelled images told, kept in `given.json`."""
+
+    def __init__(
+        self,
+        model: Any,
+        model_path: Path,
+        images: ImageSet,
+        scale: str,
+        orders: list[tuple[str, ...]],
+        asked: tuple[str | None, tuple[str, ...] | None],
+        record: Path,
+    ) -> None:
+        self.model, self.model_path, self.images, self.path = model, model_path, images, record
+        self.scale, self.orders, self.asked = scale, orders, asked
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the model, the images, what was asked for and what is assumed."""
+        return {
+            "format": FORMAT,
+            "model": file_digest(self.model_path),
+            "path": str(self.model_path),
+            "images": [self.images.digest, self.images.classes, self.images.y.tolist()],
+            "asked": self.asked,
+            "assumed": [self.scale, self.orders],
+        }
+
+    @cached_property
+    def stored(self) -> dict[str, Any]:
+        """What the record holds."""
+        return read_json(self.path) or {}
+
+    def recorded(self) -> str | None:
+        """Return the digest in the record, if nothing in it was altered."""
+        key = self.stored.get("key")
+        intact = self.stored.get("checksum") == digest_of([key, self.stored.get("feeding")])
+        return key if intact else None
+
+    def load(self) -> Feeding:
+        """Return what is recorded."""
+        metadata = self.stored["feeding"]
+        return Feeding(**{**metadata, "classes": tuple(metadata["classes"])})
+
+    def build(self) -> Feeding:
+        """Try."""
+        stated = [one is not None for one in self.asked]
+        found = _try(self.model, self.model_path, self.images, self.scale, self.orders, *stated)
+        metadata = asdict(found)
+        key = self.made_from
+        write_json(self.path, {"key": key, "feeding": metadata, "checksum": digest_of([key, metadata])})
+        return found
 
 
 def _try(

@@ -16,7 +16,7 @@ from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.images import Split
 from cnnboost.images.views import views
-from cnnboost.stages.hybrids import FOLDS, Hybrid, hybrid_boost, make_extractor
+from cnnboost.stages.hybrids import FOLDS, Hybrid, extractor_of, hybrid_boost
 from cnnboost.stages.job import Job
 
 if TYPE_CHECKING:
@@ -54,30 +54,32 @@ class Judged:
 
 
 def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
-    """Scorer images so that none decides anything about its own score."""
+    """Score images so that none decides anything about its own score."""
     if hybrid.head.details.get("chosen_on") != split.name:
         return Judged(image_proba(hybrid, split.X))
-    metadata, seed = job.recipe.hybrid, job.recipe.compare.seed
+    seed = job.recipe.compare.seed
     log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
-    eyes = make_extractor(hybrid.networks, hybrid.head.layers, metadata.norm)
-    fit, grown_on = cross_fit(job, eyes, split, hybrid.networks.seen, tta=hybrid.tta, folds=FOLDS, seed=seed)
+    extractor = extractor_of(job, [trained.cnn for trained in hybrid.networks.trained], hybrid.head.layers)
+    fit, grown_on = cross_fit(
+        job, extractor, split, hybrid.networks.seen, tta=hybrid.tta, folds=FOLDS, seed=seed
+    )
     boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed, hybrid.device)
     found = fit.head(hybrid.head.mode, boost, grown_on)
     return Judged(found.proba, found.heads)
 
 
 def cross_fit(
-    job: Job, eyes: FeatureExtractor, split: Split, train: Split, *, tta: str, folds: int, seed: int
+    job: Job, extractor: FeatureExtractor, split: Split, train: Split, *, tta: str, folds: int, seed: int
 ) -> tuple[CrossFit, HeadInputs | None]:
     """Look at images that heads are to be cross-fitted on, as `[hybrid]` says."""
     metadata = job.recipe.hybrid
 
     def seen(part: Split) -> HeadInputs:
-        return eyes.seen(np.asarray(part.X), part.y, metadata.views, metadata.augment, seed)
+        return extractor.grown(np.asarray(part.X), part.y, metadata.views, metadata.augment, seed)
 
     on_train = metadata.fit_on == "train"
     images = np.asarray(split.X)
-    looks = [HeadInputs(*eyes.all(view), split.y) for view in views(images, tta)]
+    looks = [HeadInputs(*extractor.all(view), split.y) for view in views(images, tta)]
     grown = None if on_train else seen(split)
     fit = CrossFit(looks, images, len(split.classes), folds=folds, seed=seed, grown=grown)
     return fit, seen(train) if on_train else None

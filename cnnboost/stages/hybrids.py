@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.boost import BoostClassifier, resolve_device
+from cnnboost.boost import BoostClassifier
+from cnnboost.cnn import CNNClassifier
 from cnnboost.errors import RecipeError
-from cnnboost.files import digest_of, file_digest, file_part
+from cnnboost.features.store import FeatureStore
+from cnnboost.files import file_digest
 from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import FeatureExtractor, layers_name
 from cnnboost.hybrid.modes import HeadInputs, check_mode, fit_mode
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import Split
-from cnnboost.images.views import check_tta, views
-from cnnboost.locks import file_lock
-from cnnboost.stages.boosting import Head, estimator, fit_boost, head_there
+from cnnboost.images.views import check_tta
+from cnnboost.stages.boosting import Head, HeadStage, estimator, fit_boost
 from cnnboost.stages.job import Job, labelled_digest, run_of
 from cnnboost.stages.names import check_names
 from cnnboost.stages.training import Trained, train
@@ -121,7 +121,6 @@ def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> B
 
 
 def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
-    metadata = job.recipe.hybrid
     check_names(job, layers, device=device)
     networks = networks_of(job.needs())
     if job.model is not None:
@@ -132,84 +131,74 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
             "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
         )
     networks.trained[0].check_softmax(f"--mode {mode}")
-    wanted = device or _table(job, mode).device
-    resolved = resolve_device(wanted)
-    made_from = digest_of(
-        {
+    return Hybrid(ModeHead(job, networks, layers, mode, tta, device).run(), networks, tta, device)
+
+
+class ModeHead(HeadStage):
+    """A head in another mode than `plain`, fitted on images that its networks were not trained on."""
+
+    def __init__(
+        self,
+        job: Job,
+        networks: Networks,
+        layers: tuple[str, ...],
+        mode: str,
+        tta: str,
+        device: str | None,
+    ) -> None:
+        super().__init__(job, layers_name(layers), mode, _table(job, mode), device)
+        self.networks, self.layers, self.tta = networks, layers, tta
+
+    def inputs(self) -> dict[str, Any]:
+        """Return networks, images and parameters."""
+        job, networks = self.job, self.networks
+        return {
             "format": FORMAT,
-            "mode": mode,
-            "layers": layers,
-            "tta": tta,
+            "mode": self.mode,
+            "layers": self.layers,
+            "tta": self.tta,
             "networks": [file_digest(trained.path) for trained in networks.trained],
             "images": [labelled_digest(part) for part in (networks.seen, networks.unseen) if part],
-            "hybrid": metadata.model_dump(mode="json", exclude={"mode", "layers", "tta", "boost"}),
-            "boost": _table(job, mode).model_dump(mode="json", exclude={"device"}),
+            "hybrid": job.recipe.hybrid.model_dump(mode="json", exclude={"mode", "layers", "tta", "boost"}),
+            "boost": _table(job, self.mode).model_dump(mode="json", exclude={"device"}),
             "seed": job.recipe.compare.seed,
         }
-    )
-    name = layers_name(layers)
-    path = job.models_dir / "heads" / f"{file_part(name)}-{mode}.ubj"
-    with file_lock(path.with_suffix(".lock"), path):
-        there = None
-        if not job.force and path.is_file():
-            there = head_there(path, name, mode, made_from, resolved if wanted != "auto" else None)
-        head = there or _head(job, networks, layers, mode, tta, wanted, made_from, path)
-    return Hybrid(head, networks, tta, device)
 
-
-def _head(
-    job: Job,
-    networks: Networks,
-    layers: tuple[str, ...],
-    mode: str,
-    tta: str,
-    device: str,
-    made_from: str,
-    path: Any,
-) -> Head:
-    metadata, seed = job.recipe.hybrid, job.recipe.compare.seed
-    eyes = make_extractor(networks, layers, metadata.norm)
-    watched = None
-    if networks.own is not None:
-        seen, grown_on, chosen_on = networks.own, "train, by folds", "train, by folds"
-    else:
-        assert networks.unseen is not None
-        chosen_on = networks.unseen_name
-        on_train = metadata.fit_on == "train"
-        part = networks.seen if on_train else networks.unseen
-        grown_on = "train" if on_train else chosen_on
-        seen = eyes.seen(part.X, part.y, metadata.views, metadata.augment, seed)
-        watched = _all_views(eyes, networks.unseen, tta) if on_train else None
-    log.info(
-        "fit %s at %s on %d x %d features", mode, " and ".join(layers) or "the output", *seen.features.shape
-    )
-    boost = hybrid_boost(job, mode, job.recipe.boost.seed, device)
-    with job.progress(f"fit {mode}", "round") as report:
-        started = time.perf_counter()
-        fitted = fit_mode(mode, boost, seen, len(job.images.classes), watched=watched, folds=FOLDS, seed=seed)
-        seconds = time.perf_counter() - started
-        report(fitted.boost.n_estimators_, fitted.boost.n_estimators_)
-    # The modes count classes; a file says what they are called.
-    named = fitted.boost.set_params(classes=list(job.images.classes))
-    named.classes_ = np.array(job.images.classes)
-    name = layers_name(layers)
-    details = {
-        "made_from": made_from,
-        "layer": name,
-        "layers": list(layers),
-        "mode": mode,
-        "rows": len(seen.codes),
-        "width": int(seen.features.shape[1]),
-        "fit_seconds": round(seconds, 3),
-        "temperature": fitted.temperature,
-        "weight": fitted.weight,
-        "tta": tta,
-        "norm": metadata.norm,
-        "grown_on": grown_on,
-        "chosen_on": chosen_on,
-    }
-    named.save(path, details=details)
-    return Head(name, mode, named, path, details, False)
+    def fit(self) -> tuple[BoostClassifier, dict[str, Any]]:
+        """Fit on the images of the recipe's choice; rounds and temperature are chosen on unseen ones."""
+        job, networks, table = self.job, self.networks, self.job.recipe.hybrid
+        seed, watched = job.recipe.compare.seed, None
+        if networks.own is not None:
+            seen, grown_on, chosen_on = networks.own, "train, by folds", "train, by folds"
+        else:
+            assert networks.unseen is not None
+            extractor = extractor_of(job, [trained.cnn for trained in networks.trained], self.layers)
+            chosen_on = networks.unseen_name
+            on_train = table.fit_on == "train"
+            part = networks.seen if on_train else networks.unseen
+            grown_on = "train" if on_train else chosen_on
+            seen = extractor.grown(np.asarray(part.X), part.y, table.views, table.augment, seed)
+            if on_train:
+                watched = extractor.predicted(np.asarray(networks.unseen.X), networks.unseen.y, self.tta)
+        shown = " and ".join(self.layers) or "the output"
+        log.info("fit %s at %s on %d x %d features", self.mode, shown, *seen.features.shape)
+        boost = hybrid_boost(job, self.mode, job.recipe.boost.seed, self.device)
+        classes = job.images.classes
+        fitted = fit_mode(self.mode, boost, seen, len(classes), watched=watched, folds=FOLDS, seed=seed)
+        # The modes count classes; a file says what they are called.
+        named = fitted.boost.set_params(classes=list(classes))
+        named.classes_ = np.array(classes)
+        return named, {
+            "layers": list(self.layers),
+            "rows": len(seen.codes),
+            "width": int(seen.features.shape[1]),
+            "temperature": fitted.temperature,
+            "weight": fitted.weight,
+            "tta": self.tta,
+            "norm": table.norm,
+            "grown_on": grown_on,
+            "chosen_on": chosen_on,
+        }
 
 
 def _table(job: Job, mode: str) -> Any:
@@ -219,18 +208,10 @@ def _table(job: Job, mode: str) -> Any:
     return type(table).model_validate({**table.model_dump(), **job.recipe.hybrid.boost})
 
 
-def make_extractor(networks: Networks, layers: Sequence[str], norm: bool) -> FeatureExtractor:
-    """Return what looks at images for a head."""
-    return FeatureExtractor([trained.cnn for trained in networks.trained], list(layers), norm)
-
-
-def _all_views(eyes: FeatureExtractor, split: Split, tta: str) -> HeadInputs:
-    """Look at every view of images that a prediction will look at."""
-    images = np.asarray(split.X)
-    parts = [eyes.all(view) for view in views(images, tta)]
-    features, logs = zip(*parts, strict=True)
-    n = len(parts)
-    return HeadInputs(np.concatenate(features), np.concatenate(logs), np.tile(split.y, n))
+def extractor_of(job: Job, networks: Sequence[CNNClassifier], layers: Sequence[str]) -> FeatureExtractor:
+    """Return what gives heads their inputs; it keeps them in the store of the recipe."""
+    store = FeatureStore(job.models_dir / "features")
+    return FeatureExtractor(networks, layers, job.recipe.hybrid.norm, store)
 
 
 def networks_of(job: Job, *, alone: bool = False) -> Networks:

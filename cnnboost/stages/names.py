@@ -13,7 +13,7 @@ from cnnboost.hybrid.modes import check_mode
 from cnnboost.images.augment import Augmentation
 from cnnboost.images.views import check_tta
 from cnnboost.stages.job import Job
-from cnnboost.stages.training import is_trained, untrained
+from cnnboost.stages.training import Training, untrained
 
 
 def check_names(
@@ -41,7 +41,7 @@ def check_names(
             Augmentation.of(recipe.hybrid.augment)
     if job.model is None:
         _check_weights(job, "cnn", recipe.cnn.class_weight)
-    if job.model is None and is_trained(job):
+    if job.model is None and Training(job).is_current():
         return  # its layers are asked at once
     cut = Cut(untrained(job) if job.model is None else job.given)
     for layer in layers:

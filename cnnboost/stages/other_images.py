@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.model_file import read_model
 from cnnboost.errors import DataError, ModelError, RecipeError, StoreError
 from cnnboost.files import file_digest
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.stages import training
 from cnnboost.stages.job import Job
-from cnnboost.stages.trained_on import TrainedOn
-from cnnboost.stages.training import Trained
+from cnnboost.stages.training import Trained, TrainedOn, Training, trained_from
 
 _TYPO = 0.8
 """How like the class of a binary recipe another name may be before it counts as mistyped."""
@@ -70,8 +68,7 @@ def find_other_images(job: Job) -> OtherImages | None:
         )
     data = job.recipe.data
     images, counted_as = to_known_classes(source, tuple(metadata["classes"]), data.binary, data.classes)
-    trained = Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
-    return OtherImages(trained, on, images, counted_as, source_name(job.source))
+    return OtherImages(trained_from(path, metadata), on, images, counted_as, source_name(job.source))
 
 
 def source_name(source: str) -> str:
@@ -101,7 +98,7 @@ def _load(job: Job, metadata: dict[str, Any]) -> ImageSet:
 def _check_old_record(job: Job, record: Path, metadata: dict[str, Any]) -> None:
     """Refuse to guess where nothing says which images the CNN knows: a wrong guess would train it again."""
     try:
-        same = training._made_from(job, job.images) == metadata.get("made_from")
+        same = Training(job).made_from == metadata["made_from"]
     except DataError:
         same = False
     if not same:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.model_file import read_model
 from cnnboost.config import Recipe
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import DataError, StoreError
@@ -20,7 +19,7 @@ from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.recipe_page import Findings, Mistake, report_page, warnings_of
 from cnnboost.report.sections import SHOW_IMAGES, OtherImages
 from cnnboost.stages.job import Job
-from cnnboost.stages.training import Trained, read_history
+from cnnboost.stages.training import read_history, trained_from
 
 FORMAT = 1
 """Of the `metrics.json` that a page is made from."""
@@ -250,7 +249,7 @@ def _mistakes(job: Job, metrics: dict[str, Any]) -> list[Mistake]:
     if file_digest(path) != metadata.get("model_sha256"):
         raise NotTheSame(f"{path} changed on disk since it was trained")
     split = images[metrics["split"]]
-    trained = Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
+    trained = trained_from(path, metadata)
     if trained.classes != tuple(metrics["classes"]):
         raise NotTheSame(f"{path} knows other classes than those that were scored")
     proba = trained.cnn.predict_proba(split.X)

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +18,15 @@ from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.cnn.training import seeded
 from cnnboost.cnn.training_model import network
+from cnnboost.config import Recipe
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import ModelError, StoreError
-from cnnboost.files import digest_of, file_digest, write_json
+from cnnboost.files import file_digest, write_json
 from cnnboost.images import ImageSet
-from cnnboost.locks import file_lock
 from cnnboost.stages.feeding import Feeding
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.provenance import machine, versions
-from cnnboost.stages.trained_on import TrainedOn
+from cnnboost.stages.stage import Stage
 
 log = logging.getLogger("cnnboost")
 
@@ -65,6 +65,44 @@ def read_history(job: Job) -> dict[str, Any] | None:
     if metadata["format"] >= _RECORD:
         read_document(path, History, remedy, checksum=True)
     return metadata
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The images and the settings that a CNN comes from."""
+
+    digest: str
+    images: int
+    train_digest: str
+    train_images: int
+    train_labels: str
+    cnn: str
+    data: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, images: ImageSet) -> TrainedOn:
+        """Describe a training."""
+        return cls(
+            digest=images.digest,
+            images=len(images),
+            train_digest=images.train.digest,
+            train_images=len(images.train),
+            train_labels=labelled_digest(images.train),
+            cnn=recipe.digest("cnn"),
+            data=recipe.digest("data"),
+        )
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> TrainedOn | None:
+        """Read it from what `history.json` holds."""
+        try:
+            return cls(**record["trained_on"])
+        except (KeyError, TypeError):
+            return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it; the keys are the attributes."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -115,68 +153,101 @@ class Trained:
 
 def train(job: Job) -> Trained:
     """Train the recipe's CNN, or take what is there: up to date, or the model file that was given."""
-    images = job.images
-    if job.model is not None:
-        return _given(job)
-    made_from = _made_from(job, images)
-    path, record = job.models_dir / "cnn.keras", job.models_dir / "history.json"
-    on = TrainedOn.of(job.recipe, images)
-    with file_lock(job.models_dir / "cnn.lock", path):
-        there = None if job.force else _load_cached(job, path, record, made_from, on)
-        return there or _train(job, images, made_from, path, record, on)
+    _ = job.images
+    return _given(job) if job.model is not None else Training(job).run()
 
 
-def _load_cached(job: Job, path: Path, record: Path, made_from: str, on: TrainedOn) -> Trained | None:
-    """Return the CNN on disk if it is the one that is wanted."""
-    metadata = read_history(job)
-    if not metadata or metadata.get("made_from") != made_from or not path.is_file():
-        return None
-    if file_digest(path) != metadata["model_sha256"]:
-        log.warning("%s changed on disk since training; retraining", path)
-        return None
-    noted, teacher = TrainedOn.read(metadata), _teacher_digest(job)
-    if noted is None or noted.cnn != on.cnn or metadata.get("teacher") != teacher:
-        # An earlier version wrote it, which noted less, or where the teacher's file lay. What it was made
-        # from is the same, so this is what it was trained on.
-        metadata["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
-        metadata["teacher"] = teacher
-        try:
-            write_json(record, metadata)
-        except StoreError as error:  # the CNN can be used; the record is updated next time
-            log.info("%s", error)
-    log.info("%s is up to date", path)
-    return Trained(read_model(path), metadata["pixels"], tuple(metadata["classes"]), path, metadata, True)
+class Training(Stage[Trained]):
+    """The CNN of a recipe: `cnn.keras` and its record, `history.json`."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.path, self.force = job, job.models_dir / "cnn.keras", job.force
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the settings, the images that are trained on, and those that choose."""
+        job, table = self.job, self.job.recipe.cnn
+        choosing = table.early_stopping is not None or table.reduce_lr is not None
+        chooses = choosing and _chooses_on_validation(job)
+        return {
+            **({} if self.teacher is None else {"teacher": self.teacher}),
+            "format": FORMAT,
+            "cnn": job.recipe.digest("cnn"),
+            "train": labelled_digest(job.images.train),
+            "chosen_on": labelled_digest(job.images.validation) if chooses else None,
+        }
+
+    @cached_property
+    def teacher(self) -> str | None:
+        """Digest of the teacher's file; a CNN that is trained needs the record of it alone."""
+        teacher = _teacher(self.job)
+        if teacher is None:
+            return None
+        known = None if Path(teacher).exists() else (self.record or {}).get("teacher")
+        return known or teacher_digest(teacher)
+
+    @cached_property
+    def record(self) -> dict[str, Any] | None:
+        """What `history.json` holds."""
+        return read_history(self.job)
+
+    def recorded(self) -> str | None:
+        """Return the digest in the record."""
+        return self.record["made_from"] if self.record else None
+
+    def load(self) -> Trained | None:
+        """Read the CNN, and complete a record that an earlier version wrote."""
+        record = self.record
+        assert record is not None
+        if file_digest(self.path) != record["model_sha256"]:
+            log.warning("%s changed on disk since training; retraining", self.path)
+            return None
+        on, noted = TrainedOn.of(self.job.recipe, self.job.images), TrainedOn.read(record)
+        if noted is None or noted.cnn != on.cnn or record.get("teacher") != self.teacher:
+            # What it was made from is the same, so this is what it was trained on.
+            record["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
+            record["teacher"] = self.teacher
+            try:
+                write_json(self.job.models_dir / "history.json", record)
+            except StoreError as error:  # the CNN can be used; the record is updated next time
+                log.info("%s", error)
+        return trained_from(self.path, record)
+
+    def build(self) -> Trained:
+        """Train."""
+        job, table = self.job, self.job.recipe.cnn
+        untrained(job)  # what cannot be built is refused before training is announced
+        log.info("train %r on %d images, %d epochs", table.architecture, len(job.images.train), table.epochs)
+        with job.progress("train", "epoch") as report:
+            cnn = _fit(job, _epoch_report(report, table.epochs))
+        # Until the record is there, the model counts for nothing; until then the checkpoint is kept too.
+        record = job.models_dir / "history.json"
+        record.unlink(missing_ok=True)
+        cnn.save(self.path)
+        metadata = {
+            "format": _RECORD,
+            "recipe": job.recipe.name,
+            "made_from": self.made_from,
+            "teacher": self.teacher,
+            "trained_on": TrainedOn.of(job.recipe, job.images).to_dict(),
+            "model_sha256": file_digest(self.path),
+            "classes": list(job.images.classes),
+            "pixels": cnn.pixels_,
+            "input_shape": list(cnn.input_shape_),
+            "parameters": int(cnn.model_.count_params()),
+            "seed": table.seed,
+            "fit_seconds": round(sum(cnn.history_["seconds"]), 3),
+            "history": cnn.history_,
+            "machine": machine(),
+            "versions": versions(),
+        }
+        write_json(record, metadata)
+        shutil.rmtree(job.models_dir / "checkpoint", ignore_errors=True)
+        return Trained(cnn.model_, cnn.pixels_, job.images.classes, self.path, metadata, False)
 
 
-def _train(job: Job, images: ImageSet, made_from: str, path: Path, record: Path, on: TrainedOn) -> Trained:
-    untrained(job)  # what cannot be built is refused before training is announced
-    table = job.recipe.cnn
-    log.info("train %r on %d images, %d epochs", table.architecture, len(images.train), table.epochs)
-    with job.progress("train", "epoch") as report:
-        cnn = _fit(job, images, _epoch_report(report, table.epochs))
-    # Until the record is there, the model counts for nothing; until then the checkpoint is kept too.
-    record.unlink(missing_ok=True)
-    cnn.save(path)
-    metadata = {
-        "format": _RECORD,
-        "recipe": job.recipe.name,
-        "made_from": made_from,
-        "teacher": _teacher_digest(job),
-        "trained_on": on.to_dict(),
-        "model_sha256": file_digest(path),
-        "classes": list(images.classes),
-        "pixels": cnn.pixels_,
-        "input_shape": list(cnn.input_shape_),
-        "parameters": int(cnn.model_.count_params()),
-        "seed": table.seed,
-        "fit_seconds": round(sum(cnn.history_["seconds"]), 3),
-        "history": cnn.history_,
-        "machine": machine(),
-        "versions": versions(),
-    }
-    write_json(record, metadata)
-    shutil.rmtree(job.models_dir / "checkpoint", ignore_errors=True)
-    return Trained(cnn.model_, cnn.pixels_, images.classes, path, metadata, False)
+def trained_from(path: Path, record: dict[str, Any]) -> Trained:
+    """Read a CNN that was trained here, with what its record says."""
+    return Trained(read_model(path), record["pixels"], tuple(record["classes"]), path, record, True)
 
 
 def estimator(job: Job) -> CNNClassifier:
@@ -203,15 +274,8 @@ def untrained(job: Job) -> Any:
     return model
 
 
-def is_trained(job: Job) -> bool:
-    """Say whether the recipe's CNN is there as the recipe and the images want it."""
-    metadata = read_history(job) or {}
-    return (job.models_dir / "cnn.keras").is_file() and metadata.get("made_from") == _made_from(
-        job, job.images
-    )
-
-
-def _fit(job: Job, images: ImageSet, callback: Any) -> CNNClassifier:
+def _fit(job: Job, callback: Any) -> CNNClassifier:
+    images = job.images
     cnn = estimator(job).set_params(callbacks=[callback], checkpoint=job.models_dir / "checkpoint")
     # Where the validation split is the one that is scored, it may be watched, but nothing is chosen on it.
     watched = not cnn.validation_fraction and "validation" in images.split_names
@@ -229,31 +293,6 @@ def _teacher(job: Job) -> str | None:
         log.info("a few images are trained without the teacher %s", job.recipe.cnn.teacher)
         return None
     return job.recipe.cnn.teacher
-
-
-def _teacher_digest(job: Job) -> str | None:
-    """Hash what the teacher says; a CNN that is trained needs its file no more, only the record of it."""
-    teacher = _teacher(job)
-    if teacher is None:
-        return None
-    known = None if Path(teacher).exists() else (read_history(job) or {}).get("teacher")
-    return known or teacher_digest(teacher)
-
-
-def _made_from(job: Job, images: ImageSet) -> str:
-    choosing = job.recipe.cnn.early_stopping is not None or job.recipe.cnn.reduce_lr is not None
-    teacher = _teacher_digest(job)
-    return digest_of(
-        {
-            **({} if teacher is None else {"teacher": teacher}),
-            "format": FORMAT,
-            "cnn": job.recipe.digest("cnn"),
-            "train": labelled_digest(images.train),
-            "chosen_on": labelled_digest(images.validation)
-            if choosing and _chooses_on_validation(job)
-            else None,
-        }
-    )
 
 
 def _given(job: Job) -> Trained:

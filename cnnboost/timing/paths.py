@@ -200,7 +200,7 @@ def _open_hybrid(source: Source, compiled: bool) -> Run:
     cnn = CNNClassifier.load(source.cnn, pixels=source.pixels)
     extractor, head = FeatureExtractor([cnn], source.layers, source.norm), _head(source)
     if not compiled:
-        extractor.run = _keras_predict(extractor.trunk, source.pixels)
+        extractor.runs[0] = _keras_predict(extractor.trunk, source.pixels)
         head = _with_dmatrix(head, source.threads)
     return lambda X: mean_over_views(lambda view: head.predict_proba(*extractor(view)), X, source.tta)
 

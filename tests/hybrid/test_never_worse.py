@@ -88,8 +88,8 @@ def new_digits(toy_images):
 def judge(cnn, X, codes, trees, seed, grown_on=None):
     """Return the calibrated softmax and the residual head, no image having chosen anything for itself."""
     eyes = FeatureExtractor([cnn], ["fc1"], norm=False)
-    fit = CrossFit([eyes.seen(X, codes)], X, len(cnn.classes_), folds=3, seed=seed)
-    grown = None if grown_on is None else eyes.seen(*grown_on)
+    fit = CrossFit([eyes.grown(X, codes)], X, len(cnn.classes_), folds=3, seed=seed)
+    grown = None if grown_on is None else eyes.grown(*grown_on)
     return fit.softmax()[1], fit.head("residual", boost(trees, seed), grown)
 
 

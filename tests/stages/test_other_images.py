@@ -13,7 +13,7 @@ from cnnboost import BoostClassifier, CNNFeatures, stages
 from cnnboost.errors import DataError, DeviceError, LayerError, ModelError, RecipeError, StoreError
 from cnnboost.files import read_json, write_json
 from cnnboost.stages.other_images import source_name
-from cnnboost.stages.trained_on import TrainedOn
+from cnnboost.stages.training import TrainedOn
 
 
 def save_images(root, X, names, size=(19, 23)):

@@ -1,0 +1,95 @@
+"""What is made again when something changes, and what is not: the whole table."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from cnnboost import stages
+from cnnboost.stages.distillation import teach
+
+HEADS = {"plain", "residual", "bundle"}
+ALL = HEADS | {"cnn", "features", "teacher"}
+
+
+def made(job):
+    """Bring everything up to date; return what was not."""
+    cached = {
+        "cnn": stages.train(job).cached,
+        "features": stages.extract(job, ["fc1"], ["train"])["train"].stored["fc1"].cached,
+        "plain": stages.fit_boost(job, "fc1").cached,
+        "residual": stages.fit_hybrid(job, "fc1", mode="residual").head.cached,
+        "bundle": stages.export(job, "fc1", mode="plain").cached,
+        "teacher": teach(job).cached,
+    }
+    return {name for name, was_there in cached.items() if not was_there}
+
+
+@pytest.fixture(scope="module")
+def walked(recipe_file, trained_models, tmp_path_factory):
+    from cnnboost.config import load_recipe
+
+    models = tmp_path_factory.mktemp("walked") / "models"
+    shutil.copytree(trained_models, models)
+    job = stages.Job(recipe=load_recipe(recipe_file), models=models, reports=models.parent / "reports")
+    assert made(job) == ALL - {"cnn"}
+    return job
+
+
+@pytest.fixture
+def copied(walked, tmp_path):
+    shutil.copytree(walked.models, tmp_path / "elsewhere")
+    return replace(walked, models=tmp_path / "elsewhere", reports=tmp_path / "reports")
+
+
+@pytest.mark.parametrize(
+    ("tables", "again"),
+    [
+        ({}, set()),  # the folder is another one than it was made in
+        ({"data": {"validation_fraction": 0.4}}, ALL),
+        ({"data": {"seed": 1}}, ALL),
+        ({"data": {"binary": "3"}}, ALL),
+        ({"cnn": {"epochs": 1}}, ALL),
+        ({"cnn": {"seed": 1}}, ALL),
+        ({"cut": {"layers": ("fc2",), "layer": "fc2"}}, {"bundle"}),
+        ({"boost": {"max_depth": 3}}, HEADS),
+        ({"boost": {"device": "cpu"}}, {"bundle"}),
+        ({"hybrid": {"views": 2}}, {"residual", "bundle"}),
+        ({"hybrid": {"boost": {"max_depth": 3}}}, {"residual", "bundle"}),
+        ({"compare": {"seed": 1}}, {"residual"}),
+        ({"evaluate": {"seed": 1, "resamples": 50}, "bench": {"repeats": 3}}, set()),
+        ({"export": {"int8": True}}, {"bundle"}),
+    ],
+    ids=str,
+)
+def test_a_changed_value(copied, change, tables, again):
+    assert made(change(copied, **tables)) == again
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("cnn.keras", {"cnn", "residual", "bundle", "teacher"}),  # its weights are the same, its file is not
+        ("features/*/part-00000.npy", {"features"}),
+        ("heads/fc1-plain.ubj", {"plain"}),
+        ("heads/fc1-residual.ubj", {"residual"}),
+        ("hybrid.onnx", {"bundle"}),
+        ("teacher.npz", {"teacher"}),
+    ],
+)
+@pytest.mark.parametrize("how", ["altered", "lost"])
+def test_a_file(copied, file, again, how):
+    for path in copied.models_dir.glob(file):
+        content = path.read_bytes()
+        path.unlink()
+        if how == "altered":
+            half = len(content) // 2
+            path.write_bytes(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
+    assert made(copied) == again
+
+
+def test_force_makes_one_stage_again_and_none_before_it(copied):
+    forced = replace(copied, force=True)
+    assert not stages.fit_boost(forced, "fc1").cached
+    assert stages.train(copied).cached
+    assert stages.extract(copied, ["fc1"], ["train"])["train"].stored["fc1"].cached
