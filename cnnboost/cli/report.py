@@ -9,13 +9,11 @@ import typer
 from rich.console import Console
 
 from cnnboost.cli import console
-from cnnboost.cli.app import app, make_job
+from cnnboost.cli.app import app, command, job_of, make_job
 from cnnboost.cli.options import (
-    DataOption,
+    JobOptions,
     JsonOption,
     ModelsOption,
-    OnBad,
-    OnBadOption,
     QuietOption,
     RecipeOption,
     ReportsOption,
@@ -26,9 +24,9 @@ from cnnboost.cli.tables import written
 _MODELS, _REPORTS = Path("models"), Path("reports")
 
 
-@app.command()
-@console.guarded
+@command()
 def report(
+    options: JobOptions,
     pictures: Annotated[
         bool,
         typer.Option("--pictures/--no-pictures", help="Show images of the data set: examples, mistakes."),
@@ -36,27 +34,17 @@ def report(
     every: Annotated[
         bool, typer.Option("--all", help="The page over all recipes in the reports folder.")
     ] = False,
-    recipe: RecipeOption = None,
-    data: DataOption = None,
-    models: ModelsOption = _MODELS,
-    reports: ReportsOption = _REPORTS,
-    overrides: SetOption = None,
-    on_bad: OnBadOption = OnBad.stop,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Write index.html, one self-contained page, from the scores, audit, latencies and figures there are."""
-    if every and (recipe is not None or overrides):
+    if every and (options.recipe is not None or options.overrides):
         raise typer.BadParameter("it is about all recipes: leave out --recipe and --set", param_hint="--all")
     if every:
-        console.notes(quiet)
+        console.notes(options.quiet)
         from cnnboost.stages.reporting import report_all
 
-        made = report_all(reports)
+        made = report_all(options.reports)
     else:
-        job = make_job(
-            recipe, overrides, quiet, on_bad, keras=False, data=data, models=models, reports=reports
-        )
+        job = job_of(options, keras=False)
         from cnnboost.stages import reporting
 
         # Keras costs seconds, and only pictures of mistakes need it.
@@ -71,7 +59,7 @@ def report(
         "warnings": made.warnings,
         "written": [str(made.path)],
     }
-    console.emit(document, as_json, lambda out: _show_report(out, document, every))
+    console.emit(document, options.as_json, lambda out: _show_report(out, document, every))
 
 
 def _show_report(out: Console, document: dict[str, Any], every: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +15,19 @@ from cnnboost.config.experiment import checked
 from cnnboost.deploy.bundle import Bundle, read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
-from cnnboost.files import file_part, write_json
+from cnnboost.files import file_part
 from cnnboost.images import Split, load_images
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.evaluation import Evaluated
-from cnnboost.stages.figures import draw_scores
 from cnnboost.stages.job import Job
 from cnnboost.stages.other_images import rows_of, source_name, to_known_classes
+from cnnboost.stages.other_scores import write_other_scores
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
 
 _CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class _Said:
-    """Probabilities by the bundle's graphs; `softmax` is None where it has no graph of its network alone."""
-
-    hybrid: np.ndarray
-    softmax: np.ndarray | None
 
 
 def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | None = None) -> Evaluated:
@@ -72,19 +64,13 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
             "the images of the split train are scored too; if the model was trained on them, the scores say "
             "little: --split test"
         )
-    probabilities = _ask(job, bundle, rows)
-    source = source_name(job.source)
-    # A job whose reports go to the folder of these images.
-    named = recipe.model_copy(update={"name": f"{source}-bundle"})
-    there = replace(job, recipe=named, reports=job.reports_dir / "other")
-    judge = Scorer(
-        job, rows, probabilities.softmax, "the bundle has no graph of its network alone (cnn.onnx)"
-    )
-    scored = judge.head(_head(bundle), probabilities.hybrid)
-    network = read_model(bundle.members["cnn.keras"])
-    trained = Trained(network, manifest["pixels"], known, bundle.members["cnn.keras"], {}, True)
-    of_cnn = judge.cnn(trained, None)
+    hybrid, softmax = _ask(job, bundle, rows)
+    judge = Scorer(job, rows, softmax, "the bundle has no graph of its network alone (cnn.onnx)")
+    scored = judge.head(_head(bundle), hybrid)
+    path = bundle.members["cnn.keras"]
+    of_cnn = judge.cnn(Trained(read_model(path), manifest["pixels"], known, path, {}, True), None)
     of_cnn = of_cnn and {**of_cnn, "seed": None}
+    source = source_name(job.source)
     metrics = {
         **judge.document(images, of_cnn, [scored], tta=manifest.get("tta", "none")),
         "recipe_facts": metadata,
@@ -94,29 +80,26 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
         "published": None,
         "bundle": {"folder": str(bundle.folder), "made_from": manifest.get("made_from")},
     }
-    path = write_json(there.reports_dir / "metrics.json", metrics)
-    if images.bad:
-        there._write_bad(images)
-    place = metrics["source_name"] + ("" if split is None else f" ({split})")
-    figures = draw_scores(there, {**metrics, "split": place}, {}, rows.y, judge.proba)
-    return Evaluated(metrics, path, figures)
+    return write_other_scores(job, f"{source}-bundle", metrics, images, rows, judge)
 
 
-def _ask(job: Job, bundle: Bundle, rows: Split) -> _Said:
-    graphs = [name for name in ("hybrid", "cnn") if f"{name}.onnx" in bundle.members]
-    probabilities: dict[str, list[np.ndarray]] = {name: [] for name in graphs}
-    with job.progress("score", "image") as report:
-        for at, name in enumerate(graphs):
-            predictor = Predictor.load(bundle, graph=name)  # type: ignore[arg-type]
-            for start in range(0, len(rows), _CHUNK):
-                probabilities[name].append(
-                    predictor.predict_proba(np.asarray(rows.part(start, start + _CHUNK)))
-                )
-                report(at * len(rows) + min(start + _CHUNK, len(rows)), len(graphs) * len(rows))
-    if "hybrid" not in probabilities:
+def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the probabilities by the hybrid and by its network alone, where there is a graph of it."""
+    if "hybrid.onnx" not in bundle.members:
         raise StoreError(f"{bundle.folder} holds a bundle without hybrid.onnx; export it again")
-    found = {name: np.concatenate(parts) for name, parts in probabilities.items()}
-    return _Said(found["hybrid"], found.get("cnn"))
+    found: list[np.ndarray | None] = []
+    with job.progress("score", "image") as report:
+        for graph in ("hybrid", "cnn"):
+            parts = []
+            if f"{graph}.onnx" in bundle.members:
+                predictor = Predictor.load(bundle, graph=graph)
+                for start in range(0, len(rows), _CHUNK):
+                    parts.append(predictor.predict_proba(np.asarray(rows.part(start, start + _CHUNK))))
+                    report(min(start + _CHUNK, len(rows)), len(rows))
+            found.append(np.concatenate(parts) if parts else None)
+    hybrid, softmax = found
+    assert hybrid is not None
+    return hybrid, softmax
 
 
 def _head(bundle: Bundle) -> Head:

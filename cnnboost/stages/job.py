@@ -132,7 +132,7 @@ class Job:
                 progress=report,
             )
         if images.bad:
-            self._write_bad(images)
+            self.write_bad(images)
         return images
 
     @cached_property
@@ -160,7 +160,8 @@ class Job:
         )
         return job
 
-    def _write_bad(self, images: ImageSet) -> None:
+    def write_bad(self, images: ImageSet) -> None:
+        """List the inputs that were left out in a file of the reports."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["place", "reason"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from cnnboost.errors import FeatureError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import read_json, write_json
 from cnnboost.hybrid.feature_extractor import layers_name
-from cnnboost.images import Split
+from cnnboost.images import ImageSet, Split
 from cnnboost.stages.boosting import Head, load_cached_heads
 from cnnboost.stages.evaluation import Evaluated, evaluate
 from cnnboost.stages.figures import draw_scores
@@ -70,20 +69,43 @@ def evaluate_other(
         if names:
             log.info("counted as %s: %s", known, ", ".join(names))
     softmax, probabilities = _predict(job, other, rows, heads)
-    metrics = _metrics(job, other, rows, heads, softmax, probabilities)
-    metrics["layers_left_out"] = [*left_out, *_hybrid_left_out(job)]
-    # A job whose reports go to the folder of these images.
-    named = job.recipe.model_copy(update={"name": other.name})
-    there = replace(job, recipe=named, reports=job.reports_dir / "other")
+    judge = Scorer(job, rows, softmax)
+    of_cnn = judge.cnn(other.trained, None)
+    of_heads = [judge.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
+    metrics = {
+        **judge.document(other.images, of_cnn, of_heads, tta="none"),
+        "images": {rows.name: len(rows)},
+        "source_name": other.name,
+        "trained_on": {
+            "digest": other.trained_on.digest,
+            "images": other.trained_on.images,
+            "train_images": other.trained_on.train_images,
+        },
+        "counted_as": other.counted_as,
+        # What others printed is about the data set, not about these images.
+        "published": None,
+        "layers_left_out": [*left_out, *_hybrid_left_out(job)],
+    }
+    return write_other_scores(job, other.name, metrics, other.images, rows, judge)
+
+
+def write_other_scores(
+    job: Job, name: str, metrics: dict[str, Any], images: ImageSet, rows: Split, judge: Scorer
+) -> Evaluated:
+    """Write scores on images of another source, and their figures, to a folder of that source."""
+    there = replace(
+        job, recipe=job.recipe.model_copy(update={"name": name}), reports=job.reports_dir / "other"
+    )
     path = there.reports_dir / "metrics.json"
     before = read_json(path)
     if before is not None and before.get("data_digest") != metrics["data_digest"]:
         log.info("%s held the scores of other images of this name; they are replaced", path)
-    if other.images.bad:
-        there._write_bad(other.images)
+    if images.bad:
+        there.write_bad(images)
     write_json(path, metrics)
-    probabilities_of = {"": softmax, **{head.layer: p for head, p in zip(heads, probabilities, strict=True)}}
-    return Evaluated(metrics, path, _draw(there, metrics, rows.y, probabilities_of))
+    place = metrics["source_name"] + ("" if rows.name == "all" else f" ({rows.name})")
+    # Learning curves are not about these images.
+    return Evaluated(metrics, path, draw_scores(there, {**metrics, "split": place}, {}, rows.y, judge.proba))
 
 
 def _hybrid_left_out(job: Job) -> list[dict[str, str]]:
@@ -128,39 +150,3 @@ def _check_finite(features: np.ndarray, layer: str, ids: np.ndarray) -> None:
             f"({int((~finite).sum())} such images among {len(ids)}); the CNN's weights are damaged, its "
             "training diverged, or its half precision cannot hold such values"
         )
-
-
-def _metrics(
-    job: Job,
-    other: OtherImages,
-    rows: Split,
-    heads: Sequence[Head],
-    softmax: np.ndarray,
-    probabilities: Sequence[np.ndarray],
-) -> dict[str, Any]:
-    judge = Scorer(job, rows, softmax)
-    of_cnn = judge.cnn(other.trained, None)
-    of_heads = [judge.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
-    return {
-        **judge.document(other.images, of_cnn, of_heads, tta="none"),
-        "images": {rows.name: len(rows)},
-        "source_name": other.name,
-        "trained_on": {
-            "digest": other.trained_on.digest,
-            "images": other.trained_on.images,
-            "train_images": other.trained_on.train_images,
-        },
-        "counted_as": other.counted_as,
-        # What others printed is about the data set, not about these images.
-        "published": None,
-    }
-
-
-def _place(metrics: dict[str, Any]) -> str:
-    return metrics["source_name"] + ("" if metrics["split"] == "all" else f" ({metrics['split']})")
-
-
-def _draw(job: Job, metrics: dict[str, Any], labels: np.ndarray, proba: dict[str, np.ndarray]) -> list[Path]:
-    """Draw what an evaluation draws, but the learning curves, which are not about these images."""
-    place = _place(metrics)
-    return draw_scores(job, {**metrics, "split": place}, {}, labels, proba)
