@@ -1,11 +1,16 @@
+import json
 import logging
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from cnnboost import stages
 from cnnboost.config.outcomes import Published
-from cnnboost.errors import RecipeError
+from cnnboost.errors import (
+    RecipeError,
+)
 from cnnboost.files import read_json
 from cnnboost.report.published import beside_published
 from cnnboost.report.score_plots import plot_class_accuracy as class_accuracy
@@ -135,3 +140,50 @@ def test_published_scores_of_a_positive_class_need_two_classes(job, change):
     with pytest.raises(RecipeError, match=r"'toy'.*scores: f1 is of the positive one of two.*there are 10"):
         stages.evaluate(asked, ["fc1"])
     assert not job.reports_dir.exists()
+
+
+def test_the_document(job):
+    evaluated = stages.evaluate(job)
+    metrics = read_json(evaluated.path)
+    assert metrics == json.loads(json.dumps(evaluated.metrics))
+    assert set(metrics) == {
+        "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
+        "tta", "cnn", "heads", "published", "recipe_facts", "machine", "versions",
+    }  # fmt: skip
+    assert metrics["split"] == "validation"
+    assert [row["layer"] for row in metrics["heads"]] == ["fc1", "fc2", "output"]
+    n = len(job.images.validation)
+    for row in (metrics["cnn"], *metrics["heads"]):
+        assert row["scores"]["n"] == n
+        low, high = row["scores"]["accuracy"]["interval"]
+        assert low < row["scores"]["accuracy"]["value"] < high
+    assert all(0 <= row["against_cnn"]["p_value"] <= 1 for row in metrics["heads"])
+    assert sorted(p.name for p in evaluated.figures) == [
+        "class-accuracy.png", "confusion-cnn.png", "confusion-fc1.png", "confusion-fc2.png",
+        "confusion-output.png", "history.png", "roc.png",
+    ]  # fmt: skip
+
+
+def test_scores_are_those_of_the_cnn(job):
+    metrics = stages.evaluate(job, ["fc1"]).metrics
+    cnn, held = stages.train(job).cnn, job.images.validation
+    assert metrics["cnn"]["scores"]["accuracy"]["value"] == pytest.approx(
+        np.mean(cnn.predict(held.X) == held.labels)
+    )
+    train = job.images.train
+    assert metrics["cnn"]["train_accuracy"] == pytest.approx(np.mean(cnn.predict(train.X) == train.labels))
+
+
+def test_a_test_split_is_scored_where_there_is_one(job, change, face_folder):
+    faces = change(job, data={"source": None, "size": 48}, cut={"layers": ("fc1",)})
+    metrics = stages.evaluate(replace(faces, data=face_folder)).metrics
+    assert metrics["split"] == "test"
+    assert metrics["images"] == {"train": 36, "validation": 30, "test": 18}
+    assert metrics["heads"][0]["scores"]["accuracy"]["value"] > 0.5
+
+
+def test_a_given_model_of_other_classes_is_scored_by_its_trees(job, toy_file, change):
+    found = stages.evaluate(replace(change(job, data={"binary": "3"}), model=toy_file), ["fc1"]).metrics
+    assert (found["cnn"], found["heads"][0]["against_cnn"]) == (None, None)
+    assert "10 classes apart, 2 were named" in found["no_softmax"]
+    assert stages.evaluate(replace(job, model=toy_file), ["fc1"]).metrics["cnn"]["fit_seconds"] is None

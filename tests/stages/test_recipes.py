@@ -1,5 +1,3 @@
-"""Every packaged recipe walks the whole line on a few images."""
-
 from __future__ import annotations
 
 import numpy as np
@@ -46,3 +44,23 @@ def test_smoke(name, face_folder, affectnet_folder, tmp_path):
     for row in (metrics["cnn"], *metrics["heads"]):
         assert 0 <= row["scores"]["accuracy"]["value"] <= 1
         assert np.isfinite(row["scores"]["log_loss"]["value"])
+
+
+@pytest.mark.parametrize("name", ["digits", "oslo"])
+def test_every_recipe_runs_on_a_few_images(name, face_folder, tmp_path):
+    recipe = load_recipe(name)
+    data = None if recipe.data.source else face_folder
+    job = stages.smoke(stages.Job(recipe=recipe, data=data, models=tmp_path / "m", reports=tmp_path / "r"))
+    metrics = stages.evaluate(job).metrics
+    assert metrics["recipe"] == f"{name}-smoke"
+    assert [row["layer"] for row in metrics["heads"]] == list(recipe.cut.layers)
+    assert metrics["images"]["train"] <= stages.smoke.__globals__["SMOKE_IMAGES"] * len(metrics["classes"])
+    assert metrics["cnn"]["epochs"] == 1
+
+
+@pytest.mark.fer2013
+def test_fer2013_walks_the_line(fer2013, tmp_path):
+    job = stages.Job(recipe=load_recipe("oslo"), data=fer2013, models=tmp_path, reports=tmp_path)
+    metrics = stages.evaluate(stages.smoke(job), ["fc1"]).metrics
+    assert metrics["images"] == {"train": 24 * 7, "validation": 24 * 7}
+    assert metrics["published"]["cnn"] == 0.569
