@@ -12,9 +12,8 @@ from rich.text import Text
 
 from cnnboost.escape import visible
 from cnnboost.report import table as report
-from cnnboost.report.run import audit_rows, count_table
 from cnnboost.report.scores import classifiers, published_accuracies, scores_table
-from cnnboost.report.sections import repeats_tables
+from cnnboost.report.sections import audit_rows, count_table, repeats_tables
 
 
 class PlainTable(Table):

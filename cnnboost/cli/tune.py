@@ -53,7 +53,7 @@ def tune(
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:
     """Print the best trials of a search, and what its keys are worth."""
-    from cnnboost.report.search_plots import value_label
+    from cnnboost.report.table import setting, settings
 
     failed = [trial for trial in document["trials"] if trial["value"] is None]
     ended = [trial for trial in document["trials"] if trial["value"] is not None]
@@ -61,7 +61,7 @@ def show_trials(out: Console, document: dict[str, Any]) -> None:
     keys = list(document["best"]["values"])
     table = tables.new_table("trial", document["metric"], *keys, "s", numbers=["trial", *keys, "s"])
     for trial in ended[:_SHOWN]:
-        cells = [value_label(trial["values"].get(key), flat=True) for key in keys]
+        cells = [setting(trial["values"].get(key)) for key in keys]
         table.add_row(str(trial["number"]), f"{trial['value']:.4f}", *cells, f"{trial['seconds']:.1f}")
     name = f"{document['study']}: " if document["study"] else ""
     out.print(
@@ -70,8 +70,7 @@ def show_trials(out: Console, document: dict[str, Any]) -> None:
         f"({document['images']['validation']:,} images that no trial was fitted on)",
     )
     if document["set"]:
-        held = ", ".join(f"{key} = {value_label(value, flat=True)}" for key, value in document["set"].items())
-        out.print(f"in every trial: {held}")
+        out.print(f"in every trial: {settings(document['set'])}")
     out.print(table)
     if failed:
         out.print(f"the last failure: {failed[-1]['error']}")

@@ -12,14 +12,29 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnboost.errors import DataError
-from cnnboost.escape import visible
-from cnnboost.report.table import Table
+from cnnboost.escape import markdown, markdown_code, visible
+from cnnboost.report.table import Table, markdown_table, percent, span
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
 FIGURE_ENDINGS = tuple(_TYPES)
+SHOW_IMAGES = ("contact-sheet",)
+"""Figures that show images of the data set itself."""
+# Stem -> group and title, in the order of the page; confusion matrices and unknown figures have their place.
+_FIGURES = {
+    "class-distribution": ("Data and training", "Images per class and split"),
+    "history": ("Data and training", "Accuracy and loss over the epochs of the training"),
+    "confusion-": ("Confusion matrices", ""),
+    "class-accuracy": ("Class by class", "Share of each class that is recognised, CNN beside hybrid"),
+    "roc": ("Class by class", "Receiver operating characteristic, one class against the rest"),
+    "precision-recall": ("Thresholds", "Precision against recall over all thresholds"),
+    "threshold-sweep": ("Thresholds", "Scores at each threshold"),
+    "latency": ("Latency", "Latency of a call against the images in it"),
+    "": ("Others", ""),
+    "contact-sheet": ("Others", "Examples of each class"),
+}
 _WIDE = 1.8
 """A figure that is this many times as wide as high takes the whole width of the page."""
 
@@ -60,6 +75,25 @@ def named_figures(figures: Mapping[str, bytes], named: Collection[Mapping[str, s
     ]
 
 
+def known_figures(
+    figures: Mapping[str, bytes], matrices: Mapping[str, str], elsewhere: Collection[str] = ()
+) -> dict[str, list[Figure]]:
+    """Return figures by group, confusion matrices as they are titled; one without a title is out of date."""
+    shown = {name: PurePath(name).stem for name in figures if name not in elsewhere}
+    unknown = {stem for stem in shown.values() if stem not in _FIGURES and not stem.startswith("confusion-")}
+    groups: dict[str, list[Figure]] = {}
+    for kind, (group, title) in _FIGURES.items():
+        titles: Mapping[str, str] = {kind: title}
+        if kind == "confusion-":
+            titles = matrices
+        elif not kind:
+            titles = {stem: re.sub("[-_]", " ", stem).capitalize() for stem in sorted(unknown)}
+        for stem, text in titles.items():
+            files = [name for name in shown if shown[name] == stem]
+            groups.setdefault(group, []).extend(figure(name, text, figures[name]) for name in files)
+    return {group: drawn for group, drawn in groups.items() if drawn}
+
+
 def details(summary: str, *blocks: Block, expanded: bool = False) -> Block:
     """Return blocks that a reader opens."""
     return "details", {"summary": summary, "blocks": blocks, "open": expanded}
@@ -83,16 +117,21 @@ def contents_of(file: str) -> Iterator[None]:
         raise DataError(f"{file}: {error}") from error
 
 
-def render(template: str, **metadata: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """Fill a template; in HTML every value is escaped, and a value that is missing is an error."""
-    return _environment().get_template(template).render(**metadata)
+    from jinja2 import UndefinedError
+
+    try:
+        return _environment().get_template(template).render(**values)
+    except UndefinedError as error:
+        raise LookupError(str(error)) from error
 
 
 @cache
 def _environment() -> Environment:
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cnnboost.report"),
         autoescape=lambda name: name is not None and ".html" in name,
         finalize=lambda value: visible(value, keep="\n\t") if type(value) is str else value,
@@ -101,6 +140,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {
+        "percent": percent, "span": span, "count": "{:,}".format, "table": markdown_table,
+        "markdown": markdown, "code": markdown_code,
+    }  # fmt: skip
+    return environment
 
 
 def data_uri(content: bytes, ending: str) -> str:

@@ -1,29 +1,115 @@
-"""Figures of the images, of a training, of the modes of a hybrid, and of latencies."""
+"""What every figure shares, and the figures of images, of a training, of modes and of latencies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import io
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cnnboost.errors import DataError
-from cnnboost.report.drawing import COLOURS, inches, literal, new_figure, open_frame
+from cnnboost.escape import visible
+from cnnboost.files import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# M. Okabe and K. Ito, "Color Universal Design", 2008: told apart with every kind of colour vision. In this
+# order they are also dark, light and medium in a grey print.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_DPI = 150
+_NO_GLYPH = r"Glyph .* missing from font"
 
 # A colour for what computes, a mark for what is computed: two paths that lie on each other stay apart.
 _RUNTIMES = {"predict": 5, "compiled": 1, "onnx": 0, "dmatrix": 3, "inplace": 2}
 _FAMILIES = {"cnn": ("o", "white", 1.2), "hybrid": ("s", None, 1.8), "head": ("^", None, 1.2)}
 
+log = logging.getLogger("cnnboost")
+
+
+class Style(NamedTuple):
+    """How one classifier looks in every figure that puts it beside others."""
+
+    colour: str
+    face: str
+    line: str
+    mark: str
+
+
+PAIR = (
+    Style(COLOURS[0], "white", "--", "o"),
+    Style(COLOURS[5], COLOURS[5], "-", "s"),
+    Style(COLOURS[2], COLOURS[2], ":", "^"),
+    Style(COLOURS[3], "white", "-.", "D"),
+)
+"""Classifiers in the order in which they are drawn: line and mark tell them apart where colour does not."""
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, whole or not at all; equal figures give equal files."""
+    content = io.BytesIO()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.filterwarnings("always", message=_NO_GLYPH)
+        # The name and version of the software would change the file from one machine to the next.
+        figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
+    for other in seen:
+        if not re.match(_NO_GLYPH, str(other.message)):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    if any(re.match(_NO_GLYPH, str(one.message)) for one in seen):
+        log.warning("%s shows boxes in place of some characters: its font does not have them", path)
+    return write_bytes(path, content.getbuffer())
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """Return an empty figure of so many inches."""
+    # Not through pyplot: that keeps every figure alive and may want a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)  # inches
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(literal(title), fontsize=12)
+    return figure
+
+
+def inches(names: Iterable[str]) -> float:
+    """Return about how wide the longest name is."""
+    return 0.08 * max(map(len, names))
+
+
+def literal(text: str) -> str:
+    """Keep matplotlib from reading dollar signs in names as formulas, and control characters as anything."""
+    return visible(text, keep="\n").replace("$", r"\$")
+
+
+def open_frame(axes: Axes, grid: str) -> None:
+    """Leave the frame open above and on the right, and draw a pale grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="0.88", linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def name_rows(axes: Axes, names: Iterable[str]) -> None:
+    """Name rows from top to bottom; on their side, neither names nor numbers run into each other."""
+    labels = [literal(name) for name in names]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    open_frame(axes, grid="x")
+
 
 def plot_class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     """Draw how many images each class has in each split."""
     names = list(dict.fromkeys(name for split in counts.values() for name in split))
-    if not names:
-        raise DataError("There is nothing to draw: no split has a class.")
-    # Bars lie on their side: neither names nor numbers can run into each other, however many there are.
     bar = 0.8 / len(counts)
     figure = new_figure(6.5 + inches(names), 1.2 + len(names) * max(0.32, 0.2 * len(counts)))
     axes = figure.subplots()
@@ -37,36 +123,20 @@ def plot_class_distribution(counts: Mapping[str, Mapping[str, int]]) -> Figure:
             label=f"{split} ({sum(numbers):,})",
         )
         axes.bar_label(bars, labels=[f"{number:,}" for number in numbers], padding=3, fontsize=8)
-    axes.set_yticks(range(len(names)), literal(names))
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    name_rows(axes, names)
     axes.set_xlabel("images")
     axes.set_title("Images per class")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.margins(x=0.1)
-    axes.tick_params(axis="y", length=0)
-    open_frame(axes, grid="x")
     figure.legend(loc="outside lower center", ncols=min(len(counts), 3), frameon=False)
     return figure
 
 
-def plot_contact_sheet(
-    images: np.ndarray, labels: Sequence[object] | np.ndarray, *, columns: int = 12
-) -> Figure:
-    """Draw example images, one row of the sheet for each class."""
-    x = np.asarray(images)
-    x = x[..., None] if x.ndim == 3 else x
-    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.dtype != np.uint8 or not x.size:
-        raise DataError(
-            "A contact sheet needs uint8 images of shape (n, height, width, 1 or 3); "
-            f"got {np.asarray(images).dtype} {np.asarray(images).shape}."
-        )
+def plot_contact_sheet(x: np.ndarray, labels: Sequence[object] | np.ndarray) -> Figure:
+    """Draw example images, uint8 of shape (n, height, width, 1 or 3), a row of the sheet for each class."""
     names = [str(label) for label in labels]
-    if len(names) != len(x):
-        raise DataError(f"{len(x)} images need {len(x)} labels; got {len(names)}.")
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1; got {columns}.")
     classes = list(dict.fromkeys(names))
-    rows = [[i for i, name in enumerate(names) if name == of][:columns] for of in classes]
+    rows = [[i for i, name in enumerate(names) if name == of] for of in classes]
     height, width = x.shape[1:3]
     gap = max(1, round(max(height, width) / 16))
     wide = max(len(row) for row in rows)
@@ -79,15 +149,15 @@ def plot_contact_sheet(
     cell = 0.62  # inches, enough to know a face
     tall = cell * height / max(height, width) * len(rows) * (1 + gap / height)
     broad = cell * width / max(height, width) * wide * (1 + gap / width)
-    figure = new_figure(max(broad, 3.5) + 0.5 + inches(classes), 0.6 + tall)
+    title = f"Examples of each class, {width}x{height} pixels"
+    figure = new_figure(max(broad, 3.5) + 0.5 + inches(classes), 0.6 + tall, title)
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_xticks([])
-    axes.set_yticks([i * (height + gap) + (height - 1) / 2 for i in range(len(rows))], literal(classes))
+    middles = [i * (height + gap) + (height - 1) / 2 for i in range(len(rows))]
+    axes.set_yticks(middles, [literal(name) for name in classes])
     axes.tick_params(axis="y", length=0)
-    figure.suptitle(f"Examples of each class, {width}x{height} pixels", fontsize=12)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -95,29 +165,22 @@ def plot_history(history: Mapping[str, Sequence[float]]) -> Figure:
     """Draw accuracy and loss over the epochs of a training, side by side."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    drawn = [name for name in ("accuracy", "loss") if len(history.get(name, [])) > 0]
-    if not drawn:
-        raise DataError(
-            "There is nothing to draw: the history has neither accuracy nor loss, but "
-            f"{', '.join(history) or 'nothing'}."
-        )
+    drawn = [name for name in ("accuracy", "loss") if history.get(name)]
     figure = new_figure(4.4 * len(drawn), 3.6)
     for axes, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-        kinds = ((name, "train", "-", "o"), (f"val_{name}", "validation", "--", "s"))
-        for place, (key, label, line, dot) in enumerate(kinds):
-            values = history.get(key, [])
-            if len(values) > 0:
-                epochs = np.arange(1, len(values) + 1)
-                few = len(values) <= 20  # then a dot an epoch helps, and one epoch alone would be no line
-                axes.plot(
-                    epochs,
-                    values,
-                    line,
-                    color=COLOURS[place],
-                    label=label,
-                    marker=dot if few else None,
-                    ms=4,
-                )
+        for place, (key, label) in enumerate(((name, "train"), (f"val_{name}", "validation"))):
+            values = history.get(key) or []
+            # Up to 20, a dot an epoch helps, and one epoch alone would be no line.
+            mark = "os"[place] if len(values) <= 20 else None
+            axes.plot(
+                range(1, len(values) + 1),
+                values,
+                ("-", "--")[place],
+                color=COLOURS[place],
+                label=label if values else None,
+                marker=mark,
+                ms=4,
+            )
         axes.set_title(name.capitalize())
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
@@ -134,9 +197,9 @@ def plot_modes(document: Mapping[str, Any]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     runs, modes = document["runs"], list(document["summary"])
-    if not runs or not modes:
-        raise DataError("There is nothing to draw: no run was compared.")
-    figure = new_figure(9.2, 1.7 + 0.24 * len(modes) * (len(runs) + 1))
+    seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
+    title = f"Hybrid against its own softmax, {document['split']}, {document['n']:,} images, {seeds}"
+    figure = new_figure(9.2, 1.7 + 0.24 * len(modes) * (len(runs) + 1), title)
     left, right = figure.subplots(1, 2, sharey=True)
     step = 0.8 / len(runs)
     for place, mode in enumerate(modes):
@@ -144,17 +207,15 @@ def plot_modes(document: Mapping[str, Any]) -> Figure:
         for i, run in enumerate(runs):
             row = run["modes"][mode]
             y = place + (i - (len(runs) - 1) / 2) * step
-            found = row["against_softmax"]
-            middle, (low, high) = 100 * found["difference"], 100 * np.array(found["difference_interval"])
+            against = row["against_softmax"]
+            middle, (low, high) = 100 * against["difference"], 100 * np.array(against["difference_interval"])
             left.errorbar(
                 middle, y, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3, ms=5
             )
             right.plot(row["log_loss_difference"], y, "s", color=colour, ms=5)
     for axes in (left, right):
         axes.axvline(0, color="0.4", linewidth=1, linestyle="--")
-        open_frame(axes, grid="x")
-    left.set_yticks(range(len(modes)), literal(modes))
-    left.set_ylim(len(modes) - 0.5, -0.5)
+        name_rows(axes, modes)
     left.set_xlabel(
         f"accuracy minus the softmax's, percentage points\n(bars: {document['confidence']:.0%} interval)"
     )
@@ -163,17 +224,10 @@ def plot_modes(document: Mapping[str, Any]) -> Figure:
     right.set_title("Log-loss")
     right.margins(x=0.15)
     right.xaxis.set_major_locator(MaxNLocator(5))
-    seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
-    figure.suptitle(
-        literal([f"Hybrid against its own softmax, {document['split']}, {document['n']:,} images, {seeds}"])[
-            0
-        ],
-        fontsize=12,
-    )
     return figure
 
 
-def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
+def plot_latency(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draw the median latency of a call against the images in it, one line per path, both axes logarithmic.
 
     Lines are solid where a path begins at raw images, dotted and named so where it is the head only.
@@ -182,8 +236,6 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
     for row in rows:
         if row["path"].split("/")[1] in _RUNTIMES:
             lines.setdefault(row["path"], []).append(row)
-    if not lines:
-        raise DataError("There is nothing to draw: no path was timed.")
     figure = new_figure(8.2, 4.8)
     axes = figure.subplots()
     # In the legend from slow to fast at the largest batch, as they stand one above the other.
@@ -212,7 +264,7 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.set_xlabel("images in a call")
     axes.set_ylabel("median time of a call, ms")
-    axes.set_title(literal([title])[0] if title else "Latency", fontsize=12)
+    axes.set_title(literal(title), fontsize=12)
     open_frame(axes, grid="both")
     axes.legend(
         loc="center left",
@@ -229,8 +281,8 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figur
 def _apart(sizes: Sequence[int]) -> list[int]:
     """Leave out what would be written into its neighbour; the largest size stays."""
     span = max(sizes) / min(sizes)
-    kept: list[int] = []
+    shown: list[int] = []
     for size in sorted(sizes, reverse=True):
-        if not kept or (kept[-1] / size) > span**0.08:
-            kept.append(size)
-    return kept[::-1]
+        if not shown or (shown[-1] / size) > span**0.08:
+            shown.append(size)
+    return shown[::-1]

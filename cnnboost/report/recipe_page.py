@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnboost.metrics.scores import FOREIGN_CAUSES
-from cnnboost.report.page import Section, contents_of, data_uri, render
+from cnnboost.report.page import Section, contents_of, data_uri, known_figures, render
 from cnnboost.report.published import beside_published, published_section
-from cnnboost.report.run import overfit_section, run_section
 from cnnboost.report.scores import (
     classes_section,
     classifiers,
@@ -22,12 +21,14 @@ from cnnboost.report.searches import drawn_by_searches, searches_section
 from cnnboost.report.sections import (
     MODES_FIGURE,
     OtherImages,
+    confusion_titles,
     figures_section,
-    known_figures,
     latency_section,
     modes_section,
     other_images_section,
+    overfit_section,
     repeats_section,
+    run_section,
 )
 from cnnboost.report.table import percent
 
@@ -85,7 +86,7 @@ def _sections(findings: Findings) -> list[Section]:
     beside = beside_published(metrics)
     level = f"{100 * classifiers(metrics)[0][2]['scores']['confidence']:.4g}%"
     elsewhere = {*drawn_by_searches(findings.searches), *([MODES_FIGURE] if findings.compared else [])}
-    groups = known_figures(findings.figures, metrics, elsewhere=elsewhere)
+    groups = known_figures(findings.figures, confusion_titles(metrics), elsewhere)
     of_latency = groups.pop("Latency", [])
     thresholds = thresholds_section(metrics, groups.get("Thresholds", []))
     if thresholds is not None:

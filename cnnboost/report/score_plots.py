@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.errors import DataError
 from cnnboost.metrics.curves import Curve
-from cnnboost.report.drawing import COLOURS, PAIR, inches, literal, new_figure, open_frame
+from cnnboost.report.plots import COLOURS, PAIR, inches, literal, name_rows, new_figure, open_frame
 from cnnboost.report.table import span
 
 if TYPE_CHECKING:
@@ -28,27 +27,16 @@ _SWEPT = {
 }
 
 
-def plot_confusion(
-    matrix: np.ndarray | Sequence[Sequence[int]],
-    classes: Sequence[object],
-    *,
-    title: str = "Confusion matrix",
-) -> Figure:
+def plot_confusion(matrix: Sequence[Sequence[int]], names: Sequence[str], *, title: str) -> Figure:
     """Draw a confusion matrix: in each cell the share of the true class, and the number of images."""
     from sklearn.metrics import ConfusionMatrixDisplay
 
     counts = np.asarray(matrix)
-    names = [str(name) for name in classes]
-    if counts.shape != (len(names), len(names)) or not names or counts.min() < 0:
-        raise DataError(
-            f"A confusion matrix of {len(names)} classes has {len(names)} x {len(names)} counts; "
-            f"got shape {counts.shape}, lowest value {counts.min() if counts.size else 'none'}."
-        )
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(100 * counts, total, out=np.zeros(counts.shape), where=total > 0)
     small = len(names) <= _TEXT_CLASSES
     side = max(3.2, 0.62 * len(names)) if small else 0.2 * len(names) + 2
-    figure = new_figure(side + 1.8 + inches(names), side + 0.6 + inches(names))
+    figure = new_figure(side + 1.8 + inches(names), side + 0.6 + inches(names), title)
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(shares).plot(
         ax=axes, cmap="Blues", include_values=small, colorbar=False, im_kw={"vmin": 0, "vmax": 100}
@@ -60,45 +48,32 @@ def plot_confusion(
             text.set(text=shown, fontsize=8.5)
         figure.supxlabel("in each cell: % of the true class, below it images", fontsize=8)
     turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if small else {"rotation": 90}
-    axes.set_xticks(range(len(names)), literal(names), **turned)
-    with_totals = (f"{name} ({int(of):,})" for name, of in zip(names, total[:, 0], strict=True))
-    axes.set_yticks(range(len(names)), literal(with_totals))
+    axes.set_xticks(range(len(names)), [literal(name) for name in names], **turned)
+    with_totals = [literal(f"{name} ({of:,})") for name, of in zip(names, total[:, 0], strict=True)]
+    axes.set_yticks(range(len(names)), with_totals)
     axes.set(xlabel="predicted class", ylabel="true class (images)")
     axes.tick_params(labelsize=10 if small else 8)
-    figure.suptitle(literal([title])[0], fontsize=12)
     return figure
 
 
 def plot_class_accuracy(
-    scored: Mapping[str, Sequence[Mapping[str, Any]]],
-    *,
-    confidence: float = 0.95,
-    title: str = "Accuracy of each class",
+    scored: Mapping[str, Sequence[Mapping[str, Any]]], *, confidence: float, title: str
 ) -> Figure:
     """Draw the accuracy (recall) of each class with its interval, one classifier beside the other."""
-    sides = [[(str(row["name"]), int(row["support"])) for row in rows] for rows in scored.values()]
-    if not sides or not sides[0] or len(sides) > len(PAIR):
-        raise DataError(
-            f"There is nothing to draw: 1 to {len(PAIR)} classifiers with 1 class or more are needed; got "
-            f"{len(sides)} with {len(sides[0]) if sides else 0}."
-        )
-    if any(side != sides[0] for side in sides):
-        raise DataError(f"{', '.join(scored)} are scored on different classes or images; score them again.")
-    names = [f"{name} ({support:,})" for name, support in sides[0]]
+    names = [f"{row['name']} ({row['support']:,})" for row in next(iter(scored.values()))]
     step = 0.7 / len(scored)
     figure = new_figure(6 + inches(names), 1.6 + len(names) * max(0.3, 0.2 * len(scored)))
     axes = figure.subplots()
-    for place, (classifier, rows) in enumerate(scored.items()):
-        style = PAIR[place]
+    for place, (style, (classifier, rows)) in enumerate(zip(PAIR, scored.items(), strict=False)):
         at = np.arange(len(names)) + (place - (len(scored) - 1) / 2) * step
-        there = [i for i, row in enumerate(rows) if row["support"]]
-        value = np.array([100 * rows[i]["recall"]["value"] for i in there])
-        edges = np.array([rows[i]["recall"]["interval"] or [np.nan] * 2 for i in there]).reshape(-1, 2) * 100
+        present = [i for i, row in enumerate(rows) if row["support"]]
+        value = np.array([100 * rows[i]["recall"]["value"] for i in present])
+        low, high = 100 * np.array([rows[i]["recall"]["interval"] for i in present]).T
         axes.errorbar(
             value,
-            at[there],
+            at[present],
             # Rounding may put an end of the interval a last bit inside of the value.
-            xerr=np.maximum(np.abs(np.stack([value - edges[:, 0], edges[:, 1] - value])), 0),
+            xerr=np.abs([value - low, high - value]),
             fmt=style.mark,
             color=style.colour,
             markerfacecolor=style.face,
@@ -108,7 +83,7 @@ def plot_class_accuracy(
             label=classifier,
         )
         # In a column of their own the numbers cannot lie on marks.
-        for i, number in zip(there, value, strict=True):
+        for i, number in zip(present, value, strict=True):
             axes.text(
                 1.06,
                 at[i],
@@ -119,34 +94,22 @@ def plot_class_accuracy(
                 va="center",
                 fontsize=8,
             )
-    axes.set_yticks(range(len(names)), literal(names))
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    name_rows(axes, names)
     axes.set_xlim(0, 100)
     axes.set_xlabel(f"images of the class that are recognised, %; bars: {100 * confidence:.4g}% interval")
     axes.set_ylabel("class (images)")
-    axes.tick_params(axis="y", length=0)
     for line in range(1, len(names)):
         axes.axhline(line - 0.5, color="0.93", linewidth=0.8, zorder=0)
-    axes.set_title(literal([title])[0], fontsize=12)
-    open_frame(axes, grid="x")
+    axes.set_title(literal(title), fontsize=12)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def plot_roc(
-    curves: Mapping[str, Mapping[str, Curve]],
-    *,
-    confidence: float = 0.95,
-    title: str = "ROC, one class against the rest",
-) -> Figure:
+def plot_roc(curves: Mapping[str, Mapping[str, Curve]], *, confidence: float, title: str) -> Figure:
     """Draw ROC curves: a panel for each class, in it one classifier beside the other."""
     from sklearn.metrics import RocCurveDisplay
 
-    if not curves:
-        raise DataError("There is nothing to draw: no class has a ROC curve.")
-    for of in curves.values():
-        _check(of)
-    figure, panels = _panels(list(curves.values()), 2)
+    figure, panels = _panels(list(curves.values()), 2, title)
     for axes, (panel, of) in zip(panels, curves.items(), strict=True):
         for style, (classifier, curve) in zip(PAIR, of.items(), strict=False):
             last = classifier == list(of)[-1]
@@ -154,11 +117,10 @@ def plot_roc(
             display.plot(ax=axes, plot_chance_level=last, chance_level_kw=_CHANCE)
             label = f"{classifier}: AUC {_area(curve)}"
             display.line_.set(color=style.colour, linestyle=style.line, linewidth=1.8, label=label)
-        axes.set_title(literal([panel])[0], fontsize=11)
+        axes.set_title(literal(panel), fontsize=11)
         axes.set_xlabel("false positive rate\n(share of the other images called so)")
         axes.set_ylabel("true positive rate\n(share of its images called so)")
-        _finish(axes, f"in brackets: the {_level(confidence)} interval")
-    figure.suptitle(literal([title])[0], fontsize=12)
+        _finish(axes, f"in brackets: the {100 * confidence:.4g}% interval")
     return figure
 
 
@@ -168,15 +130,14 @@ def plot_precision_recall(
     *,
     positive: str,
     share: float,
-    confidence: float = 0.95,
-    title: str = "Precision against recall",
+    confidence: float,
+    title: str,
 ) -> Figure:
     """Draw precision against recall, with the point of the best F1 of each classifier."""
     from sklearn.metrics import PrecisionRecallDisplay
 
-    _check(curves)
-    figure, (axes,) = _panels([curves], 3 + len(curves))
-    label = f"all called {literal([positive])[0]}: {share:.3f}"
+    figure, (axes,) = _panels([curves], 3 + len(curves), title)
+    label = f"all called {literal(positive)}: {share:.3f}"
     axes.axhline(share, label=label, **_CHANCE)
     for style, (classifier, curve) in zip(PAIR, curves.items(), strict=False):
         display = PrecisionRecallDisplay(precision=curve.y, recall=curve.x).plot(ax=axes)
@@ -192,23 +153,18 @@ def plot_precision_recall(
             markersize=8,
             label=f"{classifier}: best F1 {point['f1']['value']:.3f}, at threshold {point['threshold']:.3f}",
         )
-    axes.set_xlabel(literal([f"recall (share of the images of {positive} that are found)"])[0])
-    axes.set_ylabel(literal([f"precision (share of {positive} in what is called so)"])[0])
+    axes.set_xlabel(literal(f"recall (share of the images of {positive} that are found)"))
+    axes.set_ylabel(literal(f"precision (share of {positive} in what is called so)"))
     note = "The best thresholds were chosen on these very images: optimistic."
-    _finish(axes, f"in brackets: the {_level(confidence)} interval\n{note}")
-    figure.suptitle(literal([title])[0], fontsize=12)
+    _finish(axes, f"in brackets: the {100 * confidence:.4g}% interval\n{note}")
     return figure
 
 
 def plot_threshold_sweep(
-    sweeps: Mapping[str, Sequence[Mapping[str, float]]],
-    *,
-    positive: str,
-    title: str = "Scores over the threshold",
+    sweeps: Mapping[str, Sequence[Mapping[str, float]]], *, positive: str, title: str
 ) -> Figure:
     """Draw accuracy, average class accuracy, precision, recall and F1 over the threshold."""
-    _check(sweeps)
-    figure = new_figure(max(4.2 * len(sweeps), 5.6), 4.6)
+    figure = new_figure(max(4.2 * len(sweeps), 5.6), 4.6, title)
     panels = figure.subplots(1, len(sweeps), squeeze=False, sharey=True)[0]
     for axes, (classifier, rows) in zip(panels, sweeps.items(), strict=True):
         for name, (colour, mark, line) in _SWEPT.items():
@@ -222,8 +178,8 @@ def plot_threshold_sweep(
                 linewidth=1.4,
                 label={"f1": "F1"}.get(name, name.replace("_", " ")),
             )
-        axes.set_title(literal([classifier])[0], fontsize=11)
-        axes.set_xlabel(literal([f"threshold of the probability of {positive}"])[0])
+        axes.set_title(literal(classifier), fontsize=11)
+        axes.set_xlabel(literal(f"threshold of the probability of {positive}"))
         open_frame(axes, grid="both")
     panels[0].set_ylabel("score, %")
     figure.legend(
@@ -235,17 +191,7 @@ def plot_threshold_sweep(
         title="A threshold chosen here is chosen on these very images: optimistic.",
         title_fontsize=9,
     )
-    figure.suptitle(literal([title])[0], fontsize=12)
     return figure
-
-
-def _check(drawn: Mapping[str, Any]) -> None:
-    if not 0 < len(drawn) <= len(PAIR):
-        raise DataError(f"1 to {len(PAIR)} classifiers can be drawn beside each other; got {len(drawn)}.")
-
-
-def _level(confidence: float) -> str:
-    return f"{100 * confidence:.4g}%"
 
 
 def _area(curve: Curve) -> str:
@@ -255,12 +201,12 @@ def _area(curve: Curve) -> str:
     return f"{text} ({span(curve.area.interval, '{:.3f}'.format)})"
 
 
-def _panels(drawn: Sequence[Mapping[str, Curve]], notes: int) -> tuple[Figure, list[Axes]]:
+def _panels(drawn: Sequence[Mapping[str, Curve]], notes: int, title: str) -> tuple[Figure, list[Axes]]:
     """Return a figure with panels in a row, high enough for a legend under each."""
     labels = [f"{name}: average precision 0.000 (0.000 to 0.000)" for of in drawn for name in of]
     lines = max(map(len, drawn)) + notes
     width = max(4.6 if len(drawn) > 1 else 5.4, 0.9 * inches(labels) + 0.7)
-    figure = new_figure(len(drawn) * width, 4.9 + 0.2 * lines)
+    figure = new_figure(len(drawn) * width, 4.9 + 0.2 * lines, title)
     return figure, list(figure.subplots(1, len(drawn), squeeze=False)[0])
 
 

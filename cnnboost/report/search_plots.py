@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.errors import DataError
-from cnnboost.report.drawing import COLOURS, inches, literal, new_figure, open_frame
+from cnnboost.report.plots import COLOURS, inches, literal, name_rows, new_figure, open_frame
+from cnnboost.report.searches import METRICS
+from cnnboost.report.table import setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 Trial = Mapping[str, Any]
 Space = Mapping[str, Any]
 
-_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 _MARKS = ("o", "s", "^", "D", "v", "P")
 _PLACES = 12
 """Up to so many values stand side by side, each with its label; more of them need an axis of numbers."""
@@ -35,32 +36,36 @@ _PANELS = 3
 def search_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
     """Draw every figure that a search has something for."""
     trials, space, metric = document["trials"], document["space"], document["metric"]
-    name = document["title"]
-    figures: dict[str, tuple[str, Figure]] = {}
-    if not trials:
-        return figures
-    title = f"{name}: each trial"
-    figures["trials"] = title, plot_trials(trials, metric, title=title)
     ended = [trial for trial in trials if trial["value"] is not None]
-    if not ended:
-        return figures
-    title = f"{name}: {metric_label(metric)} against {' and '.join(space) if len(space) < 3 else 'each key'}"
-    level = document["confidence"]
-    figures["points"] = title, plot_points(ended, space, metric, confidence=level, title=title)
-    if document.get("importances"):
-        title = f"{name}: importance of each key"
-        figures["importances"] = title, plot_importances(document["importances"], metric, title=title)
-    if any(trial.get("history") for trial in ended):
-        title = f"{name}: learning curves"
-        figures["curves"] = title, plot_learning_curves(ended, metric, title=title)
+    figures: dict[str, tuple[str, Figure]] = {}
+
+    def draw(kind: str, title: str, plot: Callable[..., Figure], *data: Any) -> None:
+        title = f"{document['title']}: {title}"
+        figures[kind] = title, plot(*data, metric, title=title)
+
+    if trials:
+        draw("trials", "each trial", plot_trials, trials)
+    if ended:
+        keys = " and ".join(space) if len(space) < 3 else "each key"
+        title = f"{METRICS[metric]} against {keys}"
+        draw("points", title, partial(plot_points, confidence=document["confidence"]), ended, space)
+        if document.get("importances"):
+            draw("importances", "importance of each key", plot_importances, document["importances"])
+        if with_curves := [trial for trial in ended if trial.get("history")]:
+            draw("curves", "learning curves", plot_learning_curves, with_curves)
     return figures
 
 
-def plot_trials(trials: Sequence[Trial], metric: str, *, title: str = "Trials") -> Figure:
+def best_trial(trials: Sequence[Trial], metric: str) -> Trial:
+    """Return the trial with the best value."""
+    best = min if metric == "log_loss" else max
+    return best(trials, key=lambda trial: trial["value"])
+
+
+def plot_trials(trials: Sequence[Trial], metric: str, *, title: str) -> Figure:
     """Draw the value of each trial and the best one so far; failed trials are marked below."""
     from matplotlib.ticker import MaxNLocator
 
-    some(trials)
     figure = new_figure(6.4, 3.8)
     axes = figure.subplots()
     ended = [trial for trial in trials if trial["value"] is not None]
@@ -79,46 +84,38 @@ def plot_trials(trials: Sequence[Trial], metric: str, *, title: str = "Trials") 
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(y=0.12)
-    metric_axis(axes.yaxis, metric)
-    axes.set_ylabel(metric_label(metric, True))
+    metric_axis(axes, metric)
     open_frame(axes, grid="y")
     finish(figure, axes, title, columns=3)
     return figure
 
 
-def plot_importances(importances: Mapping[str, float], metric: str, *, title: str = "Importance") -> Figure:
+def plot_importances(importances: Mapping[str, float], metric: str, *, title: str) -> Figure:
     """Draw how much of the spread between trials each key explains."""
     from matplotlib.ticker import PercentFormatter
 
-    if not importances:
-        raise DataError("There is nothing to draw: no key has an importance.")
-    names = sorted(importances, key=lambda name: importances[name])
+    names = sorted(importances, key=lambda name: -importances[name])
     figure = new_figure(7.2, 1.4 + 0.36 * len(names))
     axes = figure.subplots()
     shares = [importances[name] for name in names]
     bars = axes.barh(range(len(names)), shares, color=COLOURS[0], height=0.62)
     axes.bar_label(bars, labels=[f"{share:.0%}" for share in shares], padding=3, fontsize=9)
-    axes.set_yticks(range(len(names)), literal(names))
+    name_rows(axes, names)
     axes.set_xlim(0, max(shares) * 1.14 or 1)
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    axes.set_xlabel(f"share of the spread of {metric_label(metric)} (fANOVA)")
-    axes.tick_params(axis="y", length=0)
-    open_frame(axes, grid="x")
+    axes.set_xlabel(f"share of the spread of {METRICS[metric]} (fANOVA)")
     finish(figure, axes, title)
     return figure
 
 
-def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str = "Learning curves") -> Figure:
+def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str) -> Figure:
     """Draw accuracy and loss of all trials by epoch, on their validation images."""
     from matplotlib.ticker import MaxNLocator
 
-    drawn = [trial for trial in trials if trial.get("history") and trial["value"] is not None]
-    if not drawn:
-        raise DataError("There is nothing to draw: no trial has a history.")
-    best = next(t for t in drawn if not any(is_better(o["value"], t["value"], metric) for o in drawn))
+    best = best_trial(trials, metric)
     figure = new_figure(9.2, 4.0)
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for trial in drawn:
+        for trial in trials:
             if trial is not best:
                 _curve(
                     axes, trial, f"val_{name}", color="0.6", linewidth=0.9, label="other trials, validation"
@@ -129,10 +126,9 @@ def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str = "
             label=f"best trial (number {best['number']}), validation",
         )  # fmt: skip
         axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy" if name == "accuracy" else "loss (nats)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if name == "accuracy":
-            metric_axis(axes.yaxis, name)
+        metric_axis(axes, name)
+        axes.set_ylabel("accuracy" if name == "accuracy" else "loss (nats)")
         open_frame(axes, grid="both")
     finish(figure, figure.axes[0], title, columns=3)
     return figure
@@ -150,14 +146,13 @@ def plot_points(
     space: Mapping[str, Space],
     metric: str,
     *,
-    confidence: float = 0.95,
-    title: str = "Values",
+    confidence: float,
+    title: str,
 ) -> Figure:
     """Draw the value of each trial against each key, the best trial in all panels.
 
     Two keys are drawn in one panel, with a mark for each value of the one that took fewer.
     """
-    some(trials)
     taken = {key: _values(trials, key, space[key]) for key in space}
     drawn = sorted(space, key=lambda key: -len(taken[key]))
     groups = drawn[1] if len(drawn) == 2 and len(taken[drawn[1]]) <= len(_MARKS) else None
@@ -168,11 +163,11 @@ def plot_points(
     width = max(6.4 if columns == 1 else 3.6, *(_width(taken[key]) for key in drawn))
     figure = new_figure(columns * width, 1.0 + 3.2 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    best = next(t for t in trials if not any(is_better(o["value"], t["value"], metric) for o in trials))
+    best = best_trial(trials, metric)
     for axes, key in zip(panels.flat, drawn, strict=False):
         side_by_side = "choices" in space[key] or len(taken[key]) <= _PLACES
         if side_by_side:
-            axes.set_xticks(range(len(taken[key])), literal(map(value_label, taken[key])))
+            axes.set_xticks(range(len(taken[key])), [literal(_tick(value)) for value in taken[key]])
             axes.set_xlim(-0.5, len(taken[key]) - 0.5)
         elif space[key].get("log"):
             axes.set_xscale("log")
@@ -184,21 +179,23 @@ def plot_points(
             mine = [t for t in trials if not groups or _text(t["values"][groups]) == _text(group)]
             values = [trial["values"][key] for trial in mine]
             x = [texts.index(_text(value)) + shift if side_by_side else value for value in values]
-            label = literal([f"{groups} = {value_label(group, flat=True)}"])[0] if groups else "trial"
+            label = literal(f"{groups} = {setting(group)}") if groups else "trial"
             _draw_trials(axes, x, mine, with_intervals, fmt=_MARKS[i], color=COLOURS[i], label=label)
             if best in mine:
                 at = x[mine.index(best)]
-                label = f"best trial (number {best['number']}, {metric_text(best['value'], metric)})"
+                value = f"{best['value']:.1%}" if metric == "accuracy" else f"{best['value']:.3f}"
+                label = f"best trial (number {best['number']}, {value})"
                 ring = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 2}
                 axes.plot(at, best["value"], "o", color=COLOURS[5], label=label, **ring)
-        axes.set_xlabel(literal([key])[0])
-        metric_axis(axes.yaxis, metric)
+        axes.set_xlabel(literal(key))
+        metric_axis(axes, metric)
         open_frame(axes, grid="y")
     for axes in panels.flat[len(drawn) :]:
         axes.set_axis_off()
-    label = f"{metric_label(metric)}, with {confidence:.0%} interval"
-    for axes in panels[:, 0]:
-        axes.set_ylabel(label if with_intervals else metric_label(metric, True))
+    for axes in panels[:, 1:].flat:
+        axes.set_ylabel("")
+    if with_intervals:
+        panels[0, 0].set_ylabel(f"{METRICS[metric]}, with {confidence:.0%} interval")
     finish(figure, panels.flat[0], title, columns=2)
     return figure
 
@@ -207,7 +204,7 @@ def _width(places: Sequence[Any]) -> float:
     """Return how many inches values need side by side; as numbers on an axis they need none."""
     if len(places) > _PLACES and not isinstance(places[0], str):
         return 0.0
-    widest = max(len(line) for place in places for line in value_label(place).split("\n"))
+    widest = max(len(line) for place in places for line in _tick(place).split("\n"))
     return 1.2 + len(places) * (0.35 + 0.075 * widest)
 
 
@@ -234,56 +231,27 @@ def _values(trials: Sequence[Trial], key: str, space: Space) -> list[Any]:
     return sorted(taken.values())
 
 
-def metric_label(metric: str, way: bool = False) -> str:
-    """Return a metric's name."""
-    if not way:
-        return _METRICS[metric]
-    better = "nats, lower is better" if metric == "log_loss" else "higher is better"
-    return f"{_METRICS[metric]} ({better})"
+def _tick(value: Any) -> str:
+    """Write a value under an axis: the keys of a table one below the other."""
+    if isinstance(value, dict) and value:
+        return "\n".join(f"{key} = {setting(entry)}" for key, entry in value.items())
+    return setting(value)
 
 
-def is_better(one: float, other: float, metric: str) -> bool:
-    """Tell whether one value of a metric is better than another."""
-    return one < other if metric == "log_loss" else one > other
-
-
-def metric_axis(axis: Any, metric: str) -> None:
-    """Write the numbers of an axis as the metric is read: accuracy in percent."""
+def metric_axis(axes: Axes, metric: str) -> None:
+    """Name the vertical axis and write its numbers as the metric is read: accuracy in percent."""
     from matplotlib.ticker import PercentFormatter
 
     if metric == "accuracy":
-        axis.set_major_formatter(PercentFormatter(xmax=1))
-
-
-def metric_text(value: float, metric: str) -> str:
-    """Write a value of a metric."""
-    return f"{value:.1%}" if metric == "accuracy" else f"{value:.3f}"
-
-
-def value_label(value: Any, flat: bool = False) -> str:
-    """Write one value of a key."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        between = ", " if flat else "\n"
-        return between.join(f"{key} {value_label(entry, True)}" for key, entry in value.items()) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(value_label(entry, True) for entry in value) or "none"
-    return "none" if value is None else str(value)
-
-
-def some(trials: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to draw nothing."""
-    if not trials:
-        raise DataError("There is nothing to draw: there is no trial.")
+        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    better = "nats, lower is better" if metric == "log_loss" else "higher is better"
+    axes.set_ylabel(f"{METRICS.get(metric, metric)} ({better})")
 
 
 def finish(figure: Figure, axes: Axes, title: str, columns: int = 1) -> None:
     """Put the title above and, below, a legend that names each kind of mark once."""
     wide = int(figure.get_figwidth() * 11)
-    figure.suptitle("\n".join(textwrap.wrap(literal([title])[0], wide)), fontsize=12)
+    figure.suptitle("\n".join(textwrap.wrap(literal(title), wide)), fontsize=12)
     handles, labels = axes.get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
     if named:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnnboost.report.page import Block, Section, contents_of, details, named_figures, table
-from cnnboost.report.table import Cell, Column, Marks, Table, columns_of, pairs, seconds, shown
+from cnnboost.report.table import (
+    Cell,
+    Column,
+    Marks,
+    Table,
+    columns_of,
+    pairs,
+    seconds,
+    setting,
+    settings,
+    shown,
+)
 
 SHOWN = 15
 _SAMPLERS = {
@@ -16,7 +26,7 @@ _SAMPLERS = {
     "random": "random",
     "tpe": "tree-structured Parzen estimators (TPE)",
 }
-_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-loss"}
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-loss"}
 
 Document = Mapping[str, Any]
 
@@ -88,7 +98,7 @@ def _text(document: Document, ended: Sequence[Document]) -> str:
     of = "the CNN" if target == "cnn" else f"XGBoost at {target}"
     metric = document["metric"]
     text = (
-        f"{len(document['trials']):,} trials, scored by {_METRICS.get(metric, metric)} of {of} on "
+        f"{len(document['trials']):,} trials, scored by {METRICS.get(metric, metric)} of {of} on "
         f"{document['images']['validation']:,} images of train that none of them was fitted on."
     )
     if not ended:
@@ -100,7 +110,7 @@ def _text(document: Document, ended: Sequence[Document]) -> str:
 
 
 def _metric_column(metric: str) -> Column:
-    return Column(_METRICS.get(metric, metric), "number" if metric == "log_loss" else "percent")
+    return Column(METRICS.get(metric, metric), "number" if metric == "log_loss" else "percent")
 
 
 def _rows(document: Document, ended: Sequence[Document], metrics: Document) -> list[tuple[str, str]]:
@@ -112,7 +122,7 @@ def _rows(document: Document, ended: Sequence[Document], metrics: Document) -> l
     in_stages = f", {stages} stages from coarse to fine" if stages > 1 else ""
     fitted = f"fitted on {images['train']:,}, scored on {images['validation']:,} ({document['judged_on']})"
     rows += [
-        ("Fixed in every trial", _settings(document.get("set") or {}) or "nothing beside the recipe"),
+        ("Fixed in every trial", settings(document.get("set") or {}) or "nothing beside the recipe"),
         ("Images", fitted),
         ("Sampler", f"{sampler}{in_stages}, seed {document['seed']}"),
     ]
@@ -120,7 +130,7 @@ def _rows(document: Document, ended: Sequence[Document], metrics: Document) -> l
         rows.append(("Time", f"{seconds(time)} seconds in all"))
     if ended:
         best = ended[0]["values"]
-        rows.append(("Best", _settings(best)))
+        rows.append(("Best", settings(best)))
         rows.append(("Scored recipe", _stated(metrics["recipe_facts"], best)))
     return rows
 
@@ -134,7 +144,7 @@ def _stated(recipe: Document, keys: Iterable[str]) -> str:
         for one in tables:
             metadata = metadata.get(one) if isinstance(metadata, Mapping) else None
         stated = isinstance(metadata, Mapping) and name in metadata
-        texts.append(f"{key} = {_plain(metadata[name])}" if stated else f"{key} not stated")
+        texts.append(f"{key} = {setting(metadata[name])}" if stated else f"{key} not stated")
     return ", ".join(texts)
 
 
@@ -146,7 +156,7 @@ def _trials_table(title: str, metric: str, names: Mapping[str, str], trials: Seq
         [
             trial["number"],
             {"value": trial["value"], "interval": trial.get("interval")},
-            *(Cell(_plain(trial["values"][key]) if key in trial["values"] else "") for key in names),
+            *(Cell(setting(trial["values"][key]) if key in trial["values"] else "") for key in names),
             trial["seconds"],
         ]
         for trial in trials
@@ -159,7 +169,7 @@ def _failed_table(title: str, names: Mapping[str, str], trials: Sequence[Documen
     rows = []
     for trial in trials:
         values = {names[key]: value for key, value in trial["values"].items()}
-        rows.append([trial["number"], _settings(values), trial["error"] or "it left no message"])
+        rows.append([trial["number"], settings(values), trial["error"] or "it left no message"])
     return Table(f"Failed trials, {title}", columns, rows)
 
 
@@ -171,22 +181,7 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
 
 def _space(space: Mapping[str, Any]) -> str:
     if space.get("choices"):
-        return " | ".join(_plain(choice) for choice in space["choices"])
-    step = f" in steps of {_plain(space['step'])}" if space.get("step") else ""
+        return " | ".join(setting(choice) for choice in space["choices"])
+    step = f" in steps of {setting(space['step'])}" if space.get("step") else ""
     log = ", even in the logarithm" if space.get("log") else ""
-    return f"{_plain(space['low'])} to {_plain(space['high'])}{step}{log}"
-
-
-def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} = {_plain(value)}" for key, value in values.items())
-
-
-def _plain(value: Any) -> str:
-    """Write a value as a recipe would, floats with four significant figures."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return f"{{{_settings(value)}}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_plain, value))}]"
-    return value if isinstance(value, str) else json.dumps(value)
+    return f"{setting(space['low'])} to {setting(space['high'])}{step}{log}"

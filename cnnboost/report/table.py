@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -44,6 +45,22 @@ def span(interval: Sequence[float] | None, form: Callable[[float], str] = percen
 
 def _sign(text: str) -> str:
     return text.replace("-", MINUS)
+
+
+def setting(value: Any) -> str:
+    """Write a value as a recipe would, floats with four significant figures."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return f"{{{settings(value)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(setting, value))}]"
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Write keys with their values."""
+    return ", ".join(f"{key} = {setting(value)}" for key, value in values.items())
 
 
 FORMATS: dict[str, Callable[[Any], str]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.files import write_json
-from cnnboost.report.drawing import save_figure
+from cnnboost.report.plots import save_figure
 from cnnboost.report.search_plots import search_figures
 from cnnboost.search.plan import Plan, decoded
 from cnnboost.stages import Job

@@ -21,8 +21,7 @@ from cnnboost.files import write_bytes, write_json
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images import Split
 from cnnboost.images.views import TTA
-from cnnboost.report.drawing import save_figure
-from cnnboost.report.plots import plot_latency
+from cnnboost.report.plots import plot_latency, save_figure
 from cnnboost.stages.export import export
 from cnnboost.stages.extraction import extract
 from cnnboost.stages.job import Job

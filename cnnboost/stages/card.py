@@ -16,8 +16,7 @@ from cnnboost.config.experiment import checked
 from cnnboost.deploy.bundle import Bundle, read_bundle
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.files import read_regular, write_bytes
-from cnnboost.report.card import Documents, card_metadata
-from cnnboost.report.page import render
+from cnnboost.report.card import Documents, render_card
 from cnnboost.stages.hybrids import hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.reporting import command, read_metrics, read_optional, reason_of
@@ -100,14 +99,13 @@ def write_card(job: Job, words: CardText) -> Card:
     """Write the model card of a recipe's bundle beside it, from files that commands made."""
     try:
         documents = _read_documents(job)
-        metadata = card_metadata(job.recipe, documents)
+        text = render_card(job.recipe, documents, asdict(words))
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             f"the .json files in {job.models_dir} and {job.reports_dir} are not what this version writes "
             f"({reason_of(error)}); run {command('export', job)}, {command('evaluate', job)} and, if their "
             "files exist, compare and inspect again"
         ) from error
-    text = render("card.md.j2", words=asdict(words), **metadata)
     path = write_bytes(documents.bundle.folder / FILE, text.encode(errors="backslashreplace"))
     return Card(path, text, documents.bundle)
 

@@ -15,8 +15,7 @@ from cnnboost.hybrid.crossfit import CrossFitted
 from cnnboost.images import Split
 from cnnboost.metrics.comparison import compare
 from cnnboost.metrics.scores import score
-from cnnboost.report.drawing import save_figure
-from cnnboost.report.plots import plot_modes
+from cnnboost.report.plots import plot_modes, save_figure
 from cnnboost.stages.hybrid_scores import cross_fit
 from cnnboost.stages.hybrids import extractor_of, hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job, run_of

@@ -10,8 +10,7 @@ import numpy as np
 
 from cnnboost.files import file_part
 from cnnboost.metrics.curves import precision_recall, roc
-from cnnboost.report.drawing import save_figure
-from cnnboost.report.plots import plot_history
+from cnnboost.report.plots import plot_history, save_figure
 from cnnboost.report.score_plots import (
     plot_class_accuracy,
     plot_confusion,

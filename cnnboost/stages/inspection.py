@@ -10,8 +10,7 @@ import numpy as np
 
 from cnnboost.files import write_json
 from cnnboost.images.audit import audit
-from cnnboost.report.drawing import save_figure
-from cnnboost.report.plots import plot_class_distribution, plot_contact_sheet
+from cnnboost.report.plots import plot_class_distribution, plot_contact_sheet, save_figure
 from cnnboost.stages.job import Job
 
 PER_CLASS = 12
@@ -49,5 +48,5 @@ def inspect(job: Job) -> Inspected:
         rows.append(np.sort(rng.choice(mine, size=min(PER_CLASS, len(mine)), replace=False)))
     chosen = images.select(np.concatenate(rows))
     labels = np.asarray(images.classes)[chosen.y]
-    sheet = save_figure(plot_contact_sheet(chosen.X, labels, columns=PER_CLASS), folder / "contact-sheet.png")
+    sheet = save_figure(plot_contact_sheet(chosen.X, labels), folder / "contact-sheet.png")
     return Inspected(metadata, path, [distribution, sheet])

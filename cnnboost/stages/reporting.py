@@ -14,10 +14,10 @@ from cnnboost.config import Recipe
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import DataError, StoreError
 from cnnboost.files import file_digest, write_bytes
-from cnnboost.report.page import FIGURE_ENDINGS
+from cnnboost.report.page import FIGURE_ENDINGS, SHOW_IMAGES
 from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.recipe_page import Findings, Mistake, report_page, warnings_of
-from cnnboost.report.sections import SHOW_IMAGES, OtherImages
+from cnnboost.report.sections import OtherImages
 from cnnboost.stages.job import Job
 from cnnboost.stages.training import read_history, trained_from
 

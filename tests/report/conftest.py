@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnboost.report.drawing import save_figure
-from cnnboost.report.plots import plot_class_distribution, plot_history, plot_latency
+from cnnboost.report.plots import plot_class_distribution, plot_history, plot_latency, save_figure
 from cnnboost.report.recipe_page import Findings, Mistake
 from cnnboost.report.score_plots import plot_confusion
 from tests.report.html import PNG
@@ -29,11 +28,15 @@ def figures(metadata, tmp_path_factory):
     drawn = {
         "class-distribution": plot_class_distribution(metadata["audit"]["counts"]),
         "history": plot_history({"loss": [2.0, 1.0], "accuracy": [0.3, 0.5]}),
-        "latency": plot_latency(metadata["latency"]["rows"]),
-        "confusion-cnn": plot_confusion(metrics["cnn"]["scores"]["confusion"], metrics["classes"]),
+        "latency": plot_latency(metadata["latency"]["rows"], title="Latency"),
+        "confusion-cnn": plot_confusion(
+            metrics["cnn"]["scores"]["confusion"], metrics["classes"], title="CNN"
+        ),
     }
     for head in metrics["heads"]:
-        drawn[f"confusion-{head['layer']}"] = plot_confusion(head["scores"]["confusion"], metrics["classes"])
+        drawn[f"confusion-{head['layer']}"] = plot_confusion(
+            head["scores"]["confusion"], metrics["classes"], title="head"
+        )
     paths = [save_figure(figure, folder / f"{name}.png") for name, figure in drawn.items()]
     return {path.name: path.read_bytes() for path in paths}
 

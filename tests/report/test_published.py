@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import json
-from pathlib import Path
-
 import pytest
 
 from cnnboost.config.outcomes import PUBLISHED_SCORES
 from cnnboost.report.published import Entry, beside_published, overview_page
-
-
-@pytest.fixture(scope="module")
-def older():
-    """Return scores as they were written before there were areas and thresholds."""
-    metadata = json.loads(Path(__file__).with_name("report_facts.json").read_text(encoding="utf-8"))[
-        "metrics"
-    ]
-    for row in (metadata["cnn"], *metadata["heads"]):
-        row.pop("auc", None)
-        row.pop("thresholds", None)
-    return metadata
+from tests.report.html import Page
 
 
 @pytest.fixture
-def two_classes(older):
+def two_classes(findings):
     """Return scores of two classes, as `evaluate` writes them."""
-    metrics = copy.deepcopy(older)
+    metrics = findings.metrics
     metrics["heads"], metrics["classes"] = [], ["not happy", "happy"]
     own = iter(range(10, 90, 5))
 
@@ -84,18 +69,30 @@ def test_a_row_says_where_the_published_score_lies(two_classes, published, place
     assert accuracy.published is None
     assert (row.own, row.place, row.outside) == (0.2, place, outside)
     assert row.difference == pytest.approx(0.2 - published)
-
-
-def test_the_page_over_all_recipes_shows_them(two_classes):
-    two_classes["published"] = {"source": "A study", "scores": {"average_class_accuracy": 0.137}}
     page = overview_page([Entry(two_classes)])
-    assert "13.7%" in page
+    assert f"{published:.1%}" in page
     assert "average class accuracy" in page
 
 
-def test_older_scores_and_recipes_are_still_read(older):
-    assert len(beside_published(older)) == 1 + len(older["heads"])
-    without = {key: value for key, value in older.items() if key != "published"}
-    assert all(row.published is None for row in beside_published(without))
-    newer = older | {"published": {"source": "A study", "scores": {"auc": 0.8, "macro_f1": 0.5}}}
-    assert [row.score_name for row in beside_published(newer)[1 + len(older["heads"]) :]] == ["macro F1"]
+def test_older_scores_and_recipes_are_still_read(findings):
+    older = findings.metrics
+    for row in (older["cnn"], *older["heads"]):
+        row.pop("auc", None), row.pop("thresholds", None)
+    older["published"] = {"source": "A study", "scores": {"auc": 0.8, "macro_f1": 0.5}}
+    names = [row.score_name for row in beside_published(older)]
+    assert names == ["accuracy"] * (1 + len(older["heads"])) + ["macro F1"]
+    del older["published"]
+    assert {row.place for row in beside_published(older)} == {""}
+
+
+def test_overview_has_a_row_for_every_head(findings):
+    other = {**findings.metrics, "recipe": "other", "title": "Other", "published": None}
+    page = Page(overview_page([Entry(findings.metrics, "oslo/index.html", "Because."), Entry(other)]))
+    assert len(page.row("CNN softmax")) == 2
+    (own, _) = page.row("XGBoost at fc1")
+    assert own[1:4] == ["55.2%", "58.1% 56.5% to 59.7%", "+2.9 published lies below the interval"]
+    assert own[4].startswith("no difference")
+    assert "oslo, validation, 3,589 images" in page.text
+    assert page.addresses == ["oslo/index.html"]
+    assert "Because." in page.text
+    assert "nobody has said why" in overview_page([Entry(findings.metrics)])

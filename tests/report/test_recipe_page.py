@@ -3,7 +3,7 @@ import re
 import pytest
 
 from cnnboost.errors import DataError
-from cnnboost.report.published import Entry, beside_published, overview_page
+from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.recipe_page import Findings, Mistake, report_page, warnings_of
 from cnnboost.report.sections import OtherImages
 from tests.report.html import HOSTILE, PNG, Page
@@ -39,9 +39,6 @@ def test_head_only_rows_are_labelled(findings):
     assert len(rows) == 2 * 2
     assert page.text.count("head only") == 1 + len(rows)
     assert len(page.row("hybrid/onnx", "0.0695")) == 1
-    without = Page(report_page(Findings(findings.metrics, figures=findings.figures)))
-    assert "head only" not in without.text
-    assert "was not audited" in without.text
 
 
 def test_nothing_is_loaded_from_elsewhere(findings):
@@ -88,35 +85,21 @@ def test_warnings(findings):
     metrics["images_left_out"] = 3
     findings.audit["n_images"] += 1
     findings.latency["rows"][0]["accuracy"] = 0.2
-    found = " ".join(warnings_of(findings))
+    text = " ".join(warnings_of(findings))
     for words in ("XGBoost at fc1 calls 97.0% of the images happy", "3 images", "32,299", "another model"):
-        assert words in found
+        assert words in text
     assert "calls 97.0%" in Page(report_page(findings)).text
 
 
 def test_a_recipe_without_published_numbers(findings):
-    metrics = {**findings.metrics, "published": None, "title": ""}
-    page = Page(report_page(Findings(metrics)))
+    page = Page(report_page(Findings({**findings.metrics, "published": None, "title": ""})))
     assert "Published" not in page.text
     assert "oslo" in page.text
-    assert [row.place for row in beside_published(metrics)] == [""] * 5
 
 
 def test_differences_want_a_reason(findings):
     assert "nobody has said why" not in report_page(findings)
     assert "nobody has said why" in report_page(Findings(findings.metrics))
-
-
-def test_overview_has_a_row_for_every_head(findings):
-    other = {**findings.metrics, "recipe": "other", "title": "Other", "published": None}
-    page = Page(overview_page([Entry(findings.metrics, "oslo/index.html", "Because."), Entry(other)]))
-    assert len(page.row("CNN softmax")) == 2
-    (own, _) = page.row("XGBoost at fc1")
-    assert own[1:4] == ["55.2%", "58.1% 56.5% to 59.7%", "+2.9 published lies below the interval"]
-    assert own[4].startswith("no difference")
-    assert "oslo, validation, 3,589 images" in page.text
-    assert page.addresses == ["oslo/index.html"]
-    assert "Because." in page.text
 
 
 def test_a_missing_fact_is_an_error_and_not_an_empty_cell(findings):

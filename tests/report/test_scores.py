@@ -3,13 +3,7 @@ from tests.report.html import PNG, Page
 
 
 def thresholds(f1):
-    at = {
-        "accuracy": 0.81,
-        "average_class_accuracy": 0.72,
-        "precision": 0.63,
-        "recall": 0.54,
-        "f1": 0.45,
-    }
+    at = {"accuracy": 0.81, "average_class_accuracy": 0.72, "precision": 0.63, "recall": 0.54, "f1": 0.45}
     return {
         "positive": "happy",
         "average_precision": {"value": 0.611, "interval": [0.58, 0.64]},
@@ -20,9 +14,12 @@ def thresholds(f1):
 
 def test_two_classes_have_a_section_of_thresholds(findings):
     metrics = findings.metrics
+    figures = {"precision-recall.png": PNG, "threshold-sweep.png": PNG, "roc.png": PNG}
+    text = report_page(Findings(metrics, figures=figures))
+    assert text.count("<img") == 3  # the figures are shown all the same
+    assert 'id="thresholds"' not in text
     metrics["cnn"]["thresholds"] = thresholds(0.555)
     metrics["heads"][0]["thresholds"] = thresholds(0.666)
-    figures = {"precision-recall.png": PNG, "threshold-sweep.png": PNG, "roc.png": PNG}
     text = report_page(Findings(metrics, figures=figures))
     page = Page(text)
     assert "An image is called happy where its probability reaches a threshold" in page.text
@@ -31,16 +28,7 @@ def test_two_classes_have_a_section_of_thresholds(findings):
     assert page.row("CNN softmax", *row)
     assert len(page.row("0.42", "81.0%", "72.0%", "63.0%", "54.0%", "45.0%")) == 2
     section = text[text.index('id="thresholds"') : text.index('id="figures"')]
-    assert section.count("<img") == 2
-    assert text.count("<img") == 3
-
-
-def test_more_classes_or_scores_of_old_have_none(findings):
-    text = report_page(Findings(findings.metrics, figures={"precision-recall.png": PNG}))
-    assert text.count("<img") == 1  # the figure is shown all the same
-    assert 'id="thresholds"' not in text
-    findings.metrics["cnn"]["thresholds"] = None
-    assert 'id="thresholds"' not in report_page(Findings(findings.metrics))
+    assert (section.count("<img"), text.count("<img")) == (2, 3)
 
 
 def test_the_area_under_the_curve_stands_with_each_class(findings):
@@ -51,3 +39,13 @@ def test_the_area_under_the_curve_stands_with_each_class(findings):
     (cnn, *heads) = page.row("disgust", "56")
     assert cnn[-1] == "0.912 0.880 to 0.950"
     assert {row[-1] for row in heads} == {"\N{EN DASH}"}
+
+
+def test_without_a_softmax_heads_stand_alone(findings):
+    metrics = {**findings.metrics, "cnn": None, "no_softmax": "its output has 9 values"}
+    for head in metrics["heads"]:
+        head["against_cnn"] = None
+    text = Page(report_page(Findings(metrics))).text
+    assert "gives no class probabilities to compare with (its output has 9 values); the highest of" in text
+    assert "at fc1, is right on 58.1%" in text
+    assert "CNN beside hybrid" not in text

@@ -1,67 +1,78 @@
+"""Sections: the run, the check for learning, figures, modes, other images."""
+
 import copy
 
 import pytest
 
 from cnnboost.errors import DataError
-from cnnboost.report.drawing import save_figure
-from cnnboost.report.plots import plot_modes
-from cnnboost.report.recipe_page import Findings, report_page
+from cnnboost.report.recipe_page import Findings, report_page, warnings_of
 from cnnboost.report.sections import OtherImages
 from tests.report.html import PNG, Page
 
 
-def test_figures_that_no_score_belongs_to_are_left_out(findings):
-    figures = {"confusion-fc9.png": PNG, "roc_rarest-class.png": PNG, "notes.txt": b"", "history.png": PNG}
-    page = Page(report_page(Findings(findings.metrics, figures=figures)))
-    assert page.tags.count("img") == 2
-    assert "Roc rarest class" in page.text
-    assert page.text.index("over the epochs") < page.text.index("Roc rarest class")
-    assert "fc9" not in page.text
+@pytest.mark.parametrize(
+    ("changes", "said", "rows"),
+    [
+        (
+            {},
+            "It can: after 27 epochs, 1,054 steps of the optimiser, it knows all of 60 images.",
+            [
+                ("Images", "20 happy, 40 sad"),
+                ("Course of the loss", "2.25 after the first epoch, 0.125 after the last"),
+                ("Switched off", "balance=True"),
+            ],
+        ),
+        (
+            {"learnt": False, "accuracy": 0.45, "symptoms": ["dropout of up to 0.9 is in force"]},
+            "It cannot: after 27 epochs, 1,054 steps of the optimiser, it knows 45.0% of 60 images. "
+            "dropout of up to 0.9 is in force",
+            [("Accuracy on them", "45.0%")],
+        ),
+        (
+            {
+                "learnt": False, "accuracy": None, "failure": "the loss is nan after epoch 1",
+                "history": {"loss": [], "accuracy": []},
+            },
+            "It cannot: training on 60 images broke off after 27 epochs",
+            [("Why it broke off", "the loss is nan after epoch 1"), ("Accuracy on them", "none")],
+        ),
+    ],
+)  # fmt: skip
+def test_whether_the_network_can_learn(findings, overfit, changes, said, rows):
+    findings = Findings(findings.metrics, overfit=overfit | changes)
+    page = Page(report_page(findings))
+    assert said in page.text
+    assert all(page.row(*row) for row in rows)
+    warned = any("could not learn 60 images by heart" in warning for warning in warnings_of(findings))
+    assert warned == bool(changes)
 
 
-def test_figures_stand_in_groups_in_the_order_of_the_line(findings):
+def test_figures_stand_in_groups_in_the_order_of_the_stages(findings):
     stems = ["roc", "contact-sheet", "confusion-fc1", "class-accuracy", "history", "confusion-cnn", "my-own"]
-    stems += ["class-distribution"]
+    stems += ["class-distribution", "a_rarest-class", "confusion-fc9"]
     text = report_page(Findings(findings.metrics, figures={f"{stem}.png": PNG for stem in stems}))
     titles = [
         "Data and training", "Images per class and split", "over the epochs",
         "Confusion matrices", "Confusion matrix of the CNN<", "Confusion matrix of XGBoost at fc1<",
         "Class by class", "Share of each class that is recognised", "Receiver operating characteristic",
-        "Others", "My own", "Examples of each class",
+        "Others", "A rarest class", "My own", "Examples of each class",
     ]  # fmt: skip
     after = text[text.index('id="figures"') :]
     places = [after.index(title) for title in titles]
     assert places == sorted(places)
+    assert text.count("<img") == len(stems) - 1
+    assert "fc9" not in text  # no score belongs to it
 
 
-def test_a_wide_figure_takes_the_whole_width(findings):
-    wide = PNG[:16] + (1800).to_bytes(4, "big") + (900).to_bytes(4, "big") + PNG[24:]
-    text = report_page(Findings(findings.metrics, figures={"history.png": wide, "roc.png": PNG}))
-    assert text.count('class="wide"') == 1
-
-
-def test_every_mode_stands_beside_the_softmax(findings, compared, tmp_path):
-    picture = save_figure(plot_modes(compared), tmp_path / "compare.png").read_bytes()
-    found = Findings(findings.metrics, compared=compared, figures={"compare.png": picture})
-    html = report_page(found)
+def test_every_mode_stands_beside_the_softmax(findings, compared):
+    html = report_page(Findings(findings.metrics, compared=compared, figures={"compare.png": PNG}))
     page = Page(html)
     assert "residual is better than the softmax by 1.00 percentage points" in page.text
     assert "3,589 images of validation, 2 seeds, 1 trained network; layers fc1" in page.text
     assert "the other 4 of 5 folds of validation" in page.text
-    (row,) = page.row("residual")
-    assert row[1] == "58.00%"
+    (row,) = page.row("residual", "58.00%")
     assert "\N{MINUS SIGN}0.020" in row
-    assert html.count("Differences to the softmax, seed by seed</figcaption>") == 1
-
-
-def test_facts_that_are_missing_are_named(findings, compared):
-    del compared["runs"][0]["calibrated"]
-    with pytest.raises(DataError, match=r"compare\.json.*calibrated"):
-        report_page(Findings(findings.metrics, compared=compared))
-
-
-def test_without_a_comparison_there_is_no_section(findings):
-    assert "in every mode" not in report_page(findings)
+    assert html.count("Differences to the softmax, seed by seed</figcaption>") == html.count("<img") == 1
 
 
 @pytest.fixture
@@ -77,27 +88,43 @@ def other(findings):
 
 
 def test_each_classifier_has_a_row_for_each_folder(findings, other):
-    again = {**other, "source_name": None}
-    others = [OtherImages("holiday", other), OtherImages("street", again)]
-    page = Page(report_page(Findings(findings.metrics, others=others)))
+    again = {
+        **other,
+        "source_name": None,
+        "cnn": {**other["cnn"], "collapsed": {"class": "x", "share": 0.95}},
+    }
+    figures = {"confusion-cnn.png": PNG, "confusion-fc9.png": PNG}
+    others = [OtherImages("holiday", other, figures), OtherImages("street", again)]
+    text = report_page(Findings(findings.metrics, others=others))
+    page = Page(text)
     assert page.row("holiday photos")
     assert page.row("street")
     for name, own in (("CNN softmax", "57.3%"), ("XGBoost at fc1", "58.1%")):
         rows = page.row(name, "20", "35.0% 18.0% to 57.0%", "22.0%")
         assert [row[-1] for row in rows] == [own, own]
-    assert "CNN softmax" in page.text
-    assert 'id="others"' not in report_page(findings)
-
-
-def test_a_collapse_on_them_is_said_and_figures_are_shown(findings, other):
-    other["cnn"]["collapsed"] = {"class": "happy", "share": 0.95}
-    others = [OtherImages("holiday", other, {"confusion-cnn.png": PNG, "confusion-fc9.png": PNG})]
-    text = report_page(Findings(findings.metrics, others=others))
-    assert "holiday photos: CNN softmax calls 95.0% of them happy." in Page(text).text
+    assert "street: CNN softmax calls 95.0% of them x." in page.text
     assert text.count("<img") == 1
 
 
-def test_a_damaged_document_is_named(findings, other):
+def test_what_was_not_made_has_no_section(findings):
+    text = report_page(Findings(findings.metrics))
+    assert not [
+        name for name in ("others", "modes", "overfit", "searches", "latency") if f'id="{name}"' in text
+    ]
+    assert "was not audited" in text
+
+
+@pytest.mark.parametrize("key", ["images", "history", "symptoms"])
+def test_a_damaged_check_is_named(findings, overfit, key):
+    del overfit[key]
+    with pytest.raises(DataError, match=f"overfit.json: no '{key}'"):
+        report_page(Findings(findings.metrics, overfit=overfit))
+
+
+def test_a_damaged_comparison_or_score_is_named(findings, compared, other):
+    del compared["runs"][0]["calibrated"]
+    with pytest.raises(DataError, match=r"compare\.json.*calibrated"):
+        report_page(Findings(findings.metrics, compared=compared))
     del other["cnn"]["scores"]
     with pytest.raises(DataError, match=r"other/holiday/metrics\.json: no 'scores'"):
         report_page(Findings(findings.metrics, others=[OtherImages("holiday", other)]))
