@@ -104,7 +104,7 @@ def _choice(recipe: Recipe, manifest: Mapping[str, Any]) -> str:
     """Return which images chose rounds, temperature and weight."""
     if manifest["mode"] == "plain":
         if recipe.boost.early_stopping_rounds is None:
-            return "The rounds of the trees stand in the recipe: no images chose them"
+            return "The recipe fixes the rounds of the trees: no images chose them"
         return "A part of train, on which no trees were grown, chose the rounds of the trees"
     chosen_on = manifest["scores"].get("chosen_on") or "images that its manifest does not name"
     weight = ", temperature and weight of the softmax" if manifest["mode"] == "blend" else " and temperature"

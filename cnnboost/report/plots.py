@@ -238,7 +238,7 @@ def plot_latency(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
             lines.setdefault(row["path"], []).append(row)
     figure = new_figure(8.2, 4.8)
     axes = figure.subplots()
-    # In the legend from slow to fast at the largest batch, as they stand one above the other.
+    # In the legend from slow to fast at the largest batch, as the lines lie one above the other.
     for path, points in sorted(lines.items(), key=lambda item: -max(r["p50_ms"] for r in item[1])):
         family, runtime = path.split("/")
         mark, face, width = _FAMILIES[family]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
-
 from cnnboost.report.page import Block, Section, paragraphs, render, table
 from cnnboost.report.scores import classifiers, published_accuracies
 from cnnboost.report.table import Cell, Group, Table, columns_of, points
@@ -112,11 +110,17 @@ def published_section(
         ("text", f"Published: {metrics['published']['source']}. Own: {metrics['split']}, {n:,} images."),
         table(Table(heading, columns, made)),
         *paragraphs(notes),
+        *_without_reason(rows, notes, "notes.txt beside this page"),
     ]
-    if any(row.outside for row in rows) and not notes.strip():
-        text = "Where they differ by more than the interval, nobody has said why yet: {} beside this page is "
-        blocks.append(("warn", Markup(text + "the place for it.").format(Markup("<code>notes.txt</code>"))))
     return Section("published", "Published", heading, blocks)
+
+
+def _without_reason(beside: Sequence[Beside], notes: str, file: str) -> list[Block]:
+    """Ask for a reason where published and own scores differ by more than the interval."""
+    if notes.strip() or not any(row.outside for row in beside):
+        return []
+    text = f"Some differ by more than the interval, and no reason is given yet; write it into {file}."
+    return [("warn", text)]
 
 
 class Entry(NamedTuple):
@@ -142,12 +146,8 @@ def overview_page(entries: Sequence[Entry]) -> str:
         source = (metrics.get("published") or {}).get("source", "")
         blocks = [("faint", f"Published: {source}.")] if source else []
         blocks += paragraphs(notes)
-        if source and any(row.outside for row in beside) and not notes.strip():
-            text = (
-                "Published and own numbers differ by more than the interval, and nobody has said why yet: "
-                f"{metrics['recipe']}/notes.txt is the place for it."
-            )
-            blocks.append(("warn", text))
+        if source:
+            blocks += _without_reason(beside, notes, f"{metrics['recipe']}/notes.txt")
         if blocks:
             sections.append(Section("", "", title, blocks))
     text = (

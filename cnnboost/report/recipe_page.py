@@ -140,8 +140,8 @@ def warnings_of(findings: Findings) -> list[str]:
     with contents_of("overfit.json"):
         if overfit is not None and not overfit["learnt"]:
             warnings.append(
-                f"The network could not learn {overfit['images']:,} images by heart: its settings are at "
-                "fault, and scores say little before that is mended."
+                f"The network could not learn {overfit['images']:,} images by heart: its settings are "
+                "wrong, and scores mean little until that is fixed."
             )
     if left_out := metrics["images_left_out"]:
         warnings.append(f"{left_out:,} images could not be read and were left out.")
@@ -154,7 +154,7 @@ def warnings_of(findings: Findings) -> list[str]:
             )
         if across := audit["duplicates"]["exact"]["groups_across_splits"]:
             warnings.append(
-                f"{across:,} groups of identical images stand in more than one split: some of the images "
+                f"{across:,} groups of identical images are in more than one split: some of the images "
                 "that were scored were trained on."
             )
     if latency is not None and _of_another_model(metrics, latency):

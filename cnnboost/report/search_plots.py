@@ -28,7 +28,7 @@ Space = Mapping[str, Any]
 
 _MARKS = ("o", "s", "^", "D", "v", "P")
 _PLACES = 12
-"""Up to so many values stand side by side, each with its label; more of them need an axis of numbers."""
+"""Up to so many values are drawn side by side, each with its label; more of them need an axis of numbers."""
 _PANELS = 3
 """Panels in a row."""
 

@@ -43,7 +43,7 @@ def searches_section(
 
 
 def drawn_by_searches(searches: Mapping[str, Document]) -> set[str]:
-    """Return the file names of the figures that stand with their search."""
+    """Return the file names of the figures that are shown with their search."""
     names = set()
     for file, document in searches.items():
         with contents_of(file):
@@ -150,7 +150,7 @@ def _stated(recipe: Document, keys: Iterable[str]) -> str:
 
 def _trials_table(title: str, metric: str, names: Mapping[str, str], trials: Sequence[Document]) -> Table:
     columns = [Column("trial", "count"), _metric_column(metric)]
-    # Values stand like numbers, which most of them are.
+    # Values are aligned like numbers, which most of them are.
     columns += [Column(name, "number") for name in names.values()]
     rows = [
         [

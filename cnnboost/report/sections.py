@@ -139,7 +139,7 @@ def overfit_section(overfit: Mapping[str, Any] | None) -> Section | None:
         explanation = Markup(
             "A copy of the network was trained on a few images until it knows them by heart (<code "
             'class="whole">cnnboost train --overfit</code>). One that cannot do that has a fault which more '
-            "images do not mend; one that can may still be worth nothing on other images."
+            "images do not fix; one that can may still be worth nothing on other images."
         )
         numbers = "Numbers of this check"
         blocks: list[Block] = [

@@ -89,7 +89,7 @@ class Column(NamedTuple):
 
     @property
     def number(self) -> bool:
-        """Whether its cells stand at the right."""
+        """Whether its cells are aligned at the right."""
         return self.kind not in ("text", "words", "code", "marks")
 
 

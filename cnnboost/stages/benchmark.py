@@ -29,7 +29,7 @@ from cnnboost.stages.provenance import machine, versions
 from cnnboost.timing import latency_table, limits
 from cnnboost.timing.clock import BackgroundLoad, Timing
 from cnnboost.timing.paths import PATHS, PRODUCTS, Source, check_batches
-from cnnboost.timing.worker_pool import WorkerPool, time_starts
+from cnnboost.timing.worker import WorkerPool, time_starts
 
 log = logging.getLogger("cnnboost")
 
@@ -62,7 +62,7 @@ def bench(
     """Measure the latency of every path on a bundle, which is brought up to date first.
 
     A path is warmed up, then called repeatedly with the garbage collector off. Each path has a process of its
-    own, and the processes take turns, round by round; see `cnnboost.timing.worker_pool`.
+    own, and the processes take turns, round by round; see `cnnboost.timing.worker`.
     """
     config = job.recipe.bench
     repeats = _positive("repeats", config.repeats if repeats is None else repeats)

@@ -67,7 +67,7 @@ def test_studies(tune, tmp_path):
     assert result.exit_code == 0, result.output
     assert "filters: Filters: 4 trials, 0 failed; cnn scored on 10% of train" in result.stdout
     assert "in every trial: cnn.epochs = 1" in result.stdout
-    assert re.search(r"\brotation 5 +4, 4\b", result.stdout)
+    assert re.search(r"\{rotation = 5\} +\[4, 4\]", result.stdout)
     assert re.search(r"importance: cnn\.[a-z.]+ \d+%, cnn\.", result.stdout)
     assert re.search(r"figures/study-filters-points\.png", result.stdout)
     document = read_json(tmp_path / "reports" / "toy" / "study-filters.json")

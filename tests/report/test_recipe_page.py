@@ -98,8 +98,8 @@ def test_a_recipe_without_published_numbers(findings):
 
 
 def test_differences_want_a_reason(findings):
-    assert "nobody has said why" not in report_page(findings)
-    assert "nobody has said why" in report_page(Findings(findings.metrics))
+    assert "no reason is given yet" not in report_page(findings)
+    assert "no reason is given yet" in report_page(Findings(findings.metrics))
 
 
 def test_a_missing_fact_is_an_error_and_not_an_empty_cell(findings):

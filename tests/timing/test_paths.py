@@ -26,12 +26,6 @@ def test_all_paths_give_the_same_probabilities(path, source):
     assert np.median(np.abs(found - expected)) < 1e-5
 
 
-def test_cnn_and_hybrid_are_two_things(source):
-    X = np.load(source.images)
-    cnn, hybrid = (paths.open_path(path, source)(X) for path in ("cnn/onnx", "hybrid/onnx"))
-    assert np.abs(cnn - hybrid).max() > 1e-3
-
-
 @pytest.mark.parametrize("path", paths.PATHS)
 def test_times_are_compared_with_what_begins_at_the_same_place(path):
     reference = paths.latency_reference(path)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from cnnboost.errors import CnnboostError
-from cnnboost.timing.worker import Server
-from cnnboost.timing.worker_pool import Worker, WorkerPool, time_starts
+from cnnboost.timing.worker import Server, Worker, WorkerPool, time_starts
 
 QUICK = ("hybrid/onnx", "hybrid/plain-onnx", "head/inplace")
 
@@ -77,10 +76,6 @@ class TestServer:
         assert [len(rows) for rows in seen] == [16] * 4
         np.testing.assert_array_equal(seen[1], X[16:32])
         assert type(seen[0]) is np.ndarray
-
-    def test_all_images_in_one_call(self, source):
-        server = Server("head/inplace", source)
-        assert len(server.call(server.path, 40)(3)) == 40
 
     def test_calls_stop_at_the_most(self, source):
         server = Server("hybrid/plain-onnx", source)
