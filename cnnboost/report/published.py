@@ -27,7 +27,7 @@ class Beside(NamedTuple):
 
     name: str
     published: float | None
-    own: float
+    value: float
     interval: Sequence[float] | None
     score_name: str = "accuracy"
     verdict: str = ""
@@ -35,7 +35,7 @@ class Beside(NamedTuple):
     @property
     def difference(self) -> float | None:
         """Own score minus published score."""
-        return None if self.published is None else self.own - self.published
+        return None if self.published is None else self.value - self.published
 
     @property
     def place(self) -> str:
@@ -56,38 +56,32 @@ def beside_published(metrics: Mapping[str, Any]) -> list[Beside]:
     published, cnn = published_accuracies(metrics), metrics["cnn"]
     rows = []
     for key, name, of in classifiers(metrics):
-        row = _beside(name, published.get(key), of["scores"]["accuracy"])
-        against = of.get("against_cnn")
-        rows.append(row._replace(verdict=against["verdict"]) if against else row)
-    if cnn is None:
-        return rows
-    positive = (cnn.get("thresholds") or {}).get("positive", "")
+        accuracy, against = of["scores"]["accuracy"], of.get("against_cnn") or {}
+        verdict = against.get("verdict", "")
+        rows.append(Beside(name, published.get(key), **accuracy, verdict=verdict))
+    own = {} if cnn is None else _own_scores(cnn)
     for name, theirs in ((metrics.get("published") or {}).get("scores") or {}).items():
-        own = _own(name, cnn)
-        if own is not None:
-            score_name = _SCORE_NAMES[name].format(positive=positive)
-            rows.append(_beside("CNN softmax", theirs, own)._replace(score_name=score_name))
+        if own.get(name):  # scores may be older than the name
+            rows.append(Beside("CNN softmax", theirs, **own[name], score_name=_score_name(name, cnn)))
     return rows
 
 
-def _own(name: str, cnn: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a score of the CNN and its interval; None where the scores are older than its name."""
-    if name in cnn["scores"]:
-        return cnn["scores"][name]
-    thresholds = cnn.get("thresholds")
-    if thresholds is None:
-        return None
-    if name == "best_f1":
-        return thresholds["best"]["f1"]
-    if name == "average_precision":
-        return thresholds[name]
-    if name == "auc":
-        return cnn["auc"][thresholds["positive"]]
-    return next(row[name] for row in cnn["scores"]["per_class"] if row["name"] == thresholds["positive"])
+def _own_scores(cnn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every score of the CNN that others publish, with its interval."""
+    scores = dict(cnn["scores"])
+    if thresholds := cnn.get("thresholds"):
+        positive = thresholds["positive"]
+        scores |= next(row for row in scores["per_class"] if row["name"] == positive)
+        scores |= {
+            "best_f1": thresholds["best"]["f1"],
+            "average_precision": thresholds["average_precision"],
+            "auc": (cnn.get("auc") or {}).get(positive),
+        }
+    return scores
 
 
-def _beside(name: str, published: float | None, own: Mapping[str, Any]) -> Beside:
-    return Beside(name, published, own["value"], own["interval"])
+def _score_name(name: str, cnn: Mapping[str, Any]) -> str:
+    return _SCORE_NAMES[name].format(positive=(cnn.get("thresholds") or {}).get("positive"))
 
 
 def published_section(
@@ -177,7 +171,7 @@ def _overview_row(row: Beside) -> list[Any]:
     return [
         Cell(row.name, "" if row.score_name == "accuracy" else row.score_name),
         row.published,
-        {"value": row.own, "interval": row.interval},
+        {"value": row.value, "interval": row.interval},
         difference,
         row.verdict or None,
     ]

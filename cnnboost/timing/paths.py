@@ -126,8 +126,6 @@ def open_product(path: str, size: int, threads: int | None) -> Callable[[], Any]
     if library == "tensorflow":
         import tensorflow as tf
 
-        if threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
         x, y = tf.constant(a), tf.constant(b)
         return lambda: tf.matmul(x, y).numpy()
     import onnx

@@ -51,7 +51,7 @@ def test_every_score_that_may_be_published_finds_its_own(two_classes):
         "AUC of happy": cnn["auc"]["happy"],
     }
     rows = beside_published(two_classes)
-    assert {row.score_name: {"value": row.own, "interval": row.interval} for row in rows} == own
+    assert {row.score_name: {"value": row.value, "interval": row.interval} for row in rows} == own
     assert {(row.name, row.published) for row in rows} == {("CNN softmax", 0.5)}
 
 
@@ -67,7 +67,7 @@ def test_a_row_says_where_the_published_score_lies(two_classes, published, place
     two_classes["published"] = {"source": "A study", "scores": {"average_class_accuracy": published}}
     accuracy, row = beside_published(two_classes)
     assert accuracy.published is None
-    assert (row.own, row.place, row.outside) == (0.2, place, outside)
+    assert (row.value, row.place, row.outside) == (0.2, place, outside)
     assert row.difference == pytest.approx(0.2 - published)
     page = overview_page([Entry(two_classes)])
     assert f"{published:.1%}" in page
