@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,21 +93,31 @@ def _sections(findings: Findings) -> list[Section]:
         groups.pop("Thresholds", None)
     sections = [
         run_section(metrics, findings.audit),
-        overfit_section(findings.overfit),
+        _from_file("overfit.json", overfit_section, findings.overfit),
         scores_section(metrics, level),
         heads_section(metrics),
-        modes_section(findings.compared, findings.figures),
+        _from_file("compare.json", modes_section, findings.compared, findings.figures),
         published_section(metrics, beside, level, findings.notes),
         classes_section(metrics),
         thresholds,
         other_images_section(findings.others, metrics, level),
-        repeats_section(findings.repeats),
+        _from_file("repeats.json", repeats_section, findings.repeats),
         figures_section(groups),
         searches_section(findings.searches, metrics, findings.figures),
-        latency_section(findings.latency, of_latency),
+        _from_file("latency.json", latency_section, findings.latency, of_latency),
         _mistakes_section(findings),
     ]
     return [section for section in sections if section is not None]
+
+
+def _from_file(
+    file: str, section: Callable[..., Section], document: Mapping[str, Any] | None, *figures: Any
+) -> Section | None:
+    """Return the section of a document, if there is one; errors name the file."""
+    if document is None:
+        return None
+    with contents_of(file):
+        return section(document, *figures)
 
 
 def _mistakes_section(findings: Findings) -> Section:

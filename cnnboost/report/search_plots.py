@@ -51,7 +51,7 @@ def search_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]
         draw("points", title, partial(plot_points, confidence=document["confidence"]), ended, space)
         if document.get("importances"):
             draw("importances", "importance of each key", plot_importances, document["importances"])
-        if with_curves := [trial for trial in ended if trial.get("history")]:
+        if with_curves := [trial for trial in ended if trial["history"]]:
             draw("curves", "learning curves", plot_learning_curves, with_curves)
     return figures
 
@@ -157,7 +157,7 @@ def plot_points(
     drawn = sorted(space, key=lambda key: -len(taken[key]))
     groups = drawn[1] if len(drawn) == 2 and len(taken[drawn[1]]) <= len(_MARKS) else None
     drawn = drawn[:1] if groups else list(space)
-    with_intervals = len(space) <= 2 and any(trial.get("interval") for trial in trials)
+    with_intervals = len(space) <= 2 and any(trial["interval"] for trial in trials)
     columns = min(len(drawn), _PANELS)
     rows = math.ceil(len(drawn) / columns)
     width = max(6.4 if columns == 1 else 3.6, *(_width(taken[key]) for key in drawn))
@@ -214,7 +214,7 @@ def _draw_trials(
     y = np.array([trial["value"] for trial in trials])
     spread = None
     if with_intervals:
-        ends = np.array([trial.get("interval") or (trial["value"],) * 2 for trial in trials]).T
+        ends = np.array([trial["interval"] or (trial["value"],) * 2 for trial in trials]).T
         spread = np.maximum([y - ends[0], ends[1] - y], 0)
     axes.errorbar(x, y, yerr=spread, linestyle="none", elinewidth=1, capsize=3, markersize=5, **style)
 

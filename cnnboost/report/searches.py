@@ -10,7 +10,6 @@ from cnnboost.report.page import Block, Section, contents_of, details, named_fig
 from cnnboost.report.table import (
     Cell,
     Column,
-    Marks,
     Table,
     columns_of,
     pairs,
@@ -47,7 +46,7 @@ def drawn_by_searches(searches: Mapping[str, Document]) -> set[str]:
     names = set()
     for file, document in searches.items():
         with contents_of(file):
-            names |= {entry["file"] for entry in document.get("figures") or ()}
+            names |= {entry["file"] for entry in document["figures"]}
     return names
 
 
@@ -63,8 +62,7 @@ def _search(document: Document, metrics: Document, figures: Mapping[str, bytes])
         ("text", _text(document, ended)),
         table(pairs(f"What was searched, {title}", _rows(document, ended, metrics))),
     ]
-    drawn = named_figures(figures, document.get("figures") or ())
-    blocks.append(("figures", drawn))
+    blocks.append(("figures", named_figures(figures, document["figures"])))
     made = _trials_table(title, document["metric"], names, ended)
     if ended:
         blocks.append(table(Table(title, made.columns, made.rows[:SHOWN])))
@@ -73,21 +71,11 @@ def _search(document: Document, metrics: Document, figures: Mapping[str, bytes])
     if failed:
         summary = f"{len(failed)} failed trial{'s' * (len(failed) > 1)}"
         blocks.append(details(summary, table(_failed_table(title, names, failed)), expanded=not ended))
-    shares = document.get("importances")
-    # What a figure shows is not repeated in a table.
-    if shares and not any(one.stem.endswith("-importances") for one in drawn):
-        rows = [
-            [key, share, Marks(0, round(100 * share, 1))]
-            for key, share in sorted(shares.items(), key=lambda entry: -entry[1])
-        ]
-        columns = [Column("key"), Column("share", "percent"), Column("share", "marks")]
-        blocks.append(("faint", "How much of the differences between trials each key explains:"))
-        blocks.append(table(Table(f"Importance of each key, {title}", columns, rows, "facts", header=False)))
     return blocks
 
 
 def _title(document: Document, metrics: Document) -> str:
-    study, title = document.get("study"), document.get("title")
+    study, title = document["study"], document["title"]
     if title and title != metrics["title"]:
         return str(title)
     return f"Study {study}" if study else "Search"
@@ -114,15 +102,13 @@ def _metric_column(metric: str) -> Column:
 
 
 def _rows(document: Document, ended: Sequence[Document], metrics: Document) -> list[tuple[str, str]]:
-    images, stages = document["images"], document.get("stages") or 1
-    # Older documents have the space in the recipe alone.
-    spaces = document["space"] if "space" in document else document["recipe_facts"]["search"]["space"]
-    rows = [(key, _space(space)) for key, space in spaces.items()]
+    images, stages = document["images"], document["stages"]
+    rows = [(key, _space(space)) for key, space in document["space"].items()]
     sampler = _SAMPLERS.get(document["sampler"], str(document["sampler"]))
     in_stages = f", {stages} stages from coarse to fine" if stages > 1 else ""
     fitted = f"fitted on {images['train']:,}, scored on {images['validation']:,} ({document['judged_on']})"
     rows += [
-        ("Fixed in every trial", settings(document.get("set") or {}) or "nothing beside the recipe"),
+        ("Fixed in every trial", settings(document["set"]) or "nothing beside the recipe"),
         ("Images", fitted),
         ("Sampler", f"{sampler}{in_stages}, seed {document['seed']}"),
     ]
@@ -155,7 +141,7 @@ def _trials_table(title: str, metric: str, names: Mapping[str, str], trials: Seq
     rows = [
         [
             trial["number"],
-            {"value": trial["value"], "interval": trial.get("interval")},
+            {"value": trial["value"], "interval": trial["interval"]},
             *(Cell(setting(trial["values"][key]) if key in trial["values"] else "") for key in names),
             trial["seconds"],
         ]

@@ -130,24 +130,21 @@ def count_table(audit: Mapping[str, Any]) -> Table:
     return Table("Images per class", columns, [*rows, ["all", *totals.values()]])
 
 
-def overfit_section(overfit: Mapping[str, Any] | None) -> Section | None:
+def overfit_section(overfit: Mapping[str, Any]) -> Section:
     """Return whether the network could learn a few images by heart."""
-    if overfit is None:
-        return None
-    with contents_of("overfit.json"):
-        learnt, text = overfit["learnt"], _overfit_text(overfit)
-        explanation = Markup(
-            "A copy of the network was trained on a few images until it knows them by heart (<code "
-            'class="whole">cnnboost train --overfit</code>). One that cannot do that has a fault which more '
-            "images do not fix; one that can may still be worth nothing on other images."
-        )
-        numbers = "Numbers of this check"
-        blocks: list[Block] = [
-            ("text" if learnt else "warn", text),
-            ("items", list(overfit["symptoms"])),
-            ("faint", explanation),
-            details(numbers, table(pairs(numbers, _overfit_rows(overfit)))),
-        ]
+    learnt, text = overfit["learnt"], _overfit_text(overfit)
+    explanation = Markup(
+        "A copy of the network was trained on a few images until it knows them by heart (<code "
+        'class="whole">cnnboost train --overfit</code>). One that cannot do that has a fault which more '
+        "images do not fix; one that can may still be worth nothing on other images."
+    )
+    numbers = "Numbers of this check"
+    blocks: list[Block] = [
+        ("text" if learnt else "warn", text),
+        ("items", list(overfit["symptoms"])),
+        ("faint", explanation),
+        details(numbers, table(pairs(numbers, _overfit_rows(overfit)))),
+    ]
     return Section("overfit", "Can it learn?", "Can the network learn at all?", blocks)
 
 
@@ -229,20 +226,17 @@ def modes_table(compared: Mapping[str, Any]) -> Table:
     return Table("Hybrid in every mode", columns_of(kinds), rows)
 
 
-def modes_section(compared: Mapping[str, Any] | None, figures: Mapping[str, bytes]) -> Section | None:
+def modes_section(compared: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
     """Return the hybrid in every mode against its softmax."""
-    if compared is None:
-        return None
-    with contents_of("compare.json"):
-        explanation = (
-            f"{modes_text(compared)} Difference: accuracy minus the softmax's, and the lowest and highest "
-            "over the seeds. p: McNemar's exact p. Change of the log-loss: against the calibrated softmax."
-        )
-        blocks: list[Block] = [
-            ("items", [row["verdict"] for row in compared["summary"].values()]),
-            ("faint", explanation),
-            table(modes_table(compared)),
-        ]
+    explanation = (
+        f"{modes_text(compared)} Difference: accuracy minus the softmax's, and the lowest and highest "
+        "over the seeds. p: McNemar's exact p. Change of the log-loss: against the calibrated softmax."
+    )
+    blocks: list[Block] = [
+        ("items", [row["verdict"] for row in compared["summary"].values()]),
+        ("faint", explanation),
+        table(modes_table(compared)),
+    ]
     named = [{"file": MODES_FIGURE, "title": "Differences to the softmax, seed by seed"}]
     blocks.append(("figures", named_figures(figures, named)))
     return Section("modes", "Modes", "Hybrid in every mode, against its softmax", blocks)
@@ -310,44 +304,38 @@ def repeats_tables(repeats: Mapping[str, Any]) -> tuple[Table, dict[str, Table]]
     return Table("Accuracy over repeated runs", of_accuracy, rows), by_class
 
 
-def repeats_section(repeats: Mapping[str, Any] | None) -> Section | None:
+def repeats_section(repeats: Mapping[str, Any]) -> Section:
     """Return how far scores of repeated runs lie apart."""
-    if repeats is None:
-        return None
-    with contents_of("repeats.json"):
-        seeds = ", ".join(str(run["seed"]) for run in repeats["runs"])
-        text = (
-            f"{repeats['repeats']} runs of the recipe, with seeds {seeds}, scored on {repeats['split']}. "
-            "Standard deviation and variance are of a sample."
-        )
-        accuracy, by_class = repeats_tables(repeats)
+    seeds = ", ".join(str(run["seed"]) for run in repeats["runs"])
+    text = (
+        f"{repeats['repeats']} runs of the recipe, with seeds {seeds}, scored on {repeats['split']}. "
+        "Standard deviation and variance are of a sample."
+    )
+    accuracy, by_class = repeats_tables(repeats)
     tables = [details(f"{name}, class by class", table(made)) for name, made in by_class.items()]
     blocks = [("faint", text), table(accuracy), *tables]
     return Section("repeats", "Repeated runs", "Repeated runs", blocks)
 
 
-def latency_section(latency: Mapping[str, Any] | None, figures: Sequence[Figure]) -> Section | None:
+def latency_section(latency: Mapping[str, Any], figures: Sequence[Figure]) -> Section:
     """Return how long calls take, by the images in a call."""
-    if latency is None:
-        return None
     kinds = {"path": "text", "p50, ms": "figures", "p95, ms": "figures", "p99, ms": "figures"}
     kinds |= {"images/s": "figures", "times faster": "figures", "than": "text", "accuracy": "percent"}
     keys = ("p50_ms", "p95_ms", "p99_ms", "images_per_s", "ratio", "ratio_to", "accuracy")
-    with contents_of("latency.json"):
-        groups: dict[str, list[Any]] = {}
-        for row in latency["rows"]:
-            size = f"all {row['batch']:,} images" if row["all_images"] else f"batch {row['batch']:,}"
-            path = Cell(row["path"], "head only" if row["measured"] == "head only" else "")
-            groups.setdefault(size, []).append([path, *(row[key] for key in keys)])
-        rows = [row for size, of in groups.items() for row in (Group(Cell(size)), *of)]
-        text = Markup(
-            "From raw images in memory to probabilities; rows marked <b>head only</b> start from ready "
-            "features and leave the network out. {}"
-        ).format(_machine(latency))
-        blocks: list[Block] = [("faint", text), table(Table("Latency", columns_of(kinds), rows))]
-        if starts := latency.get("starts"):
-            blocks += [("heading", "Fresh process"), table(_starts(starts))]
-        heading = f"Latency at {latency['layer']}"
+    groups: dict[str, list[Any]] = {}
+    for row in latency["rows"]:
+        size = f"all {row['batch']:,} images" if row["all_images"] else f"batch {row['batch']:,}"
+        path = Cell(row["path"], "head only" if row["measured"] == "head only" else "")
+        groups.setdefault(size, []).append([path, *(row[key] for key in keys)])
+    rows = [row for size, of in groups.items() for row in (Group(Cell(size)), *of)]
+    text = Markup(
+        "From raw images in memory to probabilities; rows marked <b>head only</b> start from ready "
+        "features and leave the network out. {}"
+    ).format(_machine(latency))
+    blocks: list[Block] = [("faint", text), table(Table("Latency", columns_of(kinds), rows))]
+    if starts := latency.get("starts"):
+        blocks += [("heading", "Fresh process"), table(_starts(starts))]
+    heading = f"Latency at {latency['layer']}"
     return Section("latency", "Latency", heading, [*blocks, ("figures", figures)])
 
 

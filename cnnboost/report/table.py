@@ -114,7 +114,7 @@ class Marks(NamedTuple):
 
     left: float
     width: float
-    own: float | None = None
+    own: float
     theirs: float | None = None
 
 

@@ -38,7 +38,6 @@ def test_the_page_says_what_was_tried_and_what_came_of_it(findings, html):
         ("trial", "accuracy", "learning_rate", "max_depth", "s"),
         ("1", "55.0% 50.0% to 60.0%", "0.2", "6", "2.5"),
         ("2", "learning_rate = 0.3, max_depth = 99", "too deep"),
-        ("boost.learning_rate", "75.0%"),
     ):
         assert page.row(*row), row
     assert page.text.index("50.0% to 60.0%") < page.text.index("46.0% to 56.0%")
@@ -57,27 +56,12 @@ def test_figures_of_a_search_stand_with_it_and_nowhere_else(search, html):
     assert "Each trial" not in general
     assert "Study other trials" in general
     assert "Gone" not in text
-    # What a figure shows is not said again in a table.
-    assert not page.row("boost.learning_rate", "75.0%")
 
 
-def test_documents_of_old_are_shown_too(findings, search, html):
-    search["recipe_facts"] = {"search": {"space": search["space"]}}
-    for key in ("study", "stages", "set", "space", "part", "importances", "figures"):
-        del search[key]
-    for trial in search["trials"]:
-        del trial["interval"], trial["history"]
-    search["title"] = findings.metrics["title"]
-    page = Page(html(name="search.json"))
-    assert page.row("boost.max_depth", "4 | 6 | 99")
-    assert page.row("Fixed in every trial", "nothing beside the recipe")
-    assert page.row("1", "55.0%")
-    assert "Searches Search 3 trials" in page.text
-
-
-def test_a_study_without_a_title_is_called_by_its_name(findings, search, html):
-    search["title"] = findings.metrics["title"]
-    assert "Searches Study trees 3 trials" in Page(html()).text
+@pytest.mark.parametrize(("study", "title"), [("trees", "Study trees"), (None, "Search")])
+def test_one_without_a_title_is_called_by_its_name(findings, search, html, study, title):
+    search |= {"title": findings.metrics["title"], "study": study}
+    assert f"Searches {title} 3 trials" in Page(html()).text
 
 
 def test_where_every_trial_failed_their_messages_are_shown(search, html):
@@ -113,11 +97,19 @@ def test_values_are_written_as_a_recipe_would(search, html):
 @given(values=st.lists(st.none() | st.floats(0, 1), max_size=40))
 def test_every_trial_is_shown_once_and_the_best_first(values):
     trials = [
-        {"number": i, "value": value, "values": {"boost.max_depth": i}, "seconds": 1.0, "error": "no"}
+        {
+            "number": i,
+            "value": value,
+            "values": {"boost.max_depth": i},
+            "seconds": 1.0,
+            "error": "no",
+            "interval": None,
+        }
         for i, value in enumerate(values)
     ]
     document = {
-        "title": "", "metric": "accuracy", "target": "cnn", "sampler": "grid", "seed": 0, "space": {},
+        "title": "", "metric": "accuracy", "target": "cnn", "sampler": "grid", "seed": 0, "study": None,
+        "stages": 1, "space": {}, "set": {}, "figures": [],
         "judged_on": "10% of train", "images": {"train": 9, "validation": 1}, "trials": trials,
     }  # fmt: skip
     section = searches_section({"search.json": document}, {"title": "x", "recipe_facts": {}}, {})
