@@ -13,7 +13,7 @@ from rich.text import Text
 from cnnboost.escape import visible
 from cnnboost.report import table as report
 from cnnboost.report.scores import classifiers, published_accuracies, scores_table
-from cnnboost.report.sections import audit_rows, count_table, repeats_tables
+from cnnboost.report.sections import audit_rows, count_table, overfit_text, repeats_tables
 
 
 class PlainTable(Table):
@@ -81,7 +81,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}")
     show_table(out, scores_table("", rows, columns, "head"))
     if document["cnn"] is None:
-        out.print(f"no softmax to compare with: {document['no_softmax']}", markup=False)
+        out.print(f"no softmax to compare with: {document['no_softmax']}")
     else:
         out.print("McNemar: exact p of the difference to the CNN on the same images", style="dim")
     if published:
@@ -116,19 +116,9 @@ def show_training(out: Console, document: dict[str, Any]) -> None:
 
 def show_overfit(out: Console, document: dict[str, Any]) -> None:
     """Print whether a network can learn at all, and what to look at if not."""
-    n, epochs, steps = (document[name] for name in ("images", "epochs", "steps"))
-    if document["learnt"]:
-        out.print(
-            f"the network can learn: it knows {n:,} images by heart after {epochs:,} epochs, {steps:,} steps"
-        )
-    else:
-        accuracy = document["accuracy"]
-        known = "" if accuracy is None else f", it knows {accuracy:.1%} of {n:,} images"
-        out.print(
-            f"the network did NOT learn them by heart: {epochs:,} epochs, {steps:,} steps{known}; look at:"
-        )
-        for symptom in document["symptoms"]:
-            out.print(f"- {symptom}")
+    out.print(f"Can the network learn? {overfit_text(document)}")
+    for symptom in document["symptoms"]:
+        out.print(f"- {symptom}")
     if document["switched_off"]:
         out.print(f"switched off: {', '.join(document['switched_off'])}", style="dim")
     written(out, document["written"])

@@ -132,7 +132,7 @@ def count_table(audit: Mapping[str, Any]) -> Table:
 
 def overfit_section(overfit: Mapping[str, Any]) -> Section:
     """Return whether the network could learn a few images by heart."""
-    learnt, text = overfit["learnt"], _overfit_text(overfit)
+    learnt, text = overfit["learnt"], overfit_text(overfit)
     explanation = Markup(
         "A copy of the network was trained on a few images until it knows them by heart (<code "
         'class="whole">cnnboost train --overfit</code>). One that cannot do that has a fault which more '
@@ -148,14 +148,15 @@ def overfit_section(overfit: Mapping[str, Any]) -> Section:
     return Section("overfit", "Can it learn?", "Can the network learn at all?", blocks)
 
 
-def _overfit_text(overfit: Mapping[str, Any]) -> str:
+def overfit_text(overfit: Mapping[str, Any]) -> str:
+    """Return the answer in a sentence."""
     n = overfit["images"]
     took = f"{overfit['epochs']:,} epochs, {overfit['steps']:,} steps of the optimiser"
     if overfit["learnt"]:
-        return f"It can: after {took}, it knows all of {n:,} images."
+        return f"It can: after {took}, it knows all of {n:,} images by heart."
     if overfit["failure"]:
         return f"It cannot: training on {n:,} images broke off after {took}."
-    return f"It cannot: after {took}, it knows {percent(overfit['accuracy'])} of {n:,} images."
+    return f"It cannot: after {took}, it knows {percent(overfit['accuracy'])} of {n:,} images by heart."
 
 
 def _overfit_rows(overfit: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from tests.report.html import PNG, Page
     [
         (
             {},
-            "It can: after 27 epochs, 1,054 steps of the optimiser, it knows all of 60 images.",
+            "It can: after 27 epochs, 1,054 steps of the optimiser, it knows all of 60 images by heart.",
             [
                 ("Images", "20 happy, 40 sad"),
                 ("Course of the loss", "2.25 after the first epoch, 0.125 after the last"),
@@ -24,7 +24,7 @@ from tests.report.html import PNG, Page
         ),
         (
             {"learnt": False, "accuracy": 0.45, "symptoms": ["dropout of up to 0.9 is in force"]},
-            "It cannot: after 27 epochs, 1,054 steps of the optimiser, it knows 45.0% of 60 images. "
+            "It cannot: after 27 epochs, 1,054 steps of the optimiser, it knows 45.0% of 60 images by heart. "
             "dropout of up to 0.9 is in force",
             [("Accuracy on them", "45.0%")],
         ),

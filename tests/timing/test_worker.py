@@ -77,15 +77,6 @@ class TestServer:
         np.testing.assert_array_equal(seen[1], X[16:32])
         assert type(seen[0]) is np.ndarray
 
-    def test_calls_stop_at_the_most(self, source):
-        server = Server("hybrid/plain-onnx", source)
-        request = {"do": "time", "what": server.path, "n": 1, "seconds": 60.0, "most": 5}
-        assert len(server.answer(request)["seconds"]) == 5
-
-    def test_a_product_runs_where_its_library_is(self, source):
-        server = Server("hybrid/plain-onnx", source)
-        assert np.shape(server.call("product/numpy", 16)(0)) == (16, 16)
-
 
 class TestStart:
     def test_to_the_first_prediction_and_to_the_end(self, source):
