@@ -38,9 +38,9 @@ def distill(
 ) -> None:
     """Write a teacher's log-probabilities of the training images; `cnn.teacher` of a recipe follows them."""
     job = job_of(options, pixels=pixels, force=force)
-    from cnnboost.stages.distillation import teach
+    from cnnboost.stages.distillation import distill as make_soft_targets
 
-    soft_targets = teach(job, model or (), tta=tta, out=out)
+    soft_targets = make_soft_targets(job, model or (), tta=tta, out=out)
     document = {
         "recipe": job.recipe.name,
         "teacher": str(soft_targets.path),

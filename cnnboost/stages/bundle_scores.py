@@ -65,14 +65,14 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
             "little: --split test"
         )
     hybrid, softmax = _ask(job, bundle, rows)
-    judge = Scorer(job, rows, softmax, "the bundle has no graph of its network alone (cnn.onnx)")
-    scored = judge.head(_head(bundle), hybrid)
+    scorer = Scorer(job, rows, softmax, "the bundle has no graph of its network alone (cnn.onnx)")
+    scored = scorer.head(_head(bundle), hybrid)
     path = bundle.members["cnn.keras"]
-    of_cnn = judge.cnn(Trained(read_model(path), manifest["pixels"], known, path, {}, True), None)
+    of_cnn = scorer.cnn(Trained(read_model(path), manifest["pixels"], known, path, {}, True), None)
     of_cnn = of_cnn and {**of_cnn, "seed": None}
     source = source_name(job.source)
     metrics = {
-        **judge.document(images, of_cnn, [scored], tta=manifest.get("tta", "none")),
+        **scorer.document(images, of_cnn, [scored], tta=manifest.get("tta", "none")),
         "recipe_facts": metadata,
         "images": {rows.name: len(rows)},
         "source_name": source,
@@ -80,7 +80,7 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
         "published": None,
         "bundle": {"folder": str(bundle.folder), "made_from": manifest.get("made_from")},
     }
-    return write_other_scores(job, f"{source}-bundle", metrics, images, rows, judge)
+    return write_other_scores(job, f"{source}-bundle", metrics, images, rows, scorer)
 
 
 def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray | None]:

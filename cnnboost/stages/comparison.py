@@ -16,10 +16,10 @@ from cnnboost.images import Split
 from cnnboost.metrics.comparison import compare
 from cnnboost.metrics.scores import score
 from cnnboost.report.plots import plot_modes, save_figure
-from cnnboost.stages.hybrid_scores import cross_fit
 from cnnboost.stages.hybrids import extractor_of, hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
+from cnnboost.stages.predictions import cross_fit
 from cnnboost.stages.provenance import machine, versions
 from cnnboost.stages.training import train
 
@@ -133,7 +133,7 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
         "seed": recipe.evaluate.seed,
     }
 
-    def judged(found: CrossFitted) -> dict[str, Any]:
+    def row_of(found: CrossFitted) -> dict[str, Any]:
         return {
             "scores": score(scored.y, found.proba, scored.classes, **options).to_dict(),
             "rounds": found.rounds,
@@ -142,11 +142,11 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
         }
 
     softmax, calibrated = fit.softmax()
-    calibrated_row = judged(calibrated)
+    calibrated_row = row_of(calibrated)
     modes = {}
     for mode in metadata.modes:
         found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
-        row = judged(found)
+        row = row_of(found)
         row["against_softmax"] = compare(
             scored.y, softmax.proba, found.proba, names=("the softmax", mode), **options
         ).to_dict()
@@ -162,7 +162,7 @@ def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str
     return {
         "seed": seed,
         "network": network,
-        "softmax": judged(softmax),
+        "softmax": row_of(softmax),
         "calibrated": calibrated_row,
         "modes": modes,
     }

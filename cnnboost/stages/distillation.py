@@ -42,7 +42,7 @@ class SoftTargets:
     cached: bool
 
 
-def teach(
+def distill(
     job: Job, models: Sequence[Path] = (), *, tta: str = "none", out: Path | None = None
 ) -> SoftTargets:
     """Bring the teacher's file for the training images of a recipe up to date.
@@ -115,13 +115,13 @@ class Distillation(Stage[SoftTargets]):
 def _log_probabilities_of(job: Job, trained: Trained, split: Split, tta: str) -> np.ndarray:
     cnn = trained.cnn
 
-    def judge(X: np.ndarray) -> np.ndarray:
+    def predict(X: np.ndarray) -> np.ndarray:
         return log_probabilities(cnn.predict_view_proba(X))
 
     parts = []
-    with job.progress(f"teach {trained.path.name}", "image") as report:
+    with job.progress(f"distill {trained.path.name}", "image") as report:
         for start in range(0, len(split), _CHUNK):
-            parts.append(mean_over_views(judge, split.part(start, start + _CHUNK), tta))
+            parts.append(mean_over_views(predict, split.part(start, start + _CHUNK), tta))
             report(min(start + _CHUNK, len(split)), len(split))
     return np.concatenate(parts)
 

@@ -20,10 +20,10 @@ from cnnboost.locks import alone_in
 from cnnboost.stages.boosting import fit_boost
 from cnnboost.stages.extraction import extract
 from cnnboost.stages.figures import draw_scores
-from cnnboost.stages.hybrid_scores import judged
 from cnnboost.stages.hybrids import fit_hybrid, hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.names import check_names
+from cnnboost.stages.predictions import predictions_of
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained, train
 
@@ -109,8 +109,8 @@ def _score(
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
-    judge = Scorer(job, scored, softmax, trained.no_softmax)
-    of_cnn = None if softmax is None else judge.cnn(trained, _train_accuracy(job, trained))
+    scorer = Scorer(job, scored, softmax, trained.no_softmax)
+    of_cnn = None if softmax is None else scorer.cnn(trained, _train_accuracy(job, trained))
     rows = []
     for head in heads:
         if seen_as == "none":
@@ -118,18 +118,18 @@ def _score(
         else:
             hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
             proba = hybrid.predict_proba(scored.X)
-        rows.append(judge.head(head, proba))
+        rows.append(scorer.head(head, proba))
     for mode in wanted:
         found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
-        predictions = judged(needs, found, scored)
-        rows.append(judge.head(found.head, predictions.proba, predictions.cross_fitted))
+        predictions = predictions_of(needs, found, scored)
+        rows.append(scorer.head(found.head, predictions.proba, predictions.cross_fitted))
     published = job.recipe.evaluate.published
     metrics = {
-        **judge.document(job.images, of_cnn, rows, tta=seen_as),
+        **scorer.document(job.images, of_cnn, rows, tta=seen_as),
         "images": {name: len(job.images[name]) for name in job.images.split_names},
         "published": published.model_dump() if published else None,
     }
-    return _Scored(metrics, trained, scored.y, judge.proba)
+    return _Scored(metrics, trained, scored.y, scorer.proba)
 
 
 def _check_published(job: Job, classes: Sequence[str]) -> None:

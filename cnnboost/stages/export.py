@@ -31,9 +31,9 @@ from cnnboost.images import Split
 from cnnboost.images.views import TTA, mean_over_views
 from cnnboost.locks import alone_in, file_lock
 from cnnboost.metrics.scores import score
-from cnnboost.stages.hybrid_scores import Judged, image_proba, judged
 from cnnboost.stages.hybrids import Hybrid, fit_hybrid
 from cnnboost.stages.job import Job, labelled_digest
+from cnnboost.stages.predictions import Predictions, image_proba, predictions_of
 from cnnboost.stages.provenance import versions
 from cnnboost.stages.stage import Stage
 
@@ -133,7 +133,7 @@ def calibration_images(train: Split) -> np.ndarray:
     return train.X[np.linspace(0, len(train) - 1, min(CALIBRATED, len(train))).astype(int)]
 
 
-def int8_proba(content: bytes, hybrid: Hybrid, exact: Judged, train: Split, X: np.ndarray) -> np.ndarray:
+def int8_proba(content: bytes, hybrid: Hybrid, exact: Predictions, train: Split, X: np.ndarray) -> np.ndarray:
     """Give the probabilities by the int8 graph that images are scored by; none affects its own score."""
     own = Predictor(content)
     if not exact.cross_fitted:
@@ -166,7 +166,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
     if head.mode != "plain":
         metadata |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
     log.info("export %s, %s, to %s", head.layer, head.mode, folder)
-    exact = judged(job, hybrid, scored)
+    exact = predictions_of(job, hybrid, scored)
     proba = {"hybrid": exact.proba}
     graphs = {"hybrid": _hybrid_graph(hybrid, scored.X.shape[1:])}
     softmax = _softmax(hybrid, scored.X)

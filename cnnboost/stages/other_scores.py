@@ -69,11 +69,11 @@ def evaluate_other(
         if names:
             log.info("counted as %s: %s", known, ", ".join(names))
     softmax, probabilities = _predict(job, other, rows, heads)
-    judge = Scorer(job, rows, softmax)
-    of_cnn = judge.cnn(other.trained, None)
-    of_heads = [judge.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
+    scorer = Scorer(job, rows, softmax)
+    of_cnn = scorer.cnn(other.trained, None)
+    of_heads = [scorer.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
     metrics = {
-        **judge.document(other.images, of_cnn, of_heads, tta="none"),
+        **scorer.document(other.images, of_cnn, of_heads, tta="none"),
         "images": {rows.name: len(rows)},
         "source_name": other.name,
         "trained_on": {
@@ -86,11 +86,11 @@ def evaluate_other(
         "published": None,
         "layers_left_out": [*left_out, *_hybrid_left_out(job)],
     }
-    return write_other_scores(job, other.name, metrics, other.images, rows, judge)
+    return write_other_scores(job, other.name, metrics, other.images, rows, scorer)
 
 
 def write_other_scores(
-    job: Job, name: str, metrics: dict[str, Any], images: ImageSet, rows: Split, judge: Scorer
+    job: Job, name: str, metrics: dict[str, Any], images: ImageSet, rows: Split, scorer: Scorer
 ) -> Evaluated:
     """Write scores on images of another source, and their figures, to a folder of that source."""
     there = replace(
@@ -105,7 +105,7 @@ def write_other_scores(
     write_json(path, metrics)
     place = metrics["source_name"] + ("" if rows.name == "all" else f" ({rows.name})")
     # Learning curves are not about these images.
-    return Evaluated(metrics, path, draw_scores(there, {**metrics, "split": place}, {}, rows.y, judge.proba))
+    return Evaluated(metrics, path, draw_scores(there, {**metrics, "split": place}, {}, rows.y, scorer.proba))
 
 
 def _hybrid_left_out(job: Job) -> list[dict[str, str]]:

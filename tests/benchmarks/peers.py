@@ -127,14 +127,14 @@ def said_by(
     """
     from cnnboost.files import file_digest
     from cnnboost.stages.export import int8_proba
-    from cnnboost.stages.hybrid_scores import judged
     from cnnboost.stages.hybrids import fit_hybrid
+    from cnnboost.stages.predictions import predictions_of
 
     hybrid = fit_hybrid(job.needs(), mode=bundle.manifest["mode"], tta=bundle.manifest["tta"])
     for member, path in (("cnn.keras", hybrid.trained.path), ("head.ubj", hybrid.head.path)):
         if file_digest(path) != bundle.manifest["members"][member]["sha256"]:
             raise SystemExit(f"{path} is not the {member} of {bundle.folder}: export the bundle again")
-    exact = judged(job, hybrid, split)
+    exact = predictions_of(job, hybrid, split)
     if not exact.cross_fitted:
         return {name: predictor.predict_proba(split.X) for name, predictor in predictors.items()}, False
     found = {"hybrid": exact.proba}

@@ -207,7 +207,7 @@ def test_it_is_a_scikit_learn_estimator(digits, cnn, toy_file):
     ("parameters", "error", "complaint"),
     [
         ({"mode": "stack"}, ParameterError, "unknown mode='stack'; valid modes: plain, residual, blend"),
-        ({"tta": "five"}, ParameterError, "tta='five' is unknown"),
+        ({"tta": "five"}, ParameterError, "tta='five' must be one of"),
         ({"layer": []}, ParameterError, "names no layer"),
         ({"layer": ["fc1", "fc1"]}, ParameterError, "names a layer twice"),
         ({"layer": "fc9"}, LayerError, "no layer 'fc9'"),

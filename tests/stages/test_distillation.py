@@ -9,7 +9,7 @@ from cnnboost.cnn.teacher import read_teacher
 from cnnboost.config import load_recipe
 from cnnboost.errors import DataError, ModelError, ParameterError
 from cnnboost.hybrid.temperature import log_probabilities
-from cnnboost.stages.distillation import teach
+from cnnboost.stages.distillation import distill
 from cnnboost.stages.training import estimator
 
 
@@ -18,7 +18,7 @@ def logs(soft_targets, job):
 
 
 def test_the_recipes_own_network_teaches_its_training_images(job):
-    soft_targets = teach(job)
+    soft_targets = distill(job)
     assert (soft_targets.path, soft_targets.cached) == (job.models_dir / "teacher.npz", False)
     assert soft_targets.images == len(job.images.train)
     found = logs(soft_targets, job)
@@ -29,17 +29,17 @@ def test_the_recipes_own_network_teaches_its_training_images(job):
 
 
 def test_what_is_up_to_date_stays_and_what_changed_does_not(job, change):
-    before = teach(job).path.stat().st_mtime_ns
-    again = teach(job)
+    before = distill(job).path.stat().st_mtime_ns
+    again = distill(job)
     assert again.cached
     assert again.path.stat().st_mtime_ns == before
-    assert not teach(job, tta="flip").cached
-    assert not teach(job).cached
-    assert not teach(replace(job, force=True)).cached
+    assert not distill(job, tta="flip").cached
+    assert not distill(job).cached
+    assert not distill(replace(job, force=True)).cached
     other = change(job, data={"seed": 1})
-    assert not teach(other, [job.models_dir / "cnn.keras"]).cached
+    assert not distill(other, [job.models_dir / "cnn.keras"]).cached
     (job.models_dir / "teacher.npz").write_bytes(b"half")
-    assert not teach(job).cached
+    assert not distill(job).cached
 
 
 def test_views_and_networks_are_averaged_as_log_probabilities(job, change, tmp_path):
@@ -47,7 +47,7 @@ def test_views_and_networks_are_averaged_as_log_probabilities(job, change, tmp_p
     second = job.models_dir / "cnn.keras"
     second = second.rename(tmp_path / "second.keras")
     first = stages.train(job).path
-    soft_targets = teach(job, [first, second], tta="flip", out=tmp_path / "both.npz")
+    soft_targets = distill(job, [first, second], tta="flip", out=tmp_path / "both.npz")
     assert soft_targets.networks == (first, second)
     X = job.images.train.X
     each = [
@@ -62,14 +62,14 @@ def test_views_and_networks_are_averaged_as_log_probabilities(job, change, tmp_p
 def test_a_teacher_may_take_images_of_another_size(job, change, tmp_path):
     large = change(job, data={"size": 12}, cnn={"epochs": 1})
     model = stages.train(replace(large, models=tmp_path / "large")).path
-    soft_targets = teach(job, [model])
+    soft_targets = distill(job, [model])
     assert logs(soft_targets, job).shape == (len(job.images.train), 10)
     with pytest.raises(DataError, match="other images"):
         read_teacher(soft_targets.path, large.images.train.X, job.images.classes)
 
 
 def test_a_student_is_made_from_what_its_teacher_says(job, change, tmp_path):
-    path = teach(job, out=tmp_path / "teacher.npz").path
+    path = distill(job, out=tmp_path / "teacher.npz").path
     plain = stages.train(job)
     student = change(job, cnn={"teacher": str(path), "teacher_weight": 0.9})
     student = replace(student, recipe=student.recipe.model_copy(update={"name": "student"}))
@@ -81,12 +81,12 @@ def test_a_student_is_made_from_what_its_teacher_says(job, change, tmp_path):
     # Where the file lies is nothing to the student; what it says is.
     moved = path.rename(tmp_path / "moved.npz")
     assert stages.train(change(student, cnn={"teacher": str(moved)})).cached
-    teach(job, tta="flip", out=moved)
+    distill(job, tta="flip", out=moved)
     assert not stages.train(change(student, cnn={"teacher": str(moved)})).cached
 
 
 def test_a_student_that_is_trained_needs_its_teacher_no_more(job, change, tmp_path):
-    path = teach(job, out=tmp_path / "teacher.npz").path
+    path = distill(job, out=tmp_path / "teacher.npz").path
     student = change(job, cnn={"teacher": str(path), "teacher_weight": 0.8, "epochs": 1})
     stages.train(student)
     path.unlink()
@@ -103,21 +103,21 @@ def test_without_a_teacher_the_digest_is_what_it_was(job):
 
 def test_what_cannot_teach_is_refused_by_name(job, change, tmp_path):
     with pytest.raises(ParameterError, match=r"out='teacher\.npy': the file of a teacher ends in \.npz"):
-        teach(job, out="teacher.npy")
+        distill(job, out="teacher.npy")
     with pytest.raises(ParameterError, match="tta='five' is unknown"):
-        teach(job, tta="five")
+        distill(job, tta="five")
     with pytest.raises(ModelError, match="no such file"):
-        teach(job, [tmp_path / "cnn.keras"])
+        distill(job, [tmp_path / "cnn.keras"])
     few = change(job, data={"drop": ("9",)})
     with pytest.raises(ModelError, match="tells 10 classes apart, 9 were named"):
-        teach(few, [stages.train(job).path])
+        distill(few, [stages.train(job).path])
     own = change(job, cnn={"teacher": str(job.models_dir / "teacher.npz")})
     with pytest.raises(ParameterError, match="own CNN follows; name another file"):
-        teach(own)
+        distill(own)
 
 
 def test_a_student_of_other_images_is_refused(job, change, tmp_path):
-    path = teach(job, out=tmp_path / "teacher.npz").path
+    path = distill(job, out=tmp_path / "teacher.npz").path
     with pytest.raises(DataError, match="other images than these"):
         stages.train(change(job, data={"seed": 1}, cnn={"teacher": str(path)}))
     with pytest.raises(DataError, match="no such file"):
@@ -125,7 +125,7 @@ def test_a_student_of_other_images_is_refused(job, change, tmp_path):
 
 
 def test_a_few_images_are_trained_without_the_teacher(job, change, tmp_path, caplog):
-    path = teach(job, out=tmp_path / "teacher.npz").path
+    path = distill(job, out=tmp_path / "teacher.npz").path
     small = stages.smoke(change(job, cnn={"teacher": str(path)}))
     with caplog.at_level("INFO", "cnnboost"):
         assert not stages.train(small).cached

@@ -15,8 +15,8 @@ from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import fit_temperature
-from cnnboost.stages.hybrid_scores import image_proba, judged
 from cnnboost.stages.hybrids import networks_of
+from cnnboost.stages.predictions import image_proba, predictions_of
 
 TREES = {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3, "subsample": 1.0}
 
@@ -90,7 +90,7 @@ def test_the_device_that_is_asked_for_judges_too(hybrid_job, change):
     held = hybrid_job.images.validation
     elsewhere = change(hybrid_job, boost={"device": "cuda"})
     found = stages.fit_hybrid(elsewhere, device="cpu")
-    said = judged(elsewhere, found, held)
+    said = predictions_of(elsewhere, found, held)
     assert said.cross_fitted
     assert {head.boost.device_ for _, head in said.heads} == {"cpu"}
 
@@ -116,14 +116,14 @@ def test_networks_of_a_part_leave_the_recipes_own_alone(hybrid_job, change):
 def test_images_that_choose_do_not_score_themselves(hybrid_job):
     found = stages.fit_hybrid(hybrid_job)
     validation, train = hybrid_job.images.validation, hybrid_job.images.train
-    crossed = judged(hybrid_job, found, validation)
+    crossed = predictions_of(hybrid_job, found, validation)
     assert crossed.cross_fitted
     direct = found.classifier.predict_proba(validation.X)
     assert crossed.proba.shape == direct.shape
     assert np.abs(crossed.proba - direct).max() > 1e-4  # temperatures of five parts, not of all
     rows = np.concatenate([rows for rows, _ in crossed.heads])
     np.testing.assert_array_equal(np.sort(rows), np.arange(len(validation)))
-    assert not judged(hybrid_job, found, train).cross_fitted
+    assert not predictions_of(hybrid_job, found, train).cross_fitted
 
 
 def test_a_part_of_train_is_held_out(hybrid_job, change):
@@ -138,7 +138,7 @@ def test_a_part_of_train_is_held_out(hybrid_job, change):
     assert found.head.details["chosen_on"] == found.head.details["grown_on"] == "train, held out"
     assert found.head.details["rows"] == 2 * len(networks.unseen)
     # Nothing about it was chosen on the images that are scored.
-    assert not judged(job, found, images.validation).cross_fitted
+    assert not predictions_of(job, found, images.validation).cross_fitted
 
 
 def test_folds_ask_each_network_about_images_it_has_not_seen(hybrid_job, change):

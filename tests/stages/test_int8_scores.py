@@ -10,7 +10,7 @@ from cnnboost.deploy.int8 import IMAGES
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.stages.export import calibration_images as measured_on
 from cnnboost.stages.export import int8_proba
-from cnnboost.stages.hybrid_scores import judged
+from cnnboost.stages.predictions import predictions_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_images_that_grew_the_trees_are_judged_by_others(grown_on_validation):
     job = grown_on_validation
     bundle = stages.export(job).bundle
     found, validation = stages.fit_hybrid(job), job.images.validation
-    exact = judged(job, found, validation)
+    exact = predictions_of(job, found, validation)
     assert exact.cross_fitted
     content = bundle.members["int8.onnx"].read_bytes()
     crossed = int8_proba(content, found, exact, job.images.train, validation.X)
@@ -47,7 +47,7 @@ def test_other_images_are_judged_by_the_graph_itself(grown_on_validation):
     job = grown_on_validation
     content = stages.export(job).bundle.members["int8.onnx"].read_bytes()
     found, train = stages.fit_hybrid(job), job.images.train
-    exact = judged(job, found, train)
+    exact = predictions_of(job, found, train)
     assert not exact.cross_fitted
     proba = int8_proba(content, found, exact, train, train.X)
     np.testing.assert_array_equal(proba, Predictor(content).predict_proba(train.X))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cnnboost import stages
-from cnnboost.stages.distillation import teach
+from cnnboost.stages.distillation import distill
 
 HEADS = {"plain", "residual", "bundle"}
 ALL = HEADS | {"cnn", "features", "teacher"}
@@ -20,7 +20,7 @@ def made(job):
         "plain": stages.fit_boost(job, "fc1").cached,
         "residual": stages.fit_hybrid(job, "fc1", mode="residual").head.cached,
         "bundle": stages.export(job, "fc1", mode="plain").cached,
-        "teacher": teach(job).cached,
+        "teacher": distill(job).cached,
     }
     return {name for name, was_there in cached.items() if not was_there}
 

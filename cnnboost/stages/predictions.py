@@ -41,7 +41,7 @@ def image_proba(hybrid: Hybrid, X: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Predictions:
     """What a hybrid is scored by on some images."""
 
     proba: np.ndarray
@@ -49,14 +49,14 @@ class Judged:
 
     @property
     def cross_fitted(self) -> bool:
-        """Whether others than the hybrid's own head judged."""
+        """Whether others than the hybrid's own head predicted."""
         return bool(self.heads)
 
 
-def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
+def predictions_of(job: Job, hybrid: Hybrid, split: Split) -> Predictions:
     """Score images so that none decides anything about its own score."""
     if hybrid.head.details.get("chosen_on") != split.name:
-        return Judged(image_proba(hybrid, split.X))
+        return Predictions(image_proba(hybrid, split.X))
     seed = job.recipe.compare.seed
     log.info("%s chose temperature and rounds too; its scores are cross-fitted", split.name)
     extractor = extractor_of(job, [trained.cnn for trained in hybrid.networks.trained], hybrid.head.layers)
@@ -65,7 +65,7 @@ def judged(job: Job, hybrid: Hybrid, split: Split) -> Judged:
     )
     boost = hybrid_boost(job, hybrid.head.mode, job.recipe.boost.seed, hybrid.device)
     found = fit.head(hybrid.head.mode, boost, grown_on)
-    return Judged(found.proba, found.heads)
+    return Predictions(found.proba, found.heads)
 
 
 def cross_fit(
@@ -74,12 +74,12 @@ def cross_fit(
     """Look at images that heads are to be cross-fitted on, as `[hybrid]` says."""
     metadata = job.recipe.hybrid
 
-    def seen(part: Split) -> HeadInputs:
+    def grown_on(part: Split) -> HeadInputs:
         return extractor.grown(np.asarray(part.X), part.y, metadata.views, metadata.augment, seed)
 
     on_train = metadata.fit_on == "train"
     images = np.asarray(split.X)
-    looks = [HeadInputs(*extractor.all(view), split.y) for view in views(images, tta)]
-    grown = None if on_train else seen(split)
-    fit = CrossFit(looks, images, len(split.classes), folds=folds, seed=seed, grown=grown)
-    return fit, seen(train) if on_train else None
+    scored = [HeadInputs(*extractor.all(view), split.y) for view in views(images, tta)]
+    grown = None if on_train else grown_on(split)
+    fit = CrossFit(scored, images, len(split.classes), folds=folds, seed=seed, grown=grown)
+    return fit, grown_on(train) if on_train else None
