@@ -104,7 +104,7 @@ def test_without_a_teacher_the_digest_is_what_it_was(job):
 def test_what_cannot_teach_is_refused_by_name(job, change, tmp_path):
     with pytest.raises(ParameterError, match=r"out='teacher\.npy': the file of a teacher ends in \.npz"):
         distill(job, out="teacher.npy")
-    with pytest.raises(ParameterError, match="tta='five' is unknown"):
+    with pytest.raises(ParameterError, match="tta='five' must be one of"):
         distill(job, tta="five")
     with pytest.raises(ModelError, match="no such file"):
         distill(job, [tmp_path / "cnn.keras"])
