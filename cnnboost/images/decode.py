@@ -123,7 +123,7 @@ def _open_image(data: bytes, place: str) -> Image.Image:
             # Pillow's own decoder without its parser in Python, which costs as much as a small image.
             return Image.frombytes(plain[0], plain[1], data, "jpeg", plain[0], "")
         except (ValueError, OSError):
-            pass  # damaged: the full parser below finds the words for it
+            pass  # damaged: the full parser below says how
     with _reading(data, place) as image:
         maximum = _maximum(image)
         image.load()
@@ -157,8 +157,8 @@ def _reading(data: bytes, place: str) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         kind = kind_of(data[:HEAD])
-        told = " (".join(kind) + ")" if kind else "not an image, or its header is damaged"
-        raise bad_input(place, f"is {told}; accepted are {', '.join(FORMATS)}") from None
+        what = " (".join(kind) + ")" if kind else "not an image, or its header is damaged"
+        raise bad_input(place, f"is {what}; accepted are {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise bad_input(place, f"has more than {MAX_PIXELS} pixels, the limit") from None
     except MemoryError:
@@ -251,20 +251,20 @@ def _plain_jpeg(data: bytes) -> tuple[str, tuple[int, int]] | None:
     if data[:2] != b"\xff\xd8":
         return None
     place, end = 2, len(data) - 9
-    found: tuple[str, tuple[int, int]] | None = None
+    plain: tuple[str, tuple[int, int]] | None = None
     while place < end and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xDA:  # the scan begins
-            return found
+            return plain
         if marker in (0xE1, 0xE2, 0xEE) or marker == 0xFF or 0xD0 <= marker <= 0xD9:
             return None
         if marker in (0xC0, 0xC1, 0xC2):
             height = data[place + 5] << 8 | data[place + 6]
             width = data[place + 7] << 8 | data[place + 8]
             mode = {1: "L", 3: "RGB"}.get(data[place + 9])
-            if found or mode is None or data[place + 4] != 8 or not 0 < width * height <= MAX_PIXELS:
+            if plain or mode is None or data[place + 4] != 8 or not 0 < width * height <= MAX_PIXELS:
                 return None
-            found = (mode, (width, height))
+            plain = (mode, (width, height))
         elif 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xCC):
             return None  # lossless, hierarchical: left to Pillow
         place += 2 + (data[place + 2] << 8 | data[place + 3])

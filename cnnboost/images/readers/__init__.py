@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import stat
 from pathlib import Path
 
 from cnnboost.errors import DataError
-from cnnboost.files import not_regular, open_regular
+from cnnboost.files import open_regular
 from cnnboost.images.kinds import HEAD, is_picture, kind_of
 from cnnboost.images.readers.csv import CSV
 from cnnboost.images.readers.datasets import CIFAR, DIGITS
@@ -30,23 +29,23 @@ def find_reader(source: str | os.PathLike[str]) -> Reader:
     if not name.strip():
         raise DataError("the source of the images is an empty name; give a folder, a file or 'digits'")
     path = Path(name)
+    head = None
     try:
-        info = path.stat()
+        if not path.is_dir():
+            with open_regular(path) as file:
+                head = file.read(HEAD)
     except FileNotFoundError:
-        info = None
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
-        reason = error.strerror if isinstance(error, OSError) else error
+        pass
+    except OSError as error:
         shown = name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}"
-        raise DataError(f"{shown!r} cannot be read ({reason})") from error
-    if info is not None and not stat.S_ISDIR(info.st_mode):
-        if kind := not_regular(info.st_mode):
-            raise DataError(f"{path}: is {kind}; give a folder or a regular file")
-        _check_kind(path)
+        raise DataError(f"{shown!r} cannot be read ({error.strerror})") from error
+    if head is not None:
+        _check_kind(path, head)
     for reader in READERS:
         if reader.matches(name):
             return reader
     accepted = "; ".join(reader.accepts for reader in READERS)
-    if info is not None:
+    if head is not None:
         raise DataError(f"{path}: no reader for this kind of file. Accepted: {accepted}")
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, [*near, "digits"], n=3)
@@ -54,13 +53,8 @@ def find_reader(source: str | os.PathLike[str]) -> Reader:
     raise DataError(f"{name!r} does not exist (looked for {path.absolute()}).{hint} Accepted: {accepted}")
 
 
-def _check_kind(path: Path) -> None:
+def _check_kind(path: Path, head: bytes) -> None:
     """Name a file that is something else than its name says, or of a kind that is not read at all."""
-    try:
-        with open_regular(path) as file:
-            head = file.read(HEAD)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if not head:
         raise DataError(f"{path}: is empty (0 bytes); download or write it again")
     if is_picture(head):

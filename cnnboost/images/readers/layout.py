@@ -1,4 +1,4 @@
-"""At which level of a folder the splits and the classes stand."""
+"""At which level of a folder the splits and the classes are."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class _Node:
 
 def folder_split(name: str) -> str | None:
     """Return the split that a folder's name stands for by itself."""
-    found = _SPLIT_NAME.fullmatch(re.sub(r"[\W\d_]+", "", name).lower())
-    return split_of(found[1]) if found else None
+    match = _SPLIT_NAME.fullmatch(re.sub(r"[\W\d_]+", "", name).lower())
+    return split_of(match[1]) if match else None
 
 
 def class_name(folder: str) -> str:
@@ -144,30 +144,30 @@ def _proven(tops: Sequence[_Node]) -> bool:
 
 def _splits(name: str, tops: Sequence[_Node]) -> dict[_Node, str]:
     """Return those folders that are splits; none where all of them are classes."""
-    found = {top: split for top in tops if (split := folder_split(top.name))}
-    found |= _prefixed([top for top in tops if top not in found])
-    rest = [top for top in tops if top not in found]
-    if not found:
+    splits = {top: split for top in tops if (split := folder_split(top.name))}
+    splits |= _prefixed([top for top in tops if top not in splits])
+    rest = [top for top in tops if top not in splits]
+    if not splits:
         return {}
-    several = len(set(found.values())) > 1
-    if not any(top.full for top in found):
+    several = len(set(splits.values())) > 1
+    if not any(top.full for top in splits):
         if rest and not several:
             return {}  # a class may be called train, test or valid
         _unclear(
             name,
-            f"{_list(top.name for top in found)} would be splits by name, but no class folders are in them",
+            f"{_list(top.name for top in splits)} would be splits by name, but no class folders are in them",
             f"if these are classes, {_AS_CLASSES}; if these are splits, {_AS_SPLITS}",
         )
-    proven = several and _shared([_base(top, found) for top in found])
+    proven = several and _shared([_base(top, splits) for top in splits])
     if not proven and any(_base(top, ()).full for top in rest):
         _unclear(
             name,
-            f"by their names {_list(top.name for top in found)} would be splits, but not the folders beside "
+            f"by their names {_list(top.name for top in splits)} would be splits, but not the folders beside "
             f"them, {_list(top.name for top in rest)}, which hold folders with images too",
             f"if all of them are classes, {_AS_CLASSES}; if all of them are splits, {_AS_SPLITS}; if some "
             "are neither, move them away",
         )
-    return found
+    return splits
 
 
 def _prefixed(tops: Sequence[_Node]) -> dict[_Node, str]:

@@ -28,7 +28,7 @@ class Listing:
     Attributes
     ----------
     ids : sequence of str
-        Where each row stands in its source, for messages.
+        The place of each row in its source, for messages.
     y : ndarray of shape (n,), dtype int64
         Positions in `classes`.
     classes : tuple of str
