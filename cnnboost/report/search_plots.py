@@ -27,6 +27,8 @@ Trial = Mapping[str, Any]
 Space = Mapping[str, Any]
 
 _MARKS = ("o", "s", "^", "D", "v", "P")
+_LINES = tuple(zip((*COLOURS, "black", "0.55"), ("o", "s", "^", "D", "v", "P", "X", "*"), strict=False))
+"""Colours and marks of trials that have a line each."""
 _PLACES = 12
 """Up to so many values are drawn side by side, each with its label; more of them need an axis of numbers."""
 _PANELS = 3
@@ -51,6 +53,8 @@ def search_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]
         draw("points", title, partial(plot_points, confidence=document["confidence"]), ended, space)
         if document.get("importances"):
             draw("importances", "importance of each key", plot_importances, document["importances"])
+        if len(space) == 3 and all("choices" in of for of in space.values()):
+            draw("slices", f"{METRICS[metric]} in slices", plot_slices, ended, space)
         if with_curves := [trial for trial in ended if trial["history"]]:
             draw("curves", "learning curves", plot_learning_curves, with_curves)
     return figures
@@ -109,9 +113,12 @@ def plot_importances(importances: Mapping[str, float], metric: str, *, title: st
 
 
 def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str) -> Figure:
-    """Draw accuracy and loss of all trials by epoch, on their validation images."""
-    from matplotlib.ticker import MaxNLocator
+    """Draw accuracy and loss of all trials by epoch, on their validation images.
 
+    Few trials have a line each with its values for a name; of many, the best one stands out.
+    """
+    if len(trials) <= len(_LINES):
+        return _named_curves(trials, title)
     best = best_trial(trials, metric)
     figure = new_figure(9.2, 4.0)
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -125,12 +132,72 @@ def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str) ->
             axes, best, f"val_{name}", color=COLOURS[5], linewidth=2.2, marker="o", markersize=3.5,
             label=f"best trial (number {best['number']}), validation",
         )  # fmt: skip
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        metric_axis(axes, name)
-        axes.set_ylabel("accuracy" if name == "accuracy" else "loss (nats)")
-        open_frame(axes, grid="both")
+        _epochs(axes, name)
     finish(figure, figure.axes[0], title, columns=3)
+    return figure
+
+
+def _named_curves(trials: Sequence[Trial], title: str) -> Figure:
+    """Draw every trial: validation as a whole line, training as a dotted one of the same colour."""
+    figure = new_figure(9.2, 4.4)
+    trials = sorted(trials, key=lambda trial: _text(trial["values"]))
+    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        for trial, (colour, mark) in zip(trials, _LINES, strict=False):
+            values = ", ".join(f"{key.split('.')[-1]} = {setting(of)}" for key, of in trial["values"].items())
+            _curve(axes, trial, name, color=colour, linewidth=0.9, linestyle=":")
+            style = {"color": colour, "linewidth": 1.6, "marker": mark, "markersize": 3.5, "markevery": 5}
+            _curve(axes, trial, f"val_{name}", label=literal(values), **style)
+        _epochs(axes, name)
+    finish(figure, figure.axes[0], f"{title} (dotted: on the training images)", columns=3)
+    return figure
+
+
+def _epochs(axes: Axes, name: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    metric_axis(axes, name)
+    axes.set_ylabel("accuracy" if name == "accuracy" else "loss (nats)")
+    open_frame(axes, grid="both")
+
+
+def plot_slices(trials: Sequence[Trial], space: Mapping[str, Space], metric: str, *, title: str) -> Figure:
+    """Draw a grid over three keys: a heat map of two of them for each value of the third."""
+    taken = {key: _values(trials, key, space[key]) for key in space}
+    by_size = sorted(space, key=lambda key: len(taken[key]))
+    across, down, third = by_size[-1], by_size[-2], by_size[0]
+    found = {tuple(_text(t["values"][key]) for key in (third, down, across)): t["value"] for t in trials}
+    columns = min(len(taken[third]), _PANELS)
+    rows = math.ceil(len(taken[third]) / columns)
+    width = 1.6 + 0.62 * len(taken[across])
+    figure = new_figure(columns * width, 1.2 + rows * (1.2 + 0.5 * len(taken[down])))
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    edges = min(found.values()), max(found.values())
+    for axes, value in zip(panels.flat, taken[third], strict=False):
+        cells = np.array(
+            [
+                [found.get((_text(value), _text(y), _text(x)), np.nan) for x in taken[across]]
+                for y in taken[down]
+            ]
+        )
+        axes.imshow(cells, cmap="viridis", vmin=edges[0], vmax=edges[1], aspect="auto")
+        for (row, column), cell in np.ndenumerate(cells):
+            if np.isfinite(cell):
+                text = f"{cell:.1%}" if metric == "accuracy" else f"{cell:.2f}"
+                light = cell < (edges[0] + edges[1]) / 2
+                axes.text(
+                    column, row, text, ha="center", va="center", fontsize=7, color="w" if light else "k"
+                )
+        axes.set_title(literal(f"{third} = {setting(value)}"), fontsize=9)
+        axes.set_xticks(range(len(taken[across])), [literal(_tick(x)) for x in taken[across]])
+        axes.set_yticks(range(len(taken[down])), [literal(_tick(y)) for y in taken[down]])
+        axes.set_xlabel(literal(across))
+        axes.set_ylabel(literal(down))
+        axes.label_outer()
+    for axes in panels.flat[len(taken[third]) :]:
+        axes.set_axis_off()
+    finish(figure, panels.flat[0], title)
     return figure
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 
 from cnnboost.report.search_plots import (
     plot_importances,
     plot_learning_curves,
     plot_points,
+    plot_slices,
     plot_trials,
     search_figures,
 )
@@ -97,15 +101,51 @@ def history(*accuracies):
     return both | {f"val_{name}": values for name, values in both.items()}
 
 
-def test_curves_put_the_best_trial_before_the_others():
-    trials = [trial(i, end, history(0.1, end)) for i, end in enumerate([0.4, 0.6, 0.5])]
+def test_of_many_curves_the_best_trial_stands_out():
+    ends = [0.4, 0.6, *(0.5 - i / 100 for i in range(8))]
+    trials = [trial(i, end, history(0.1, end)) for i, end in enumerate(ends)]
     figure = plot_learning_curves(trials, "accuracy", title="Curves")
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["other trials, validation", "best trial, train", "best trial (number 1), validation"]
     lines = figure.axes[0].lines
-    assert len(lines) == 4
+    assert len(lines) == 11
     assert lines[-1].get_ydata()[-1] == 0.6
     assert [axes.get_ylabel() for axes in figure.axes] == ["accuracy", "loss (nats)"]
+
+
+def test_each_of_a_few_curves_is_named_by_its_values():
+    values = {"cnn.options.filters": [8], "cnn.options.dropout": 0.5}
+    trials = [
+        trial(0, 0.6, history(0.1, 0.6), **values),
+        trial(1, 0.4, history(0.1, 0.4), **{**values, "cnn.options.dropout": 0}),
+    ]
+    figure = plot_learning_curves(trials, "accuracy", title="Curves")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(names) == ["filters = [8], dropout = 0", "filters = [8], dropout = 0.5"]
+    of = {line.get_label(): line for line in figure.axes[0].lines}
+    assert of["filters = [8], dropout = 0.5"].get_ydata().tolist() == [0.1, 0.6]
+    assert_legible(figure)
+
+
+def test_a_grid_over_three_keys_is_drawn_in_slices():
+    space = {"rate": {"choices": [0.1, 0.01, 0.001]}, "l2": {"choices": [0, 1]}, "size": {"choices": [8, 16]}}
+    grid = itertools.product(*(of["choices"] for of in space.values()))
+    trials = [trial(i, i / 20, rate=rate, l2=l2, size=size) for i, (rate, l2, size) in enumerate(grid)]
+    del trials[7]  # it failed
+    figure = plot_slices(trials, space, "accuracy", title="Slices")
+    assert [axes.get_title() for axes in figure.axes] == ["l2 = 0", "l2 = 1"]
+    shown = figure.axes[1].images[0].get_array()
+    np.testing.assert_allclose(shown, [[0.1, 0.3, 0.5], [0.15, np.nan, 0.55]])
+    assert [text.get_text() for text in figure.axes[1].texts] == ["10.0%", "30.0%", "50.0%", "15.0%", "55.0%"]
+    assert_legible(figure)
+    document = {
+        "title": "A study",
+        "metric": "accuracy",
+        "confidence": 0.95,
+        "space": space,
+        "trials": trials,
+    }
+    assert "slices" in search_figures(document)
 
 
 @pytest.mark.parametrize(
