@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnnboost.deploy.bundle import SHIPPED, write_bundle
 from tests.conftest import ROOT
-from tests.deploy.small_graph import facts_of, small_file
+from tests.deploy.small_graph import metadata_of, small_file
 
 SHIPS = f"cnnboost/models/{SHIPPED}/"
 
@@ -92,7 +92,7 @@ def test_it_is_built_without_a_bundle(tree, tmp_path):
 
 def test_a_bundle_travels_without_what_lies_around_it_and_predicts(tree, tmp_path):
     folder = tree / "models" / SHIPPED
-    metadata = {key: value for key, value in facts_of().items() if key not in ("format", "kind", "native")}
+    metadata = {key: value for key, value in metadata_of().items() if key not in ("format", "kind", "native")}
     members = {"hybrid.onnx": small_file(), "head.ubj": b"head", "cnn.keras": b"cnn"}
     write_bundle(folder, {**metadata, "versions": {}}, members)
     (folder / "README.md").write_text("a card")

@@ -191,7 +191,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for name, entry in manifest["members"].items():
         if not _MEMBER_NAME.fullmatch(name):
             raise StoreError(f"{path} lists a member {brief(name)}, which is not a file name; {_REMEDY}")
-        if not (isinstance(entry, dict) and _is_int(entry.get("bytes")) and _is_str(entry.get("sha256"))):
+        if not (
+            isinstance(entry, dict) and type(entry.get("bytes")) is int and type(entry.get("sha256")) is str
+        ):
             raise StoreError(f"{path} does not state bytes and sha256 of {name}; {_REMEDY}")
     return manifest
 
@@ -213,7 +215,7 @@ def valid_input(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and value.keys() == {"height", "width", "channels"}
-        and all(_is_int(size) and size > 0 for size in value.values())
+        and all(type(size) is int and size > 0 for size in value.values())
     )
 
 
@@ -223,35 +225,28 @@ def brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
+def is_a(kind: type) -> Callable[[Any], bool]:
+    """Return the test for values of one type of JSON."""
+    return lambda value: type(value) is kind
 
 
 def _valid_parity(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(rows, list) and all(map(_is_dict, rows)) for rows in value.values()
+        isinstance(rows, list) and all(map(is_a(dict), rows)) for rows in value.values()
     )
 
 
 _REQUIRED = {"recipe", "layer", "mode", "pixels", "input", "versions", "members", "classes", "rounds"}
 _VALID: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
-        ("recipe", "layer", "mode", "pixels", "title", "tta", "made_from", "recipe_digest"), _is_str
+        ("recipe", "layer", "mode", "pixels", "title", "tta", "made_from", "recipe_digest"), is_a(str)
     ),
-    **dict.fromkeys(("members", "scores"), _is_dict),
-    **dict.fromkeys(("rounds", "networks"), _is_int),
+    **dict.fromkeys(("members", "scores"), is_a(dict)),
+    **dict.fromkeys(("rounds", "networks"), is_a(int)),
     "classes": valid_classes,
     "input": valid_input,
-    "versions": lambda value: isinstance(value, dict) and all(map(_is_str, value.values())),
-    "layers": lambda value: isinstance(value, list) and all(map(_is_str, value)),
+    "versions": lambda value: isinstance(value, dict) and all(map(is_a(str), value.values())),
+    "layers": lambda value: isinstance(value, list) and all(map(is_a(str), value)),
     "parity": _valid_parity,
 }
 

@@ -1,7 +1,7 @@
 """CNN and hybrid as one ONNX graph each: uint8 images in, `label` and `probabilities` out.
 
-Keras exports the networks, onnxmltools the trees. Added here: the scaling of the pixels, the test-time views,
-and what the modes make of features and log-probabilities.
+Keras exports the networks, `head_graph` the trees. Added here: the test-time views, and what the networks'
+outputs become before the head sees them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnboost.cnn.graph import inference_model
-from cnnboost.deploy.graph_builder import IMAGE, GraphBuilder
+from cnnboost.deploy.graph_builder import IMAGE, GraphBuilder, simplify
 from cnnboost.deploy.head_graph import add_head, add_trees, uses
 from cnnboost.deploy.network_graph import add_network, add_probabilities
-from cnnboost.deploy.simplify import simplify
 from cnnboost.features.cut import Cut
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.views import TTA, check_tta, views
@@ -116,13 +115,8 @@ def _interpolation(size: int, tta: str, axis: int) -> np.ndarray:
     Columns and rows are interpolated one after the other, so strips of three pixels suffice, of which every
     crop leaves one. In strip i, pixel i is bright.
     """
-    lines = np.eye(size, dtype=np.float32)
-    if axis == 1:
-        strips = np.repeat(lines[:, :, None, None], 3, axis=2)
-        results = [view[:, :, 1, 0] for view in views(strips, tta)]
-    else:
-        strips = np.repeat(lines[:, None, :, None], 3, axis=1)
-        results = [view[:, 1, :, 0] for view in views(strips, tta)]
+    strips = np.repeat(np.eye(size, dtype=np.float32)[:, :, None, None], 3, axis=2).swapaxes(1, axis)
+    results = [view.swapaxes(1, axis)[:, :, 1, 0] for view in views(strips, tta)]
     return np.stack(results).transpose(0, 2, 1)
 
 

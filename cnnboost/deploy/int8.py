@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.deploy.graph_builder import IMAGE, converting
+from cnnboost.deploy.graph_builder import IMAGE, converting, users_of
 from cnnboost.errors import ModelError
 
 if TYPE_CHECKING:
@@ -35,12 +35,11 @@ def int8_graph(model: onnx.ModelProto, images: np.ndarray, name: str = "the grap
     if not any(node.op_type == "Conv" for node in model.graph.node):
         raise ModelError(f"{name} has no convolution, and only convolutions are computed in 8-bit integers")
 
-    class Batches(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.starts = iter(range(0, len(images), _BATCH))
+    starts = iter(range(0, len(images), _BATCH))
 
+    class Batches(CalibrationDataReader):
         def get_next(self) -> dict[str, Any] | None:
-            start = next(self.starts, None)
+            start = next(starts, None)
             return None if start is None else {IMAGE: np.ascontiguousarray(images[start : start + _BATCH])}
 
     changed = onnx.ModelProto()
@@ -75,10 +74,7 @@ def _excluded(graph: onnx.GraphProto) -> list[str]:
     integers slowly in this place.
     """
     channels = {value.name: value.dims[1] for value in graph.initializer if len(value.dims) == 4}
-    users: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
+    users = users_of(graph)
     excluded = []
     for convolution in [node for node in graph.node if node.op_type == "Conv"]:
         chain = [convolution]

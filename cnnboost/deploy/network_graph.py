@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnboost.cnn.graph import float32_model
 from cnnboost.cnn.inputs import CAFFE_MEANS, TORCH_DEVIATIONS, TORCH_MEANS, check_fits, check_pixels
-from cnnboost.deploy.graph_builder import OPSET, GraphBuilder, converting
+from cnnboost.deploy.graph_builder import OPSET, GraphBuilder, add_initializer, converting
 from cnnboost.errors import ModelError
 
 if TYPE_CHECKING:
@@ -91,12 +91,11 @@ def _exported(model: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
 
 def _express_erfc(graph: onnx.GraphProto) -> None:
     """Replace erfc(x), which TensorFlow's GELU uses and ONNX does not know, with 1 - erf(x)."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
-    one = "one_of_erfc"
-    for node in [node for node in graph.node if node.op_type == "Erfc"]:
-        if all(constant.name != one for constant in graph.initializer):
-            graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), one))
+    nodes = [node for node in graph.node if node.op_type == "Erfc"]
+    one = add_initializer(graph, "one_of_erfc", 1) if nodes else ""
+    for node in nodes:
         inner = f"{node.output[0]}/erf"
         place = list(graph.node).index(node)
         graph.node.remove(node)
@@ -112,19 +111,15 @@ def _keep_padding(graph: onnx.GraphProto) -> None:
     """
     from onnx import numpy_helper
 
-    tiny = "padding_before_maximum"
     pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
     constants = {constant.name: constant for constant in graph.initializer}
-    for node in graph.node:
+    for number, node in enumerate(graph.node):
         if node.op_type != "Pad" or node.output[0] not in pooled:
             continue
         value = node.input[2] if len(node.input) > 2 else ""
-        if value in constants and numpy_helper.to_array(constants[value]).any():
-            continue
-        node.input[:] = [*node.input[:2], tiny, *node.input[3:]]
-        if tiny not in constants:
-            constants[tiny] = numpy_helper.from_array(np.array(np.finfo(np.float32).tiny), tiny)
-            graph.initializer.append(constants[tiny])
+        if value not in constants or not numpy_helper.to_array(constants[value]).any():
+            tiny = add_initializer(graph, f"padding_before_maximum_{number}", np.finfo(np.float32).tiny)
+            node.input[:] = [*node.input[:2], tiny, *node.input[3:]]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,6 @@ def check_parity(
     reference: np.ndarray,
     *,
     name: str,
-    batches: Sequence[int] = BATCHES,
     views: int = 1,
     limits: Limits = EXACT,
 ) -> list[Parity]:
@@ -65,45 +64,29 @@ def check_parity(
     can fall on the other side of a split and its probabilities jump. So labels and the median must agree,
     not every single probability.
     """
-    results = []
-    for batch in dict.fromkeys(min(size, max(size // views, 7)) for size in batches):
-        labels, probabilities = _run(content, images, batch, name)
-        if probabilities.shape != reference.shape or not np.isfinite(probabilities).all():
-            raise ModelError(
-                f"{name} gives probabilities of shape {probabilities.shape} instead of {reference.shape}, or "
-                "some that are not finite; it was not written"
-            )
-        difference = np.abs(probabilities.astype(np.float64) - reference)
-        agreement = float((labels == reference.argmax(axis=1)).mean())
-        median, largest = float(np.median(difference)), float(difference.max())
-        results.append(Parity(batch, len(images), agreement, median, largest))
+    sizes = dict.fromkeys(min(size, max(size // views, 7)) for size in BATCHES)
+    results = [_compared(content, images, reference, size, name) for size in sizes]
     for parity in results:
-        remedy = _remedy(parity, limits)
-        if remedy:
-            raise ModelError(
-                f"{name} differs from the model it was made from: in batches of {parity.batch} the labels of "
-                f"{parity.agreement:.2%} of {parity.images} images agree (at least {limits.agreement:.1%} "
-                f"required), the median difference of probabilities is {parity.median:.2g} (below "
-                f"{limits.median:g} required), the largest {parity.largest:.2g}; it was not written. {remedy}"
+        if parity.median >= limits.median:
+            remedy = (
+                "ONNX Runtime computes a layer of the network differently from Keras: cut it before that "
+                "layer, or run the hybrid in Keras"
             )
-    return results
-
-
-def _remedy(parity: Parity, limits: Limits) -> str | None:
-    """Return what to do about a difference; None where it is within the limits."""
-    if parity.median >= limits.median:
-        return (
-            "ONNX Runtime computes a layer of the network differently from Keras: cut it before that layer, "
-            "or run the hybrid in Keras"
+        elif parity.agreement < limits.agreement and not _by_chance(parity, limits):
+            more = f"give more images ({parity.images} given, {IMAGES} are compared), or "
+            remedy = (
+                "Probabilities agree, labels differ where features lie on thresholds of the trees: "
+                f"{more if parity.images < IMAGES else ''}use fewer rounds (boost.n_estimators)"
+            )
+        else:
+            continue
+        raise ModelError(
+            f"{name} differs from the model it was made from: in batches of {parity.batch} the labels of "
+            f"{parity.agreement:.2%} of {parity.images} images agree (at least {limits.agreement:.1%} "
+            f"required), the median difference of probabilities is {parity.median:.2g} (below "
+            f"{limits.median:g} required), the largest {parity.largest:.2g}; it was not written. {remedy}"
         )
-    if parity.agreement >= limits.agreement or _by_chance(parity, limits):
-        return None
-    few = parity.images < IMAGES
-    more = f"give more images ({parity.images} given, {IMAGES} are compared), or " if few else ""
-    return (
-        "Probabilities agree, labels differ where features lie on thresholds of the trees: "
-        f"{more}use fewer rounds (boost.n_estimators)"
-    )
+    return results
 
 
 def _by_chance(parity: Parity, limits: Limits) -> bool:
@@ -118,7 +101,7 @@ def _by_chance(parity: Parity, limits: Limits) -> bool:
     return others <= round(allowed * IMAGES) and binom.sf(others - 1, parity.images, allowed) >= _UNLIKELY
 
 
-def _run(content: bytes, images: np.ndarray, batch: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _compared(content: bytes, images: np.ndarray, reference: np.ndarray, batch: int, name: str) -> Parity:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -134,5 +117,12 @@ def _run(content: bytes, images: np.ndarray, batch: int, name: str) -> tuple[np.
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"ONNX Runtime cannot run {name}: {reason}; it was not written") from error
-    labels, probabilities = zip(*parts, strict=True)
-    return np.concatenate(labels), np.concatenate(probabilities)
+    labels, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if probabilities.shape != reference.shape or not np.isfinite(probabilities).all():
+        raise ModelError(
+            f"{name} gives probabilities of shape {probabilities.shape} instead of {reference.shape}, or "
+            "some that are not finite; it was not written"
+        )
+    difference = np.abs(probabilities.astype(np.float64) - reference)
+    agreement = float((labels == reference.argmax(axis=1)).mean())
+    return Parity(batch, len(images), agreement, float(np.median(difference)), float(difference.max()))

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -202,7 +203,7 @@ class Predictor:
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._model, self._asked, self.place)
+        return partial(type(self), threads=self._asked, place=self.place), (self._model,)
 
     def __repr__(self) -> str:
         kind = f"{self.kind} in int8" if self.int8 else self.kind
@@ -276,10 +277,6 @@ class Slices:
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="cnnboost")
                 self._process = os.getpid()
             return self._run, self._pool
-
-
-def _restore(model: bytes, threads: int | None, place: str) -> Predictor:
-    return Predictor(model, threads=threads, place=place)
 
 
 def _checked_threads(threads: int | None) -> int:

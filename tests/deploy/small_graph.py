@@ -13,7 +13,7 @@ from cnnboost.deploy.graph_file import serialise
 CLASSES = ["angry", "happy", "sad"]
 
 
-def facts_of(shape=(8, 8, 1), classes=tuple(CLASSES), **changed):
+def metadata_of(shape=(8, 8, 1), classes=tuple(CLASSES), **changed):
     """The metadata of such a graph."""
     return {
         "format": 1,
@@ -31,7 +31,9 @@ def facts_of(shape=(8, 8, 1), classes=tuple(CLASSES), **changed):
 
 
 #: What the manifest of its bundle states.
-MANIFEST = {k: v for k, v in facts_of().items() if k not in ("format", "kind", "native")} | {"versions": {}}
+MANIFEST = {k: v for k, v in metadata_of().items() if k not in ("format", "kind", "native")} | {
+    "versions": {}
+}
 
 
 def weights(shape=(8, 8, 1), k=3, seed=0):
@@ -62,7 +64,7 @@ def small_graph(shape=(8, 8, 1), k=3, seed=0) -> onnx.ModelProto:
 
 def small_file(shape=(8, 8, 1), classes=tuple(CLASSES), seed=0, **changed) -> bytes:
     """The content of its file."""
-    return serialise(small_graph(shape, len(classes), seed), facts_of(shape, classes, **changed))
+    return serialise(small_graph(shape, len(classes), seed), metadata_of(shape, classes, **changed))
 
 
 def expected(X, k=3, seed=0):

@@ -10,10 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cnnboost import Predictor
 from cnnboost.deploy import bundle as module
 from cnnboost.deploy.bundle import (
     SHIPPED,
@@ -29,23 +27,13 @@ from cnnboost.files import digest_of
 
 from .small_graph import MANIFEST, small_file
 
-FACTS = {
-    "recipe": "toy",
-    "classes": ["a", "b"],
-    "layer": "fc1",
-    "mode": "plain",
-    "pixels": "raw",
-    "input": {"height": 8, "width": 8, "channels": 1},
-    "rounds": 3,
-    "versions": {},
-}
 OLD = {"cnn.keras": b"cnn", "head.ubj": b"old trees", "hybrid.onnx": b"old graph"}
 NEW = {"cnn.keras": b"cnn", "head.ubj": b"new trees", "hybrid.onnx": b"new graph!"}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write_bundle(tmp_path / "models" / "toy", FACTS, OLD)
+    write_bundle(tmp_path / "models" / "toy", MANIFEST, OLD)
     return tmp_path / "models" / "toy"
 
 
@@ -53,29 +41,19 @@ def contents(folder):
     return {name: path.read_bytes() for name, path in read_bundle(folder).members.items()}
 
 
-def test_what_is_written_is_read(folder):
-    found = read_bundle(folder)
+def test_what_is_written_is_read_and_other_files_stay(folder):
     assert contents(folder) == OLD
-    assert {key: found.manifest[key] for key in FACTS} == FACTS
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*OLD, "manifest.json"])
-    assert not any(path.name.startswith(".") for path in folder.iterdir())
-
-
-def test_other_files_in_the_folder_stay_and_belong_to_nobody(folder):
+    assert {key: read_bundle(folder).manifest[key] for key in MANIFEST} == MANIFEST
     (folder / "history.json").write_text("{}")
-    write_bundle(folder, FACTS, NEW)
-    assert contents(folder) == NEW
-    assert (folder / "history.json").read_text() == "{}"
-
-
-def test_a_member_that_is_the_same_is_not_written_again(folder):
     before = (folder / "cnn.keras").stat().st_ino
-    write_bundle(folder, FACTS, NEW)
-    assert (folder / "cnn.keras").stat().st_ino == before
+    write_bundle(folder, MANIFEST, NEW)
+    assert contents(folder) == NEW
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*NEW, "manifest.json", "history.json"])
+    assert (folder / "cnn.keras").stat().st_ino == before  # the same content is not written again
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "words"),
     [
         (lambda f: (f / "head.ubj").unlink(), r"head\.ubj is missing"),
         (lambda f: (f / "head.ubj").write_bytes(b"old"), r"head\.ubj is not the file .* truncated"),
@@ -85,14 +63,14 @@ def test_a_member_that_is_the_same_is_not_written_again(folder):
         (lambda f: (f / "manifest.json").write_text("[]"), "holds no JSON object"),
         (lambda f: (f / "manifest.json").write_text('{"format": 1}'), "classes, .* missing"),
         (lambda f: edit(f, classes=["b", "a"]), r"manifest\.json was altered"),
-        (lambda f: edit(f, format=2, sealed=True), "format 2, this version reads 1; update"),
+        (lambda f: edit(f, format=2, checksum=True), "format 2, this version reads 1; update"),
         (
-            lambda f: edit(f, members={"../cnn.keras": {"bytes": 1, "sha256": ""}}, sealed=True),
+            lambda f: edit(f, members={"../cnn.keras": {"bytes": 1, "sha256": ""}}, checksum=True),
             "not a file name",
         ),
         *(
-            (lambda f, change=change: edit(f, **change, sealed=True), said)
-            for change, said in (
+            (lambda f, change=change: edit(f, **change, checksum=True), words)
+            for change, words in (
                 ({"members": None}, "members = None, which is invalid"),
                 (
                     {"members": {"a" * 300: {"bytes": 1, "sha256": ""}}},
@@ -113,16 +91,16 @@ def test_a_member_that_is_the_same_is_not_written_again(folder):
         ),
     ],
 )
-def test_damage_is_named(folder, damage, said):
+def test_damage_is_named(folder, damage, words):
     damage(folder)
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=words):
         read_bundle(folder)
 
 
-def edit(folder, sealed=False, **changes):
+def edit(folder, checksum=False, **changes):
     path = folder / "manifest.json"
     manifest = {**json.loads(path.read_text()), **changes}
-    if sealed:
+    if checksum:
         manifest.pop("facts_sha256")
         manifest["facts_sha256"] = digest_of(manifest)
     path.write_text(json.dumps(manifest))
@@ -134,55 +112,48 @@ def test_a_folder_without_a_bundle_is_none(tmp_path):
         read_bundle(tmp_path)
 
 
-STEPS = ("mkdir", "rename", "replace", "rmdir")
+def counted(monkeypatch, number):
+    """Let the process stop before its n-th step that changes a folder; return the list of steps."""
+    steps = []
 
-
-def stops_at(monkeypatch, number):
-    """Let the process stop before its n-th step that changes a folder."""
-    count = 0
-
-    def counted(original):
+    def counting(original):
         def step(*args, **kwargs):
-            nonlocal count
-            count += 1
-            if count == number:
+            steps.append(original)
+            if len(steps) == number:
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
         return step
 
-    for name in STEPS:
-        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
-    return lambda: count
+    for name in ("mkdir", "rename", "replace", "rmdir"):
+        monkeypatch.setattr(Path, name, counting(getattr(Path, name)))
+    return steps
 
 
 def test_wherever_it_is_stopped_there_is_the_old_bundle_or_the_new_one(folder, tmp_path):
     seen = []
-    number = 0
     while True:
-        number += 1
-        copy = tmp_path / f"copy{number}"
+        copy = tmp_path / f"copy{len(seen)}"
         shutil.copytree(folder, copy)
         with pytest.MonkeyPatch.context() as patch:
-            count = stops_at(patch, number)
+            steps = counted(patch, len(seen) + 1)
             with contextlib.suppress(KeyboardInterrupt):
-                write_bundle(copy, FACTS, NEW)
+                write_bundle(copy, MANIFEST, NEW)
         seen.append(contents(copy))
         assert seen[-1] in (OLD, NEW)
-        write_bundle(copy, FACTS, NEW)
+        write_bundle(copy, MANIFEST, NEW)
         assert contents(copy) == NEW
         assert not list(copy.glob(".*"))
-        if count() < number:
+        if len(steps) < len(seen):
             break
     assert seen[0] == OLD
-    assert seen[-1] == NEW
-    assert number > 8
+    assert len(seen) > 8
 
 
 def test_an_interrupted_move_is_finished_by_the_next_write(folder, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "finish", lambda folder: None)
-        write_bundle(folder, FACTS, NEW)
+        write_bundle(folder, MANIFEST, NEW)
     assert (folder / "head.ubj").read_bytes() == b"old trees"
     assert contents(folder) == NEW
     finish(folder)
@@ -210,7 +181,7 @@ write_bundle(folder, metadata, members)
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
 @pytest.mark.parametrize("number", range(1, 24, 6))
 def test_a_killed_process_leaves_a_bundle(folder, number):
-    command = [sys.executable, "-c", KILLED, str(folder), str(number), repr(FACTS), repr(NEW)]
+    command = [sys.executable, "-c", KILLED, str(folder), str(number), repr(MANIFEST), repr(NEW)]
     subprocess.run(command, check=False)
     assert contents(folder) in (OLD, NEW)
 
@@ -218,7 +189,7 @@ def test_a_killed_process_leaves_a_bundle(folder, number):
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_bundle(tmp_path / "file" / "toy", FACTS, OLD)
+        write_bundle(tmp_path / "file" / "toy", MANIFEST, OLD)
     assert (tmp_path / "file").read_text() == ""
 
 
@@ -240,19 +211,15 @@ def test_the_first_folder_that_holds_one_counts(tmp_path, look_in):
     put(tmp_path / "third", seed=2)
     (tmp_path / "first" / SHIPPED).mkdir(parents=True)  # a training that was never exported
     look_in("none", "first", "second", "third")
-    found = shipped_bundle()
-    assert found.folder == tmp_path / "second" / SHIPPED
-    X = np.zeros((1, 8, 8, 1), np.uint8)
-    wanted = Predictor.load(tmp_path / "second" / SHIPPED / "hybrid.onnx").predict_proba(X)
-    np.testing.assert_array_equal(Predictor.load(found).predict_proba(X), wanted)
+    assert shipped_bundle().folder == tmp_path / "second" / SHIPPED
 
 
 def test_without_one_the_error_names_places_and_remedies(tmp_path, look_in):
     look_in("a", "b")
-    with pytest.raises(StoreError) as error:
+    with pytest.raises(
+        StoreError, match=rf"{tmp_path}/a/{SHIPPED}, {tmp_path}/b/{SHIPPED}.*--model.*--recipe"
+    ):
         shipped_bundle()
-    for word in (str(tmp_path / "a" / SHIPPED), str(tmp_path / "b" / SHIPPED), "--model", "--recipe"):
-        assert word in str(error.value)
 
 
 def test_a_damaged_one_is_refused_and_not_passed_over(tmp_path, look_in):
@@ -271,11 +238,8 @@ def test_it_is_looked_for_in_the_package_and_then_in_the_repository():
 
 
 def test_one_line_says_which_it_is(tmp_path):
-    scores = {
-        "split": "validation",
-        "images": 3589,
-        "hybrid": {"accuracy": 0.68123},
-        "cnn": {"accuracy": 0.6749},
+    scores = {"split": "validation", "images": 3589} | {
+        name: {"accuracy": accuracy} for name, accuracy in (("hybrid", 0.68123), ("cnn", 0.6749))
     }
     bundle = put(tmp_path, title="Faces", scores=scores)
     assert describe(bundle).startswith("Faces; accuracy 68.1% on 3,589 images of validation (")
