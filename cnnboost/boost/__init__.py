@@ -1,6 +1,6 @@
 """Features to probabilities: XGBoost `multi:softprob` as a scikit-learn classifier."""
 
 from cnnboost.boost.classifier import BoostClassifier
-from cnnboost.boost.device import resolve_device
+from cnnboost.boost.params import resolve_device
 
 __all__ = ["BoostClassifier", "resolve_device"]

@@ -12,8 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from cnnboost.boost.headfile import SavedHead
 from cnnboost.boost.params import check_parameters, draw_seed
-from cnnboost.boost.training_data import Rows, check_margin, matching_margin, refuse_non_finite
-from cnnboost.boost.trees import grow_trees
+from cnnboost.boost.trees import Rows, check_margin, grow_trees, refuse_non_finite
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.holdout import hold_out
 from cnnboost.labels import class_factors, encode_labels, find_classes, read_labels
@@ -229,7 +228,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
             raise ParameterError(
                 "n_estimators == 0 leaves nothing to predict from; pass base_margin, or give 1"
             )
-        margin = None if base_margin is None else check_margin(base_margin, len(X), classes, "base_margin")
+        margin = check_margin(base_margin, len(X), classes, "base_margin", base_margin is not None)
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
@@ -238,10 +237,8 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         if self.class_weight is not None:
             factors = class_factors(rows.codes, classes, self.class_weight, rows.weight)
             rows = rows.weighted(factors)
-            watched = watched.weighted(factors) if watched is not None else None
-        rows = rows.with_weight()
-        if watched is not None:
-            watched = watched.with_weight()
+            watched = watched and watched.weighted(factors)
+        rows, watched = rows.with_weight(), watched and watched.with_weight()
         for part, name in ((rows, "y"), (watched, "validation_data")):
             if part is not None and not len(part.X):
                 raise DataError(
@@ -283,7 +280,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         """
         check_is_fitted(self, "booster_")
         X = self._validated(X)
-        margin = matching_margin(base_margin, len(X), self.classes_, "base_margin", self.needs_margin_)
+        margin = check_margin(base_margin, len(X), self.classes_, "base_margin", self.needs_margin_)
         probabilities: NDArray[np.float32] = self.booster_.inplace_predict(
             X, iteration_range=(0, self.n_estimators_), validate_features=False, base_margin=margin
         )
@@ -339,5 +336,5 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         X, y, *margins = validation_data
         X, y = self._validated(X, y, name="X of validation_data")
         given = margins[0] if margins else None
-        margin = matching_margin(given, len(X), classes, "base_margin of validation_data", has_margin)
+        margin = check_margin(given, len(X), classes, "base_margin of validation_data", has_margin)
         return Rows(X, encode_labels(read_labels(y), classes, "validation_data"), None, margin)

@@ -7,10 +7,10 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,17 +20,14 @@ from cnnboost.errors import StoreError
 from cnnboost.files import write_bytes, write_json
 
 FORMAT = 1
-_Dtype = Literal[
-    "object", "str", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64",
-]  # fmt: skip
+_DTYPE = r"^(object|str|bool|u?int(8|16|32|64)|float(16|32|64))$"
 _KINDS: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float}
 _REMEDY = "a head is saved as .ubj and .json: keep them together, or save the head again"
 #: Attributes of a fitted head that are in its `.json` under their name without the underscore.
 _ATTRIBUTES = ("n_estimators", "best_iteration", "evals_result", "seed", "device", "needs_margin", "details")
 
 
-class HeadFacts(Document):
+class HeadDocument(Document):
     """The `.json` of a head."""
 
     model_config = ConfigDict(extra="forbid")
@@ -39,7 +36,7 @@ class HeadFacts(Document):
     kind: Literal["cnnboost head"]
     classes: list[Any]
     classes_kind: Literal["str", "bool", "int", "float"]
-    classes_dtype: _Dtype
+    classes_dtype: Annotated[str, Field(pattern=_DTYPE)]
     parameters: dict[str, Any]
     n_features: int
     feature_names: list[str] | None
@@ -63,7 +60,7 @@ class HeadFacts(Document):
         return version
 
     @model_validator(mode="after")
-    def _one_kind(self) -> HeadFacts:
+    def _one_kind(self) -> HeadDocument:
         if not all(type(label) is _KINDS[self.classes_kind] for label in self.classes):
             raise ValueError(f"classes contradict classes_kind={self.classes_kind!r}")
         return self
@@ -149,7 +146,7 @@ class SavedHead(BaseEstimator):
             If a file is missing, altered, truncated, foreign, or of a newer format.
         """
         ubj, sidecar = _pair(Path(path))
-        metadata = HeadFacts.model_validate(read_document(sidecar, HeadFacts, _REMEDY, checksum=True))
+        metadata = HeadDocument.model_validate(read_document(sidecar, HeadDocument, _REMEDY, checksum=True))
         booster = _read_booster(ubj, sidecar, metadata)
         head = cls()
         try:
@@ -178,7 +175,7 @@ def _pair(path: Path) -> tuple[Path, Path]:
     return ubj, ubj.with_suffix(".json")
 
 
-def _read_booster(ubj: Path, sidecar: Path, metadata: HeadFacts) -> Any:
+def _read_booster(ubj: Path, sidecar: Path, metadata: HeadDocument) -> Any:
     """Let XGBoost read the trees, which must be those that the `.json` describes."""
     import xgboost
 

@@ -1,11 +1,13 @@
-"""The parameters of XGBoost: checked before any training, and turned into its own dict."""
+"""The parameters of XGBoost, device and threads too: checked before any training, and made its own dict."""
 
 from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +19,11 @@ from sklearn.utils import check_random_state
 
 from cnnboost.config.limits import check_options
 from cnnboost.config.tables import Boost, Seed, Share
-from cnnboost.errors import ParameterError
+from cnnboost.errors import DeviceError, ParameterError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
+    from xgboost import Booster
 
 
 class BoostOptions(Boost):
@@ -187,3 +190,59 @@ def count_threads(n_jobs: int | None, cells: int | None = None) -> int:
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
         raise ParameterError(f"n_jobs == {n_jobs!r}, must be None, a number of threads, or -1 for all")
     return int(effective_n_jobs(n_jobs))
+
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:N")
+
+_REMEDIES = {
+    "gpu": "use device='cuda'",
+    "gpu_hist": "XGBoost removed it; use device='cuda' (the trees are histogram trees on every device)",
+}
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Name the device that XGBoost will train on here.
+
+    A GPU counts as usable when one round of training on it really ran there: XGBoost by itself falls back
+    to the CPU with nothing but a warning. "auto" is the first usable GPU, else the CPU.
+    """
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        remedy = _REMEDIES.get(str(device), "one of these would do: " + ", ".join(DEVICES))
+        raise DeviceError(f"device={device!r} is unknown; {remedy}")
+    if device == "cpu":
+        return "cpu"
+    usable, reason = _probe("cuda" if device == "auto" else device)
+    if device in ("auto", usable) or (device == "cuda" and usable != "cpu"):
+        return usable
+    raise DeviceError(
+        f"device={device!r} was demanded, but {reason}; use device='auto' or 'cpu', or make a GPU "
+        "visible (see what nvidia-smi lists, and the CUDA_VISIBLE_DEVICES variable)"
+    )
+
+
+def used_device(booster: Booster) -> str:
+    """Read from a booster's own configuration on which device it works."""
+    device: str = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    return device
+
+
+@functools.cache
+def _probe(device: str) -> tuple[str, str]:
+    """Train one round on `device`; return where it ran, and why not there."""
+    import xgboost
+
+    version = f"XGBoost {xgboost.__version__}"
+    if not xgboost.build_info().get("USE_CUDA", False):
+        return "cpu", f"{version} was built without CUDA"
+    # The fallback to the CPU is read from the configuration, so its warnings have nothing to add.
+    with xgboost.config_context(verbosity=0):
+        rows = xgboost.DMatrix(np.array([[0.0], [1.0]], dtype=np.float32), label=[0.0, 1.0])
+        try:
+            booster = xgboost.train({"device": device, "tree_method": "hist"}, rows, num_boost_round=1)
+        except xgboost.core.XGBoostError as error:
+            reason = str(error).strip().splitlines()[0]
+            return "cpu", f"{version} cannot work on it: {reason}"
+    used = used_device(booster)
+    if used == "cpu":
+        return used, f"{version} was built with CUDA and finds no usable GPU here"
+    return used, f"{version} finds no GPU of that number and would take {used}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -91,13 +92,8 @@ def test_the_files_are_named_after_the_head_and_hold_no_pickle(tmp_path, feature
     assert np.array_equal(BoostClassifier.load(str(path)[:-4]).classes_, ["angry", "happy", "sad"])
 
 
-def test_saving_again_replaces_the_old_head(saved, features, numbers):
-    head = quick().fit(features, numbers).save(saved)
-    assert BoostClassifier.load(head).classes_.tolist() == [0, 1, 2]
-
-
 def edit(change):
-    """Alter the `.json` and seal it again, as a hand that knows the checksum would."""
+    """Alter the `.json` and give it the right checksum again."""
 
     def alter(path: Path) -> None:
         sidecar = path.with_suffix(".json")
@@ -114,33 +110,38 @@ def no_parse(*args, **kwargs):
     raise AssertionError("XGBoost saw bytes that had not been checked")
 
 
+def trees(change):
+    return lambda path: path.write_bytes(change(path.read_bytes()))
+
+
+def text(change):
+    return lambda path: path.with_suffix(".json").write_text(change(path.with_suffix(".json").read_text()))
+
+
+def updated(**keys):
+    return edit(lambda metadata: metadata.update(**keys))
+
+
 @pytest.mark.parametrize(
     ("alter", "complaint"),
     [
-        (lambda p: p.unlink(), r"fc1\.ubj is missing"),
-        (lambda p: p.with_suffix(".json").unlink(), r"fc1\.json is missing"),
-        (lambda p: p.write_bytes(b""), r"fc1\.ubj does not match the checksum.*truncated"),
-        (lambda p: p.write_bytes(p.read_bytes()[:-1]), r"fc1\.ubj.*truncated"),
-        (lambda p: p.write_bytes(p.read_bytes() + b"}"), r"fc1\.ubj.*truncated or altered"),
-        (lambda p: p.write_bytes(p.read_bytes()[::-1]), r"fc1\.ubj does not match the checksum"),
-        (lambda p: p.with_suffix(".json").write_text(""), r"fc1\.json is damaged: not JSON"),
-        (lambda p: p.with_suffix(".json").write_bytes(b"\xff\x00"), r"fc1\.json is damaged: not JSON"),
-        (lambda p: p.with_suffix(".json").write_text("[" * 100_000), r"fc1\.json is damaged: not JSON"),
-        (lambda p: p.with_suffix(".json").write_text("[]"), r"fc1\.json is damaged: it holds no JSON object"),
-        (lambda p: p.with_suffix(".json").write_text('{"a": 1}'), r"fc1\.json: format: field required"),
-        (
-            lambda p: p.with_suffix(".json").write_text(
-                p.with_suffix(".json").read_text().replace("happy", "sad")
-            ),
-            r"fc1\.json was altered",
-        ),
-        (edit(lambda metadata: metadata.update(format=2)), "format 2, this version reads 1; update"),
-        (edit(lambda metadata: metadata.update(format=0)), "format 0, this version reads 1"),
-        (edit(lambda metadata: metadata.update(format="1")), "format: input should be a valid integer"),
-        (edit(lambda metadata: metadata.update(extra=1)), "extra: extra inputs are not permitted"),
+        (lambda path: path.unlink(), r"fc1\.ubj is missing"),
+        (lambda path: path.with_suffix(".json").unlink(), r"fc1\.json is missing"),
+        (trees(lambda content: content[:-1]), r"fc1\.ubj does not match the checksum.*truncated"),
+        (trees(lambda content: content + b"}"), r"fc1\.ubj.*truncated or altered"),
+        (trees(lambda content: content[::-1]), r"fc1\.ubj does not match the checksum"),
+        (text(lambda content: ""), r"fc1\.json is damaged: not JSON"),
+        (text(lambda content: "[" * 100_000), r"fc1\.json is damaged: not JSON"),
+        (text(lambda content: "[]"), r"fc1\.json is damaged: it holds no JSON object"),
+        (text(lambda content: '{"a": 1}'), r"fc1\.json: format: field required"),
+        (text(lambda content: content.replace("happy", "sad")), r"fc1\.json was altered"),
+        (updated(format=2), "format 2, this version reads 1; update"),
+        (updated(format="1"), "format: input should be a valid integer"),
+        (updated(extra=1), "extra: extra inputs are not permitted"),
         (edit(lambda metadata: metadata.pop("classes")), "classes: field required"),
-        (edit(lambda metadata: metadata.update(classes=[0, 1, 2])), "classes contradict classes_kind"),
-        (edit(lambda metadata: metadata.update(ubj_sha256="0" * 64)), "does not match the checksum"),
+        (updated(classes=[0, 1, 2]), "classes contradict classes_kind"),
+        (updated(classes_dtype="U9"), "classes_dtype"),
+        (updated(ubj_sha256="0" * 64), "does not match the checksum"),
     ],
 )
 def test_tampering_is_found_before_anything_is_parsed(saved, alter, complaint, monkeypatch, xgboost):
@@ -149,7 +150,6 @@ def test_tampering_is_found_before_anything_is_parsed(saved, alter, complaint, m
     with pytest.raises(StoreError, match=complaint) as caught:
         BoostClassifier.load(saved)
     assert isinstance(caught.value, CnnboostError)
-    assert isinstance(caught.value, OSError)
 
 
 @pytest.mark.parametrize(
@@ -160,20 +160,12 @@ def test_tampering_is_found_before_anything_is_parsed(saved, alter, complaint, m
         (lambda metadata: metadata.update(n_estimators=99), "of different heads"),
         (lambda metadata: metadata["parameters"].update(shape=1), "parameters do not fit"),
         (lambda metadata: metadata["parameters"].update(class_weight=[1, 2]), "parameters do not fit"),
-        (lambda metadata: metadata.update(classes_dtype="no such"), "classes_dtype"),
         (lambda metadata: metadata.update(classes_dtype="int64"), "classes_dtype"),
     ],
 )
-def test_a_sealed_contradiction_is_found(saved, change, complaint):
+def test_a_contradiction_with_a_right_checksum_is_found(saved, change, complaint):
     edit(change)(saved)
     with pytest.raises(StoreError, match=complaint):
-        BoostClassifier.load(saved)
-
-
-def test_the_trees_of_another_head_are_refused(saved, tmp_path, features, numbers):
-    other = quick(n_estimators=5).fit(features, numbers).save(tmp_path / "other.ubj")
-    saved.write_bytes(other.read_bytes())
-    with pytest.raises(StoreError, match=r"fc1\.ubj"):
         BoostClassifier.load(saved)
 
 
@@ -186,13 +178,9 @@ def test_the_trees_of_another_head_are_refused(saved, tmp_path, features, number
     ],
 )
 def test_bytes_that_xgboost_cannot_read_are_a_store_error(saved, damage):
-    import hashlib
-
     junk = damage(saved.read_bytes())
     saved.write_bytes(junk)
-    edit(lambda metadata: metadata.update(ubj_sha256=hashlib.sha256(junk).hexdigest(), ubj_bytes=len(junk)))(
-        saved
-    )
+    updated(ubj_sha256=hashlib.sha256(junk).hexdigest(), ubj_bytes=len(junk))(saved)
     with pytest.raises(StoreError, match=r"fc1\.ubj: XGBoost .* cannot read the trees"):
         BoostClassifier.load(saved)
 
@@ -231,12 +219,6 @@ def test_what_json_cannot_hold_is_named(tmp_path, features, numbers):
     with pytest.raises(StoreError, match=r"the classes .* cannot be saved"):
         head.save(tmp_path / "head")
     assert not list(tmp_path.glob("*head*"))
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, features, numbers):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"head\.ubj cannot be written"):
-        quick().fit(features, numbers).save(tmp_path / "file" / "head")
 
 
 def test_a_failed_write_leaves_the_old_head_and_no_scrap(saved, features, numbers, monkeypatch):

