@@ -33,97 +33,84 @@ def tried(trial: Any) -> bool:
     return trial.value is not None or "error" in trial.user_attrs
 
 
-class Writer:
-    """Writes the document of one search."""
+def write_document(job: Job, planned: Plan, inner: Job, study: Any) -> Found:
+    """Write what there is so far; importances and figures wait for the end."""
+    document = _document(job, planned, inner, study)
+    return Found(document, write_json(job.reports_dir / f"{planned.stem}.json", document))
 
-    def __init__(self, job: Job, planned: Plan, inner: Job, study: Any) -> None:
-        self._job, self._planned, self._inner, self._study = job, planned, inner, study
-        self._surroundings = {
-            "recipe_facts": job.recipe.model_dump(mode="json"),
-            "machine": machine(),
-            "versions": versions(),
-        }
-        self.path = job.reports_dir / f"{planned.stem}.json"
 
-    def write(self) -> dict[str, Any]:
-        """Write what there is so far; importances and figures wait for the end."""
-        document = self._document()
-        write_json(self.path, document)
-        return document
+def finish_document(job: Job, planned: Plan, inner: Job, study: Any) -> Found:
+    """Write all of it, and draw its figures."""
+    document = _document(job, planned, inner, study)
+    document["importances"] = _importances(planned, study)
+    folder = job.reports_dir / "figures"
+    paths = []
+    for kind, (title, figure) in search_figures(document).items():
+        path = save_figure(figure, folder / f"{planned.stem}-{kind}.png")
+        document["figures"].append({"file": path.name, "title": title})
+        paths.append(path)
+    return Found(document, write_json(job.reports_dir / f"{planned.stem}.json", document), tuple(paths))
 
-    def finish(self) -> Found:
-        """Write all of it."""
-        document = self._document()
-        document["importances"] = self._importances()
-        folder = self._job.reports_dir / "figures"
-        paths = []
-        for kind, (title, figure) in search_figures(document).items():
-            path = save_figure(figure, folder / f"{self._planned.stem}-{kind}.png")
-            document["figures"].append({"file": path.name, "title": title})
-            paths.append(path)
-        return Found(document, write_json(self.path, document), tuple(paths))
 
-    def _document(self) -> dict[str, Any]:
-        metadata, recipe, images = self._planned.metadata, self._job.recipe, self._inner.images
-        trials = [self._trial(trial) for trial in self._study.get_trials(deepcopy=False) if tried(trial)]
-        part = "train" if metadata.part == 1 else f"{metadata.part:.0%} of train"
-        return {
-            "format": FORMAT,
-            "recipe": recipe.name,
-            "study": self._planned.study,
-            "title": metadata.title or recipe.title,
-            "target": metadata.target,
-            "metric": metadata.metric,
-            "sampler": metadata.sampler,
-            "stages": metadata.stages,
-            "seed": metadata.seed,
-            "set": dict(metadata.set),
-            "space": {
-                key: space.model_dump(mode="json", exclude_none=True)
-                for key, space in self._planned.spaces.items()
-            },
-            "part": metadata.part,
-            "fraction": metadata.fraction,
-            "judged_on": f"{metadata.fraction:.0%} of {part}",
-            "confidence": recipe.evaluate.confidence,
-            "images": {name: len(images[name]) for name in images.split_names},
-            "wanted": self._planned.wanted,
-            "best": self._best(trials),
-            "trials": trials,
-            "importances": None,
-            "figures": [],
-            **self._surroundings,
-        }
+def _document(job: Job, planned: Plan, inner: Job, study: Any) -> dict[str, Any]:
+    metadata, recipe, images = planned.metadata, job.recipe, inner.images
+    trials = [_trial(planned, trial) for trial in study.get_trials(deepcopy=False) if tried(trial)]
+    better = min if metadata.metric == "log_loss" else max
+    ended = [trial for trial in trials if trial["value"] is not None]
+    best = better(ended, key=lambda trial: trial["value"], default=None)
+    part = "train" if metadata.part == 1 else f"{metadata.part:.0%} of train"
+    return {
+        "format": FORMAT,
+        "recipe": recipe.name,
+        "study": planned.study,
+        "title": metadata.title or recipe.title,
+        "target": metadata.target,
+        "metric": metadata.metric,
+        "sampler": metadata.sampler,
+        "stages": metadata.stages,
+        "seed": metadata.seed,
+        "set": dict(metadata.set),
+        "space": {
+            key: space.model_dump(mode="json", exclude_none=True) for key, space in planned.spaces.items()
+        },
+        "part": metadata.part,
+        "fraction": metadata.fraction,
+        "judged_on": f"{metadata.fraction:.0%} of {part}",
+        "confidence": recipe.evaluate.confidence,
+        "images": {name: len(images[name]) for name in images.split_names},
+        "wanted": planned.wanted,
+        "best": best and {key: best[key] for key in ("value", "interval", "values", "number")},
+        "trials": trials,
+        "importances": None,
+        "figures": [],
+        "recipe_facts": recipe.model_dump(mode="json"),
+        "machine": machine(),
+        "versions": versions(),
+    }
 
-    def _trial(self, trial: Any) -> dict[str, Any]:
-        noted = trial.user_attrs
-        return {
-            "number": trial.number,
-            "state": trial.state.name.lower(),
-            "value": trial.value,
-            "interval": noted.get("interval"),
-            "values": decoded(self._planned.spaces, trial.params),
-            "seconds": noted.get("seconds"),
-            "error": noted.get("error"),
-            "history": noted.get("history"),
-        }
 
-    def _best(self, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
-        ended = [trial for trial in trials if trial["value"] is not None]
-        if not ended:
-            return None
-        better = min if self._planned.metadata.metric == "log_loss" else max
-        best = better(ended, key=lambda trial: trial["value"])
-        return {key: best[key] for key in ("value", "interval", "values", "number")}
+def _trial(planned: Plan, trial: Any) -> dict[str, Any]:
+    noted = trial.user_attrs
+    return {
+        "number": trial.number,
+        "state": trial.state.name.lower(),
+        "value": trial.value,
+        "interval": noted.get("interval"),
+        "values": decoded(planned.spaces, trial.params),
+        "seconds": noted.get("seconds"),
+        "error": noted.get("error"),
+        "history": noted.get("history"),
+    }
 
-    def _importances(self) -> dict[str, float] | None:
-        """Return the share of each key in the spread of the values: fANOVA [1]_."""
-        import optuna
 
-        values = [t.value for t in self._study.get_trials(deepcopy=False) if t.value is not None]
-        # Where all values are the same there is no spread to share out.
-        if len(self._planned.spaces) < 2 or len(values) < FEWEST or min(values) == max(values):
-            return None
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._planned.metadata.seed)
-        found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
-        return {key: round(float(share), 6) for key, share in found.items()}
+def _importances(planned: Plan, study: Any) -> dict[str, float] | None:
+    """Return the share of each key in the spread of the values: fANOVA."""
+    import optuna
+
+    values = [t.value for t in study.get_trials(deepcopy=False) if t.value is not None]
+    # Where all values are the same there is no spread to share out.
+    if len(planned.spaces) < 2 or len(values) < FEWEST or min(values) == max(values):
+        return None
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=planned.metadata.seed)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {key: round(float(share), 6) for key, share in shares.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +53,19 @@ class Plan:
 
 def plan(recipe: Recipe, study: str | None = None) -> Plan:
     """Check a search of a recipe."""
-    if study is None:
-        metadata, table = recipe.search, "search"
-    elif study in recipe.studies:
-        metadata, table = recipe.studies[study], f"studies.{study}"
-    else:
-        raise RecipeError(_unknown(recipe, study))
+    known = f"Its studies: {', '.join(sorted(recipe.studies))}"
+    if not recipe.studies:
+        known = "It has none; give [studies.NAME.space] in its file"
+    if study is not None and study not in recipe.studies:
+        hint = _did_you_mean(study, recipe.studies)
+        raise RecipeError(f"recipe {recipe.name!r} has no study {study!r}{hint}. {known}")
+    metadata = recipe.search if study is None else recipe.studies[study]
+    table = "search" if study is None else f"studies.{study}"
     if not metadata.space:
+        others = f", or name a study. {known}" if study is None and recipe.studies else ""
         raise RecipeError(
             f"recipe {recipe.name!r} searches nothing: give [{table}.space], e.g. "
-            '"boost.max_depth" = { choices = [4, 6, 8] }' + _there_are(recipe, study)
+            f'"boost.max_depth" = {{ choices = [4, 6, 8] }}{others}'
         )
     tables = _TABLES["cnn" if metadata.target == "cnn" else "head"]
     for key in (*metadata.set, *metadata.space):
@@ -86,8 +89,7 @@ def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], ta
     first, _, rest = key.partition(".")
     place = f"[{table}] {key!r}"
     if first not in type(recipe).model_fields:
-        near = difflib.get_close_matches(first, tables, n=1)
-        hint = f"; did you mean {near[0]!r}" if near else ""
+        hint = _did_you_mean(first, tables)
         raise RecipeError(f"{place}: no table {first!r}{hint}. Known here: {', '.join(tables)}")
     if not rest:
         raise RecipeError(f'{place}: give keys in full and in quotes, e.g. "{tables[0]}.seed"')
@@ -98,20 +100,9 @@ def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], ta
         )
 
 
-def _unknown(recipe: Recipe, study: str) -> str:
-    near = difflib.get_close_matches(study, recipe.studies, n=1)
-    hint = f"; did you mean {near[0]!r}" if near else ""
-    return f"recipe {recipe.name!r} has no study {study!r}{hint}. {_names(recipe)}"
-
-
-def _there_are(recipe: Recipe, study: str | None) -> str:
-    return "" if study is not None or not recipe.studies else f", or name a study. {_names(recipe)}"
-
-
-def _names(recipe: Recipe) -> str:
-    if not recipe.studies:
-        return "It has none; give [studies.NAME.space] in its file"
-    return f"Its studies: {', '.join(sorted(recipe.studies))}"
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}" if near else ""
 
 
 def codes(space: Space) -> dict[Code, Any]:

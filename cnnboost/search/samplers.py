@@ -15,8 +15,8 @@ import numpy as np
 from cnnboost.config import Search
 from cnnboost.search.plan import grid_values
 
+#: Width of a stage's ranges, as a share of the stage before.
 SHRINK = 0.5
-"""Width of a stage's ranges, as a share of the stage before."""
 
 Range = tuple[float, float]
 
@@ -48,14 +48,11 @@ def stage_ranges(metadata: Search, ended: Sequence[Any]) -> dict[str, Range]:
     if not before:
         return {}
     best = (min if metadata.metric == "log_loss" else max)(before, key=lambda trial: trial.value)
-    ranges = {}
-    for key, space in metadata.space.items():
-        if space.choices is not None:
-            continue
-        assert space.low is not None
-        assert space.high is not None
-        ranges[key] = _around(best.params[key], space.low, space.high, SHRINK**stage, space.log)
-    return ranges
+    return {
+        key: _around(best.params[key], space.low, space.high, SHRINK**stage, space.log)
+        for key, space in metadata.space.items()
+        if space.low is not None and space.high is not None
+    }
 
 
 def _stage(metadata: Search, number: int) -> int:
@@ -79,16 +76,13 @@ def _narrowed_sampler(seed: int, ranges: Mapping[str, Range]) -> Any:
     The distributions stay as they are: trials with different ones could not be compared by their importances.
     """
     import optuna
-    from optuna.distributions import FloatDistribution, IntDistribution
 
     class Narrowed(optuna.samplers.RandomSampler):
         def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
             if param_name in ranges:
-                low, high = _on_grid(*ranges[param_name], param_distribution)
-                kind = (
-                    IntDistribution if isinstance(param_distribution, IntDistribution) else FloatDistribution
-                )
-                param_distribution = kind(low, high, log=param_distribution.log, step=param_distribution.step)
+                stated = param_distribution
+                low, high = _on_grid(*ranges[param_name], stated)
+                param_distribution = type(stated)(low, high, log=stated.log, step=stated.step)
             return super().sample_independent(study, trial, param_name, param_distribution)
 
     return Narrowed(seed=seed)

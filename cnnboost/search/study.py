@@ -28,7 +28,7 @@ from cnnboost.files import digest_of, disk_error
 from cnnboost.images import ImageSet
 from cnnboost.locks import file_lock
 from cnnboost.metrics.scores import score
-from cnnboost.search.document import Found, Writer, tried
+from cnnboost.search.document import Found, finish_document, tried, write_document
 from cnnboost.search.plan import Plan, decoded, plan, suggested
 from cnnboost.search.samplers import sampler_for
 from cnnboost.stages import Job, extract, fit_boost, train
@@ -77,10 +77,9 @@ def search(job: Job, study: str | None = None) -> Found:
     with file_lock(database.with_suffix(".lock"), database):
         with _stored(database):
             trials = _study(optuna, planned, database, inner)
-        writer = Writer(job, planned, inner, trials)
         with job.progress(planned.stem.replace("-", " "), "trial") as report:
-            _run(job, planned, inner, trials, writer, report, database)
-        return writer.finish()
+            _run(job, planned, inner, trials, report, database)
+        return finish_document(job, planned, inner, trials)
 
 
 def _optuna() -> Any:
@@ -177,14 +176,11 @@ def _take_up(optuna: Any, study: Any) -> None:
             known.append(trial.params)
 
 
-def _run(
-    job: Job, planned: Plan, inner: Job, study: Any, writer: Writer, report: Any, database: Path
-) -> None:
+def _run(job: Job, planned: Plan, inner: Job, study: Any, report: Any, database: Path) -> None:
     metadata, spaces = planned.metadata, planned.spaces
     # Whether trials have networks of their own. Those hold themselves in cycles: left to themselves, they
     # pile up from trial to trial.
     networks = any(key.startswith(("cnn.", "data.")) for key in spaces)
-
     raised: list[BaseException] = []
 
     def ended() -> list[Any]:
@@ -226,7 +222,7 @@ def _run(
         with _stored(database, raised):
             study.optimize(objective, n_trials=1, catch=(_Failed,), gc_after_trial=networks)
         before = ended()
-        writer.write()
+        write_document(job, planned, inner, study)
         report(len(before), wanted)
     if all(trial.value is None for trial in before):
         errors = [trial.user_attrs["error"] for trial in before]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnboost.config import Search, Space
 from cnnboost.search.samplers import sampler_for, stage_ranges
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 SPACE = {
     "rate": Space(low=1e-4, high=1.0, log=True),
@@ -28,11 +31,6 @@ def ended(n, best=0, sign=1, **params):
     """Return n trials of which one is the best."""
     middle = {"rate": 1e-2, "gamma": 0.4, "depth": 7, "kind": "a", **params}
     return [SimpleNamespace(value=sign * float(i == best), params=middle, user_attrs={}) for i in range(n)]
-
-
-def test_the_first_stage_has_the_full_ranges():
-    assert stage_ranges(metadata(), ended(3)) == {}
-    assert stage_ranges(metadata(stages=1), ended(9)) == {}
 
 
 def test_each_stage_halves_the_ranges_in_the_logarithm_where_the_space_is_so():
@@ -63,16 +61,14 @@ def test_the_best_one_is_the_lowest_loss_and_comes_from_an_earlier_stage():
     assert stage_ranges(metadata(metric="log_loss"), trials)["rate"] == (low, high)
 
 
-def test_failed_trials_lead_nowhere():
+def test_the_first_stage_and_failed_trials_narrow_nothing():
     failed = [SimpleNamespace(value=None, params={}, user_attrs={"error": "no"}) for _ in range(4)]
-    assert stage_ranges(metadata(), failed) == {}
+    for trials, stages in ((ended(3), 3), (ended(9), 1), (failed, 3)):
+        assert stage_ranges(metadata(stages=stages), trials) == {}
 
 
 @given(st.floats(1e-4, 1.0), st.integers(0, 8), st.integers(2, 12), st.integers(4, 20))
 def test_draws_lie_in_the_stage_and_on_the_stated_steps(rate, tenths, depth, n):
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     trials = ended(n, rate=rate, gamma=tenths / 10, depth=depth)
     ranges = stage_ranges(metadata(), trials)
     study = optuna.create_study(sampler=sampler_for(metadata(), trials))
@@ -91,9 +87,6 @@ def test_draws_lie_in_the_stage_and_on_the_stated_steps(rate, tenths, depth, n):
 
 
 def test_every_trial_draws_something_else():
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     drawn = set()
     for n in range(20):
         study = optuna.create_study(sampler=sampler_for(metadata(stages=1), ended(n)))
