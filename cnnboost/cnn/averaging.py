@@ -6,14 +6,14 @@ Keras' own `SwapEMAWeights` swaps by adding and subtracting, which changes the l
 training goes on with.
 
 The running statistics of batch normalisation belong to the weights of the last steps and not to their
-average, which they can serve so badly that it recognises nothing. So they are measured anew for the average,
+average, which they can serve so badly that it recognises nothing. So they are measured for the average,
 on training images, as Izmailov et al. do (2018, "Averaging Weights Leads to Wider Optima and Better
 Generalization").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,24 +56,6 @@ def averaged(model: Any, batches: Iterable[np.ndarray] = ()) -> Iterator[None]:
         yield
     finally:
         _assign(variables, raw)
-
-
-def averaged_validation(batches: Callable[[int], Iterable[np.ndarray]]) -> Any:
-    """Build the callback that has validation score the averaged weights."""
-    import keras
-
-    class AveragedValidation(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.epoch = epoch
-
-        def on_test_begin(self, logs: Any = None) -> None:
-            self.swap = averaged(self.model, batches(self.epoch))
-            self.swap.__enter__()
-
-        def on_test_end(self, logs: Any = None) -> None:
-            self.swap.__exit__(None, None, None)
-
-    return AveragedValidation()
 
 
 def _normalisations(model: Any) -> list[Any]:

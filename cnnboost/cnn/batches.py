@@ -26,6 +26,8 @@ from cnnboost.images.pixels import whole_levels
 
 _AHEAD = 2
 """Batches that are made while the network works on one."""
+_MEASURED = 32
+"""Batches on which the statistics of averaged weights are measured."""
 
 
 class Batches:
@@ -46,7 +48,7 @@ class Batches:
         self._classes = _by_class(codes) if options.balance else [np.arange(len(codes))]
         self._length = len(self._classes) * max(map(len, self._classes))
         self.steps = -(-self._length // self._size)
-        self._stages = stages(options, (X.shape[1], X.shape[2]))
+        self.stages = stages(options, (X.shape[1], X.shape[2]))
         self._order = lru_cache(maxsize=2)(self._ordered)
 
     def batch(self, number: int) -> tuple[np.ndarray, ...]:
@@ -67,11 +69,11 @@ class Batches:
 
     def size(self, epoch: int) -> tuple[int, int]:
         """Return height and width of the images of an epoch."""
-        return next((stage.size for stage in self._stages if epoch < stage.stop), self._stages[-1].size)
+        return next((stage.size for stage in self.stages if epoch < stage.stop), self.stages[-1].size)
 
-    def images(self, epoch: int, count: int) -> Iterator[np.ndarray]:
-        """Yield the images of an epoch's first batches."""
-        for place in range(min(count, self.steps)):
+    def images(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the images of an epoch's first batches: those that statistics are measured on."""
+        for place in range(min(_MEASURED, self.steps)):
             yield self.batch(epoch * self.steps + place)[0]
 
     @contextmanager

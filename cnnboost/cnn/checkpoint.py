@@ -12,37 +12,27 @@ and epoch. Layers of one's own have to draw through a `keras.random.SeedGenerato
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
-import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from cnnboost.cnn.averaging import adopt_averages, averaged, averaged_validation
-from cnnboost.cnn.batches import Stage
 from cnnboost.cnn.model_file import keras_bytes, reason_of
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.documents import Document, read_document
-from cnnboost.errors import StoreError, TrainingError
+from cnnboost.errors import StoreError
 from cnnboost.files import file_digest, write_bytes, write_json
-from cnnboost.images.augment import DROPOUT, uniforms
-
-log = logging.getLogger("cnnboost")
 
 FORMAT = 2
 """Since 2, the order of the images follows from seed and epoch in every training."""
 
 _REMEDY = "remove the folder to train from the start"
-_RANDOM = "seed_generator_state"
-"""How Keras names the variable from which a layer draws."""
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 
@@ -97,29 +87,27 @@ class Checkpoint:
     ) -> None:
         """Record a finished epoch."""
         weights = f"epoch-{epochs:04d}.weights.h5"
-        # Not that of a training that was to be longer, and starts over.
-        previous = self._last if self._last.get("epochs", 0) < epochs else {}
         content = keras_bytes(model.save_weights, weights)
         write_bytes(self.folder / weights, content)
-        kept = {weights: hashlib.sha256(content).hexdigest()}
-        best_one = weights if best else previous.get("best")
-        if best_one:
-            kept.setdefault(best_one, previous.get("sha256", {}).get(best_one))
-        state = {
+        sha256 = {weights: hashlib.sha256(content).hexdigest()}
+        # Not that of a training that was to be longer, and starts over.
+        previous = self._last["best"] if self._last.get("epochs", epochs) < epochs else None
+        if previous and not best:
+            sha256[previous] = self._last["sha256"][previous]
+        self._last = {
             "format": FORMAT,
             "run": self.run,
             "epochs": epochs,
             "weights": weights,
-            "best": best_one,
+            "best": weights if best else previous,
             "history": history,
             "counters": counters,
-            "sha256": kept,
+            "sha256": sha256,
         }
-        write_json(self._state, state)
-        self._last = state
+        write_json(self._state, self._last)
         # With a point before the name: what a kill left behind.
         for old in [*self.folder.glob("epoch-*.weights.h5"), *self.folder.glob(".epoch-*.h5")]:
-            if old.name not in kept:
+            if old.name not in sha256:
                 old.unlink()
 
     def restore(self, model: Any, weights: str) -> None:
@@ -132,10 +120,6 @@ class Checkpoint:
             raise StoreError(
                 f"{self.folder / weights} cannot be loaded ({reason_of(error)}); {_REMEDY}"
             ) from error
-
-    def clear(self) -> None:
-        """Remove the folder: the training is finished, or another run's."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def counters_of(callback: Any) -> dict[str, Any]:
@@ -151,116 +135,15 @@ def set_counters(callback: Any, counters: dict[str, Any]) -> None:
         setattr(callback, name, int(value) if whole else value)
 
 
-def checkpoint_callback(
-    model: Any,
-    options: TrainingOptions,
-    stoppers: Sequence[Any],
-    checkpoint: Checkpoint | None,
-    batches: Callable[[int], Iterable[np.ndarray]],
-) -> Any:
-    """Build the callback that keeps finished epochs; its base class needs Keras, which is imported late."""
-    import keras
-
-    stopping = next((s for s in stoppers if isinstance(s, keras.callbacks.EarlyStopping)), None)
-    averages = options.ema is not None
-
-    class CheckpointCallback(keras.callbacks.Callback):
-        """Keeps the history, the best weights and, with a checkpoint, each finished epoch."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.validation = averaged_validation(batches)
-            self.best_weights: Any = None
-            self.raw: Any = None
-            self.counted = self.fresh = True
-            state = checkpoint.state() if checkpoint else None
-            if state and state["epochs"] > options.epochs:
-                state = None
-            self.done: int = state["epochs"] if state else 0
-            self.record: dict[str, list[float]] = dict(state["history"]) if state else {}
-            self.counters: list[dict[str, Any]] = state["counters"] if state else []
-            if checkpoint and state:
-                checkpoint.restore(model, state["weights"])
-                log.info(
-                    "training continues after epoch %d of %d (%s)",
-                    self.done, options.epochs, checkpoint.folder,
-                )  # fmt: skip
-
-        @property
-        def stopped(self) -> bool:
-            return any(counters.get("stopped_epoch") for counters in self.counters)
-
-        def counting(self, stage: Stage) -> list[Any]:
-            """Return the callbacks that count the epochs of a stage: small images stop nothing."""
-            return [stopper for stopper in stoppers if stage.full or stopper is not stopping]
-
-        @contextmanager
-        def going_on(self, stage: Stage) -> Iterator[None]:
-            """Let a `fit` leave the weights as its last step did; Keras puts the averages in their place.
-
-            Losses of images of different sizes are no better or worse than one another, so each stage counts
-            anew, and only an epoch of full images can be the best.
-            """
-            self.counted, self.fresh = stage.full, self.done <= stage.start
-            yield
-            if self.raw is not None:
-                model.set_weights(self.raw)
-
-        def on_train_begin(self, logs: Any = None) -> None:
-            # The other callbacks have just reset their counters; a stage that goes on gives them back.
-            for stopper, counters in zip(stoppers, () if self.fresh else self.counters, strict=False):
-                set_counters(stopper, counters)
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            _reseed(self.model, options.seed, epoch)
-            self.started = time.perf_counter()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            logs = {**(logs or {}), "seconds": time.perf_counter() - self.started}
-            rate = float(model.optimizer.learning_rate)
-            for name in ("loss", "val_loss"):
-                if not np.isfinite(logs.get(name, 0.0)):
-                    raise TrainingError(
-                        f"the {name.replace('val_', 'validation ')} is {logs[name]} after epoch {epoch + 1}; "
-                        f"lower the learning rate ({rate:g})"
-                    )
-            logs.setdefault("learning_rate", rate)
-            for name, value in logs.items():
-                self.record.setdefault(name, []).append(float(value))
-            self.done, self.counters = epoch + 1, [counters_of(s) for s in stoppers]
-            if averages:
-                self.raw = [np.array(w) for w in model.get_weights()]
-            best = self.counted and stopping is not None and stopping.wait == 0
-            if checkpoint:
-                checkpoint.save(model, self.done, self.record, self.counters, best)
-            elif best:
-                with averaged(model, batches(epoch)) if averages else nullcontext():
-                    self.best_weights = [np.array(w) for w in model.get_weights()]
-
-        def finish(self) -> None:
-            """Leave the model with the weights that the stopping rule chose."""
-            last = checkpoint.state() if checkpoint and stopping else None
-            epoch = max(0, self.done - 1)
-            if checkpoint and last and last["best"]:
-                checkpoint.restore(model, last["best"])
-                # The averages of an epoch are measured on its images, as they were when it was scored.
-                epoch = int(last["counters"][stoppers.index(stopping)]["best_epoch"])
-            elif self.best_weights is not None:
-                model.set_weights(self.best_weights)
-                return
-            if averages:
-                adopt_averages(model, batches(epoch))
-
-    return CheckpointCallback()
-
-
-def _reseed(model: Any, seed: int, epoch: int) -> None:
-    """Let what a model draws in an epoch (dropout) depend on the seed and the epoch alone."""
-    weights = {id(variable) for variable in model.weights}
-    states = [v for v in model.non_trainable_variables if id(v) not in weights and v.name.endswith(_RANDOM)]
-    drawn = (uniforms(DROPOUT, seed, epoch, np.arange(len(states)), 2) * 2**31).astype(np.int64)
-    for state, numbers in zip(states, drawn, strict=True):
-        state.assign(numbers)
+def run_parameters(parameters: Mapping[str, Any], options: TrainingOptions) -> dict[str, Any]:
+    """Return the parameters of a classifier that make a training what it is."""
+    # More epochs of the same run continue it, unless they change its epochs so far; the network itself says
+    # what `model` was.
+    apart = {"callbacks", "checkpoint", "model", "tta", *(() if options.planned else ("epochs",))}
+    if options.teacher is None:
+        apart |= {"teacher", "teacher_weight", "teacher_temperature"}
+    chosen = {name: value for name, value in parameters.items() if name not in apart}
+    return chosen if options.teacher is None else {**chosen, "teacher": teacher_digest(options.teacher)}
 
 
 def run_digest(

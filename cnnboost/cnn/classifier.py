@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from cnnboost.cnn.checkpoint import Checkpoint, run_digest, run_parameters
 from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.inputs import check_fits, check_images
 from cnnboost.cnn.interface import check_model, output_kind, probabilities
 from cnnboost.cnn.model_file import read_model, write_model
-from cnnboost.cnn.parameters import CNNParameters
+from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.preprocessing import resolve_pixels
 from cnnboost.cnn.teacher import read_teacher
 from cnnboost.cnn.training import seeded, train
 from cnnboost.cnn.training_model import network
 from cnnboost.errors import ModelError
 from cnnboost.holdout import hold_out
-from cnnboost.images.views import mean_over_views
+from cnnboost.images.views import check_tta, mean_over_views
 from cnnboost.labels import check_classes, image_codes, image_weights
 
 
-class CNNClassifier(ClassifierMixin, CNNParameters):
+@dataclass(eq=False, repr=False)
+class CNNClassifier(ClassifierMixin, BaseEstimator):
     """A convolutional network as a scikit-learn classifier over images.
 
     Parameters
@@ -153,6 +157,49 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
     (5, 10)
     """
 
+    model: str | os.PathLike[str] | Callable[..., Any] = "digits"
+    _: KW_ONLY
+    model_options: Mapping[str, Any] | None = None
+    epochs: int = 50
+    batch_size: int = 64
+    optimizer: Any = "adam"
+    learning_rate: float | None = 1e-3
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float | None = None
+    decay: float = 0.0
+    schedule: str = "constant"
+    step_epochs: int | None = None
+    step_factor: float = 0.1
+    warmup: float | None = None
+    early_stopping: int | None = None
+    reduce_lr: int | None = None
+    reduce_lr_factor: float = 0.5
+    min_learning_rate: float = 1e-7
+    monitor: str | None = None
+    loss: str = "crossentropy"
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
+    augment: Mapping[str, Any] | None = None
+    balance: bool = False
+    mixup: float = 0.0
+    ema: float | None = None
+    progressive_resizing: Sequence[tuple[int, float]] = ()
+    precision: str = "float32"
+    steps_per_execution: int = 1
+    teacher: str | os.PathLike[str] | None = None
+    teacher_weight: float = 0.7
+    teacher_temperature: float = 3.0
+    class_weight: Any = None
+    validation_fraction: float = 0.0
+    classes: Sequence[Any] | None = None
+    image_shape: tuple[int, ...] | None = None
+    pixels: str | None = None
+    tta: str = "none"
+    callbacks: Sequence[Any] | None = None
+    checkpoint: str | os.PathLike[str] | None = None
+    random_state: int = 0
+
     def fit(
         self,
         X: Any,
@@ -192,7 +239,8 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         """
         X = check_images(X, self.image_shape)
         classes, codes = image_codes(y, len(X), self.classes)
-        options = self._options()
+        check_tta(self.tta)
+        options = TrainingOptions.of(self.get_params(deep=False))
         held_out = None
         if validation_data is not None:
             Xv = check_images(validation_data[0], self.image_shape)
@@ -210,6 +258,18 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
             model, pixels, kind = network(
                 self.model, X.shape[1:], len(classes), self.model_options, self.pixels
             )
+        checkpoint = None
+        if self.checkpoint is not None:
+            # Weights and validation images that follow from the parameters need not be told twice.
+            run = run_digest(
+                model,
+                X,
+                codes,
+                run_parameters(self.get_params(), options),
+                None if sample_weight is None else weight,
+                None if validation_data is None else held_out,
+            )
+            checkpoint = Checkpoint(self.checkpoint, run)
         self.history_ = train(
             model,
             X,
@@ -221,14 +281,7 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
             soft_targets=soft_targets,
             validation=held_out,
             callbacks=list(self.callbacks or ()),
-            checkpoint=self._checkpoint(
-                options,
-                model,
-                X,
-                codes,
-                None if sample_weight is None else weight,
-                None if validation_data is None else held_out,
-            ),
+            checkpoint=checkpoint,
         )
         self._adopt(model, classes, pixels, kind)
         return self
@@ -325,13 +378,10 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         check_is_fitted(self)
         return write_model(self.model_, path)
 
-    @property
+    @cached_property
     def inference_(self) -> Inference:
         """The traced model; made at first use and never pickled."""
-        traced: Inference | None = self.__dict__.get("_inference")
-        if traced is None:
-            traced = self.__dict__["_inference"] = Inference(self.model_, self.pixels_)
-        return traced
+        return Inference(self.model_, self.pixels_)
 
     def _adopt(self, model: Any, classes: np.ndarray, pixels: str, kind: str) -> None:
         self.model_ = model
@@ -339,14 +389,11 @@ class CNNClassifier(ClassifierMixin, CNNParameters):
         self.pixels_ = pixels
         self.output_kind_ = kind
         self.input_shape_ = tuple(model.input_shape[1:])
-        self.__dict__.pop("_inference", None)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
+        self.__dict__.pop("inference_", None)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_inference", None)
+        state.pop("inference_", None)
         return state
 
     def __sklearn_tags__(self) -> Any:

@@ -58,11 +58,12 @@ class Step:
 class Walk:
     """Calls every layer of a model, nested models opened, on new symbolic tensors; records each call."""
 
-    def __init__(self, steps: list[Step], producer: dict[int, int]) -> None:
-        self._steps = steps
-        self._producer = producer
+    def __init__(self, image: Any) -> None:
+        self.steps: list[Step] = []
+        self.producer = {id(image): -1}
+        """By the id of a tensor, the step that gives it."""
 
-    def model(self, model: Any, x: Any, prefix: str) -> Any:
+    def model(self, model: Any, x: Any, prefix: str = "") -> Any:
         """Call every layer of a model on `x`; return what comes out."""
         import keras
 
@@ -135,23 +136,23 @@ class Walk:
                 ) from error
         if keras.backend.standardize_dtype(first.dtype) != dtype:
             return self._cast(first, dtype, path)
-        source = self._producer.get(id(first), -1)
-        self._steps.append(Step(path, layer, first, (source,), ((Source(source),), {}), idle=True))
+        source = self.producer.get(id(first), -1)
+        self.steps.append(Step(path, layer, first, (source,), ((Source(source),), {}), idle=True))
         return first
 
     def _record(self, path: str, layer: Any, args: Any, kwargs: Any, found: Any) -> Any:
         import keras
 
         def mark(leaf: Any) -> Any:
-            return Source(self._producer[id(leaf)]) if isinstance(leaf, keras.KerasTensor) else leaf
+            return Source(self.producer[id(leaf)]) if isinstance(leaf, keras.KerasTensor) else leaf
 
         arguments = keras.tree.map_structure(mark, (args, kwargs))
         sources = tuple(x.step for x in keras.tree.flatten(arguments) if isinstance(x, Source))
         tensors = keras.tree.flatten(found)
         for number, tensor in enumerate(tensors):
-            self._producer[id(tensor)] = len(self._steps)
+            self.producer[id(tensor)] = len(self.steps)
             output = number if len(tensors) > 1 else None
-            self._steps.append(Step(path, layer, tensor, sources, arguments, output))
+            self.steps.append(Step(path, layer, tensor, sources, arguments, output))
         return found
 
 
@@ -207,7 +208,7 @@ def inference_model(model: Any) -> Any:
 
     image = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
     try:
-        return assembled(image, Walk([], {id(image): -1}).model(model, image, ""), model.name)
+        return assembled(image, Walk(image).model(model, image), model.name)
     except ModelError:
         return model
 
@@ -260,24 +261,24 @@ def float32_model(model: Any) -> Any:
     import keras
 
     given = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
-    steps: list[Step] = []
-    producer = {id(given): -1}
-    outputs = keras.tree.flatten(Walk(steps, producer).model(model, given, ""))
-    dtypes = {keras.backend.standardize_dtype(tensor.dtype) for tensor in (given, *(s.tensor for s in steps))}
+    walk = Walk(given)
+    outputs = keras.tree.flatten(walk.model(model, given))
+    tensors = [given, *(step.tensor for step in walk.steps)]
+    dtypes = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
     if not dtypes & {*_HALF, "float64"}:
         return model
     image = keras.Input(model.input_shape[1:], dtype="float32")
     values = {-1: _rounded(image, given.dtype)}
     clones: dict[int, Any] = {}
     results: list[Any] = []
-    for i, step in enumerate(steps):
+    for i, step in enumerate(walk.steps):
         if step.idle:
             values[i] = values[step.sources[0]]
             continue
         if not step.output:
             results = keras.tree.flatten(_called(step, values, clones))
         values[i] = _rounded(results[step.output or 0], step.tensor.dtype)
-    return assembled(image, [values[producer[id(tensor)]] for tensor in outputs], model.name)
+    return assembled(image, [values[walk.producer[id(tensor)]] for tensor in outputs], model.name)
 
 
 def _rounded(tensor: Any, dtype: str) -> Any:

@@ -186,6 +186,10 @@ _NUMPY, _NN, _CORE, _IMAGE = (f"keras.src.ops.{name}" for name in ("numpy", "nn"
 # called there, and their defaults in TensorFlow (... where there is none).
 _Op = tuple[str, str, tuple[str, ...], dict[str, tuple[str, Any]]]
 _XY, _X = ("x", "y"), ("x",)
+# Those that have the same name, and the same arguments, in both.
+_BINARY = ("add", "subtract", "multiply", "maximum", "minimum")
+_UNARY = ("square", "sqrt", "exp", "log", "negative", "tanh")
+_ACTIVATIONS = ("relu", "relu6", "silu", "elu", "selu")
 _REDUCE: dict[str, tuple[str, Any]] = {"axis": ("axis", None), "keepdims": ("keepdims", False)}
 
 
@@ -194,29 +198,16 @@ def _op(module: str, kind: str, arguments: tuple[str, ...] = _X, **static: tuple
 
 
 _OPS: dict[str, _Op] = {
+    **{f"math.{name}": _op(_NUMPY, name.title(), _XY) for name in _BINARY},
+    **{f"math.{name}": _op(_NUMPY, name.title()) for name in _UNARY},
+    **{f"nn.{name}": _op(_NN, name.title(), ("features",)) for name in _ACTIVATIONS},
     "__operators__.add": _op(_NUMPY, "Add", _XY),
-    "math.add": _op(_NUMPY, "Add", _XY),
-    "math.subtract": _op(_NUMPY, "Subtract", _XY),
-    "math.multiply": _op(_NUMPY, "Multiply", _XY),
     "math.truediv": _op(_NUMPY, "TrueDivide", _XY),
     "math.divide": _op(_NUMPY, "TrueDivide", _XY),
     "math.pow": _op(_NUMPY, "Power", _XY),
-    "math.maximum": _op(_NUMPY, "Maximum", _XY),
-    "math.minimum": _op(_NUMPY, "Minimum", _XY),
     "nn.bias_add": _op(_NUMPY, "Add", ("value", "bias")),
-    "math.square": _op(_NUMPY, "Square"),
-    "math.sqrt": _op(_NUMPY, "Sqrt"),
-    "math.exp": _op(_NUMPY, "Exp"),
-    "math.log": _op(_NUMPY, "Log"),
-    "math.negative": _op(_NUMPY, "Negative"),
     "math.abs": _op(_NUMPY, "Absolute"),
-    "math.tanh": _op(_NUMPY, "Tanh"),
     "math.sigmoid": _op(_NN, "Sigmoid"),
-    "nn.relu": _op(_NN, "Relu", ("features",)),
-    "nn.relu6": _op(_NN, "Relu6", ("features",)),
-    "nn.silu": _op(_NN, "Silu", ("features",)),
-    "nn.elu": _op(_NN, "Elu", ("features",)),
-    "nn.selu": _op(_NN, "Selu", ("features",)),
     "math.softplus": _op(_NN, "Softplus", ("features",)),
     "nn.leaky_relu": _op(_NN, "LeakyRelu", ("features",), alpha=("negative_slope", 0.2)),
     "nn.gelu": _op(_NN, "Gelu", ("features",), approximate=("approximate", False)),

@@ -58,9 +58,10 @@ def find_scales(model: Any) -> dict[str, str]:
     if "int" in dtype:
         return {"raw": "input"}
     image = keras.Input(model.input_shape[1:], dtype=dtype)
-    steps: list[Step] = []
+    walk = Walk(image)
     with suppress(ModelError):  # what comes before code that cannot be followed still tells
-        Walk(steps, {id(image): -1}).model(model, image, "")
+        walk.model(model, image)
+    steps = walk.steps
     early: list[int] = []
     for i, step in enumerate(steps):
         if _is_arithmetic(step) and set(step.sources) <= {-1, *early}:

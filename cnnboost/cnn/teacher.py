@@ -33,7 +33,7 @@ _KINDS = {
     "images": ("U", 0),
     "made_from": ("U", 0),
 }
-"""What stands in a file: kind of numpy's dtype, and dimensions."""
+"""The arrays of a file: kind of numpy's dtype, and dimensions."""
 REMEDY = "`cnnboost distill -r RECIPE --model FILE.keras` makes one for the training images of the student"
 
 
@@ -79,18 +79,14 @@ def read_teacher(
     rows, known = metadata["log_probabilities"], metadata["classes"].tolist()
     names = [str(name) for name in classes]
     if known != names:
-        differ = (
-            "knows the classes in another order" if sorted(known) == sorted(names) else "knows other classes"
-        )
         raise DataError(
-            f"{path}: this teacher {differ}: {', '.join(known)}; the student has {', '.join(names)}. {REMEDY}"
+            f"{path}: this teacher knows other classes, or in another order: {', '.join(known)}; the student "
+            f"has {', '.join(names)}. {REMEDY}"
         )
-    if len(rows) != len(X):
-        raise DataError(f"{path}: this teacher has seen {len(rows)} images, there are {len(X)}. {REMEDY}")
-    if metadata["images"].item() != _images_digest(X):
+    if len(rows) != len(X) or metadata["images"].item() != _images_digest(X):
         raise DataError(
-            f"{path}: this teacher has seen other images than these {len(X)}, of another size, or in another "
-            f"order. {REMEDY}"
+            f"{path}: the {len(rows)} images of this teacher are not these {len(X)}: they are others, of "
+            f"another size, or in another order. {REMEDY}"
         )
     return np.asarray(rows)
 
@@ -142,7 +138,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"{path}: no such file, the log-probabilities of a teacher are wanted. {REMEDY}")
+        raise DataError(f"{path}: no such file, the log-probabilities of a teacher are needed. {REMEDY}")
 
 
 def _check_rows(rows: np.ndarray, place: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn import losses
-from cnnboost.cnn.batches import Batches, shrink, stages
-from cnnboost.cnn.checkpoint import Checkpoint, checkpoint_callback
+from cnnboost.cnn.batches import Batches, shrink
+from cnnboost.cnn.checkpoint import Checkpoint
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.options import TrainingOptions
@@ -20,9 +20,6 @@ from cnnboost.cnn.training_model import make_training_model
 from cnnboost.errors import ParameterError
 
 log = logging.getLogger("cnnboost")
-
-_MEASURED = 32
-"""Batches on which the statistics of averaged weights are measured."""
 
 
 @contextmanager
@@ -46,20 +43,17 @@ def train(
     codes: np.ndarray,
     options: TrainingOptions,
     *,
-    kind: str = "softmax",
-    pixels: str = "raw",
-    sample_weight: np.ndarray | None = None,
-    soft_targets: np.ndarray | None = None,
-    validation: tuple[np.ndarray, np.ndarray] | None = None,
-    callbacks: Sequence[Any] = (),
-    checkpoint: Checkpoint | None = None,
+    kind: str,
+    pixels: str,
+    sample_weight: np.ndarray | None,
+    soft_targets: np.ndarray | None,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    callbacks: Sequence[Any],
+    checkpoint: Checkpoint | None,
 ) -> dict[str, list[float]]:
     """Train a model in place."""
-    if (options.teacher is None) != (soft_targets is None):
-        raise ParameterError(
-            f"teacher={options.teacher!r}, and log-probabilities of a teacher are "
-            f"{'missing' if soft_targets is None else 'given'}: `soft_targets` belongs to `teacher`"
-        )
+    from cnnboost.cnn.callbacks import AveragedValidation, CheckpointCallback
+
     with seeded(options.seed):
         width = int(model.output_shape[-1])
         y = losses.targets(options, kind, codes, width, soft_targets)
@@ -76,11 +70,9 @@ def train(
             steps_per_execution=_steps_at_once(options, feed.steps),
         )
         stoppers = _stoppers(options, validation is not None)
-        keeping = checkpoint_callback(
-            trained, options, stoppers, checkpoint, lambda epoch: feed.images(epoch, _MEASURED)
-        )
-        first = [keeping.validation] if options.ema is not None else []
-        for stage in stages(options, (X.shape[1], X.shape[2])):
+        keeping = CheckpointCallback(trained, options, stoppers, checkpoint, feed.images)
+        first = [AveragedValidation(feed.images)] if options.ema is not None else []
+        for stage in feed.stages:
             if keeping.stopped or keeping.done >= stage.stop:
                 continue
             with feed.dataset(keeping.done * feed.steps) as batches, keeping.going_on(stage):

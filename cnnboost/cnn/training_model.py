@@ -95,15 +95,11 @@ def _check_layers(model: Any, options: TrainingOptions) -> None:
     import keras
 
     nested = [layer for layer in _flat(model) if isinstance(layer, keras.Model)]
-    strange = [
-        one.name
-        for one in (model, *nested)
-        if not isinstance(one, keras.Sequential) and not hasattr(one, "input_shape")
-    ]
-    if strange:
-        raise ParameterError(
-            f"{_asked(options)} needs a network made of layers; {strange[0]!r} is a class of its own"
-        )
+    for one in (model, *nested):
+        if not isinstance(one, keras.Sequential) and not hasattr(one, "input_shape"):
+            raise ParameterError(
+                f"{_asked(options)} needs a network made of layers; {one.name!r} is a class of its own"
+            )
     if nested and options.progressive_resizing:
         raise ParameterError(
             f"progressive_resizing needs a network without networks inside; {nested[0].name!r} takes images "

@@ -25,35 +25,22 @@ from cnnboost.features.names import structural_names
 
 @dataclass(frozen=True)
 class CutLayer:
-    """One place where a CNN can be cut.
-
-    Attributes
-    ----------
-    name : str
-        `input`, `flatten`, `fc1`, ..., `output`; or the Keras name where the line has none.
-    keras_name : str
-        Name of the Keras layer whose output is taken; `outer/inner` inside nested models, `name@2` for the
-        second call of a layer that is called several times, `name@1` for a layer whose name has a place of
-        its own in the structure, `name[0]` for the first of several outputs.
-    kind : str
-        Class of the layer.
-    width : int
-        Number of features per image.
-    """
+    """One place where a CNN can be cut."""
 
     name: str
+    """`input`, `flatten`, `fc1`, ..., `output`; or the Keras name of a layer without such a name."""
     keras_name: str
+    """Name of the Keras layer whose output is taken: `outer/inner` inside nested models, `name@2` for the
+    second call of a layer that is called several times, `name@1` for a layer whose name means another place
+    by structure, `name[0]` for the first of several outputs."""
     kind: str
+    """Class of the layer."""
     width: int
+    """Number of features per image."""
 
 
 class Cut:
-    """A CNN laid open: its layers by name, and the trunk up to any of them.
-
-    Parameters
-    ----------
-    model : keras.Model
-        One input of images. Sequential, functional or nested.
+    """A CNN (Sequential, functional or nested) with its layers by name, and the trunk up to any of them.
 
     Examples
     --------
@@ -68,11 +55,10 @@ class Cut:
         import keras
 
         self._input = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="cut_input")
-        self._steps: list[Step] = []
-        self._producer: dict[int, int] = {id(self._input): -1}
-        found = keras.tree.flatten(Walk(self._steps, self._producer).model(model, self._input, ""))
-        self._steps = _told_apart(self._steps)
-        outputs = [self._producer[id(tensor)] for tensor in found]
+        walk = Walk(self._input)
+        tensors = keras.tree.flatten(walk.model(model, self._input))
+        self._steps = _told_apart(walk.steps)
+        outputs = [walk.producer[id(tensor)] for tensor in tensors]
         self._names, self._reason = structural_names(self._steps, outputs)
         # A Keras layer may be called `flatten` without being what the structure calls so.
         self._steps = [
@@ -82,15 +68,13 @@ class Cut:
 
     @property
     def named(self) -> list[CutLayer]:
-        """The layers that the line names, in order of the forward pass, the pixels first."""
+        """The layers with a structural name, in order of the forward pass, the pixels first."""
         return [*self._pixels(), *(self._describe(i, name) for name, i in self._names.items())]
 
     @property
     def layers(self) -> list[CutLayer]:
         """Every place where the model can be cut, in order of the forward pass, the pixels first."""
-        by_step: dict[int, str] = {}
-        for name, i in self._names.items():
-            by_step.setdefault(i, name)
+        by_step = {i: name for name, i in reversed(self._names.items())}
         rest = [
             self._describe(i, by_step.get(i, step.path))
             for i, step in enumerate(self._steps)
@@ -99,21 +83,7 @@ class Cut:
         return [*self._pixels(), *rest]
 
     def find(self, name: str) -> CutLayer:
-        """Look a layer up by the line's name or by its Keras name.
-
-        Parameters
-        ----------
-        name : str
-
-        Returns
-        -------
-        CutLayer
-
-        Raises
-        ------
-        LayerError
-            If there is none, with the layers there are and their widths.
-        """
+        """Look a layer up by its structural or its Keras name."""
         if name == "input" and self._pixels():
             return self._pixels()[0]
         return self._describe(self._index(name), name)
@@ -121,20 +91,7 @@ class Cut:
     def trunk(self, layers: Sequence[str]) -> Any:
         """Build the model up to one or several layers; the weights are shared, not copied.
 
-        Parameters
-        ----------
-        layers : sequence of str
-            Names as for `find`.
-
-        Returns
-        -------
-        keras.Model
-            One float32 output `(n, width)` for each layer, flat; computed in the model's own precision.
-
-        Raises
-        ------
-        LayerError
-            If a layer is not there.
+        It has one flat float32 output `(n, width)` for each layer, computed in the model's own precision.
         """
         import keras
 
@@ -149,33 +106,23 @@ class Cut:
         return assembled(self._input, outputs, "trunk")
 
     def digest(self, layer: str) -> str:
-        """Hash the trunk: its operations, their wiring, its weights; no names, no places.
-
-        Parameters
-        ----------
-        layer : str
-
-        Returns
-        -------
-        str
-            sha256, hexadecimal.
-        """
+        """Hash the trunk: its operations, their wiring, its weights; no names, no places."""
         return trunk_digest(self._input, self._steps, -1 if layer == "input" else self._index(layer))
 
     def _index(self, name: str) -> int:
         if name in self._names:
             return self._names[name]
-        found = [i for i, step in enumerate(self._steps) if step.path == name]
-        found = found or [i for i, step in enumerate(self._steps) if name in _short_names(step.path)]
-        if len(found) > 1:
-            paths = ", ".join(sorted(self._steps[i].path for i in found))
+        matching = [i for i, step in enumerate(self._steps) if step.path == name]
+        matching = matching or [i for i, step in enumerate(self._steps) if name in _short_names(step.path)]
+        if len(matching) > 1:
+            paths = ", ".join(sorted(self._steps[i].path for i in matching))
             raise LayerError(f"layer {name!r} could be any of {paths}; give the whole name")
-        if not found:
+        if not matching:
             raise LayerError(self._unknown(name))
-        step = self._steps[found[0]]
+        step = self._steps[matching[0]]
         if step.width is None:
             raise LayerError(f"layer {name!r} gives {step.tensor.shape}: a cut needs a fixed width")
-        return found[0]
+        return matching[0]
 
     def _unknown(self, name: str) -> str:
         places = self.layers

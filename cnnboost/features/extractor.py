@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
+from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,50 @@ from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.preprocessing import resolve_pixels
 from cnnboost.errors import FeatureError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
-from cnnboost.features.recent import FEWEST_IMAGES, RECENT, key_of
+
+MOST_BYTES = 256 << 20
+"""Of all features that are remembered; those that were not asked for longest go first."""
+FEWEST_IMAGES = 64
+"""Of fewer images, features are computed sooner than they are looked for."""
+
+
+class RecentFeatures:
+    """Features that were computed lately in this process, by the content of images and weights.
+
+    A search over layers and trees asks for the features of the same folds of images again and again, each
+    time of another copy of the estimator.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._arrays: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> np.ndarray | None:
+        """Return a copy of the features of a key, where they are remembered."""
+        with self._lock:
+            if key not in self._arrays:
+                return None
+            self._arrays.move_to_end(key)
+            return self._arrays[key].copy()
+
+    def put(self, key: str, features: np.ndarray) -> None:
+        """Remember a copy, if it takes at most a quarter of the room."""
+        if features.nbytes > self._most // 4:
+            return
+        with self._lock:
+            self._arrays[key] = features.copy()
+            while sum(array.nbytes for array in self._arrays.values()) > self._most:
+                self._arrays.popitem(last=False)
+
+
+RECENT = RecentFeatures(MOST_BYTES)
+
+
+def _key(trunk: str, pixels: str, X: np.ndarray) -> str:
+    digest = hashlib.sha256(repr((trunk, pixels, X.shape, X.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(X).data)
+    return digest.hexdigest()
 
 
 class CNNFeatures(TransformerMixin, BaseEstimator):
@@ -99,9 +146,9 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         X = check_images(X, self.image_shape)
         self._is_given = not (isinstance(self.model, CNNClassifier) and not hasattr(self.model, "model_"))
         self.model_, self.pixels_ = self._resolve(X, y)
-        self.__dict__.pop("_trunk", None)
-        self.__dict__["_cut"] = Cut(self.model_)
-        self.layer_: CutLayer = self._laid_open().find(self.layer)
+        for name in ("_trunk", "_cut"):
+            self.__dict__.pop(name, None)
+        self.layer_: CutLayer = self._cut.find(self.layer)
         self.n_features_out_ = self.layer_.width
         return self
 
@@ -127,11 +174,11 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         key = None
         if self._is_given and len(X) >= FEWEST_IMAGES:
             # Of the weights as they are now: the model is not copied, and its owner may go on training it.
-            key = key_of(self._laid_open().digest(self.layer), self.pixels_, X)
+            key = _key(self._cut.digest(self.layer), self.pixels_, X)
             known = RECENT.get(key)
             if known is not None:
                 return known
-        features = self._inference()(X)[0]
+        features = self._trunk(X)[0]
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -171,25 +218,25 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
                     )
                 given = clone(given).fit(X, y)
             return given.model_, given.pixels_
-        model = read_model(given) if isinstance(given, (str, os.PathLike)) else given
-        if not hasattr(model, "predict_on_batch"):
+        if isinstance(given, (str, os.PathLike)):
+            model = read_model(given)
+        elif hasattr(given, "predict_on_batch"):
+            model = check_model(given, "the model")
+        else:
             raise ModelError(
                 f"model={given!r} is neither a path, a Keras model nor a CNNClassifier (frozen or not)"
             )
-        model = check_model(model, str(given) if isinstance(given, (str, os.PathLike)) else "the model")
         return model, resolve_pixels(model, self.pixels)
 
-    def _laid_open(self) -> Cut:
-        if "_cut" not in self.__dict__:  # it is never pickled
-            self.__dict__["_cut"] = Cut(self.model_)
-        cut: Cut = self.__dict__["_cut"]
-        return cut
+    # Made at first use and never pickled.
 
-    def _inference(self) -> Inference:
-        if "_trunk" not in self.__dict__:
-            self.__dict__["_trunk"] = Inference(self._laid_open().trunk([self.layer]), self.pixels_)
-        trunk: Inference = self.__dict__["_trunk"]
-        return trunk
+    @cached_property
+    def _cut(self) -> Cut:
+        return Cut(self.model_)
+
+    @cached_property
+    def _trunk(self) -> Inference:
+        return Inference(self._cut.trunk([self.layer]), self.pixels_)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "layer_")

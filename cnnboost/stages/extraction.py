@@ -171,7 +171,6 @@ def _extract(
             details={"split": split.name, "recipe": job.recipe.name},
             force=job.force,
             progress=report,
-            on_wait=lambda path: log.info("another process is making %s; waiting for it", path),
         )
     for place, result in zip(places, stored, strict=True):
         if result.cached:

@@ -63,18 +63,10 @@ def test_balancing_shows_every_class_as_often_as_the_largest(codes, epoch, seed)
     assert len(pairs) == len(rows), "every copy has its own number"
 
 
-def test_the_rest_of_a_class_is_drawn_anew_in_each_epoch():
-    feed = feed_of([0] * 5 + [1] * 7, balance=True)
-    shown_twice = set()
-    for epoch in range(20):
-        rows = feed._order(epoch)[0]
-        shown_twice.add(tuple(np.flatnonzero(np.bincount(rows[rows < 5]) == 2)))
-    assert len(shown_twice) > 5
-
-
 def test_copies_of_an_image_differ_and_the_first_is_that_of_an_unbalanced_epoch():
     X = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
     feed = feed_of([0, 1, 1, 1, 1, 1], X, balance=True, augment=AUGMENT, batch_size=100)
+    assert not np.array_equal(feed._order(1)[0], feed._order(2)[0])
     rows, copies = feed._order(2)
     x, _ = feed.batch(2)
     of_first = x[rows == 0]
@@ -166,10 +158,7 @@ def test_the_stages_follow_one_another_and_end_with_the_training(epochs, shares)
     ("epochs", "asked", "stops"),
     [
         (1, [(32, 0.45), (40, 0.3)], {48: 1}),
-        (2, [(32, 0.45), (40, 0.3)], {32: 1, 48: 2}),
-        (3, [(32, 0.45), (40, 0.54)], {32: 1, 40: 2, 48: 3}),
         (3, [(32, 0.9), (40, 0.09)], {32: 2, 48: 3}),
-        (40, [(32, 0.99)], {32: 39, 48: 40}),
         # As they were when the published network was trained.
         (130, [(32, 0.45), (40, 0.3)], {32: 58, 40: 98, 48: 130}),
     ],
@@ -180,12 +169,9 @@ def test_the_last_epoch_at_least_sees_the_images_as_they_are(epochs, asked, stop
     assert {stage.size for stage in found} <= {(32, 24), (40, 30), (48, 36)}
 
 
-@pytest.mark.parametrize("size", [48, 64])
-def test_a_stage_that_is_not_smaller_is_refused(size):
-    options = TrainingOptions(epochs=4, progressive_resizing=[(size, 0.5)])
-    with pytest.raises(
-        ParameterError, match=f"a stage of {size} pixels needs images of more .* these have 48"
-    ):
+def test_a_stage_that_is_not_smaller_is_refused():
+    options = TrainingOptions(epochs=4, progressive_resizing=[(48, 0.5)])
+    with pytest.raises(ParameterError, match=r"a stage of 48 pixels needs images of more .* these have 48"):
         stages(options, (48, 48))
 
 
@@ -208,13 +194,9 @@ def test_at_whole_factors_a_pixel_is_the_mean_of_its_block(seed, down, across, h
     X = np.random.default_rng(seed).integers(0, 256, (2, height * down, width * across, 1), dtype=np.uint8)
     blocks = X.reshape(2, height, down, width, across, 1).mean(axis=(2, 4))
     np.testing.assert_allclose(shrink(X, (height, width)), blocks, rtol=1e-5, atol=1e-3)
-
-
-def test_parts_of_pixels_count_by_their_area():
-    X = np.array([10, 20, 60], np.uint8).reshape(1, 1, 3, 1)
-    # Each new pixel covers one old one and a half.
-    expected = [(10 + 20 / 2) / 1.5, (20 / 2 + 60) / 1.5]
-    np.testing.assert_allclose(shrink(X, (1, 2)).ravel(), expected, rtol=1e-6)
+    # Elsewhere a new pixel covers parts of old ones: here one and a half.
+    thirds = np.array([10, 20, 60], np.uint8).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(shrink(thirds, (1, 2)).ravel(), [20 / 1.5, 70 / 1.5], rtol=1e-6)
 
 
 def test_the_batches_of_an_epoch_have_the_size_of_its_stage():

@@ -1,7 +1,6 @@
 import pickle
 import random
 
-import joblib
 import keras
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from sklearn.utils.estimator_checks import (
 from cnnboost import CNNClassifier
 from cnnboost.cnn.architectures import build
 from cnnboost.errors import DataError, ModelError, ParameterError, TrainingError
-from cnnboost.holdout import hold_out
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.images.views import TTA, views
 
@@ -30,10 +28,15 @@ def small(input_shape, n_classes):
 
 
 def test_it_learns(toy_cnn, toy_images):
-    assert toy_cnn.score(*toy_images) > 0.9
+    X, y = toy_images
+    assert toy_cnn.score(X, y) > 0.9
     assert toy_cnn.classes_.tolist() == list(range(10))
     assert set(toy_cnn.history_) == {"loss", "accuracy", "learning_rate", "seconds"}
     assert toy_cnn.input_shape_ == (8, 8, 1)
+    proba = toy_cnn.predict_proba(X)
+    assert (proba.shape, proba.dtype) == ((600, 10), np.float32)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(toy_cnn.predict(X), proba.argmax(axis=1))
 
 
 def test_the_estimator_follows_scikit_learn():
@@ -42,20 +45,8 @@ def test_the_estimator_follows_scikit_learn():
 
 
 def test_clone_round_trips_every_parameter():
-    odd = {name: object() for name in CNNClassifier().get_params()}
-    odd.update(
-        model_options={"dropout": 0.1}, classes=["a", "b"], callbacks=None, optimizer="sgd", model="oslo"
-    )
-    odd = {name: value if type(value) is not object else name for name, value in odd.items()}
+    odd = {name: f"an odd {name}" for name in CNNClassifier().get_params()}
     assert clone(CNNClassifier(**odd)).get_params() == odd
-
-
-def test_probabilities(toy_cnn, toy_images):
-    proba = toy_cnn.predict_proba(toy_images[0])
-    assert proba.shape == (600, 10)
-    assert proba.dtype == np.float32
-    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(toy_cnn.predict(toy_images[0]), proba.argmax(axis=1))
 
 
 def test_flat_rows_float_and_missing_channel_give_the_same(toy_cnn, toy_images):
@@ -67,9 +58,7 @@ def test_flat_rows_float_and_missing_channel_give_the_same(toy_cnn, toy_images):
     assert flat.predict(X.reshape(20, -1)).shape == (20,)
 
 
-@pytest.mark.parametrize(
-    "names", [["zero", "one", "two"], [-5, 100, 3], [True, False, True]], ids=["strings", "gaps", "bools"]
-)
+@pytest.mark.parametrize("names", [["zero", "one", "two"], [-5, 100, 3]], ids=["strings", "gaps"])
 def test_any_labels(toy_images, names):
     y = np.array(names)[toy_images[1] % len(names)]
     cnn = CNNClassifier(small, **FAST).fit(toy_images[0], y)
@@ -102,20 +91,6 @@ def test_the_seed_decides_and_global_randomness_is_left_alone(toy_images):
     assert not np.allclose(first, fit(1))
 
 
-def test_early_stopping_keeps_the_best_epoch(toy_images):
-    X, y = toy_images
-    cnn = CNNClassifier(
-        small, epochs=30, learning_rate=0.3, early_stopping=2, validation_fraction=0.3, monitor="val_loss"
-    )
-    cnn.fit(X, y)
-    losses = cnn.history_["val_loss"]
-    assert len(losses) < 30
-    assert len(losses) == int(np.argmin(losses)) + 3
-    held = hold_out(X, y, fraction=0.3, seed=0)[1]
-    proba = cnn.predict_proba(X[held])[np.arange(len(held)), y[held]]
-    assert -np.log(np.maximum(proba, 1e-7)).mean() == pytest.approx(min(losses), rel=1e-2)
-
-
 def test_the_plateau_lowers_the_learning_rate(toy_images):
     # Steps this small leave the loss where it is: a plateau from the second epoch on.
     cnn = CNNClassifier(
@@ -138,22 +113,14 @@ def test_class_weights_are_sample_weights(toy_images):
     X, y = toy_images[0], toy_images[1] % 2
     by_class = CNNClassifier(small, class_weight={0: 1.0, 1: 5.0}, **FAST).fit(X, y)
     by_row = CNNClassifier(small, **FAST).fit(X, y, sample_weight=np.where(y, 5.0, 1.0))
-    plain = CNNClassifier(small, **FAST).fit(X, y)
     np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), atol=1e-5)
-    assert by_class.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
-    CNNClassifier(small, class_weight="balanced", **FAST).fit(X, y)
     with pytest.raises(ParameterError, match=r"class_weight names \[7\]"):
         CNNClassifier(small, class_weight={7: 1.0}, **FAST).fit(X, y)
 
 
-@pytest.mark.parametrize("carry", [lambda e: pickle.loads(pickle.dumps(e)), None], ids=["pickle", "joblib"])
-def test_it_survives_serialisation(toy_cnn, toy_images, carry, tmp_path):
+def test_it_survives_pickle(toy_cnn, toy_images):
     toy_cnn.predict_proba(toy_images[0][:1])
-    if carry is None:
-        joblib.dump(toy_cnn, tmp_path / "cnn.joblib")
-        copy = joblib.load(tmp_path / "cnn.joblib")
-    else:
-        copy = carry(toy_cnn)
+    copy = pickle.loads(pickle.dumps(toy_cnn))
     np.testing.assert_array_equal(copy.predict_proba(toy_images[0]), toy_cnn.predict_proba(toy_images[0]))
 
 
@@ -214,19 +181,18 @@ class TestModelFiles:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "words"),
+    ("options", "words"),
     [
-        ({"epochs": -1}, ParameterError, "epochs=-1"),
-        ({"batch_size": 0}, ParameterError, "batch_size=0"),
-        ({"learning_rate": 0}, ParameterError, "learning_rate=0"),
-        ({"validation_fraction": 1.0}, ParameterError, "validation_fraction=1.0"),
-        ({"pixels": "percent"}, ParameterError, "'percent'"),
-        ({"learning_rate": 1e30}, ParameterError, r"learning_rate=1e\+30"),
+        ({"epochs": -1}, "epochs=-1"),
+        ({"pixels": "percent"}, "'percent'"),
+        ({"tta": "flips"}, "tta='flips' must be one of none, flip"),
     ],
 )
-def test_impossible_parameters_are_refused_by_fit(toy_images, options, error, words):
-    with pytest.raises(error, match=words):
-        CNNClassifier(small, **{**FAST, **options}).fit(*toy_images)
+def test_impossible_parameters_are_refused_before_training(toy_images, options, words):
+    cnn = CNNClassifier(small, **{**FAST, **options})
+    with pytest.raises(ParameterError, match=words):
+        cnn.fit(*toy_images)
+    assert not hasattr(cnn, "model_")
 
 
 def test_a_training_that_diverges_is_named(toy_images):
@@ -267,22 +233,13 @@ def test_probabilities_are_the_mean_over_the_views(seen, tta):
     np.testing.assert_array_equal(cnn.predict_view_proba(X), once)
 
 
-@pytest.mark.parametrize("tta", sorted(TTA))
-@pytest.mark.parametrize("level", [0, 1, 255])
-def test_white_and_nearly_black_images_have_views_like_any_other(level, tta):
-    cnn = CNNClassifier.from_model(build("digits", (48, 48, 1), 3)).set_params(tta=tta)
-    X = np.full((2, 48, 48, 1), level, np.uint8)
-    X[0, 10:20, 10:20] = 0
-    found = cnn.predict_proba(X)
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
-
-
-def test_an_unknown_kind_of_views_is_refused_before_training(toy_images):
-    X, y = toy_images
-    cnn = CNNClassifier("digits", epochs=1, tta="flips")
-    with pytest.raises(ParameterError, match="tta='flips' must be one of none, flip"):
-        cnn.fit(X[:50], y[:50])
-    assert not hasattr(cnn, "model_")
+def test_white_and_nearly_black_images_have_views_like_any_other():
+    cnn = CNNClassifier.from_model(build("linear", (48, 48, 1), 3))
+    for tta in TTA:
+        for level in (0, 1, 255):
+            X = np.full((2, 48, 48, 1), level, np.uint8)
+            X[0, 10:20, 10:20] = 0
+            np.testing.assert_allclose(cnn.set_params(tta=tta).predict_proba(X).sum(axis=1), 1, rtol=1e-5)
 
 
 def test_the_views_of_a_hybrid_are_its_own(seen):

@@ -25,27 +25,16 @@ def test_it_is_the_models_own_answer(toy_cnn, toy_images):
     np.testing.assert_allclose(Inference(toy_cnn.model_)(X)[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 64, 200])
-def test_the_result_does_not_depend_on_batch_size(toy_cnn, toy_images, size):
+def test_the_result_does_not_depend_on_batch_size(toy_cnn, toy_images):
     X = toy_images[0][:260]
     run = Inference(toy_cnn.model_)
-    pieces = np.concatenate([run(X[i : i + size])[0] for i in range(0, len(X), size)])
-    np.testing.assert_allclose(pieces, run(X)[0], atol=1e-5)
+    for size in (1, 7, 64, 200):
+        pieces = np.concatenate([run(X[i : i + size])[0] for i in range(0, len(X), size)])
+        np.testing.assert_allclose(pieces, run(X)[0], atol=1e-5)
 
 
-def test_scaled_pixels_reach_a_foreign_model(toy_images):
-    import keras
-
-    inputs = keras.Input((8, 8, 1))
-    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
-    X = toy_images[0][:5]
-    mean = X.reshape(5, -1).mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(Inference(model, "unit")(X)[0], mean / 255, rtol=1e-5)
-    np.testing.assert_allclose(Inference(model, "symmetric")(X)[0], mean / 127.5 - 1, rtol=1e-4)
-
-
-@pytest.mark.parametrize("pixels", ["caffe", "torch"])
-def test_scales_by_channel_reach_a_foreign_model(pixels):
+@pytest.mark.parametrize("pixels", ["unit", "caffe"])
+def test_scaled_pixels_reach_a_foreign_model(pixels):
     import keras
 
     inputs = keras.Input((8, 8, 3))

@@ -38,7 +38,7 @@ def test_images_in_another_form_are_taken(model, X, nested):
     assert CNNFeatures(model, "fc1").fit_transform(X).shape == (4, 5)
 
 
-@pytest.mark.parametrize("form", ["list", "dict", "dict of outputs"])
+@pytest.mark.parametrize("form", ["dict", "dict of outputs"])
 def test_one_input_in_a_structure_is_one_input(form):
     image = keras.Input((28, 28, 1), name="image")
     output = L.Dense(3, "softmax")(L.Flatten()(image))
@@ -50,9 +50,8 @@ def test_one_input_in_a_structure_is_one_input(form):
     np.testing.assert_allclose(CNNClassifier.from_model(model).predict_proba(GREY), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32"])
-def test_whole_numbers_are_raw_pixels(dtype):
-    image = keras.Input((28, 28, 1), dtype=dtype)
+def test_whole_numbers_are_raw_pixels():
+    image = keras.Input((28, 28, 1), dtype="int32")
     output = L.Dense(3, "softmax")(L.Flatten()(keras.ops.cast(image, "float32") / 255))
     model = keras.Model(image, output)
     cnn = CNNClassifier.from_model(model)

@@ -86,25 +86,21 @@ def test_the_names_are_those_that_keras_takes(model, name):
     assert type(build(model, optimizer=name)).__name__.lower() == name
 
 
-def test_decay_divides_by_the_steps_so_far():
-    assert rates(10, (0, 1, 100), decay=0.01) == pytest.approx([0.1, 0.1 / 1.01, 0.1 / 2])
-
-
-def test_steps():
-    found = rates(10, (0, 29, 30, 59, 60), schedule="step", step_epochs=3, step_factor=0.5)
-    assert found == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
-
-
-def test_cosine():
-    assert rates(10, (0, 50, 100), schedule="cosine", epochs=10) == pytest.approx([0.1, 0.05, 0.0], abs=1e-8)
-    found = rates(10, (0, 5, 10, 55, 100), schedule="cosine", epochs=10, warmup=0.1)
-    assert found == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0], abs=1e-8)
-
-
-def test_one_cycle():
-    found = rates(10, (0, 15, 30, 65, 100), schedule="one-cycle", epochs=10)
-    assert found == pytest.approx([0.004, 0.052, 0.1, 0.050005, 1e-5], rel=1e-4)
-    assert rates(10, (10,), schedule="one-cycle", epochs=10, warmup=0.1) == pytest.approx([0.1])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"decay": 0.01}, {0: 0.1, 1: 0.1 / 1.01, 100: 0.1 / 2}),
+        ({"schedule": "step", "step_epochs": 3, "step_factor": 0.5}, {0: 0.1, 29: 0.1, 30: 0.05, 60: 0.025}),
+        ({"schedule": "cosine"}, {0: 0.1, 50: 0.05, 100: 0.0}),
+        ({"schedule": "cosine", "warmup": 0.1}, {0: 0.0, 5: 0.05, 10: 0.1, 55: 0.05, 100: 0.0}),
+        ({"schedule": "one-cycle"}, {0: 0.004, 15: 0.052, 30: 0.1, 65: 0.050005, 100: 1e-5}),
+        ({"schedule": "one-cycle", "warmup": 0.1}, {10: 0.1}),
+    ],
+    ids=str,
+)
+def test_the_learning_rate_of_each_step(options, expected):
+    found = rates(10, expected, epochs=10, **options)
+    assert found == pytest.approx(list(expected.values()), rel=1e-4, abs=1e-8)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])

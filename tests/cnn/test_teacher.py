@@ -22,46 +22,33 @@ def test_what_was_written_is_read(path):
     found = read_teacher(path, X, np.array(NAMES))
     np.testing.assert_array_equal(found, LOGS)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(read_teacher(path, X.astype(np.float32), NAMES), LOGS)
     assert made_from(path) == "abc"
     assert made_from(path.with_name("other.npz")) is None
 
 
-def test_classes_need_not_be_strings(tmp_path):
-    path = write_teacher(tmp_path / "t.npz", LOGS, X, [0, 1, 7])
-    np.testing.assert_array_equal(read_teacher(path, X, np.array([0, 1, 7])), LOGS)
-
-
-def test_the_same_facts_make_the_same_file(path, tmp_path):
-    other = write_teacher(tmp_path / "elsewhere" / "t.npz", LOGS, X, NAMES, "abc")
-    assert teacher_digest(other) == teacher_digest(path)
-    changed = LOGS + np.float32(1e-3)
-    assert teacher_digest(write_teacher(other, changed, X, NAMES, "abc")) != teacher_digest(path)
-
-
-def test_images_need_no_axis_of_channels_and_floats_count_as_whole_levels(path, tmp_path):
-    for number, images in enumerate((X[..., 0], X.astype(np.float64), X.astype(np.float32) * 0.999)):
-        other = write_teacher(tmp_path / f"{number}.npz", LOGS, images, NAMES, "abc")
+def test_the_same_content_makes_the_same_file(path, tmp_path):
+    for number, images in enumerate((X, X[..., 0], X.astype(np.float64), X.astype(np.float32) * 0.999)):
+        other = write_teacher(tmp_path / "elsewhere" / f"{number}.npz", LOGS, images, NAMES, "abc")
         assert teacher_digest(other) == teacher_digest(path)
     np.testing.assert_array_equal(read_teacher(path, X.astype(np.float32) * 0.999, NAMES), LOGS)
-    with pytest.raises(DataError, match="images must be"):
-        write_teacher(tmp_path / "t.npz", LOGS, X.reshape(6, -1), NAMES)
+    changed = write_teacher(tmp_path / "t.npz", LOGS + np.float32(1e-3), X, [0, 1, 7])
+    assert teacher_digest(changed) != teacher_digest(path)
+    assert read_teacher(changed, X, np.array([0, 1, 7])).shape == (6, 3), "classes need not be strings"
 
 
 @pytest.mark.parametrize(
     ("images", "classes", "words"),
     [
-        (X[:5], NAMES, "has seen 6 images, there are 5"),
-        (X[::-1], NAMES, "other images than these 6, of another size, or in another order"),
-        (X ^ 1, NAMES, "other images than these 6"),
-        (X.reshape(6, 2, 8, 1), NAMES, "other images than these 6"),
+        (X[:5], NAMES, "the 6 images of this teacher are not these 5"),
+        (X[::-1], NAMES, "are not these 6: they are others, of another size, or in another order"),
+        (X ^ 1, NAMES, "are not these 6"),
+        (X.reshape(6, 2, 8, 1), NAMES, "are not these 6"),
         (
             X,
             ["angry", "sad", "happy"],
             "in another order: angry, happy, sad; the student has angry, sad, happy",
         ),
-        (X, ["angry", "happy", "fear"], "knows other classes: angry, happy, sad; the student has"),
-        (X, ["angry", "happy"], "knows other classes"),
+        (X, ["angry", "happy", "fear"], "knows other classes.*: angry, happy, sad; the student has"),
     ],
 )
 def test_rows_of_something_else_are_refused(path, images, classes, words):
@@ -101,15 +88,11 @@ def npz(path, **changed):
             "damaged, or not the file of a teacher",
         ),
         (lambda path: path.write_bytes(b""), "damaged, or not the file of a teacher"),
-        (lambda path: path.write_bytes(path.read_bytes()[:300]), "damaged"),
         (lambda path: np.save(path.open("wb"), LOGS), "not the file of a teacher"),
         (lambda path: np.savez(path, a=LOGS), "not the file of a teacher"),
         (lambda path: npz(path, classes=np.array([object()])), "damaged"),
         (lambda path: npz(path, format=np.int64(2)), "format 2, this version reads 1"),
-        (lambda path: npz(path, format=np.array([1, 1])), "damaged"),
         (lambda path: npz(path, images=np.array(["a", "b"])), "damaged"),
-        (lambda path: npz(path, made_from=np.array(["a", "b"])), "damaged"),
-        (lambda path: npz(path, made_from=np.int64(3)), "damaged"),
         (lambda path: npz(path, log_probabilities=np.exp(LOGS)), "numbers above 0 in row 0"),
         (lambda path: npz(path, log_probabilities=LOGS[:, :2]), "damaged"),
         (lambda path: npz(path, log_probabilities=LOGS.astype(np.float64)), "damaged"),
@@ -167,6 +150,10 @@ def test_rounding_and_floors_are_no_fault(tmp_path):
 
 
 def test_what_cannot_be_a_teacher_is_not_written(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        teacher_digest(tmp_path / "t.npz")
+    with pytest.raises(DataError, match="images must be"):
+        write_teacher(tmp_path / "t.npz", LOGS, X.reshape(6, -1), NAMES)
     with pytest.raises(DataError, match=r"ends in \.npz; name it teacher\.npz"):
         write_teacher(tmp_path / "teacher.npy", LOGS, X, NAMES)
     with pytest.raises(DataError, match=r"shape \(6, 3\), 6 images, 2 classes"):
@@ -180,8 +167,3 @@ def test_what_cannot_be_a_teacher_is_not_written(tmp_path):
     with pytest.raises(StoreError, match="a folder"):
         write_teacher(tmp_path / "folder.npz", LOGS, X, NAMES)
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder.npz"]
-
-
-def test_without_a_file_there_is_no_digest(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
-        teacher_digest(tmp_path / "t.npz")

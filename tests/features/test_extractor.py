@@ -1,6 +1,5 @@
 import pickle
 
-import joblib
 import keras
 import numpy as np
 import pytest
@@ -15,8 +14,11 @@ from sklearn.utils.estimator_checks import (
 )
 
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
+from cnnboost.cnn import inference
+from cnnboost.cnn.architectures import build
 from cnnboost.errors import FeatureError, LayerError, ModelError
 from cnnboost.features.cut import Cut
+from cnnboost.features.extractor import FEWEST_IMAGES, RecentFeatures
 
 
 def pipeline(model, **boost):
@@ -36,7 +38,7 @@ def test_every_kind_of_model_gives_the_same_features(kind, toy_cnn, toy_file, to
     }[kind]  # fmt: skip
     X = toy_images[0][:50]
     expected = np.asarray(Cut(toy_cnn.model_).trunk(["fc1"])(X.astype(np.float32), training=False))
-    features = CNNFeatures(model, layer="fc1").fit_transform(X)
+    features = CNNFeatures(model, layer="fc1", image_shape=(8, 8)).fit_transform(X.reshape(50, -1))
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, expected.reshape(50, 64), atol=1e-5)
 
@@ -46,6 +48,14 @@ def test_column_names(toy_file, toy_images):
     assert features.get_feature_names_out().tolist() == [f"fc2_{i}" for i in range(32)]
     frame = features.set_output(transform="pandas").transform(toy_images[0][:3])
     assert list(frame.columns) == features.get_feature_names_out().tolist()
+
+
+def test_it_survives_pickle(toy_file, toy_images):
+    features = CNNFeatures(toy_file).fit(toy_images[0])
+    expected = features.transform(toy_images[0][:20])
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(features)).transform(toy_images[0][:20]), expected
+    )
 
 
 def test_clone_copies_no_weights_and_round_trips(toy_file, toy_cnn):
@@ -71,18 +81,6 @@ def test_a_frozen_cnn_is_never_trained(toy_cnn, toy_images):
     cross_val_predict(pipeline(FrozenEstimator(toy_cnn)), toy_images[0][:200], y[:200], cv=2)
     for old, new in zip(before, toy_cnn.model_.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-
-
-@pytest.mark.parametrize("how", ["pickle", "joblib"])
-def test_it_survives_serialisation(how, toy_file, toy_images, tmp_path):
-    features = CNNFeatures(toy_file).fit(toy_images[0])
-    expected = features.transform(toy_images[0][:20])
-    if how == "pickle":
-        copy = pickle.loads(pickle.dumps(features))
-    else:
-        joblib.dump(features, tmp_path / "features.joblib")
-        copy = joblib.load(tmp_path / "features.joblib")
-    np.testing.assert_array_equal(copy.transform(toy_images[0][:20]), expected)
 
 
 def test_a_pipeline_learns_from_any_labels(toy_file, toy_images):
@@ -111,12 +109,6 @@ def test_cross_validation_trains_a_cnn_for_each_fold(toy_images):
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_flat_rows(toy_file, toy_images):
-    X = toy_images[0][:10]
-    flat = CNNFeatures(toy_file, image_shape=(8, 8)).fit_transform(X.reshape(10, -1))
-    np.testing.assert_array_equal(flat, CNNFeatures(toy_file).fit_transform(X))
-
-
 def test_what_cannot_be_cut_is_named(toy_file, toy_images, tmp_path):
     X = toy_images[0]
     with pytest.raises(LayerError, match="'fc9'"):
@@ -137,6 +129,10 @@ def test_features_that_are_not_finite_are_refused(toy_images):
     X[4] = 0
     with pytest.raises(FeatureError, match="image 4 "):
         CNNFeatures(model, layer=Cut(model).layers[-1].keras_name, pixels="raw").fit_transform(X)
+    dense = keras.layers.Dense(2, kernel_initializer="ones", dtype="float16")
+    model = keras.Model(image, dense(keras.layers.Flatten()(image * 100.0)))
+    with pytest.raises(FeatureError, match=r"'output'.*half precision"):
+        CNNFeatures(model, "output", pixels="raw").fit_transform(np.full((3, 8, 8, 1), 255, np.uint8))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16", "bfloat16", "float64"])
@@ -154,11 +150,37 @@ def test_features_are_float32_whatever_the_models_policy(policy):
         np.testing.assert_allclose(found, own[:n], rtol=2**-7 if "bfloat16" in policy else 2**-10)
 
 
-def test_features_that_half_precision_cannot_hold_are_refused():
-    image = keras.Input((4, 4, 1))
-    x = keras.layers.Dense(2, kernel_initializer="ones", dtype="float16")(
-        keras.layers.Flatten()(image * 100.0)
+def test_recent_features_are_copies_and_those_not_asked_for_longest_go_first():
+    recent = RecentFeatures(400)
+    for name in "abcd":
+        mine = np.full(25, ord(name), np.float32)  # 100 bytes each
+        recent.put(name, mine)
+        mine += 1
+    recent.get("a")[:] = 7
+    assert recent.get("a")[0] == ord("a")
+    recent.put("e", np.zeros(25, np.float32))
+    assert recent.get("b") is None
+    assert recent.get("a")[0] == ord("a")
+    recent.put("large", np.zeros(26, np.float32))
+    assert recent.get("large") is None
+
+
+def test_copies_of_an_estimator_share_features_until_weights_or_images_change(monkeypatch):
+    computed = []
+    call = inference.Inference.__call__
+    monkeypatch.setattr(
+        inference.Inference, "__call__", lambda self, X: computed.append(len(X)) or call(self, X)
     )
-    X = np.full((3, 4, 4, 1), 255, np.uint8)
-    with pytest.raises(FeatureError, match=r"'output'.*half precision"):
-        CNNFeatures(keras.Model(image, x), "output", pixels="raw").fit_transform(X)
+    model = build("digits", (8, 8, 1), 10)
+    X = np.random.default_rng(0).integers(0, 256, (FEWEST_IMAGES, 8, 8), np.uint8)
+    features = CNNFeatures(model)
+    first = features.fit_transform(X)
+    np.testing.assert_array_equal(clone(features).fit_transform(X.copy()), first)
+    assert computed == [FEWEST_IMAGES]
+    for changed in ({"layer": "flatten"}, {"pixels": "symmetric"}):
+        assert not np.array_equal(clone(features).set_params(**changed).fit_transform(X), first)
+    for other in (255 - X, X.astype(np.float32), X.reshape(FEWEST_IMAGES, 8, 8, 1)[:, ::-1]):
+        clone(features).fit_transform(other)
+    model.set_weights([w * 2 for w in model.get_weights()])
+    assert not np.array_equal(features.transform(X), first)
+    assert computed == [FEWEST_IMAGES] * 7

@@ -46,26 +46,13 @@ def efficientnetv2(
 ) -> Any:
     """Build EfficientNetV2-S from its stage table, or a scaled-down version of it.
 
-    M. Tan and Q. V. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, table 4:
-
-    ===== ============ ======= ======= ====== ========= =======================
-    stage block        filters repeats stride expansion squeeze-and-excitation
-    ===== ============ ======= ======= ====== ========= =======================
-    0     conv 3x3          24       1      2
-    1     fused MBConv      24       2      1         1
-    2     fused MBConv      48       4      2         4
-    3     fused MBConv      64       4      2         4
-    4     MBConv           128       6      2         4                    0.25
-    5     MBConv           160       9      1         6                    0.25
-    6     MBConv           256      15      2         6                    0.25
-    7     conv 1x1        1280       1      1
-    ===== ============ ======= ======= ====== ========= =======================
-
-    then global average pooling (`flatten`), dropout and the softmax output; batch normalisation after every
-    convolution, SiLU after all but the last of a block. 20,339,895 parameters for 48x48x1 images and seven
-    classes; for three channels and without the output layer 20,331,360, as many as
-    `keras.applications.EfficientNetV2S`, which it equals value for value when it is given its weights. Pixels
-    are scaled to [-1, 1) as there.
+    M. Tan and Q. V. Le, "EfficientNetV2: Smaller Models and Faster Training", ICML 2021, table 4: a 3x3
+    convolution of 24 filters with stride 2, three stages of fused MBConv blocks, three of MBConv blocks with
+    squeeze-and-excitation, a 1x1 convolution of 1280 filters, then global average pooling (`flatten`),
+    dropout and the softmax output; batch normalisation after every convolution, SiLU after all but the last
+    of a block. 20,339,895 parameters for 48x48x1 images and seven classes; for three channels and without
+    the output layer 20,331,360, as many as `keras.applications.EfficientNetV2S`, which it equals value for
+    value when it is given its weights. Pixels are scaled to [-1, 1) as there.
 
     The UBI study of facial expressions scales it down by leaving out stages 5 and 6: 2,016,175 parameters for
     48x48x1 images, seven classes, and everything else as above.

@@ -116,19 +116,21 @@ def _from_file(base: Any, weights: str) -> Any:
     import h5py
 
     path = Path(weights).expanduser()
-    if not path.is_file():
+    if not path.is_file() or path.suffix not in (".h5", ".hdf5", ".keras"):
         raise ModelError(
-            f"weights={weights!r}: no such file; give 'imagenet', 'none', or an .h5 or .keras file"
+            f"weights={weights!r}: no such file of weights; give 'imagenet', 'none', or an .h5 or .keras file"
         )
-    if path.suffix not in (".h5", ".hdf5", ".keras"):
-        raise ModelError(f"weights={weights!r}: a file of weights ends in .h5 or .keras")
     try:
         is_model = path.suffix == ".keras"
         if not is_model:
             with h5py.File(path, "r") as file:
                 is_model = "model_config" in file.attrs
         if is_model:
-            _copy(read_model(path), base, weights)
+            # By their names, out of nested models too.
+            layers = {layer.name: layer for layer in read_model(path)._flatten_layers()}
+            for layer in base.layers:
+                if layer.weights:
+                    layer.set_weights(layers[layer.name].get_weights())
             return base
         # Keras warns of all that has no weights to load; what misses its weights is an error.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
@@ -142,21 +144,3 @@ def _from_file(base: Any, weights: str) -> Any:
             f"{IMAGENET_FILE} does: {reason_of(error)}"
         ) from error
     return base
-
-
-def _copy(source: Any, base: Any, weights: str) -> None:
-    """Copy the weights of the convolutions by their names, out of nested models too."""
-    there = {layer.name: layer for layer in source._flatten_layers()}
-    for layer in base.layers:
-        if not layer.weights or not layer.name.startswith("block"):
-            continue
-        if layer.name not in there:
-            raise ModelError(
-                f"weights={weights!r}: that model has no layer {layer.name!r}, so it is not VGG19"
-            )
-        values = there[layer.name].get_weights()
-        shapes = [value.shape for value in values]
-        wanted = [tuple(weight.shape) for weight in layer.weights]
-        if shapes != wanted:
-            raise ModelError(f"weights={weights!r}: its layer {layer.name!r} is {shapes}, not {wanted}")
-        layer.set_weights(values)

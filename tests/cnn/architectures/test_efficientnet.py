@@ -52,21 +52,13 @@ def test_parameters_at_the_size_of_fer2013(options, parameters):
 
 
 @pytest.mark.parametrize(
-    ("options", "stages"),
-    [
-        (
-            {"width_coefficient": 0.2, "depth_coefficient": 0.2},
-            {1: (8, 1), 2: (8, 1), 3: (16, 1), 4: (24, 2)},
-        ),
-        (
-            {"width_coefficient": 1.4, "depth_coefficient": 1.4},
-            {1: (32, 3), 2: (64, 6), 3: (88, 6), 4: (176, 9)},
-        ),
-        ({"drop_stages": [2, 5, 6]}, {1: (24, 2), 3: (64, 4), 4: (128, 6)}),
-    ],
+    ("coefficient", "stages"),
+    [(0.2, {1: (8, 1), 3: (16, 1), 4: (24, 2)}), (1.4, {1: (32, 3), 3: (88, 6), 4: (176, 9)})],
 )
-def test_coefficients_round_as_published(options, stages):
-    model = build("efficientnetv2", (48, 48, 1), 7, {"drop_stages": [5, 6], "top_filters": 16, **options})
+def test_coefficients_round_as_published(coefficient, stages):
+    options = {"width_coefficient": coefficient, "depth_coefficient": coefficient}
+    more = {"drop_stages": [2, 5, 6], "top_filters": 16}
+    model = build("efficientnetv2", (48, 48, 1), 7, {**options, **more})
     assert blocks(model) == stages
     assert model.get_layer("flatten").output.shape == (None, 16)
 
@@ -87,7 +79,6 @@ def test_dropout_and_stochastic_depth_are_options():
     assert 0 < (kept[:, 0] > 0).sum() < 64
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (33, 50, 2)])
-def test_any_size_will_do(shape):
-    model = build("efficientnetv2", shape, 7, {"width_coefficient": 0.2, "depth_coefficient": 0.2})
-    assert np.isfinite(np.asarray(model(np.zeros((1, *shape), np.uint8), training=False))).all()
+def test_any_size_will_do():
+    model = build("efficientnetv2", (8, 11, 2), 7, {"width_coefficient": 0.2, "depth_coefficient": 0.2})
+    assert np.isfinite(np.asarray(model(np.zeros((1, 8, 11, 2), np.uint8), training=False))).all()
