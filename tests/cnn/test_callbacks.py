@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy
 
-from cnnboost.cnn.averaging import adopt_averages, averaged, measure_statistics
+from cnnboost.cnn.callbacks import adopt_averages, averaged, measure_statistics
 
 RNG = np.random.default_rng(0)
 BATCHES = [RNG.normal(3, 2, (n, 6, 6, 2)).astype(np.float32) for n in (8, 8, 5)]
