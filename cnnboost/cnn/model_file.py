@@ -212,9 +212,7 @@ def _load_hdf5(path: Path) -> Any:
     with _named(path, "model.h5") as place:
         if not version.startswith(("0", "1", "2")):
             return keras.saving.load_model(place, compile=False, safe_mode=True)
-        model = keras.saving.deserialize_keras_object(rewrite(json.loads(_text(stored))), safe_mode=True)
-        if not model.built:
-            raise ModelError("does not say what shape its images have, so its network cannot be built")
+        model = _network_of_keras_2(_text(stored))
         # Keras goes by the order of the layers; names are surer, where all of them are known.
         names = {layer.name for layer in model.layers if layer.weights}
         model.load_weights(place, **({"by_name": True} if names == saved else {}))
@@ -226,17 +224,22 @@ def _load_keras(path: Path) -> Any:
 
     with zipfile.ZipFile(path) as archive:
         metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+        config = archive.read("config.json")
+    with _named(path, "model.keras") as place:
         if not str(metadata.get("keras_version", "3")).startswith("2"):
-            with _named(path, "model.keras") as place:
-                return keras.saving.load_model(place, compile=False, safe_mode=True)
-        config = json.dumps(rewrite(json.loads(archive.read("config.json"))))
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / "model.keras"
-            with zipfile.ZipFile(place, "w") as translated:
-                for name in archive.namelist():
-                    content = config.encode() if name == "config.json" else archive.read(name)
-                    translated.writestr(name, content)
             return keras.saving.load_model(place, compile=False, safe_mode=True)
+        model = _network_of_keras_2(config)
+        model.load_weights(place)
+    return model
+
+
+def _network_of_keras_2(stored: str | bytes) -> Any:
+    import keras
+
+    model = keras.saving.deserialize_keras_object(rewrite(json.loads(stored)), safe_mode=True)
+    if not model.built:
+        raise ModelError("does not say what shape its images have, so its network cannot be built")
+    return model
 
 
 @contextmanager

@@ -269,17 +269,6 @@ class TestDamage:
         np.testing.assert_array_equal(again.X, values(SPEC))
         assert make(tmp_path)[0].cached
 
-    @given(part=st.integers(0, 2), at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-    @settings(max_examples=20, deadline=None)
-    def test_no_single_bit_can_be_altered_unseen(self, part, at, bit):
-        with tempfile.TemporaryDirectory() as root:
-            path = make(root)[0].parts[part]
-            raw = bytearray(path.read_bytes())
-            raw[int(at * len(raw))] ^= 1 << bit
-            path.write_bytes(raw)
-            with pytest.warns(StoreWarning):
-                assert FeatureStore(root).get(SPEC) is None
-
 
 def interrupted(root: Path, stop_at: int = 12) -> Path:
     with pytest.raises(KeyboardInterrupt):
