@@ -15,6 +15,7 @@ from typing import Any
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.optimizers import build_optimizer
+from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.cnn.training import seeded
 from cnnboost.cnn.training_model import network
@@ -266,7 +267,7 @@ def estimator(job: Job) -> CNNClassifier:
 def untrained(job: Job) -> Any:
     """Build the recipe's network as it is before training; what `[cnn]` states is checked on the way."""
     cnn = estimator(job)
-    options = cnn._options()
+    options = TrainingOptions.of(cnn.get_params(deep=False))
     with seeded(cnn.random_state):
         shape, n_classes = job.images.shape[1:], len(job.images.classes)
         model, _, _ = network(cnn.model, shape, n_classes, cnn.model_options)
