@@ -105,7 +105,7 @@ class Batches:
         """Return which images an epoch shows, in order, and which copy of it each one is.
 
         Without balancing each image once, as copy 0. With it, every class as often as the largest: each image
-        of a class equally often, and the rest drawn anew in each epoch.
+        of a class equally often, and the rest drawn afresh in each epoch.
         """
         largest = max(map(len, self._classes))
         rows, copies = [], []
@@ -155,7 +155,7 @@ class Stage:
 def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
     """Divide a training into stages."""
     height, width = size
-    found, start, passed = [], 0, 0.0
+    smaller, start, passed = [], 0, 0.0
     for pixels, share in options.progressive_resizing:
         if pixels >= height:
             raise ParameterError(
@@ -166,9 +166,9 @@ def stages(options: TrainingOptions, size: tuple[int, int]) -> list[Stage]:
         # However the shares round: what is asked about full images later should have seen some.
         stop = min(round(passed * options.epochs), options.epochs - 1)
         if stop > start:
-            found.append(Stage(start, stop, (pixels, max(1, round(width * pixels / height))), full=False))
+            smaller.append(Stage(start, stop, (pixels, max(1, round(width * pixels / height))), full=False))
             start = stop
-    return [*found, Stage(start, options.epochs, (height, width), full=True)]
+    return [*smaller, Stage(start, options.epochs, (height, width), full=True)]
 
 
 def shrink(X: np.ndarray, size: tuple[int, int]) -> np.ndarray:

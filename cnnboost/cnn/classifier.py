@@ -82,7 +82,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Share of each target that is spread evenly over all classes, in [0, 1).
     augment : mapping, optional
         Fields of `cnnboost.images.augment.Augmentation`, e.g. `{"flip": 0.5, "rotation": 10}`: every training
-        image is changed anew in each epoch, while the network works on earlier ones.
+        image is changed differently in each epoch, while the network works on earlier ones.
     balance : bool, default=False
         Show every class as often as the largest in each epoch, by repeating images of the others; with
         `augment`, the repetitions differ.
@@ -90,7 +90,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         Blend pairs of images and their targets with shares from Beta(mixup, mixup) (Zhang et al., 2018).
     ema : float, optional
         Keep averages of the weights with this momentum, e.g. 0.999; they are what validation scores and what
-        the model has in the end. The statistics of batch normalisation are measured for them anew.
+        the model has in the end. The statistics of batch normalisation are measured for them.
     progressive_resizing : sequence of (int, float), default=()
         Pairs of an image height in pixels and its share of the epochs, e.g. `[(32, 0.5), (40, 0.25)]`: the
         first epochs see (and validation scores) smaller images, the rest, at least one, full ones. For

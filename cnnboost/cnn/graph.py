@@ -180,7 +180,7 @@ def distinct_names(outputs: Any) -> Iterator[None]:
     """Give other names for a while to those of the layers and operations behind tensors that share one."""
     import keras
 
-    found: dict[int, Any] = {}
+    operations: dict[int, Any] = {}
     stack = list(keras.tree.flatten(outputs))
     seen = set()
     while stack:
@@ -189,10 +189,10 @@ def distinct_names(outputs: Any) -> Iterator[None]:
         if operation is None or (id(operation), number) in seen:
             continue
         seen.add((id(operation), number))
-        found[id(operation)] = operation
+        operations[id(operation)] = operation
         stack.extend(operation._inbound_nodes[number].input_tensors)
-    names = Counter(operation.name for operation in found.values())
-    renamed = [(operation, operation.name) for operation in found.values() if names[operation.name] > 1]
+    names = Counter(operation.name for operation in operations.values())
+    renamed = [(operation, operation.name) for operation in operations.values() if names[operation.name] > 1]
     for number, (operation, name) in enumerate(renamed):
         operation.name = f"{name}__{number}"
     try:

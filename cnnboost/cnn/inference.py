@@ -4,7 +4,7 @@
 its arithmetic does. Here a model is traced for a few fixed chunk sizes; the last chunk of a batch is padded,
 so no batch size ever causes a new trace, and 10,000 calls use the memory of one.
 
-What needs a particular Keras backend stands in this file and nowhere else.
+Only this file depends on the backend of Keras.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Inference:
         key = (chunk, part.dtype.str, part.shape)
         if key not in self._traced:
             self._traced[key] = _trace(self.model, self._pixels, part.shape, part.dtype)
-        found = self._traced[key](np.ascontiguousarray(part))
-        for out in found:
+        outputs = self._traced[key](np.ascontiguousarray(part))
+        for out in outputs:
             if len(out) != chunk:
                 raise ModelError(
                     f"model {self.model.name!r} gives {len(out)} rows for {chunk} images: one of its "
                     "layers gives other shapes than it states"
                 )
-        return found
+        return outputs
 
 
 def plan(n: int) -> Iterator[tuple[int, int, int]]:

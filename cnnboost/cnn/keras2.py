@@ -202,6 +202,7 @@ _OPS: dict[str, _Op] = {
     **{f"math.{name}": _op(_NUMPY, name.title()) for name in _UNARY},
     **{f"nn.{name}": _op(_NN, name.title(), ("features",)) for name in _ACTIVATIONS},
     "__operators__.add": _op(_NUMPY, "Add", _XY),
+    "__operators__.getitem": _op(_NUMPY, "GetItem", ("x", "slice_spec")),
     "math.truediv": _op(_NUMPY, "TrueDivide", _XY),
     "math.divide": _op(_NUMPY, "TrueDivide", _XY),
     "math.pow": _op(_NUMPY, "Power", _XY),
@@ -242,6 +243,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "constant_values": (0,),
     "preserve_aspect_ratio": (False,),
     "antialias": (False,),
+    "var": (None,),
 }
 _CONSTANT = "_CONSTANT_VALUE"
 _INTERPOLATIONS = ("bilinear", "nearest", "bicubic")
@@ -252,11 +254,6 @@ def as_operation(stored: Mapping[str, Any]) -> dict[str, Any]:
     config, nodes = stored["config"], stored.get("inbound_nodes", [])
     name = config["name"]
     function = str(config.get("function") or config.get("node_def") or stored["class_name"])
-    if function == "__operators__.getitem":
-        calls = [_arguments(("x",), node) for node in nodes]
-        return _entry(
-            name, _NUMPY, "GetItem", {}, [[_value(c["x"]), _slices(name, c["slice_spec"])] for c in calls]
-        )
     if function.removeprefix("compat.v1.") not in _OPS:
         raise _unknown(name, function[:200])
     module, kind, arguments, static = _OPS[function.removeprefix("compat.v1.")]
@@ -271,12 +268,21 @@ def as_operation(stored: Mapping[str, Any]) -> dict[str, Any]:
         if odd:
             raise _unknown(name, f"{function} with its argument {odd[0]!r} as it is here")
         settings.append({to: _setting(kind, key, given[key]) for key, (to, _) in static.items()})
-        args.append([_value(known[key]) for key in arguments])
+        args.append(
+            [_slices(name, part) if key == "slice_spec" else _value(part) for key, part in known.items()]
+        )
         if function == "image.grayscale_to_rgb":
             settings[-1], args[-1] = {"axis": -1}, [args[-1] * 3]
     if any(setting != settings[0] for setting in settings):
         raise _unknown(name, f"{function}, called in several ways")
-    return _entry(name, module, kind, settings[0] if settings else {}, args)
+    return {
+        "module": module,
+        "class_name": kind,
+        "config": {"name": name, **(settings[0] if settings else {})},
+        "registered_name": kind,
+        "name": name,
+        "inbound_nodes": [{"args": values, "kwargs": {}} for values in args],
+    }
 
 
 def node_of_layer(node: Any) -> Any:
@@ -286,25 +292,7 @@ def node_of_layer(node: Any) -> Any:
     kwargs = node[0][3] if len(node[0]) > 3 else {}
     if not any(_holds_tensor(value) for value in kwargs.values()):
         return node
-    return _called([node[0][:3]], kwargs)
-
-
-def _called(args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    values = {key: _value(value) for key, value in kwargs.items()}
-    return {"args": [_value(value) for value in args], "kwargs": values}
-
-
-def _entry(
-    name: str, module: str, kind: str, settings: dict[str, Any], calls: list[list[Any]]
-) -> dict[str, Any]:
-    return {
-        "module": module,
-        "class_name": kind,
-        "config": {"name": name, **settings},
-        "registered_name": kind,
-        "name": name,
-        "inbound_nodes": [{"args": args, "kwargs": {}} for args in calls],
-    }
+    return {"args": [_value(node[0][:3])], "kwargs": {key: _value(value) for key, value in kwargs.items()}}
 
 
 def _unknown(name: str, function: str) -> ModelError:
@@ -376,15 +364,15 @@ def _setting(kind: str, argument: str, value: Any) -> Any:
 
 
 def _slices(name: str, spec: Any) -> list[Any]:
-    found: list[Any] = []
+    slices: list[Any] = []
     for part in spec if isinstance(spec, list) else [spec]:
         if isinstance(part, dict) and part.get("class_name") == "__ellipsis__":
-            found.append({"class_name": "__ellipsis__", "config": {}})
+            slices.append({"class_name": "__ellipsis__", "config": {}})
         elif isinstance(part, dict) and not any(map(_holds_tensor, part.values())) and "start" in part:
             bounds = {key: part.get(key) for key in ("start", "stop", "step")}
-            found.append({"class_name": "__slice__", "config": bounds})
+            slices.append({"class_name": "__slice__", "config": bounds})
         elif isinstance(part, int):
-            found.append(part)
+            slices.append(part)
         else:
             raise _unknown(name, f"slicing by {part!r}")
-    return found
+    return slices

@@ -69,8 +69,8 @@ def make_training_model(model: Any, options: TrainingOptions) -> Any:
         return type(layer).from_config(config)
 
     try:
-        twin = keras.models.clone_model(model, input_tensors=image, clone_function=copy, recursive=True)
-        twin.set_weights(model.get_weights())
+        copied = keras.models.clone_model(model, input_tensors=image, clone_function=copy, recursive=True)
+        copied.set_weights(model.get_weights())
     # NotImplementedError is what Keras raises for a layer of one's own that does not say what made it.
     except (TypeError, ValueError, NotImplementedError) as error:
         hint = (
@@ -83,11 +83,11 @@ def make_training_model(model: Any, options: TrainingOptions) -> Any:
             f"the network {model.name!r} cannot be trained with {_asked(options)}: "
             f"{lines[0] if lines else type(error).__name__}{hint}"
         ) from error
-    for layer in twin._flatten_layers():
+    for layer in copied._flatten_layers():
         # Beside its weights it holds what it computes with, and `set_weights` leaves that as it is.
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
-    return twin
+    return copied
 
 
 def _check_layers(model: Any, options: TrainingOptions) -> None:

@@ -24,18 +24,18 @@ _NO_EFFECT_IN_KERAS = {
 
 def trunk_digest(image: Any, steps: Sequence[Step], wanted: int) -> str:
     """Hash what a step computes from the images: no names, no places, no order of independent steps."""
-    found = {-1: _hash(["images", image.shape[1:], image.dtype])}
+    digests = {-1: _hash(["images", image.shape[1:], image.dtype])}
     for i in upstream(steps, wanted):
         step = steps[i]
         if step.idle:
-            found[i] = found[step.sources[0]]
+            digests[i] = digests[step.sources[0]]
             continue
-        digest = hashlib.sha256(_hash([_values(step.layer), step.arguments, step.output], found).encode())
+        digest = hashlib.sha256(_hash([_values(step.layer), step.arguments, step.output], digests).encode())
         for weight in getattr(step.layer, "weights", ()):
             if "seed_generator" not in weight.path:
                 digest.update(_hash(weight).encode())
-        found[i] = digest.hexdigest()
-    return found[wanted]
+        digests[i] = digest.hexdigest()
+    return digests[wanted]
 
 
 def _hash(value: Any, digests: dict[int, str] | None = None) -> str:

@@ -5,8 +5,6 @@ import keras
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import cross_val_predict
 from sklearn.utils.estimator_checks import (
     check_no_attributes_set_in_init,
     check_parameters_default_constructible,
@@ -122,14 +120,6 @@ def test_it_survives_pickle(toy_cnn, toy_images):
     toy_cnn.predict_proba(toy_images[0][:1])
     copy = pickle.loads(pickle.dumps(toy_cnn))
     np.testing.assert_array_equal(copy.predict_proba(toy_images[0]), toy_cnn.predict_proba(toy_images[0]))
-
-
-def test_cross_validation_and_freezing(toy_images, toy_cnn):
-    X, y = toy_images
-    proba = cross_val_predict(CNNClassifier(small, epochs=2), X[:200], y[:200], cv=2, method="predict_proba")
-    assert proba.shape == (200, 10)
-    frozen = clone(FrozenEstimator(toy_cnn)).fit(X[:10], y[:10])
-    assert frozen.estimator is toy_cnn
 
 
 class TestModelFiles:

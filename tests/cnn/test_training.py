@@ -106,20 +106,6 @@ def test_epochs_of_zero_keep_the_initial_weights(toy_images):
     assert cnn.predict_proba(toy_images[0]).shape == (600, 10)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"augment": {"rotation": 5, "shift": 0.05}, "loss": "focal", "class_weight": "balanced"},
-        {"mixup": 0.2, "label_smoothing": 0.1, "balance": True},
-        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.05, "schedule": "cosine"},
-    ],
-    ids=lambda options: next(iter(options)),
-)
-def test_it_learns(toy_images, options):
-    cnn = CNNClassifier("digits", **{"epochs": 5, "batch_size": 32, "learning_rate": 2e-3, **options})
-    assert cnn.fit(*toy_images).score(*toy_images) > 0.8
-
-
 def test_each_stage_is_trained_and_scored_at_its_size(parts):
     scored = []
 
@@ -134,15 +120,6 @@ def test_each_stage_is_trained_and_scored_at_its_size(parts):
     assert cnn.history_["val_loss"] == pytest.approx(scored, rel=1e-5)
     # The schedule runs on through the stages: up during the first 30 %, then down.
     assert cnn.history_["learning_rate"] == pytest.approx([0.0989, 0.0448, 1e-5], rel=0.01)
-
-
-def test_a_callback_that_stops_the_training_stops_all_stages(toy_images):
-    class Enough(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = epoch == 0
-
-    cnn = CNNClassifier(pooled, callbacks=[Enough()], **STAGED).fit(*toy_images)
-    assert len(cnn.history_["loss"]) == 1
 
 
 def test_steps_that_run_together_end_where_single_ones_do(parts, caplog):
