@@ -85,7 +85,7 @@ def read_teacher(
         )
     if len(rows) != len(X) or metadata["images"].item() != _images_digest(X):
         raise DataError(
-            f"{path}: the {len(rows)} images of this teacher are not these {len(X)}: they are others, of "
+            f"{path}: this teacher was asked about {len(rows)} images; these {len(X)} are other images, of "
             f"another size, or in another order. {REMEDY}"
         )
     return np.asarray(rows)

@@ -38,10 +38,10 @@ def test_the_same_content_makes_the_same_file(path, tmp_path):
 @pytest.mark.parametrize(
     ("images", "classes", "words"),
     [
-        (X[:5], NAMES, "the 6 images of this teacher are not these 5"),
-        (X[::-1], NAMES, "are not these 6: they are others, of another size, or in another order"),
-        (X ^ 1, NAMES, "are not these 6"),
-        (X.reshape(6, 2, 8, 1), NAMES, "are not these 6"),
+        (X[:5], NAMES, "asked about 6 images; these 5 are other images"),
+        (X[::-1], NAMES, "these 6 are other images, of another size, or in another order"),
+        (X ^ 1, NAMES, "these 6 are other images"),
+        (X.reshape(6, 2, 8, 1), NAMES, "these 6 are other images"),
         (
             X,
             ["angry", "sad", "happy"],

@@ -171,7 +171,7 @@ class TestTeacher:
 
     def test_the_teacher_of_other_images_is_refused_before_the_training(self, contrary, toy_images):
         X, y = toy_images
-        with pytest.raises(DataError, match="the 600 images of this teacher are not these 500"):
+        with pytest.raises(DataError, match="asked about 600 images; these 500 are other images"):
             CNNClassifier("digits", teacher=contrary, **FAST).fit(X[:500], y[:500])
         with pytest.raises(DataError, match="other classes"):
             CNNClassifier("digits", teacher=contrary, **FAST).fit(X, y % 5)
