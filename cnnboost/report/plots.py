@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,24 +31,6 @@ _RUNTIMES = {"predict": 5, "compiled": 1, "onnx": 0, "dmatrix": 3, "inplace": 2}
 _FAMILIES = {"cnn": ("o", "white", 1.2), "hybrid": ("s", None, 1.8), "head": ("^", None, 1.2)}
 
 log = logging.getLogger("cnnboost")
-
-
-class Style(NamedTuple):
-    """How one classifier looks in every figure that puts it beside others."""
-
-    colour: str
-    face: str
-    line: str
-    mark: str
-
-
-PAIR = (
-    Style(COLOURS[0], "white", "--", "o"),
-    Style(COLOURS[5], COLOURS[5], "-", "s"),
-    Style(COLOURS[2], COLOURS[2], ":", "^"),
-    Style(COLOURS[3], "white", "-.", "D"),
-)
-"""Classifiers in the order in which they are drawn: line and mark tell them apart where colour does not."""
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

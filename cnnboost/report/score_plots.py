@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cnnboost.metrics.curves import Curve
-from cnnboost.report.plots import COLOURS, PAIR, inches, literal, name_rows, new_figure, open_frame
+from cnnboost.report.plots import COLOURS, inches, literal, name_rows, new_figure, open_frame
 from cnnboost.report.table import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
+class Style(NamedTuple):
+    """How one classifier looks: line and mark tell two apart where colour does not."""
+
+    colour: str
+    face: str
+    line: str
+    mark: str
+
+
+_PAIR = (Style(COLOURS[0], "white", "--", "o"), Style(COLOURS[5], COLOURS[5], "-", "s"))
 _TEXT_CLASSES = 25  # above this the numbers in a confusion matrix would be too small to read
 _CHANCE: dict[str, Any] = {"color": "0.55", "linewidth": 1, "linestyle": (0, (1, 2))}
 # What a sweep shows, and how: mark and line differ where colours look alike.
@@ -64,7 +75,7 @@ def plot_class_accuracy(
     step = 0.7 / len(scored)
     figure = new_figure(6 + inches(names), 1.6 + len(names) * max(0.3, 0.2 * len(scored)))
     axes = figure.subplots()
-    for place, (style, (classifier, rows)) in enumerate(zip(PAIR, scored.items(), strict=False)):
+    for place, (style, (classifier, rows)) in enumerate(zip(_PAIR, scored.items(), strict=False)):
         at = np.arange(len(names)) + (place - (len(scored) - 1) / 2) * step
         present = [i for i, row in enumerate(rows) if row["support"]]
         value = np.array([100 * rows[i]["recall"]["value"] for i in present])
@@ -111,7 +122,7 @@ def plot_roc(curves: Mapping[str, Mapping[str, Curve]], *, confidence: float, ti
 
     figure, panels = _panels(list(curves.values()), 2, title)
     for axes, (panel, of) in zip(panels, curves.items(), strict=True):
-        for style, (classifier, curve) in zip(PAIR, of.items(), strict=False):
+        for style, (classifier, curve) in zip(_PAIR, of.items(), strict=False):
             last = classifier == list(of)[-1]
             display = RocCurveDisplay(fpr=curve.x, tpr=curve.y)
             display.plot(ax=axes, plot_chance_level=last, chance_level_kw=_CHANCE)
@@ -139,7 +150,7 @@ def plot_precision_recall(
     figure, (axes,) = _panels([curves], 3 + len(curves), title)
     label = f"all called {literal(positive)}: {share:.3f}"
     axes.axhline(share, label=label, **_CHANCE)
-    for style, (classifier, curve) in zip(PAIR, curves.items(), strict=False):
+    for style, (classifier, curve) in zip(_PAIR, curves.items(), strict=False):
         display = PrecisionRecallDisplay(precision=curve.y, recall=curve.x).plot(ax=axes)
         label = f"{classifier}: average precision {_area(curve)}"
         display.line_.set(color=style.colour, linestyle=style.line, linewidth=1.8, label=label)

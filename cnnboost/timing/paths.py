@@ -22,6 +22,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -239,11 +240,8 @@ def _with_dmatrix(head: FittedMode, threads: int | None) -> FittedMode:
 
     booster = head.boost.booster_
 
-    class Trees:
-        def predict_proba(self, X: np.ndarray, base_margin: np.ndarray | None = None) -> np.ndarray:
-            rows = xgboost.DMatrix(X, base_margin=base_margin, nthread=threads)
-            predicted: np.ndarray = booster.predict(rows)
-            return predicted
+    def predict(X: np.ndarray, base_margin: np.ndarray | None = None) -> Any:
+        return booster.predict(xgboost.DMatrix(X, base_margin=base_margin, nthread=threads))
 
-    trees: Any = Trees()
+    trees: Any = SimpleNamespace(predict_proba=predict)
     return replace(head, boost=trees)
