@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.errors import DataError
 from cnnboost.metrics.intervals import (
     Estimate,
     Result,
@@ -216,10 +215,6 @@ def find_collapse(
     are predicted at most half as often as they occur.
     """
     counts = np.asarray(confusion)
-    if counts.shape != (len(classes), len(classes)):
-        raise DataError(
-            f"confusion of shape {counts.shape}: {len(classes)} classes need as many rows and columns"
-        )
     n = int(counts.sum())
     if n == 0:
         return None

@@ -153,8 +153,3 @@ def test_nearly_everything_called_happy_is_noticed(confusion, share):
     else:
         assert collapse.to_dict() == {"class": "happy", "share": share}
         assert str(collapse) == f"predicts happy for {share:.1%} of the images (true share 25.0%)"
-
-
-def test_a_matrix_of_other_classes_is_refused():
-    with pytest.raises(DataError, match=r"\(2, 2\).*3 classes"):
-        find_collapse([[1, 0], [0, 1]], CLASSES)
