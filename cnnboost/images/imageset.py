@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -240,9 +240,16 @@ class ImageSet(_Rows):
         for name in SPLITS:
             rows = np.flatnonzero(self.splits == name).astype(np.int64)
             if len(rows):
-                part = self.select(rows)
-                shared = {field.name: getattr(part, field.name) for field in fields(_Rows)}
-                by_name[name] = Split(**shared, name=name, rows=rows)
+                by_name[name] = Split(
+                    pixels=self.pixels,
+                    pixel_rows=self.pixel_rows[rows],
+                    y=self.y[rows],
+                    classes=self.classes,
+                    ids=self.ids[rows],
+                    pixels_digest=self.pixels_digest,
+                    name=name,
+                    rows=rows,
+                )
         return by_name
 
     def __getitem__(self, split: str) -> Split:
