@@ -225,28 +225,28 @@ def brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def is_a(kind: type) -> Callable[[Any], bool]:
+def _is_a(kind: type) -> Callable[[Any], bool]:
     """Return the test for values of one type of JSON."""
     return lambda value: type(value) is kind
 
 
 def _valid_parity(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(rows, list) and all(map(is_a(dict), rows)) for rows in value.values()
+        isinstance(rows, list) and all(map(_is_a(dict), rows)) for rows in value.values()
     )
 
 
 _REQUIRED = {"recipe", "layer", "mode", "pixels", "input", "versions", "members", "classes", "rounds"}
 _VALID: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
-        ("recipe", "layer", "mode", "pixels", "title", "tta", "made_from", "recipe_digest"), is_a(str)
+        ("recipe", "layer", "mode", "pixels", "title", "tta", "made_from", "recipe_digest"), _is_a(str)
     ),
-    **dict.fromkeys(("members", "scores"), is_a(dict)),
-    **dict.fromkeys(("rounds", "networks"), is_a(int)),
+    **dict.fromkeys(("members", "scores"), _is_a(dict)),
+    **dict.fromkeys(("rounds", "networks"), _is_a(int)),
     "classes": valid_classes,
     "input": valid_input,
-    "versions": lambda value: isinstance(value, dict) and all(map(is_a(str), value.values())),
-    "layers": lambda value: isinstance(value, list) and all(map(is_a(str), value)),
+    "versions": lambda value: isinstance(value, dict) and all(map(_is_a(str), value.values())),
+    "layers": lambda value: isinstance(value, list) and all(map(_is_a(str), value)),
     "parity": _valid_parity,
 }
 

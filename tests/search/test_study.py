@@ -26,7 +26,7 @@ def searching(job, change):
 
 
 @pytest.fixture
-def judged_by(monkeypatch):
+def scored_by(monkeypatch):
     """Return a function that puts a formula in the place of training."""
 
     def put(formula):
@@ -195,8 +195,8 @@ def test_what_was_interrupted_ends_as_what_was_not(searching, change, sampler, s
     assert len(set(wanted)) == 9
 
 
-def test_more_trials_continue_a_search(searching, change, judged_by):
-    judged_by(lambda values: values["boost.gamma"])
+def test_more_trials_continue_a_search(searching, change, scored_by):
+    scored_by(lambda values: values["boost.gamma"])
     metadata = {"space": {"boost.gamma": Space(low=0.0, high=1.0)}, "sampler": "random", "trials": 3}
     first = search(change(searching, search=metadata)).document["trials"]
     more = search(change(searching, search={**metadata, "trials": 5, "title": "More"})).document
@@ -215,14 +215,14 @@ def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(searching, change):
     assert "dropout" in by_value[7.0]["error"]
 
 
-def test_a_full_disk_is_no_fault_of_a_trial(searching, judged_by, monkeypatch):
+def test_a_full_disk_is_no_fault_of_a_trial(searching, scored_by, monkeypatch):
     def full(job, metadata, values):
         raise StoreError("disk full")
 
     monkeypatch.setattr(study, "run_trial", full)
     with pytest.raises(StoreError, match="disk full"):
         search(searching)
-    judged_by(lambda values: 0.5)
+    scored_by(lambda values: 0.5)
     trials = search(searching).document["trials"]
     assert len(trials) == 6
     assert all(one["error"] is None for one in trials)
@@ -235,8 +235,8 @@ def test_a_search_whose_trials_all_fail_says_why(searching, change):
     assert read_json(searching.reports_dir / "search.json")["best"] is None
 
 
-def test_the_key_that_matters_has_the_importance(searching, change, judged_by):
-    judged_by(lambda values: values["boost.gamma"])
+def test_the_key_that_matters_has_the_importance(searching, change, scored_by):
+    scored_by(lambda values: values["boost.gamma"])
     space = {
         "boost.gamma": Space(low=0.0, high=0.5, step=0.25),
         "boost.learning_rate": Space(low=1e-3, high=1.0, log=True),
@@ -279,8 +279,8 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_database_is_named_with_the_remedy(searching, judged_by, damage):
-    judged_by(lambda values: 0.5)
+def test_a_damaged_database_is_named_with_the_remedy(searching, scored_by, damage):
+    scored_by(lambda values: 0.5)
     search(searching)
     database = searching.models_dir / "search" / "study.db"
     if callable(damage):
@@ -292,8 +292,8 @@ def test_a_damaged_database_is_named_with_the_remedy(searching, judged_by, damag
         search(searching)
 
 
-def test_a_locked_database_is_named(searching, judged_by):
-    judged_by(lambda values: 0.5)
+def test_a_locked_database_is_named(searching, scored_by):
+    scored_by(lambda values: 0.5)
     search(searching)
     database = searching.models_dir / "search" / "study.db"
     with closing(sqlite3.connect(database)) as connection:
@@ -302,7 +302,7 @@ def test_a_locked_database_is_named(searching, judged_by):
             search(searching)
 
 
-def test_an_error_of_a_trial_is_not_blamed_on_the_database(searching, judged_by):
-    judged_by(lambda values: 1 / 0)
+def test_an_error_of_a_trial_is_not_blamed_on_the_database(searching, scored_by):
+    scored_by(lambda values: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         search(searching)
