@@ -261,14 +261,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         checkpoint = None
         if self.checkpoint is not None:
             # Weights and validation images that follow from the parameters need not be told twice.
-            run = run_digest(
-                model,
-                X,
-                codes,
-                run_parameters(self.get_params(), options),
-                None if sample_weight is None else weight,
-                None if validation_data is None else held_out,
-            )
+            given = None if sample_weight is None else weight, None if validation_data is None else held_out
+            run = run_digest(model, X, codes, run_parameters(self.get_params(), options), *given)
             checkpoint = Checkpoint(self.checkpoint, run)
         self.history_ = train(
             model,
