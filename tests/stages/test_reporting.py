@@ -76,8 +76,12 @@ def search_document():
         "seed": 0,
         "judged_on": "10% of train",
         "images": {"train": 9, "validation": 1},
+        "study": None,
+        "stages": 1,
+        "set": {},
         "space": {},
         "trials": [],
+        "figures": [],
     }
 
 
@@ -87,7 +91,7 @@ def search_document():
         ("study-dropout.json", "{", ["study-dropout.json", "damaged", "tune -r oslo --study dropout"]),
         ("search.json", "[]", ["search.json", "damaged", "cnnboost tune -r oslo again"]),
         ("overfit.json", "", ["overfit.json", "damaged", "train -r oslo --overfit N"]),
-        ("study-dropout.json", "{}", ["study-dropout.json: no 'trials'", "tune"]),
+        ("study-dropout.json", "{}", ["study-dropout.json: no 'figures'", "tune"]),
         ("overfit.json", "{}", ["overfit.json: no 'learnt'", "train --overfit"]),
         ("other/photos/metrics.json", "{}", ["photos/metrics.json has format None", "-r oslo --data"]),
         ("other/photos/metrics.json", '{"format": 1}', ["other/photos/metrics.json: recipe: field required"]),
