@@ -175,6 +175,7 @@ class TestModelFiles:
     [
         ({"epochs": -1}, "epochs=-1"),
         ({"pixels": "percent"}, "'percent'"),
+        ({"monitor": "val_loss"}, "monitor='val_loss': there are no validation images"),
         ({"tta": "flips"}, "tta='flips' must be one of none, flip"),
     ],
 )

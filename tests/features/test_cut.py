@@ -36,7 +36,7 @@ def nested():
     )
     image = keras.Input((8, 8, 1))
     x = inner(image) * 2.0 + 1.0
-    x = L.Dropout(0.9)(x, training=True)
+    x = L.Dropout(0.9, name="drop")(x, training=True)
     x = L.GlobalAveragePooling2D(name="pool")(x)
     x = L.Dense(6, name="embedding")(x)
     x = L.BatchNormalization(name="bn")(x)
@@ -122,6 +122,8 @@ class TestDigest:
         model = nested()
         before, output = Cut(model).digest("fc1"), Cut(model).digest("output")
         assert Cut(model).digest("act") == before, "another name of the layer"
+        places = [place.keras_name for place in Cut(model).layers]
+        assert Cut(model).digest("drop") == Cut(model).digest(places[places.index("drop") - 1])
         head = model.get_layer("scores")
         head.set_weights([w + 1 for w in head.get_weights()])
         assert Cut(model).digest("fc1") == before
