@@ -60,7 +60,7 @@ def copied(walked, tmp_path):
         ({"evaluate": {"seed": 1, "resamples": 50}, "bench": {"repeats": 3}}, set()),
         ({"export": {"int8": True}}, {"bundle"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
 )
 def test_a_changed_value(copied, change, tables, again):
     assert made(change(copied, **tables)) == again
