@@ -57,6 +57,25 @@ class Recipe(Table):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _printed_is_here(self) -> Recipe:
+        """Refuse printed tables that are not about this recipe."""
+        published = self.evaluate.published
+        classes = tuple(name for name in self.data.classes or () if name not in self.data.drop)
+        for element in published.printed if published else ():
+            place = f"[evaluate.published] {element.place}"
+            if element.study is not None and element.study not in self.studies:
+                raise ValueError(
+                    f"{place}: the recipe has no study {element.study!r}; its studies: "
+                    f"{', '.join(self.studies) or 'none'}"
+                )
+            unknown = element.unknown_class(classes) if classes and self.data.binary is None else None
+            if unknown is not None:
+                raise ValueError(
+                    f"{place}: there is no class {unknown!r}; the classes are {', '.join(classes)}"
+                )
+        return self
+
     def beside(self, folder: Path) -> Recipe:
         """Return the recipe as one whose file lies in a folder: `source` is relative to it."""
         self._folder = folder

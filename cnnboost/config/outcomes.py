@@ -7,32 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from cnnboost.config.limits import shown
+from cnnboost.config.published import Published
 from cnnboost.config.tables import Seed, Table, Whole
 
 _MOST_IMAGES = 1 << 20
-POSITIVE_SCORES = ("precision", "recall", "f1", "best_f1", "average_precision", "auc")
-"""Scores of the positive one of two classes; `best_f1` is at the threshold where F1 is highest."""
-PUBLISHED_SCORES = ("macro_f1", "average_class_accuracy", *POSITIVE_SCORES)
-"""What `scores` of `[evaluate.published]` may name."""
-
-
-class Published(Table):
-    """`[evaluate.published]`: scores that others printed for the same system."""
-
-    source: str
-    cnn: Annotated[float, Field(ge=0, le=1)] | None = None
-    layers: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-    scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-
-    @field_validator("scores")
-    @classmethod
-    def _known(cls, scores: dict[str, float]) -> dict[str, float]:
-        for name in scores:
-            if name == "accuracy":
-                raise ValueError("give the accuracy of the CNN in `cnn`, that of hybrids in `layers`")
-            if name not in PUBLISHED_SCORES:
-                raise ValueError(f"unknown score {name!r}; valid scores: {', '.join(PUBLISHED_SCORES)}")
-        return scores
 
 
 class Evaluate(Table):

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnboost.metrics.scores import FOREIGN_CAUSES
 from cnnboost.report.page import Section, contents_of, data_uri, known_figures, render
+from cnnboost.report.printed import printed_section
 from cnnboost.report.published import beside_published, published_section
 from cnnboost.report.scores import (
     classes_section,
@@ -62,6 +63,7 @@ class Findings:
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     others: Sequence[OtherImages] = ()
     compared: Mapping[str, Any] | None = None
+    printed: Sequence[Mapping[str, Any]] = ()
 
 
 def report_page(findings: Findings) -> str:
@@ -98,6 +100,7 @@ def _sections(findings: Findings) -> list[Section]:
         heads_section(metrics),
         _from_file("compare.json", modes_section, findings.compared, findings.figures),
         published_section(metrics, beside, level, findings.notes),
+        printed_section(findings.printed, vars(findings)),
         classes_section(metrics),
         thresholds,
         other_images_section(findings.others, metrics, level),

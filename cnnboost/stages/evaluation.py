@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.config.outcomes import POSITIVE_SCORES
+from cnnboost.config.published import POSITIVE_SCORES
 from cnnboost.errors import RecipeError
 from cnnboost.files import write_json
 from cnnboost.hybrid import HybridClassifier
@@ -127,7 +127,7 @@ def _score(
     metrics = {
         **scorer.document(job.images, of_cnn, rows, tta=seen_as),
         "images": {name: len(job.images[name]) for name in job.images.split_names},
-        "published": published.model_dump() if published else None,
+        "published": published.model_dump(exclude={"printed"}) if published else None,
     }
     return _Scored(metrics, trained, scored.y, scorer.proba)
 
@@ -135,6 +135,13 @@ def _score(
 def _check_published(job: Job, classes: Sequence[str]) -> None:
     """Refuse published scores that cannot be measured, before anything slow is done for them."""
     published = job.recipe.evaluate.published
+    for element in published.printed if published else ():
+        unknown = element.unknown_class(tuple(classes))
+        if unknown is not None:
+            raise RecipeError(
+                f"recipe {job.recipe.name!r}: [evaluate.published] {element.place}: there is no "
+                f"class {unknown!r}; the classes are {', '.join(classes)}"
+            )
     names = [name for name in (published.scores if published else ()) if name in POSITIVE_SCORES]
     if names and len(classes) != 2:
         raise RecipeError(

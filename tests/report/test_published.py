@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnnboost.config.outcomes import PUBLISHED_SCORES
+from cnnboost.config.published import PUBLISHED_SCORES
 from cnnboost.report.published import Entry, beside_published, overview_page
 from tests.report.html import Page
 

@@ -7,10 +7,8 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from cnnboost import stages
-from cnnboost.config.outcomes import Published
-from cnnboost.errors import (
-    RecipeError,
-)
+from cnnboost.config.published import Published
+from cnnboost.errors import RecipeError
 from cnnboost.files import read_json
 from cnnboost.report.published import beside_published
 from cnnboost.report.score_plots import plot_class_accuracy as class_accuracy

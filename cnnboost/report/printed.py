@@ -1,0 +1,207 @@
+"""What a study prints, cell by cell, beside what was measured here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnnboost.report.page import Block, Section, details, table
+from cnnboost.report.table import Table, columns_of, points
+
+_SECONDS = ("seconds",)
+_NUMBERS = ("log_loss", "auc", "std", "variance")
+_TITLES = {
+    "log_loss": "log-loss",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "macro_f1": "macro F1",
+    "average_class_accuracy": "average class accuracy",
+    "f1": "F1",
+    "auc": "AUC",
+    "std": "standard deviation",
+}
+_ROW_TITLES = {"cnn": "CNN softmax"}
+
+Documents = Mapping[str, Any]
+"""`metrics`, `repeats` and `latency` as the commands wrote them, and `searches` by file name."""
+
+
+def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) -> Section | None:
+    """Return the list of printed elements, and a table of printed and own values for each that has any."""
+    if not printed:
+        return None
+    rows = []
+    blocks: list[Block] = []
+    for element in printed:
+        made = _table(element, documents)
+        own = made is not None and made[1]
+        rows.append(
+            [element["place"], element["title"], _where(element, own), element["run"], element["why"]]
+        )
+        if made is not None:
+            blocks.append(details(f"{element['place']}: {element['title']}", table(made[0]), expanded=own))
+    columns = columns_of({"printed": "text", "": "words", "here": "words", "run": "text", "because": "words"})
+    heading = "Printed elements, and where they are here"
+    return Section("printed", "Printed", heading, [table(Table(heading, columns, rows)), *blocks])
+
+
+def _where(element: Mapping[str, Any], own: bool) -> str:
+    if element["where"]:
+        return str(element["where"])
+    if element["kind"] == "text":
+        return "printed values below" if element["rows"] else ""
+    if own:
+        return "below"
+    return f"study {element['study']}, not run yet" if element["study"] else "not measured yet"
+
+
+def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, bool] | None:
+    """Return printed and own values side by side, and whether there is any own one."""
+    if not element["rows"]:
+        return None
+    own = {
+        (row, column): own_value(element, row, column, documents)
+        for row in element["rows"]
+        for column in element["columns"]
+    }
+    measured = any(value is not None for value in own.values())
+    kinds: dict[str, str] = {"": "text"}
+    for column in element["columns"]:
+        kind, title = _kind(element, column), _TITLES.get(column, column)
+        kinds[title if not measured else f"{title}, printed"] = kind
+        if measured:
+            kinds |= {f"{title}, own": kind, f"{title}, difference": "text"}
+    rows = []
+    for name, cells in element["rows"].items():
+        row: list[Any] = [_ROW_TITLES.get(name, name)]
+        for column, theirs in zip(element["columns"], cells, strict=True):
+            row.append(theirs)
+            if measured:
+                ours = own[name, column]
+                row += [ours, _difference(theirs, ours, _kind(element, column))]
+        rows.append(row)
+    return Table(f"{element['place']}: {element['title']}", columns_of(kinds), rows), measured
+
+
+def _kind(element: Mapping[str, Any], column: str) -> str:
+    cells = [cell for row in element["rows"].values() for cell in row if cell is not None]
+    if element["kind"] == "confusion":
+        return "count" if max(cells) > 1 else "percent"
+    if column in _NUMBERS or element["kind"] == "latency":
+        return "figures" if column in ("variance", *_SECONDS) else "number"
+    if element["kind"] == "text" and max(map(abs, cells)) > 1:
+        return "figures"
+    return "percent2"
+
+
+def _difference(theirs: float | None, ours: float | None, kind: str) -> str | None:
+    if theirs is None or ours is None:
+        return None
+    if kind in ("percent", "percent2"):
+        return points(ours - theirs)
+    return f"{ours - theirs:+,.0f}" if kind == "count" else f"{ours - theirs:+.3g}"
+
+
+def own_value(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> float | None:
+    """Return what was measured here for a cell; None where nothing was."""
+    found = _OWN[element["kind"]](element, row, column, documents)
+    return None if found is None else float(found)
+
+
+def _classifier(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    if name == "cnn":
+        return metrics["cnn"]
+    return next((head for head in metrics["heads"] if (head["layer"], head["mode"]) == (name, "plain")), None)
+
+
+def _of_scores(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    classifier = _classifier(documents["metrics"], row)
+    if classifier is None:
+        return None
+    scores = classifier["scores"]
+    if column in ("macro_precision", "macro_recall"):
+        return statistics.fmean(one[column.removeprefix("macro_")]["value"] for one in scores["per_class"])
+    return scores[column]["value"]
+
+
+def _of_classes(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    classifier = _classifier(documents["metrics"], element["classifier"])
+    if classifier is None:
+        return None
+    if column == "auc":
+        return (classifier["auc"].get(row) or {}).get("value")
+    # Of a class alone, accuracy is the share of its images that are right.
+    name = "recall" if column == "accuracy" else column
+    return next((one[name]["value"] for one in classifier["scores"]["per_class"] if one["name"] == row), None)
+
+
+def _of_confusion(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    metrics = documents["metrics"]
+    classifier = _classifier(metrics, element["classifier"])
+    if classifier is None:
+        return None
+    counts = classifier["scores"]["confusion"][metrics["classes"].index(row)]
+    count = counts[metrics["classes"].index(column)]
+    return count if _kind(element, column) == "count" else count / sum(counts)
+
+
+def _of_thresholds(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    classifier = _classifier(documents["metrics"], element["classifier"])
+    sweep = ((classifier or {}).get("thresholds") or {}).get("sweep", ())
+    return next((one[column] for one in sweep if abs(one["threshold"] - float(row)) < 1e-6), None)
+
+
+def _of_repeats(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    repeats = documents.get("repeats")
+    if repeats is None:
+        return None
+    cnn = repeats["cnn"]
+    if row == "accuracy":
+        return cnn["accuracy"][column]
+    score = element["score"] or "f1"
+    return next((one[score][column] for one in cnn["per_class"] if one["name"] == row), None)
+
+
+def _of_sweep(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    document = (documents.get("searches") or {}).get(f"study-{element['study']}.json")
+    if document is None or document["metric"] != column:
+        return None
+    wanted = [part.strip() for part in row.split(",")]
+    for trial in document["trials"]:
+        values = [_plain(value) for value in trial["values"].values()]
+        if sorted(map(_plain, wanted)) == sorted(values) and trial["value"] is not None:
+            return trial["value"]
+    return None
+
+
+def _plain(value: Any) -> str:
+    """Write a value as a printed table names it: numbers by their size, lists by their first entry."""
+    if isinstance(value, list):
+        return " ".join(map(_plain, value))
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _of_latency(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    latency = documents.get("latency")
+    rows = latency["rows"] if latency else ()
+    return next((one["p50_ms"] / 1000 for one in rows if one["path"] == row and one["all_images"]), None)
+
+
+def _of_text(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    return None
+
+
+_OWN = {
+    "text": _of_text,
+    "scores": _of_scores,
+    "classes": _of_classes,
+    "confusion": _of_confusion,
+    "thresholds": _of_thresholds,
+    "repeats": _of_repeats,
+    "sweep": _of_sweep,
+    "latency": _of_latency,
+}
