@@ -64,11 +64,10 @@ class Recipe(Table):
         classes = tuple(name for name in self.data.classes or () if name not in self.data.drop)
         for element in published.printed if published else ():
             place = f"[evaluate.published] {element.place}"
-            if element.study is not None and element.study not in self.studies:
-                raise ValueError(
-                    f"{place}: the recipe has no study {element.study!r}; its studies: "
-                    f"{', '.join(self.studies) or 'none'}"
-                )
+            try:
+                element.check_study(self.studies)
+            except ValueError as error:
+                raise ValueError(f"[evaluate.published] {error}") from None
             unknown = element.unknown_class(classes) if classes and self.data.binary is None else None
             if unknown is not None:
                 raise ValueError(

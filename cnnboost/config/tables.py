@@ -84,10 +84,10 @@ class Cnn(Table):
     validation_fraction: Fraction = 0.1
     seed: Seed = 0
 
-    @field_validator("augment", "teacher", mode="before")
+    @field_validator("augment", "teacher", "class_weight", mode="before")
     @classmethod
     def _none(cls, given: Any) -> Any:
-        # TOML has no null, and a search wants "no augmentation" among its choices, or no teacher.
+        # TOML has no null, and a search wants "no augmentation" among its choices, or no teacher or weights.
         return None if given is False else given
 
     @field_validator("progressive_resizing")

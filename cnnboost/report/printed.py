@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnboost.config.published import ALL_ROWS, Printed, same_value
 from cnnboost.report.page import Block, Section, details, table
-from cnnboost.report.table import Table, columns_of, points
+from cnnboost.report.table import Table, columns_of, points, signed
 
 _SECONDS = ("seconds",)
-_NUMBERS = ("log_loss", "auc", "std", "variance")
+_NUMBERS = ("log_loss", "auc", "std", "standard_error", "best_f1")
+_SMALL = ("variance", *_SECONDS)
 _TITLES = {
+    "train_accuracy": "accuracy in training",
     "log_loss": "log-loss",
     "macro_precision": "macro precision",
     "macro_recall": "macro recall",
@@ -19,12 +23,15 @@ _TITLES = {
     "average_class_accuracy": "average class accuracy",
     "f1": "F1",
     "auc": "AUC",
+    "best_f1": "best F1 over thresholds",
     "std": "standard deviation",
+    "standard_error": "standard error",
+    "relative_gain": "relative gain over the CNN",
 }
-_ROW_TITLES = {"cnn": "CNN softmax"}
+_ROW_TITLES = {"cnn": "CNN softmax", "all": "all classes"}
 
 Documents = Mapping[str, Any]
-"""`metrics`, `repeats` and `latency` as the commands wrote them, and `searches` by file name."""
+"""`metrics`, `audit`, `repeats` and `latency` as the commands wrote them, and `searches` by file name."""
 
 
 def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) -> Section | None:
@@ -41,7 +48,7 @@ def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) 
         )
         if made is not None:
             blocks.append(details(f"{element['place']}: {element['title']}", table(made[0]), expanded=own))
-    columns = columns_of({"printed": "text", "": "words", "here": "words", "run": "text", "because": "words"})
+    columns = columns_of({"printed": "text", "": "words", "here": "words", "run": "text", "why": "words"})
     heading = "Printed elements, and where they are here"
     return Section("printed", "Printed", heading, [table(Table(heading, columns, rows)), *blocks])
 
@@ -53,6 +60,8 @@ def _where(element: Mapping[str, Any], own: bool) -> str:
         return "printed values below" if element["rows"] else ""
     if own:
         return "below"
+    if element["run"] == "cannot be run here":
+        return "printed values below"
     return f"study {element['study']}, not run yet" if element["study"] else "not measured yet"
 
 
@@ -86,13 +95,16 @@ def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, boo
 
 def _kind(element: Mapping[str, Any], column: str) -> str:
     cells = [cell for row in element["rows"].values() for cell in row if cell is not None]
-    if element["kind"] == "confusion":
-        return "count" if max(cells) > 1 else "percent"
-    if column in _NUMBERS or element["kind"] == "latency":
-        return "figures" if column in ("variance", *_SECONDS) else "number"
-    if element["kind"] == "text" and max(map(abs, cells)) > 1:
+    kind = element["kind"]
+    if kind == "images":
+        return "count"
+    if kind == "settings":
+        return "value"
+    if kind == "confusion":
+        return "count" if max(cells, default=0) > 1 else "percent"
+    if column in _SMALL or (kind == "text" and max(map(abs, cells), default=0) > 1):
         return "figures"
-    return "percent2"
+    return "number" if column in _NUMBERS else "percent2"
 
 
 def _difference(theirs: float | None, ours: float | None, kind: str) -> str | None:
@@ -100,13 +112,31 @@ def _difference(theirs: float | None, ours: float | None, kind: str) -> str | No
         return None
     if kind in ("percent", "percent2"):
         return points(ours - theirs)
-    return f"{ours - theirs:+,.0f}" if kind == "count" else f"{ours - theirs:+.3g}"
+    if ours == theirs:
+        return "0"
+    return signed(f"{ours - theirs:+,.0f}" if kind == "count" else f"{ours - theirs:+.3g}")
 
 
 def own_value(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> float | None:
-    """Return what was measured here for a cell; None where nothing was."""
+    """Return what was measured here for a cell; None where nothing was, or under other settings."""
+    source = documents.get("repeats" if element["kind"] == "repeats" else "metrics")
+    if element["under"] and not _made_with(element["under"], source):
+        return None
     found = _OWN[element["kind"]](element, row, column, documents)
     return None if found is None else float(found)
+
+
+def _made_with(settings: Mapping[str, Any], scored: Mapping[str, Any] | None) -> bool:
+    facts = (scored or {}).get("recipe_facts") or {}
+    return all(same_value(value, _stated(facts, key)) for key, value in settings.items())
+
+
+def _stated(facts: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a recipe's key, written with dots; None where it is at its default."""
+    found: Any = facts
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _classifier(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -120,6 +150,10 @@ def _of_scores(element: Mapping[str, Any], row: str, column: str, documents: Doc
     if classifier is None:
         return None
     scores = classifier["scores"]
+    if column == "train_accuracy":
+        return classifier.get(column)
+    if column == "best_f1":
+        return ((classifier.get("thresholds") or {}).get("best") or {}).get("f1", {}).get("value")
     if column in ("macro_precision", "macro_recall"):
         return statistics.fmean(one[column.removeprefix("macro_")]["value"] for one in scores["per_class"])
     return scores[column]["value"]
@@ -156,39 +190,53 @@ def _of_repeats(element: Mapping[str, Any], row: str, column: str, documents: Do
     repeats = documents.get("repeats")
     if repeats is None:
         return None
-    cnn = repeats["cnn"]
-    if row == "accuracy":
-        return cnn["accuracy"][column]
-    score = element["score"] or "f1"
-    return next((one[score][column] for one in cnn["per_class"] if one["name"] == row), None)
+    cnn, score = repeats["cnn"], element["score"] or "f1"
+    if row == ALL_ROWS["repeats"]:
+        found = cnn["accuracy"]
+    else:
+        found = next((one[score] for one in cnn["per_class"] if one["name"] == row), None)
+    if found is None or column in found:
+        return found and found[column]
+    return found["std"] / math.sqrt(repeats["repeats"])  # the standard error
 
 
 def _of_sweep(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
     document = (documents.get("searches") or {}).get(f"study-{element['study']}.json")
-    if document is None or document["metric"] != column:
+    if document is None or column not in (document["metric"], "relative_gain"):
         return None
-    wanted = [part.strip() for part in row.split(",")]
+    relative = column == "relative_gain"
+    if row == ALL_ROWS["sweep"]:
+        # The network of all trials is one where only trees are searched.
+        below = [trial.get("cnn") for trial in document["trials"]]
+        return None if relative or not below or len({*below}) > 1 else below[0]
+    wanted = Printed.model_validate(element).values_of(row, document["space"])
     for trial in document["trials"]:
-        values = [_plain(value) for value in trial["values"].values()]
-        if sorted(map(_plain, wanted)) == sorted(values) and trial["value"] is not None:
-            return trial["value"]
+        values = trial["values"]
+        if trial["value"] is None or values.keys() != wanted.keys():
+            continue
+        if all(same_value(value, values[key]) for key, value in wanted.items()):
+            if not relative:
+                return trial["value"]
+            return trial["value"] / trial["cnn"] - 1 if trial.get("cnn") else None
     return None
-
-
-def _plain(value: Any) -> str:
-    """Write a value as a printed table names it: numbers by their size, lists by their first entry."""
-    if isinstance(value, list):
-        return " ".join(map(_plain, value))
-    try:
-        return f"{float(value):g}"
-    except (TypeError, ValueError):
-        return str(value)
 
 
 def _of_latency(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
     latency = documents.get("latency")
     rows = latency["rows"] if latency else ()
     return next((one["p50_ms"] / 1000 for one in rows if one["path"] == row and one["all_images"]), None)
+
+
+def _of_images(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    counts = ((documents.get("audit") or {}).get("counts") or {}).get(column)
+    if counts is None:
+        return None
+    return sum(counts.values()) if row == ALL_ROWS["images"] else counts.get(row)
+
+
+def _of_settings(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+    value = _stated(documents["metrics"].get("recipe_facts") or {}, row)
+    return value if isinstance(value, (int, float)) else None
 
 
 def _of_text(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
@@ -204,4 +252,6 @@ _OWN = {
     "repeats": _of_repeats,
     "sweep": _of_sweep,
     "latency": _of_latency,
+    "images": _of_images,
+    "settings": _of_settings,
 }

@@ -20,12 +20,12 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of shares in percentage points, with its sign."""
-    return _sign(f"{100 * difference:+.1f}")
+    return signed(f"{100 * difference:+.1f}")
 
 
 def number(value: float) -> str:
     """Return a number with three places after the point."""
-    return _sign(f"{value:,.3f}")
+    return signed(f"{value:,.3f}")
 
 
 def seconds(value: float) -> str:
@@ -43,7 +43,8 @@ def span(interval: Sequence[float] | None, form: Callable[[float], str] = percen
     return NOTHING if interval is None else " to ".join(form(edge) for edge in interval)
 
 
-def _sign(text: str) -> str:
+def signed(text: str) -> str:
+    """Return a number with a proper minus."""
     return text.replace("-", MINUS)
 
 
@@ -72,6 +73,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "points": points,
     "number": number,
     "seconds": seconds,
+    "value": lambda value: f"{value:.10g}",
     "figures": lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}",
     "p": p_value,
     "interval": span,

@@ -96,6 +96,7 @@ def _trial(planned: Plan, trial: Any) -> dict[str, Any]:
         "state": trial.state.name.lower(),
         "value": trial.value,
         "interval": noted.get("interval"),
+        "cnn": noted.get("cnn"),
         "values": decoded(planned.spaces, trial.params),
         "seconds": noted.get("seconds"),
         "error": noted.get("error"),

@@ -57,6 +57,7 @@ class Noted(Document):
     interval: list[float] | None = None
     seconds: float | None = None
     error: str | None = None
+    cnn: Annotated[float, Field(allow_inf_nan=False)] | None = None
     history: dict[str, list[float]] | None = None
 
 
@@ -208,6 +209,7 @@ def _run(job: Job, planned: Plan, inner: Job, study: Any, report: Any, database:
             raise
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
         trial.set_user_attr("interval", scored.interval)
+        trial.set_user_attr("cnn", scored.cnn)
         trial.set_user_attr("history", scored.history)
         log.info("trial %d: %s = %.4f with %s", trial.number, metadata.metric, scored.value, values)
         return scored.value
@@ -231,11 +233,12 @@ def _run(job: Job, planned: Plan, inner: Job, study: Any, report: Any, database:
 
 @dataclass(frozen=True)
 class TrialScore:
-    """The score of a trial."""
+    """The score of a trial; where trees are searched, that of the CNN below them too."""
 
     value: float
     interval: tuple[float, float] | None
     history: dict[str, list[float]] | None
+    cnn: float | None = None
 
 
 def inner_job(job: Job, metadata: Search, recipe: Recipe, folder: Path) -> Job:
@@ -274,18 +277,22 @@ def run_trial(job: Job, metadata: Search, values: Mapping[str, Any]) -> TrialSco
     trial.__dict__["images"] = images
     trained = train(trial)
     split = images.validation
-    if metadata.target == "cnn":
-        probabilities = trained.cnn.predict_proba(split.X)
-    else:
+    probabilities = softmax = trained.cnn.predict_proba(split.X)
+    if metadata.target != "cnn":
         found = extract(trial, [metadata.target], ["train", "validation"], trained=trained)
         head = fit_boost(trial, metadata.target, features=found["train"])
         probabilities = head.boost.predict_proba(found["validation"].stored[metadata.target].X)
-    confidence = recipe.evaluate.confidence
-    scores = score(split.y, probabilities, split.classes, confidence=confidence, n_resamples=100)
-    estimate = getattr(scores, metadata.metric)
+
+    def scored(of: Any) -> Any:
+        confidence = recipe.evaluate.confidence
+        scores = score(split.y, of, split.classes, confidence=confidence, n_resamples=100)
+        return getattr(scores, metadata.metric)
+
+    estimate = scored(probabilities)
     return TrialScore(
         value=float(estimate.value),
         interval=estimate.interval if metadata.metric == "accuracy" else None,
+        cnn=None if metadata.target == "cnn" else float(scored(softmax).value),
         history=_curves(trained.history) if metadata.target == "cnn" else None,
     )
 
