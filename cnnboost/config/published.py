@@ -143,14 +143,15 @@ class Printed(Table):
                 f"{', '.join(studies) or 'none'}"
             )
         space = studies[self.study].space
+        trials = [row for row in self.rows if row != ALL_ROWS["sweep"]]
+        if not trials:
+            return
         if set(self.keys or space) != set(space) or (not self.keys and len(space) > 1):
             raise ValueError(
                 f"{self.place}: keys = {list(self.keys)} must name the keys of the study {self.study!r}: "
                 f"{', '.join(space)}"
             )
-        for row in self.rows:
-            if row == ALL_ROWS["sweep"]:
-                continue
+        for row in trials:
             try:
                 values = self.values_of(row, space)
             except ValueError:

@@ -43,9 +43,8 @@ def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) 
     for element in printed:
         made = _table(element, documents)
         own = made is not None and made[1]
-        rows.append(
-            [element["place"], element["title"], _where(element, own), element["run"], element["why"]]
-        )
+        where = _where(element, own, documents)
+        rows.append([element["place"], element["title"], where, element["run"], element["why"]])
         if made is not None:
             blocks.append(details(f"{element['place']}: {element['title']}", table(made[0]), expanded=own))
     columns = columns_of({"printed": "text", "": "words", "here": "words", "run": "text", "why": "words"})
@@ -53,16 +52,19 @@ def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) 
     return Section("printed", "Printed", heading, [table(Table(heading, columns, rows)), *blocks])
 
 
-def _where(element: Mapping[str, Any], own: bool) -> str:
+def _where(element: Mapping[str, Any], own: bool, documents: Documents) -> str:
     if element["where"]:
         return str(element["where"])
-    if element["kind"] == "text":
-        return "printed values below" if element["rows"] else ""
     if own:
         return "below"
-    if element["run"] == "cannot be run here":
+    study = element["study"]
+    if study and f"study-{study}.json" in (documents.get("searches") or {}):
+        return f"study {study}, under Searches"
+    if element["rows"] and (element["kind"] == "text" or element["run"] == "cannot be run here"):
         return "printed values below"
-    return f"study {element['study']}, not run yet" if element["study"] else "not measured yet"
+    if element["kind"] == "text":
+        return ""
+    return f"study {study}, not run yet" if study else "not measured yet"
 
 
 def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, bool] | None:

