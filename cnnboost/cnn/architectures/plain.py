@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import validate_call
 
@@ -90,8 +90,13 @@ def vgg(
 
 @register("linear")
 @validate_call
-def linear(input_shape: tuple[int, int, int], n_classes: int, l2: Real = 0.0) -> Any:
-    """Build a multinomial logistic regression on the pixels.
+def linear(
+    input_shape: tuple[int, int, int],
+    n_classes: int,
+    l2: Real = 0.0,
+    scaling: Literal["unit", "raw"] = "unit",
+) -> Any:
+    """Build a multinomial logistic regression on the pixels, scaled to 0..1 or raw.
 
     The softmax model of the Uniandes study of FER-2013; with two classes it is its logistic regression (the
     difference of the two rows of weights is the one row that is usually written). 16,135 parameters for
@@ -99,7 +104,10 @@ def linear(input_shape: tuple[int, int, int], n_classes: int, l2: Real = 0.0) ->
     """
     from keras import layers
 
-    return _network("linear", input_shape, n_classes, [layers.Flatten(name="flatten")], l2=l2)
+    # A Rescaling in either case: it marks a model that takes pixels in [0, 255].
+    pixels = _TO_UNIT if scaling == "unit" else {"scale": 1.0}
+    flat = [layers.Flatten(name="flatten")]
+    return _network("linear", input_shape, n_classes, flat, pixels=pixels, l2=l2)
 
 
 @register("imperial_mlp")
