@@ -22,6 +22,12 @@ class Evaluate(Table):
     seed: Seed = 0
     published: Published | None = None
 
+    @field_validator("published", mode="before")
+    @classmethod
+    def _none(cls, given: Any) -> Any:
+        # TOML has no null, and other images have nothing published: --set evaluate.published=false.
+        return None if given is False else given
+
 
 class Compare(Table):
     """`[compare]`: how CNN and hybrid are compared in every mode."""

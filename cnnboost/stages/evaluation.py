@@ -140,7 +140,9 @@ def _check_published(job: Job, classes: Sequence[str]) -> None:
         if unknown is not None:
             raise RecipeError(
                 f"recipe {job.recipe.name!r}: [evaluate.published] {element.place}: there is no "
-                f"class {unknown!r}; the classes are {', '.join(classes)}"
+                f"class {unknown!r}; the classes are {', '.join(classes)}. Correct the element or, where the "
+                "images are others than the study's, leave out what is published: "
+                "--set evaluate.published=false"
             )
     names = [name for name in (published.scores if published else ()) if name in POSITIVE_SCORES]
     if names and len(classes) != 2:
