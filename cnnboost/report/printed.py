@@ -166,7 +166,7 @@ def _of_classes(element: Mapping[str, Any], row: str, column: str, documents: Do
     if classifier is None:
         return None
     if column == "auc":
-        return (classifier["auc"].get(row) or {}).get("value")
+        return ((classifier.get("auc") or {}).get(row) or {}).get("value")
     # Of a class alone, accuracy is the share of its images that are right.
     name = "recall" if column == "accuracy" else column
     return next((one[name]["value"] for one in classifier["scores"]["per_class"] if one["name"] == row), None)
@@ -177,8 +177,11 @@ def _of_confusion(element: Mapping[str, Any], row: str, column: str, documents: 
     classifier = _classifier(metrics, element["classifier"])
     if classifier is None:
         return None
-    counts = classifier["scores"]["confusion"][metrics["classes"].index(row)]
-    count = counts[metrics["classes"].index(column)]
+    classes = metrics["classes"]
+    if row not in classes or column not in classes:
+        return None
+    counts = classifier["scores"]["confusion"][classes.index(row)]
+    count = counts[classes.index(column)]
     return count if _kind(element, column) == "count" else count / sum(counts)
 
 

@@ -61,9 +61,21 @@ def test_the_studies_that_oslo_and_hust_made_are_there():
         "first_dense",
         "second_dense",
         "training",
+        "training_coarse",
+        "grid_check",
         "balancing",
+        "max_depth",
+        "eta",
+        "rounds",
+        "reg_lambda",
+        "gamma",
     ]
-    assert all(study.set["cnn.epochs"] == 10 for study in load_recipe("oslo").studies.values())
+    studies = load_recipe("oslo").studies
+    assert {name for name, study in studies.items() if "cnn.epochs" not in study.set} == {
+        "grid_check", "max_depth", "eta", "rounds", "reg_lambda", "gamma"
+    }  # fmt: skip
+    # Those of trees share the network of the recipe, which is trained once for all of them.
+    assert all(not study.set for study in studies.values() if study.target == "fc1")
     assert plan(load_recipe("oslo"), "training").wanted == 125
     assert plan(load_recipe("hust_vgg19"), "batch_size").spaces["cnn.batch_size"].choices == (2, 32, 2048)
 
