@@ -9,10 +9,13 @@ from typing import Any
 
 from cnnboost.config.published import ALL_ROWS, Printed, same_value
 from cnnboost.report.page import Block, Section, details, table
-from cnnboost.report.table import Table, columns_of, points, signed
+from cnnboost.report.table import FORMATS, NOTHING, Cell, Table, columns_of, points, signed
 
 _SECONDS = ("seconds",)
 _NUMBERS = ("log_loss", "auc", "std", "standard_error", "best_f1")
+_NOT_YET = ("not run yet", "not measured yet")
+_MOST_COLUMNS = 2
+"""With more printed columns than these, own values stand below the printed ones and not beside them."""
 _SMALL = ("variance", *_SECONDS)
 _TITLES = {
     "train_accuracy": "accuracy in training",
@@ -44,7 +47,10 @@ def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) 
         made = _table(element, documents)
         own = made is not None and made[1]
         where = _where(element, own, documents)
-        rows.append([element["place"], element["title"], where, element["run"], element["why"]])
+        run = "not yet" if where.endswith(_NOT_YET) else element["run"]
+        # A short one stays on one line.
+        run = run.replace(" ", "\N{NO-BREAK SPACE}") if len(run) < 8 else run
+        rows.append([element["place"], element["title"], where, run, element["why"]])
         if made is not None:
             blocks.append(details(f"{element['place']}: {element['title']}", table(made[0]), expanded=own))
     columns = columns_of({"printed": "text", "": "words", "here": "words", "run": "text", "why": "words"})
@@ -64,7 +70,7 @@ def _where(element: Mapping[str, Any], own: bool, documents: Documents) -> str:
         return "printed values below"
     if element["kind"] == "text":
         return ""
-    return f"study {study}, not run yet" if study else "not measured yet"
+    return f"study {study}, {_NOT_YET[0]}" if study else _NOT_YET[1]
 
 
 def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, bool] | None:
@@ -77,22 +83,34 @@ def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, boo
         for column in element["columns"]
     }
     measured = any(value is not None for value in own.values())
+    beside = measured and len(element["columns"]) <= _MOST_COLUMNS
     kinds: dict[str, str] = {"": "text"}
     for column in element["columns"]:
         kind, title = _kind(element, column), _TITLES.get(column, column)
-        kinds[title if not measured else f"{title}, printed"] = kind
-        if measured:
-            kinds |= {f"{title}, own": kind, f"{title}, difference": "text"}
+        kinds[f"{title}, printed" if beside else title] = kind
+        if beside:
+            kinds |= {f"{title}, own": kind, f"{title}, difference": "points"}
     rows = []
     for name, cells in element["rows"].items():
         row: list[Any] = [_ROW_TITLES.get(name, name)]
         for column, theirs in zip(element["columns"], cells, strict=True):
-            row.append(theirs)
-            if measured:
-                ours = own[name, column]
-                row += [ours, _difference(theirs, ours, _kind(element, column))]
+            kind, ours = _kind(element, column), own[name, column]
+            difference = _difference(theirs, ours, kind)
+            if beside:
+                row += [_cell(theirs, kind), _cell(ours, kind), difference and Cell(difference)]
+            elif ours is None:
+                row.append(_cell(theirs, kind))
+            else:
+                note = f"own {_cell(ours, kind)}" + (f", {difference}" if difference else "")
+                row.append(Cell(str(_cell(theirs, kind)), note))
         rows.append(row)
     return Table(f"{element['place']}: {element['title']}", columns_of(kinds), rows), measured
+
+
+def _cell(value: float | None, kind: str) -> Cell:
+    if value is None:
+        return Cell(NOTHING)
+    return Cell(FORMATS[kind](round(value) if kind == "count" else value))
 
 
 def _kind(element: Mapping[str, Any], column: str) -> str:
