@@ -68,6 +68,10 @@ class Recipe(Table):
                 element.check_study(self.studies)
             except ValueError as error:
                 raise ValueError(f"[evaluate.published] {error}") from None
+            stated = [row for row in element.rows if "." in row] if element.kind == "settings" else []
+            for key in (*element.under, *stated):
+                if not _is_key(key):
+                    raise ValueError(f"{place}: {key!r} is not a key of a recipe; write table.key in full")
             unknown = element.unknown_class(classes) if classes and self.data.binary is None else None
             if unknown is not None:
                 raise ValueError(
@@ -158,6 +162,14 @@ def _explain(error: Any) -> str:
     if not where:  # what several tables say together; the whole recipe need not be repeated
         return message
     return f"{place} = {shown(error['input'])}: {message[:1].lower()}{message[1:]}"
+
+
+def _is_key(key: str) -> bool:
+    """Tell whether a recipe has a key, written with dots; below options anything goes."""
+    first, *rest = key.split(".")
+    field = Recipe.model_fields.get(first)
+    fields = getattr(field.annotation, "model_fields", None) if field else None
+    return bool(rest) and fields is not None and rest[0] in fields
 
 
 def _keys_at(where: Sequence[str]) -> list[str]:

@@ -174,6 +174,12 @@ def test_no_augmentation_is_a_value():
         load_recipe("hust_vgg19", ["cnn.augment=true"])
 
 
+def test_no_class_weights_and_nothing_published_are_values():
+    recipe = load_recipe("ubi_scaled_down", ["cnn.class_weight=false", "evaluate.published=false"])
+    assert recipe.cnn.class_weight is None
+    assert recipe.evaluate.published is None
+
+
 def test_a_changed_key_below_a_value_is_named():
     with pytest.raises(RecipeError, match=r"'cnn\.optimizer\.beta'.*'optimizer' is not a table"):
         changed(load_recipe("oslo"), {"cnn.optimizer.beta": 0.9})

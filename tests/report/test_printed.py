@@ -61,6 +61,11 @@ SWEEP = {"kind": "sweep", "columns": ["accuracy"]}
         (SWEEP, ["a sweep names its study"]),
         ({**SWEEP, "study": "depth", "values": {"deep": [4]}}, ["'deep', which is no row"]),
         ({"kind": "thresholds", "columns": ["f1"], "rows": {"low": [0.5]}}, ["by its threshold, got 'low'"]),
+        ({"under": {"cnn.epohs": 3}}, ["'cnn.epohs' is not a key"]),
+        (
+            {"kind": "settings", "columns": ["value"], "rows": {"cmm.epochs": [3]}},
+            ["'cmm.epochs' is not a key"],
+        ),
         ({"run": "in part"}, ["needs a reason"]),
         ({"run": "partly"}, ["partly", "in part"]),
         ({"rows": {"a": 3}}, ["rows"]),

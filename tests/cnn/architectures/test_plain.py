@@ -118,3 +118,9 @@ def test_every_kind_of_point_of_the_studies_of_oslo_can_be_built(options):
 def test_what_cannot_be_built_is_refused(name, shape, options, complaint):
     with pytest.raises(ModelError, match=f"'{name}'.*{complaint}"):
         build(name, shape, 7, options)
+
+
+@pytest.mark.parametrize(("scaling", "factor"), [("unit", 1 / 255), ("raw", 1.0)])
+def test_linear_may_see_raw_pixels(scaling, factor):
+    model = build("linear", (8, 8, 1), 7, {"scaling": scaling})
+    assert model.get_layer("pixels").scale == pytest.approx(factor)
