@@ -66,10 +66,8 @@ def _where(element: Mapping[str, Any], own: bool, documents: Documents) -> str:
     study = element["study"]
     if study and f"study-{study}.json" in (documents.get("searches") or {}):
         return f"study {study}, under Searches"
-    if element["rows"] and (element["kind"] == "text" or element["run"] == "cannot be run here"):
-        return "printed values below"
-    if element["kind"] == "text":
-        return ""
+    if element["kind"] == "text" or element["run"] == "cannot be run here":
+        return "printed values below" if element["rows"] else ""
     return f"study {study}, {_NOT_YET[0]}" if study else _NOT_YET[1]
 
 
