@@ -9,7 +9,7 @@ SECONDS ?= 600
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint format wheel readme lock bench-line bench-runtimes bench-peers clean
+.PHONY: help demo test fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ test: $(VENV)/.installed ## run every test, one file at a time in each of WORKER
 
 fuzz: $(VENV)/.installed ## damage every kind of file that is read and have it read; SECONDS=600 SEED=0
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
+
+studies: $(VENV)/.installed ## train and score what is left of the studies, one after the other; FER2013=path
+	CNNBOOST=$(BIN)/cnnboost CNNBOOST_DATA=$(FER2013) pipelines/queue.sh
 
 lint: $(VENV)/.installed ## check format, lint, types and import direction; changes nothing
 	$(BIN)/ruff format --check .
