@@ -9,7 +9,7 @@ SECONDS ?= 600
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers clean
+.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -24,7 +24,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed ## train, cut, boost and score on handwritten digits, in under a minute
 	$(BIN)/cnnboost run digits
 
-test: $(VENV)/.installed ## run every test, one file at a time in each of WORKERS processes
+test: $(VENV)/.installed ## run the tests but the slow ones, one file at a time in each of WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+
+test-all: $(VENV)/.installed ## run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 fuzz: $(VENV)/.installed ## damage every kind of file that is read and have it read; SECONDS=600 SEED=0

@@ -61,7 +61,6 @@ class Recipe(Table):
     def _printed_is_here(self) -> Recipe:
         """Refuse printed tables that are not about this recipe."""
         published = self.evaluate.published
-        classes = tuple(name for name in self.data.classes or () if name not in self.data.drop)
         for element in published.printed if published else ():
             place = f"[evaluate.published] {element.place}"
             try:
@@ -72,11 +71,6 @@ class Recipe(Table):
             for key in (*element.under, *stated):
                 if not _is_key(key):
                     raise ValueError(f"{place}: {key!r} is not a key of a recipe; write table.key in full")
-            unknown = element.unknown_class(classes) if classes and self.data.binary is None else None
-            if unknown is not None:
-                raise ValueError(
-                    f"{place}: there is no class {unknown!r}; the classes are {', '.join(classes)}"
-                )
         return self
 
     def beside(self, folder: Path) -> Recipe:
@@ -175,6 +169,8 @@ def _is_key(key: str) -> bool:
 def _keys_at(where: Sequence[str]) -> list[str]:
     table: Any = Recipe
     for part in where:
+        if part.isdigit():  # one of several tables of a kind
+            continue
         if get_origin(table) is dict:  # any name, each with the same kind of table
             table = get_args(table)[1]
             continue

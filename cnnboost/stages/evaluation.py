@@ -138,12 +138,12 @@ def _check_published(job: Job, classes: Sequence[str]) -> None:
     for element in published.printed if published else ():
         unknown = element.unknown_class(tuple(classes))
         if unknown is not None:
-            raise RecipeError(
-                f"recipe {job.recipe.name!r}: [evaluate.published] {element.place}: there is no "
-                f"class {unknown!r}; the classes are {', '.join(classes)}. Correct the element or, where the "
-                "images are others than the study's, leave out what is published: "
-                "--set evaluate.published=false"
-            )
+            log.warning(
+                "recipe %r: [evaluate.published] %s names the class %r, and the classes are %s: what is "
+                "printed of it has no own value beside it; --set evaluate.published=false leaves it out",
+                job.recipe.name, element.place, unknown, ", ".join(classes),
+            )  # fmt: skip
+            break
     names = [name for name in (published.scores if published else ()) if name in POSITIVE_SCORES]
     if names and len(classes) != 2:
         raise RecipeError(

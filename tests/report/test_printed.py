@@ -32,7 +32,7 @@ def refused(**given):
     table = {"source": "A study", "printed": [{"place": "Table 1", "title": "One", **given}]}
     with pytest.raises(RecipeError) as caught:
         changed(
-            load_recipe("digits", ['data.classes=["0", "1"]']),
+            load_recipe("digits"),
             {"studies": studies, "evaluate.published": table},
         )
     return str(caught.value)
@@ -44,8 +44,6 @@ SWEEP = {"kind": "sweep", "columns": ["accuracy"]}
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"kind": "classes", "columns": ["f1"], "rows": {"7": [0.5]}}, ["no class '7'", "0, 1"]),
-        ({"kind": "confusion", "columns": ["0", "x"], "rows": {"0": [1, 2]}}, ["no class 'x'"]),
         ({"kind": "scores", "columns": ["f2"], "rows": {"cnn": [0.5]}}, ["'f2' of 'scores'", "macro_f1"]),
         (
             {"kind": "scores", "columns": ["accuracy", "log_loss"], "rows": {"cnn": [0.5]}},
@@ -69,6 +67,7 @@ SWEEP = {"kind": "sweep", "columns": ["accuracy"]}
         ({"run": "in part"}, ["needs a reason"]),
         ({"run": "partly"}, ["partly", "in part"]),
         ({"rows": {"a": 3}}, ["rows"]),
+        ({"x": [0.5]}, ["unknown key"]),
     ],
 )
 def test_what_does_not_fit_the_recipe_is_refused(given, words):

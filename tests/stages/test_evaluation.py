@@ -140,6 +140,20 @@ def test_published_scores_of_a_positive_class_need_two_classes(job, change):
     assert not job.reports_dir.exists()
 
 
+def test_printed_values_of_other_classes_are_named_and_stop_nothing(job, change, caplog):
+    printed = {
+        "place": "Table 1",
+        "title": "F1",
+        "kind": "classes",
+        "columns": ["f1"],
+        "rows": {"cat": [0.5]},
+    }
+    published = Published(source="A study", printed=[printed])
+    metrics = stages.evaluation.scores_of(change(job, evaluate={"published": published}), ["fc1"])
+    assert "Table 1 names the class 'cat', and the classes are 0, 1" in caplog.text
+    assert "printed" not in metrics["published"]
+
+
 def test_the_document(job):
     evaluated = stages.evaluate(job)
     metrics = read_json(evaluated.path)
