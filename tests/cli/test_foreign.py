@@ -18,7 +18,9 @@ def files(toy_cnn, toy_images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
     x = image = keras.Input((8, 8, 1))
     hidden = L.Conv2D(1, 1, use_bias=False)
-    for layer in (hidden, *toy_cnn.model_.layers[2:]):
+    own = keras.models.clone_model(toy_cnn.model_)  # the toy belongs to every test
+    own.set_weights(toy_cnn.model_.get_weights())
+    for layer in (hidden, *own.layers[2:]):
         x = layer(x)
     hidden.set_weights([np.full((1, 1, 1, 1), 1 / 255, np.float32)])
     model = keras.Model(image, x)
