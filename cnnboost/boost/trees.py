@@ -62,7 +62,7 @@ class Rows(NamedTuple):
 
         XGBoost multiplies gradients by weights in float32, whose rounding grows from round to round. Copies
         are summed in float64, so that a weight of 3 and three copies of a row grow the same trees. Large
-        sets keep their weights: the rounding is no loss to them, the time for the copies would be.
+        sets keep their weights: their trees hardly change by the rounding, and copies would cost time.
         """
         if self.weight is None or (self.weight == 1).all():
             return self._replace(weight=None)

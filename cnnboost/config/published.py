@@ -35,7 +35,7 @@ COLUMNS = {
 """Kinds of elements whose cells have counterparts here, and the columns that each may have."""
 
 ALL_ROWS = {"repeats": "accuracy", "images": "all", "sweep": "cnn"}
-"""Rows that stand for no class of their own (`repeats`, `images`) and for no trial (`sweep`)."""
+"""Names of rows that are not a class (`repeats`, `images`) and not the values of a trial (`sweep`)."""
 
 Kind = Literal[
     "text",
@@ -63,8 +63,8 @@ class Printed(Table):
     `cnnboost bench`; `settings`, a key of the recipe. `values` states the values of rows of a sweep that have
     a better name. Rows of the kind `text` have no counterpart. A cell that is nan is empty.
 
-    `under` states settings that the element was printed under, where they are not the recipe's: own scores
-    stand beside it only where they were made with these.
+    `under` states settings that the element was printed under, where they are not the recipe's: own scores are
+    shown beside it only if they were made with these settings.
     """
 
     place: str
@@ -111,7 +111,9 @@ class Printed(Table):
                 )
         nameless = [name for name in self.values if name not in self.rows]
         if nameless:
-            raise ValueError(f"{self.place}: values are given for {nameless[0]!r}, which is no row of it")
+            raise ValueError(
+                f"{self.place}: values name the row {nameless[0]!r}, which is not among its rows"
+            )
         if self.kind == "thresholds":
             for name in self.rows:
                 number_of(name, f"{self.place}: a row of thresholds is named by its threshold")
@@ -173,7 +175,7 @@ def _without_nan(cells: Any) -> Any:
 
 
 def number_of(text: str, what: str = "not a number") -> float:
-    """Read a number that stands as the name of a row."""
+    """Read the number in the name of a row."""
     try:
         return float(text)
     except ValueError:

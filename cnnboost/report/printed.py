@@ -15,7 +15,7 @@ _SECONDS = ("seconds",)
 _NUMBERS = ("log_loss", "auc", "std", "standard_error", "best_f1")
 _NOT_YET = ("not run yet", "not measured yet")
 _MOST_COLUMNS = 2
-"""With more printed columns than these, own values stand below the printed ones and not beside them."""
+"""With more printed columns than these, own values are shown below the printed ones, not beside them."""
 _SMALL = ("variance", *_SECONDS)
 _TITLES = {
     "train_accuracy": "accuracy in training",

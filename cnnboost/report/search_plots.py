@@ -115,7 +115,7 @@ def plot_importances(importances: Mapping[str, float], metric: str, *, title: st
 def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str) -> Figure:
     """Draw accuracy and loss of all trials by epoch, on their validation images.
 
-    Few trials have a line each with its values for a name; of many, the best one stands out.
+    Up to eight trials each have a line that is named by its values; with more, the best trial is emphasised.
     """
     if len(trials) <= len(_LINES):
         return _named_curves(trials, title)

@@ -109,7 +109,7 @@ def _importances(planned: Plan, study: Any) -> dict[str, float] | None:
     import optuna
 
     values = [t.value for t in study.get_trials(deepcopy=False) if t.value is not None]
-    # Where all values are the same there is no spread to share out.
+    # Importances are shares of the variance of the values, which must not be zero.
     if len(planned.spaces) < 2 or len(values) < FEWEST or min(values) == max(values):
         return None
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=planned.metadata.seed)

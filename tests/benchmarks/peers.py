@@ -39,7 +39,7 @@ OTHER_NAMES = {"anger": "angry", "disgusted": "disgust", "fearful": "fear", "hap
                "sadness": "sad", "surprised": "surprise"}  # fmt: skip
 NOTES = (
     "Which images fer's network was trained and chosen on is its authors' affair; PublicTest may have served "
-    "for its choice. Where it had a say in the bundle's trees, the bundle's scores are cross-fitted: each "
+    "for its choice. Where it tuned the bundle's trees, the bundle's scores are cross-fitted: each "
     "fifth of the images is judged by the same graph with trees made of the rest. Its times are those of the "
     "bundle as it is.",
     "fer crops the face's rectangle, widened by `offsets` on each side, out of the image padded with the mean"
@@ -122,7 +122,7 @@ def said_by(
 ) -> tuple[dict[str, np.ndarray], bool]:
     """Return what each graph says of the images, as they may be scored, and whether that was cross-fitted.
 
-    A graph whose trees the images had a say in would do better on them than on others: then each fifth of
+    A graph whose trees the images tuned would do better on them than on others: then each fifth of
     them is judged by the same graph with trees made of the rest.
     """
     from cnnboost.files import file_digest

@@ -57,7 +57,7 @@ SWEEP = {"kind": "sweep", "columns": ["accuracy"]}
             ["keys = ['boost.gamma']", "boost.max_depth"],
         ),
         (SWEEP, ["a sweep names its study"]),
-        ({**SWEEP, "study": "depth", "values": {"deep": [4]}}, ["'deep', which is no row"]),
+        ({**SWEEP, "study": "depth", "values": {"deep": [4]}}, ["'deep', which is not among its rows"]),
         ({"kind": "thresholds", "columns": ["f1"], "rows": {"low": [0.5]}}, ["by its threshold, got 'low'"]),
         ({"under": {"cnn.epohs": 3}}, ["'cnn.epohs' is not a key"]),
         (

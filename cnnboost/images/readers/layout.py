@@ -50,7 +50,7 @@ class _Node:
 
 
 def folder_split(name: str) -> str | None:
-    """Return the split that a folder's name stands for by itself."""
+    """Return the split that a folder's name means by itself."""
     match = _SPLIT_NAME.fullmatch(re.sub(r"[\W\d_]+", "", name).lower())
     return split_of(match[1]) if match else None
 

@@ -104,7 +104,7 @@ def stamp(path: Path, name: str | None = None) -> FileStamp:
 
 
 def split_of(word: str) -> str | None:
-    """Return the split that a word from a folder name, a csv column or an array name stands for."""
+    """Return the split that a word from a folder name, a csv column or an array name means."""
     return SPLIT_WORDS.get(word.strip().lower())
 
 
