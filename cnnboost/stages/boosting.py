@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cnnboost.boost import BoostClassifier, resolve_device
 from cnnboost.errors import StoreError
@@ -24,6 +24,8 @@ from cnnboost.stages.stage import Stage
 from cnnboost.stages.training import Trained, TrainedOn
 
 log = logging.getLogger("cnnboost")
+
+T = TypeVar("T")
 
 PLAIN = "plain"
 FORMAT = 1
@@ -66,7 +68,14 @@ class HeadStage(Stage[Head]):
 
     @abstractmethod
     def fit(self) -> tuple[BoostClassifier, dict[str, Any]]:
-        """Fit the head; return it and what its record holds besides what every head's does."""
+        """Fit the head; return it, and its own part of the record, `fit_seconds` among it."""
+
+    def timed(self, fit: Callable[[], T]) -> tuple[T, float]:
+        """Return what a function fits, and the seconds that this took."""
+        with self.job.progress(f"fit {self.layer}", "round"):
+            started = time.perf_counter()
+            fitted = fit()
+            return fitted, round(time.perf_counter() - started, 3)
 
     @cached_property
     def stored(self) -> BoostClassifier:
@@ -90,13 +99,8 @@ class HeadStage(Stage[Head]):
 
     def build(self) -> Head:
         """Fit and save."""
-        with self.job.progress(f"fit {self.layer}", "round") as report:
-            started = time.perf_counter()
-            boost, own = self.fit()
-            seconds = time.perf_counter() - started
-            report(boost.n_estimators_, boost.n_estimators_)
-        metadata = {"made_from": self.made_from, "layer": self.layer, "mode": self.mode}
-        details = {**metadata, "fit_seconds": round(seconds, 3), **own}
+        boost, own = self.fit()
+        details = {"made_from": self.made_from, "layer": self.layer, "mode": self.mode, **own}
         boost.save(self.path, details=details)
         return Head(self.layer, self.mode, boost, self.path, details, False)
 
@@ -104,9 +108,9 @@ class HeadStage(Stage[Head]):
 class PlainHead(HeadStage):
     """XGBoost on the features of the train split at one layer, as `[boost]` says."""
 
-    def __init__(self, job: Job, layer: str, device: str | None, features: Extracted | None) -> None:
+    def __init__(self, job: Job, layer: str, device: str | None, features: Extracted) -> None:
         super().__init__(job, layer, PLAIN, job.recipe.boost, device)
-        self.features = features or extract(job.needs(), [layer], ["train"])["train"]
+        self.features = features
 
     def inputs(self) -> dict[str, Any]:
         """Return features, labels and parameters."""
@@ -117,8 +121,9 @@ class PlainHead(HeadStage):
         """Fit on the stored features."""
         X = self.features.stored[self.layer].X
         log.info("fit %s on %d x %d features, %s", self.layer, *X.shape, self.resolved)
-        boost = estimator(self.job, device=self.device).fit(X, self.features.split.labels)
-        return boost, {"rows": int(X.shape[0]), "width": int(X.shape[1])}
+        boost = estimator(self.job, device=self.device)
+        _, seconds = self.timed(lambda: boost.fit(X, self.features.split.labels))
+        return boost, {"rows": int(X.shape[0]), "width": int(X.shape[1]), "fit_seconds": seconds}
 
 
 def plain_inputs(job: Job, features: str, labels: str) -> dict[str, Any]:
@@ -134,6 +139,7 @@ def fit_boost(
     layer = layer or job.recipe.cut.layer
     if features is None:
         check_names(job, [layer], device=device)
+        features = extract(job.needs(), [layer], ["train"])["train"]
     return PlainHead(job, layer, device, features).run()
 
 

@@ -184,7 +184,9 @@ class ModeHead(HeadStage):
         log.info("fit %s at %s on %d x %d features", self.mode, shown, *seen.features.shape)
         boost = hybrid_boost(job, self.mode, job.recipe.boost.seed, self.device)
         classes = job.images.classes
-        fitted = fit_mode(self.mode, boost, seen, len(classes), watched=watched, folds=FOLDS, seed=seed)
+        fitted, seconds = self.timed(
+            lambda: fit_mode(self.mode, boost, seen, len(classes), watched=watched, folds=FOLDS, seed=seed)
+        )
         # The modes count classes; a file says what they are called.
         named = fitted.boost.set_params(classes=list(classes))
         named.classes_ = np.array(classes)
@@ -192,6 +194,7 @@ class ModeHead(HeadStage):
             "layers": list(self.layers),
             "rows": len(seen.codes),
             "width": int(seen.features.shape[1]),
+            "fit_seconds": seconds,
             "temperature": fitted.temperature,
             "weight": fitted.weight,
             "tta": self.tta,

@@ -12,17 +12,28 @@ HEADS = {"plain", "residual", "bundle"}
 ALL = HEADS | {"cnn", "features", "teacher"}
 
 
+#: Each brings one output up to date, after all that it needs, and tells whether it was up to date.
+STAGES = {
+    "cnn": lambda job: stages.train(job).cached,
+    "features": lambda job: stages.extract(job, ["fc1"], ["train"])["train"].stored["fc1"].cached,
+    "plain": lambda job: stages.fit_boost(job, "fc1").cached,
+    "residual": lambda job: stages.fit_hybrid(job, "fc1", mode="residual").head.cached,
+    "bundle": lambda job: stages.export(job, "fc1", mode="plain").cached,
+    "teacher": lambda job: distill(job).cached,
+}
+
+
 def made(job):
     """Bring everything up to date; return what was not."""
-    cached = {
-        "cnn": stages.train(job).cached,
-        "features": stages.extract(job, ["fc1"], ["train"])["train"].stored["fc1"].cached,
-        "plain": stages.fit_boost(job, "fc1").cached,
-        "residual": stages.fit_hybrid(job, "fc1", mode="residual").head.cached,
-        "bundle": stages.export(job, "fc1", mode="plain").cached,
-        "teacher": distill(job).cached,
+    return {name for name, is_cached in STAGES.items() if not is_cached(job)}
+
+
+def written(job):
+    return {
+        path: path.stat().st_mtime_ns
+        for path in job.models.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
     }
-    return {name for name, was_there in cached.items() if not was_there}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +74,9 @@ def copied(walked, tmp_path):
     ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
 )
 def test_a_changed_value(copied, change, tables, again):
+    before = written(copied)
     assert made(change(copied, **tables)) == again
+    assert (written(copied) == before) == (not again)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +101,10 @@ def test_a_file(copied, file, again, how):
     assert made(copied) == again
 
 
-def test_force_makes_one_stage_again_and_none_before_it(copied):
-    forced = replace(copied, force=True)
-    assert not stages.fit_boost(forced, "fc1").cached
-    assert stages.train(copied).cached
-    assert stages.extract(copied, ["fc1"], ["train"])["train"].stored["fc1"].cached
+@pytest.mark.parametrize("stage", STAGES)
+def test_force_makes_one_stage_again_and_none_before_it(copied, stage):
+    before = [STAGES[name] for name in list(STAGES)[: list(STAGES).index(stage)]]
+    files = written(copied)
+    assert not STAGES[stage](replace(copied, force=True))
+    assert written(copied) != files
+    assert all(is_cached(copied) for is_cached in before)
