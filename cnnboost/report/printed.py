@@ -173,7 +173,9 @@ def _of_scores(element: Mapping[str, Any], row: str, column: str, documents: Doc
     if column == "best_f1":
         return ((classifier.get("thresholds") or {}).get("best") or {}).get("f1", {}).get("value")
     if column in ("macro_precision", "macro_recall"):
-        return statistics.fmean(one[column.removeprefix("macro_")]["value"] for one in scores["per_class"])
+        # As in macro F1, a class without images does not count.
+        present = [one for one in scores["per_class"] if one["support"]]
+        return statistics.fmean(one[column.removeprefix("macro_")]["value"] for one in present)
     return scores[column]["value"]
 
 
@@ -230,7 +232,11 @@ def _of_sweep(element: Mapping[str, Any], row: str, column: str, documents: Docu
         # The network of all trials is one where only trees are searched.
         below = [trial.get("cnn") for trial in document["trials"]]
         return None if relative or not below or len({*below}) > 1 else below[0]
-    wanted = Printed.model_validate(element).values_of(row, document["space"])
+    printed = Printed.model_validate(element)
+    try:
+        wanted = printed.values_of(row, document["space"])
+    except ValueError:  # the search is older than the recipe, and of other keys
+        return None
     for trial in document["trials"]:
         values = trial["values"]
         if trial["value"] is None or values.keys() != wanted.keys():
