@@ -63,8 +63,8 @@ class Printed(Table):
     `cnnboost bench`; `settings`, a key of the recipe. `values` states the values of rows of a sweep that have
     a better name. Rows of the kind `text` have no counterpart. A cell that is nan is empty.
 
-    `under` states settings that the element was printed under, where they are not the recipe's: own scores
-    are shown beside it only if they were made with these settings.
+    `under` states the settings of the element where they are not the recipe's: own scores are shown beside it
+    only if they were made with these settings.
     """
 
     place: str
@@ -116,7 +116,12 @@ class Printed(Table):
             )
         if self.kind == "thresholds":
             for name in self.rows:
-                number_of(name, f"{self.place}: a row of thresholds is named by its threshold")
+                try:
+                    float(name)
+                except ValueError:
+                    raise ValueError(
+                        f"{self.place}: a row of thresholds is named by its threshold, got {name!r}"
+                    ) from None
         return self
 
     def unknown_class(self, classes: tuple[str, ...]) -> str | None:
@@ -174,18 +179,13 @@ def _without_nan(cells: Any) -> Any:
     return [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells]
 
 
-def number_of(text: str, what: str = "not a number") -> float:
-    """Read the number in the name of a row."""
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{what}, got {text!r}") from None
-
-
 def same_value(stated: Any, tried: Any) -> bool:
-    """Tell whether a printed table and a trial are of the same value; numbers may be written as text."""
-    if isinstance(tried, bool) or tried is None or isinstance(stated, bool):
-        return bool(stated) is bool(tried) if isinstance(stated, bool) else stated == tried
+    """Tell whether a stated value and one that was used are the same.
+
+    Numbers may be stated as text, and None as False: TOML has no null.
+    """
+    if isinstance(stated, bool) or isinstance(tried, bool) or tried is None:
+        return stated is tried or (stated is False and tried is None)
     if isinstance(tried, (int, float)):
         try:
             return math.isclose(float(stated), tried, rel_tol=1e-9)
@@ -196,16 +196,16 @@ def same_value(stated: Any, tried: Any) -> bool:
     return bool(stated == tried)
 
 
-Shared = Annotated[float, Field(ge=0, le=1)]
+Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class Published(Table):
     """`[evaluate.published]`: scores that others printed for the same system."""
 
     source: str
-    cnn: Shared | None = None
-    layers: dict[str, Shared] = Field(default_factory=dict)
-    scores: dict[str, Shared] = Field(default_factory=dict)
+    cnn: Score | None = None
+    layers: dict[str, Score] = Field(default_factory=dict)
+    scores: dict[str, Score] = Field(default_factory=dict)
     printed: tuple[Printed, ...] = ()
 
     @field_validator("scores")

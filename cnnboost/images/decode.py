@@ -57,6 +57,9 @@ def decode_image(
     EXIF orientation is applied. Another size is reached by bilinear interpolation with antialiasing,
     or is an error without `resize`. Without `colour`, an image in colour is a `ColourError` where `spec` is
     grey. The name of the file plays no part: `place` is for messages.
+
+    A `DataError` with one `BadInput` names an image that is empty, truncated, damaged, animated or oversized,
+    one of more than 8 bits that would come out nearly black, and what is not an image.
     """
     image = _open_image(data, place)
     if spec.channels == 1 and image.mode != "L" and not colour:

@@ -118,7 +118,7 @@ def _duration(seconds: float) -> str:
 
 
 def _audit_table(audit: Mapping[str, Any]) -> Table:
-    # Where the images lie is nobody's business.
+    # The folder of the images is private.
     rows = [row for row in audit_rows(audit) if row[0] not in ("Source", "Images")]
     return Table("", [Column("what the audit found"), Column("how many")], rows)
 

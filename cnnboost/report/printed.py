@@ -37,7 +37,7 @@ Documents = Mapping[str, Any]
 """`metrics`, `audit`, `repeats` and `latency` as the commands wrote them, and `searches` by file name."""
 
 
-def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) -> Section | None:
+def printed_section(printed: Sequence[Printed], documents: Documents) -> Section | None:
     """Return the list of printed elements, and a table of printed and own values for each that has any."""
     if not printed:
         return None
@@ -47,51 +47,51 @@ def printed_section(printed: Sequence[Mapping[str, Any]], documents: Documents) 
         made = _table(element, documents)
         own = made is not None and made[1]
         where = _where(element, own, documents)
-        run = "not yet" if where.endswith(_NOT_YET) else element["run"]
+        run: str = "not yet" if where.endswith(_NOT_YET) else element.run
         # A short one stays on one line.
         run = run.replace(" ", "\N{NO-BREAK SPACE}") if len(run) < 8 else run
-        rows.append([element["place"], element["title"], where, run, element["why"]])
+        rows.append([element.place, element.title, where, run, element.why])
         if made is not None:
-            blocks.append(details(f"{element['place']}: {element['title']}", table(made[0]), expanded=own))
+            blocks.append(details(f"{element.place}: {element.title}", table(made[0]), expanded=own))
     columns = columns_of({"printed": "text", "": "words", "here": "words", "run": "text", "why": "words"})
     heading = "Printed elements, and where they are here"
     return Section("printed", "Printed", heading, [table(Table(heading, columns, rows)), *blocks])
 
 
-def _where(element: Mapping[str, Any], own: bool, documents: Documents) -> str:
-    if element["where"]:
-        return str(element["where"])
+def _where(element: Printed, own: bool, documents: Documents) -> str:
+    if element.where:
+        return str(element.where)
     if own:
         return "below"
-    study = element["study"]
+    study = element.study
     if study and f"study-{study}.json" in (documents.get("searches") or {}):
         return f"study {study}, under Searches"
-    if element["kind"] == "text" or element["run"] == "cannot be run here":
-        return "printed values below" if element["rows"] else ""
+    if element.kind == "text" or element.run == "cannot be run here":
+        return "printed values below" if element.rows else ""
     return f"study {study}, {_NOT_YET[0]}" if study else _NOT_YET[1]
 
 
-def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, bool] | None:
+def _table(element: Printed, documents: Documents) -> tuple[Table, bool] | None:
     """Return printed and own values side by side, and whether there is any own one."""
-    if not element["rows"]:
+    if not element.rows:
         return None
     own = {
         (row, column): own_value(element, row, column, documents)
-        for row in element["rows"]
-        for column in element["columns"]
+        for row in element.rows
+        for column in element.columns
     }
     measured = any(value is not None for value in own.values())
-    beside = measured and len(element["columns"]) <= _MOST_COLUMNS
+    beside = measured and len(element.columns) <= _MOST_COLUMNS
     kinds: dict[str, str] = {"": "text"}
-    for column in element["columns"]:
+    for column in element.columns:
         kind, title = _kind(element, column), _TITLES.get(column, column)
         kinds[f"{title}, printed" if beside else title] = kind
         if beside:
             kinds |= {f"{title}, own": kind, f"{title}, difference": "points"}
     rows = []
-    for name, cells in element["rows"].items():
+    for name, cells in element.rows.items():
         row: list[Any] = [_ROW_TITLES.get(name, name)]
-        for column, theirs in zip(element["columns"], cells, strict=True):
+        for column, theirs in zip(element.columns, cells, strict=True):
             kind, ours = _kind(element, column), own[name, column]
             difference = _difference(theirs, ours, kind)
             if beside:
@@ -102,7 +102,7 @@ def _table(element: Mapping[str, Any], documents: Documents) -> tuple[Table, boo
                 note = f"own {_cell(ours, kind)}" + (f", {difference}" if difference else "")
                 row.append(Cell(str(_cell(theirs, kind)), note))
         rows.append(row)
-    return Table(f"{element['place']}: {element['title']}", columns_of(kinds), rows), measured
+    return Table(f"{element.place}: {element.title}", columns_of(kinds), rows), measured
 
 
 def _cell(value: float | None, kind: str) -> Cell:
@@ -111,9 +111,9 @@ def _cell(value: float | None, kind: str) -> Cell:
     return Cell(FORMATS[kind](round(value) if kind == "count" else value))
 
 
-def _kind(element: Mapping[str, Any], column: str) -> str:
-    cells = [cell for row in element["rows"].values() for cell in row if cell is not None]
-    kind = element["kind"]
+def _kind(element: Printed, column: str) -> str:
+    cells = [cell for row in element.rows.values() for cell in row if cell is not None]
+    kind = element.kind
     if kind == "images":
         return "count"
     if kind == "settings":
@@ -135,12 +135,12 @@ def _difference(theirs: float | None, ours: float | None, kind: str) -> str | No
     return signed(f"{ours - theirs:+,.0f}" if kind == "count" else f"{ours - theirs:+.3g}")
 
 
-def own_value(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> float | None:
+def own_value(element: Printed, row: str, column: str, documents: Documents) -> float | None:
     """Return what was measured here for a cell; None where nothing was, or under other settings."""
-    source = documents.get("repeats" if element["kind"] == "repeats" else "metrics")
-    if element["under"] and not _made_with(element["under"], source):
+    source = documents.get("repeats" if element.kind == "repeats" else "metrics")
+    if element.under and not _made_with(element.under, source):
         return None
-    found = _OWN[element["kind"]](element, row, column, documents)
+    found = _OWN[element.kind](element, row, column, documents)
     return None if found is None else float(found)
 
 
@@ -163,7 +163,7 @@ def _classifier(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any] | No
     return next((head for head in metrics["heads"] if (head["layer"], head["mode"]) == (name, "plain")), None)
 
 
-def _of_scores(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_scores(element: Printed, row: str, column: str, documents: Documents) -> Any:
     classifier = _classifier(documents["metrics"], row)
     if classifier is None:
         return None
@@ -173,12 +173,14 @@ def _of_scores(element: Mapping[str, Any], row: str, column: str, documents: Doc
     if column == "best_f1":
         return ((classifier.get("thresholds") or {}).get("best") or {}).get("f1", {}).get("value")
     if column in ("macro_precision", "macro_recall"):
-        return statistics.fmean(one[column.removeprefix("macro_")]["value"] for one in scores["per_class"])
+        # As in macro F1, a class without images does not count.
+        present = [one for one in scores["per_class"] if one["support"]]
+        return statistics.fmean(one[column.removeprefix("macro_")]["value"] for one in present)
     return scores[column]["value"]
 
 
-def _of_classes(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
-    classifier = _classifier(documents["metrics"], element["classifier"])
+def _of_classes(element: Printed, row: str, column: str, documents: Documents) -> Any:
+    classifier = _classifier(documents["metrics"], element.classifier)
     if classifier is None:
         return None
     if column == "auc":
@@ -188,9 +190,9 @@ def _of_classes(element: Mapping[str, Any], row: str, column: str, documents: Do
     return next((one[name]["value"] for one in classifier["scores"]["per_class"] if one["name"] == row), None)
 
 
-def _of_confusion(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_confusion(element: Printed, row: str, column: str, documents: Documents) -> Any:
     metrics = documents["metrics"]
-    classifier = _classifier(metrics, element["classifier"])
+    classifier = _classifier(metrics, element.classifier)
     if classifier is None:
         return None
     classes = metrics["classes"]
@@ -201,17 +203,17 @@ def _of_confusion(element: Mapping[str, Any], row: str, column: str, documents: 
     return count if _kind(element, column) == "count" else count / sum(counts)
 
 
-def _of_thresholds(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
-    classifier = _classifier(documents["metrics"], element["classifier"])
+def _of_thresholds(element: Printed, row: str, column: str, documents: Documents) -> Any:
+    classifier = _classifier(documents["metrics"], element.classifier)
     sweep = ((classifier or {}).get("thresholds") or {}).get("sweep", ())
     return next((one[column] for one in sweep if abs(one["threshold"] - float(row)) < 1e-6), None)
 
 
-def _of_repeats(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_repeats(element: Printed, row: str, column: str, documents: Documents) -> Any:
     repeats = documents.get("repeats")
     if repeats is None:
         return None
-    cnn, score = repeats["cnn"], element["score"] or "f1"
+    cnn, score = repeats["cnn"], element.score or "f1"
     if row == ALL_ROWS["repeats"]:
         found = cnn["accuracy"]
     else:
@@ -221,8 +223,8 @@ def _of_repeats(element: Mapping[str, Any], row: str, column: str, documents: Do
     return found["std"] / math.sqrt(repeats["repeats"])  # the standard error
 
 
-def _of_sweep(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
-    document = (documents.get("searches") or {}).get(f"study-{element['study']}.json")
+def _of_sweep(element: Printed, row: str, column: str, documents: Documents) -> Any:
+    document = (documents.get("searches") or {}).get(f"study-{element.study}.json")
     if document is None or column not in (document["metric"], "relative_gain"):
         return None
     relative = column == "relative_gain"
@@ -230,7 +232,10 @@ def _of_sweep(element: Mapping[str, Any], row: str, column: str, documents: Docu
         # The network of all trials is one where only trees are searched.
         below = [trial.get("cnn") for trial in document["trials"]]
         return None if relative or not below or len({*below}) > 1 else below[0]
-    wanted = Printed.model_validate(element).values_of(row, document["space"])
+    try:
+        wanted = element.values_of(row, document["space"])
+    except ValueError:  # the search is older than the recipe, and of other keys
+        return None
     for trial in document["trials"]:
         values = trial["values"]
         if trial["value"] is None or values.keys() != wanted.keys():
@@ -242,25 +247,25 @@ def _of_sweep(element: Mapping[str, Any], row: str, column: str, documents: Docu
     return None
 
 
-def _of_latency(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_latency(element: Printed, row: str, column: str, documents: Documents) -> Any:
     latency = documents.get("latency")
     rows = latency["rows"] if latency else ()
     return next((one["p50_ms"] / 1000 for one in rows if one["path"] == row and one["all_images"]), None)
 
 
-def _of_images(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_images(element: Printed, row: str, column: str, documents: Documents) -> Any:
     counts = ((documents.get("audit") or {}).get("counts") or {}).get(column)
     if counts is None:
         return None
     return sum(counts.values()) if row == ALL_ROWS["images"] else counts.get(row)
 
 
-def _of_settings(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_settings(element: Printed, row: str, column: str, documents: Documents) -> Any:
     value = _stated(documents["metrics"].get("recipe_facts") or {}, row)
     return value if isinstance(value, (int, float)) else None
 
 
-def _of_text(element: Mapping[str, Any], row: str, column: str, documents: Documents) -> Any:
+def _of_text(element: Printed, row: str, column: str, documents: Documents) -> Any:
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnboost.config.published import Printed
 from cnnboost.metrics.scores import FOREIGN_CAUSES
 from cnnboost.report.page import Section, contents_of, data_uri, known_figures, render
 from cnnboost.report.printed import printed_section
@@ -63,7 +64,7 @@ class Findings:
     searches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     others: Sequence[OtherImages] = ()
     compared: Mapping[str, Any] | None = None
-    printed: Sequence[Mapping[str, Any]] = ()
+    printed: Sequence[Printed] = ()
 
 
 def report_page(findings: Findings) -> str:

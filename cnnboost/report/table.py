@@ -69,7 +69,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "words": str,
     "code": str,
     "percent": percent,
-    "percent2": lambda share: f"{share:.2%}",
+    "percent2": lambda share: signed(f"{share:.2%}"),
     "points": points,
     "number": number,
     "seconds": seconds,

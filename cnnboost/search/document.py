@@ -33,10 +33,9 @@ def tried(trial: Any) -> bool:
     return trial.value is not None or "error" in trial.user_attrs
 
 
-def write_document(job: Job, planned: Plan, inner: Job, study: Any) -> Found:
+def write_document(job: Job, planned: Plan, inner: Job, study: Any) -> None:
     """Write what there is so far; importances and figures wait for the end."""
-    document = _document(job, planned, inner, study)
-    return Found(document, write_json(job.reports_dir / f"{planned.stem}.json", document))
+    write_json(job.reports_dir / f"{planned.stem}.json", _document(job, planned, inner, study))
 
 
 def finish_document(job: Job, planned: Plan, inner: Job, study: Any) -> Found:

@@ -91,7 +91,7 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
         notes=_read_notes(folder),
         mistakes=mistakes,
         why_no_pictures=why_not or "there are no mistakes",
-        printed=published.model_dump()["printed"] if (published := job.recipe.evaluate.published) else (),
+        printed=published.printed if (published := job.recipe.evaluate.published) else (),
     )
     try:
         page, warnings = report_page(findings), warnings_of(findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from cnnboost.report.printed import own_value, printed_section
 @pytest.fixture
 def metrics():
     facts = json.loads(Path(__file__).with_name("report_facts.json").read_text(encoding="utf-8"))
-    return copy.deepcopy(facts["metrics"])
+    return facts["metrics"]
 
 
 def element(**given):
-    return Printed(**{"place": "Table 1", "title": "One", **given}).model_dump()
+    return Printed(**{"place": "Table 1", "title": "One", **given})
 
 
 def refused(**given):
@@ -77,7 +76,7 @@ def test_what_does_not_fit_the_recipe_is_refused(given, words):
 
 def test_a_cell_that_is_nan_is_empty():
     table = element(kind="classes", columns=("precision", "f1"), rows={"a": (float("nan"), 0.5)})
-    assert table["rows"] == {"a": (None, 0.5)}
+    assert table.rows == {"a": (None, 0.5)}
 
 
 def test_every_number_finds_its_own(metrics):
@@ -101,6 +100,80 @@ def test_every_number_finds_its_own(metrics):
     assert own_value(rate, "cnn.learning_rate", "value", documents) == stated
 
 
+THRESHOLDS = {
+    "best": {"f1": {"value": 0.45}},
+    "sweep": [{"threshold": 0.4, "recall": 0.9}, {"threshold": 0.42, "recall": 0.8}],
+}
+LATENCIES = [
+    {"path": "cnn/predict", "p50_ms": 30.0, "all_images": False},
+    {"path": "cnn/predict", "p50_ms": 1500.0, "all_images": True},
+]
+PER_CLASS = [
+    {"name": "a", "support": 2, "precision": {"value": 0.5}, "recall": {"value": 1.0}, "f1": {"value": 0.6}},
+    {"name": "b", "support": 2, "precision": {"value": 0.7}, "recall": {"value": 0.2}, "f1": {"value": 0.3}},
+    {"name": "c", "support": 0, "precision": {"value": 0.0}, "recall": {"value": 0.0}, "f1": {"value": 0.0}},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "column", "own"),
+    [
+        ("scores", "cnn", "train_accuracy", 0.9),
+        ("scores", "cnn", "best_f1", 0.45),
+        ("scores", "cnn", "macro_precision", 0.6),  # of the classes that have images
+        ("scores", "cnn", "macro_recall", 0.6),
+        ("classes", "b", "precision", 0.7),
+        ("classes", "b", "auc", 0.8),
+        ("classes", "d", "precision", None),
+        ("thresholds", "0.42", "recall", 0.8),
+        ("thresholds", "0.5", "recall", None),
+        ("repeats", "a", "std", 0.1),
+        ("repeats", "d", "std", None),
+        ("latency", "cnn/predict", "seconds", 1.5),
+        ("latency", "head/dmatrix", "seconds", None),
+        ("text", "cnn", "accuracy", None),
+    ],
+)
+def test_every_kind_finds_its_own(kind, row, column, own):
+    cnn = {
+        "train_accuracy": 0.9,
+        "thresholds": THRESHOLDS,
+        "auc": {"b": {"value": 0.8}},
+        "scores": {"per_class": PER_CLASS},
+    }
+    spread = {"name": "a", "recall": {"std": 0.1}, "f1": {"std": 0.2}}
+    documents = {
+        "metrics": {"cnn": cnn, "heads": []},
+        "repeats": {"repeats": 4, "cnn": {"per_class": [spread]}},
+        "latency": {"rows": LATENCIES},
+    }
+    score = "recall" if kind == "repeats" else None
+    table = element(kind=kind, score=score, columns=(column,), rows={row: (0.5,)})
+    assert own_value(table, row, column, documents) == (None if own is None else pytest.approx(own))
+
+
+def shown(table, documents):
+    """Return the names of the columns and the cells of an element's table."""
+    (_, (_, block)) = printed_section([table], documents).blocks
+    ((_, made),) = block["blocks"]
+    return [column.title for column in made.columns], [[str(cell) for cell in row] for row in made.cells()]
+
+
+def test_own_values_are_shown_beside_printed_ones_or_below_where_there_are_many():
+    table = element(kind="images", columns=("train",), rows={"all": (9,), "d": (2,)})
+    documents = {"metrics": {}, "audit": {"counts": {"train": {"a": 3, "b": 4}}}}
+    names, cells = shown(table, documents)
+    assert names == ["", "train, printed", "train, own", "train, difference"]
+    assert cells == [
+        ["all classes", "9", "7", "\N{MINUS SIGN}2"],
+        ["d", "2", "\N{EN DASH}", "\N{EN DASH}"],
+    ]
+    table = element(kind="images", columns=("train", "validation", "test"), rows={"all": (9, 1, None)})
+    names, cells = shown(table, documents)
+    assert names == ["", "train", "validation", "test"]
+    assert cells == [["all classes", "9 (own 7, \N{MINUS SIGN}2)", "1", "\N{EN DASH}"]]
+
+
 def test_a_trial_is_found_by_key_and_value():
     keys = ("cnn.learning_rate", "cnn.options.l2")
     table = element(
@@ -118,6 +191,9 @@ def test_a_trial_is_found_by_key_and_value():
     assert own_value(table, "1e-3, 1e-4", "relative_gain", documents) == pytest.approx(0.2)
     assert own_value(table, "cnn", "accuracy", documents) == 0.5
     assert own_value(table, "cnn", "accuracy", {"metrics": {}, "searches": {}}) is None
+    # A search that is older than the recipe may be of other keys.
+    table = element(kind="sweep", study="grid", columns=("accuracy",), rows={"1e-3": (0.6,)})
+    assert own_value(table, "1e-3", "accuracy", documents) is None
 
 
 def test_a_row_may_have_a_better_name_than_its_values():
@@ -131,7 +207,7 @@ def test_a_row_may_have_a_better_name_than_its_values():
     ]
     found = {"metric": "accuracy", "space": {"cnn.class_weight": {}}, "trials": trials}
     documents = {"metrics": {}, "searches": {"study-weights.json": found}}
-    assert [own_value(table, row, "accuracy", documents) for row in table["rows"]] == [0.6, 0.5]
+    assert [own_value(table, row, "accuracy", documents) for row in table.rows] == [0.6, 0.5]
 
 
 def test_scores_under_other_settings_have_no_place_beside_it(metrics):
@@ -179,9 +255,9 @@ def test_the_list_says_where_each_element_is(metrics):
 
 
 @pytest.mark.parametrize("name", ["oslo", "hust_vgg19", "imperial_mlp", "ubi_scaled_down", "uniandes_binary"])
-def test_the_pages_of_the_studies_can_be_made(name, metrics):
-    printed = load_recipe(name).evaluate.published.model_dump()["printed"]
-    assert len(printed) > 5
-    section = printed_section(printed, {"metrics": metrics})
-    for _, *rest in section.blocks:
-        assert rest
+def test_every_element_of_a_study_is_listed_and_its_numbers_are_shown(name, metrics):
+    printed = load_recipe(name).evaluate.published.printed
+    (_, listed), *tables = printed_section(printed, {"metrics": metrics}).blocks
+    assert [row[:2] for row in listed.rows] == [[one.place, one.title] for one in printed]
+    made = [block["blocks"][0][1] for _, block in tables]
+    assert [len(list(table.cells())) for table in made] == [len(one.rows) for one in printed if one.rows]

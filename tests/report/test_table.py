@@ -15,6 +15,7 @@ MINUS = "\N{MINUS SIGN}"
         ("percent", {"value": 0.5, "interval": [0.4, 0.6]}, "50.0% (40.0% to 60.0%)"),
         ("percent", {"value": 0.5, "interval": None}, "50.0%"),
         ("percent2", 0.12345, "12.35%"),
+        ("percent2", -0.0192, f"{MINUS}1.92%"),
         ("points", {"value": -0.01, "interval": (-0.02, 0)}, f"{MINUS}1.0 ({MINUS}2.0 to +0.0)"),
         ("number", {"value": -0.25, "interval": (-0.5, 0.25)}, f"{MINUS}0.250 ({MINUS}0.500 to 0.250)"),
         ("seconds", 123.4, "123"),

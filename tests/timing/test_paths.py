@@ -26,6 +26,19 @@ def test_all_paths_give_the_same_probabilities(path, source):
     assert np.median(np.abs(found - expected)) < 1e-5
 
 
+def test_cnn_and_hybrid_are_two_things(source):
+    X = np.load(source.images)
+    cnn, hybrid = (paths.open_path(path, source)(X) for path in ("cnn/onnx", "hybrid/onnx"))
+    assert np.abs(cnn - hybrid).max() > 1e-3
+
+
+@pytest.mark.parametrize("path", paths.PATHS)
+def test_times_are_compared_with_what_begins_at_the_same_place(path):
+    reference = paths.latency_reference(path)
+    assert paths.is_head_only(path) == paths.is_head_only(reference)
+    assert not paths.is_head_only(paths.label_reference(path))
+
+
 def test_a_plain_loop_goes_in_slices(source, monkeypatch):
     monkeypatch.setattr(paths, "PLAIN_SLICE", 16)
     X = np.load(source.images)

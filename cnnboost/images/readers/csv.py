@@ -94,8 +94,8 @@ def _columns(source: str, header: bytes) -> _Columns:
     for wanted in ("emotion", "pixels"):
         if names.count(wanted) != 1:
             raise DataError(
-                f"{source}: has {names.count(wanted) or 'no'} columns {wanted!r}; its first line has "
-                f"{', '.join(map(repr, names))}, it should have emotion, pixels and (optional) Usage once"
+                f"{source}: has {names.count(wanted) or 'no'} columns named {wanted!r} in its first line "
+                f"({', '.join(map(repr, names))}); it should have emotion, pixels and (optional) Usage once"
             )
     usage = names.index("usage") if "usage" in names else None
     return _Columns(names.index("emotion"), names.index("pixels"), usage, len(names), separator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ _NAMES = "batches.meta.txt"
 
 def _digits_file(source: str) -> list[FileStamp]:
     """Find scikit-learn's own file without importing scikit-learn."""
-    return [stamp(Path(str(distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz"))))]
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    return [stamp(Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz")]
 
 
 def _digits(source: str) -> Listing:

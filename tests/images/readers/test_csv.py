@@ -103,11 +103,14 @@ def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([""], "has no columns 'emotion'"),
+        ([""], "has no columns named 'emotion'"),
         (["emotion,pixels,Usage"], "holds no usable row"),
-        (["emotion,Usage", "3,Training"], "no columns 'pixels'; its first line has 'emotion', 'usage'"),
-        (["pixels", "1 2 3 4"], "no columns 'emotion'"),
-        (["emotion,pixels,Pixels ", "3,1 2 3 4,1 2 3 4"], "2 columns 'pixels'"),
+        (
+            ["emotion,Usage", "3,Training"],
+            r"no columns named 'pixels' in its first line \('emotion', 'usage'\)",
+        ),
+        (["pixels", "1 2 3 4"], "no columns named 'emotion'"),
+        (["emotion,pixels,Pixels ", "3,1 2 3 4,1 2 3 4"], "2 columns named 'pixels'"),
         (["emotion,pixels", "9,1 2 3 4"], r"no usable row: row 1 \(line 2\) has the label '9'"),
         (["emotion,pixels", "3,1 2 3"], "3 pixels, which make no square image"),
     ],
