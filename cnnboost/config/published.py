@@ -63,8 +63,8 @@ class Printed(Table):
     `cnnboost bench`; `settings`, a key of the recipe. `values` states the values of rows of a sweep that have
     a better name. Rows of the kind `text` have no counterpart. A cell that is nan is empty.
 
-    `under` states settings that the element was printed under, where they are not the recipe's: own scores are
-    shown beside it only if they were made with these settings.
+    `under` states settings that the element was printed under, where they are not the recipe's: own scores
+    are shown beside it only if they were made with these settings.
     """
 
     place: str
