@@ -16,7 +16,7 @@ from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import DataError, LayerError, ModelError, ParameterError
 from cnnboost.holdout import groups_of
 from cnnboost.hybrid.classifier import HybridClassifier
-from cnnboost.hybrid.temperature import log_probabilities, tempered
+from cnnboost.hybrid.temperature import fit_temperature, log_probabilities, tempered
 from cnnboost.images.views import views
 
 NAMES = np.array([f"digit {i}" for i in range(10)])
@@ -82,6 +82,15 @@ def test_a_residual_without_rounds_is_the_calibrated_softmax(digits, cnn):
     expected = tempered(log_probabilities(cnn.predict_proba(X)), found.head_.temperature)
     np.testing.assert_allclose(found.predict_proba(X), expected, atol=1e-5)
     np.testing.assert_allclose(found.predict_softmax(X), expected, atol=1e-6)
+
+
+def test_views_count_where_rounds_and_temperature_are_chosen(digits, cnn):
+    options = {"mode": "residual", "tta": "shifts", "boost": trees(n_estimators=2)}
+    found = hybrid(cnn, **options).fit(*digits[0], validation_data=digits[1])
+    X, names = digits[1]
+    logs = [log_probabilities(cnn.predict_view_proba(view)) for view in views(X, "shifts")]
+    codes = np.tile(np.searchsorted(found.classes_, names), len(logs))
+    assert found.head_.temperature == pytest.approx(fit_temperature(np.concatenate(logs), codes), rel=1e-3)
 
 
 def test_images_to_choose_on_may_be_given(digits, cnn):
