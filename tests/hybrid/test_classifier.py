@@ -178,8 +178,8 @@ def test_the_norm_is_one_more_feature(digits, cnn):
 
 def test_views_are_other_looks_at_the_same_images(digits, cnn):
     augment = {"shift": 0.1, "rotation": 10}
-    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).extractor_
-    seen = eyes.grown(digits[1][0], np.zeros(600, int), 3, augment)
+    extractor = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).extractor_
+    seen = extractor.grown(digits[1][0], np.zeros(600, int), 3, augment)
     assert seen.features.shape[0] == 1800
     assert (seen.groups == np.tile(groups_of(digits[1][0]), 3)).all()
     first, second, third = np.split(seen.features, 3)
@@ -188,9 +188,9 @@ def test_views_are_other_looks_at_the_same_images(digits, cnn):
 
 
 def test_views_of_float_images_are_those_of_whole_levels(digits, cnn):
-    eyes = hybrid(cnn).fit(*digits[1]).extractor_
+    extractor = hybrid(cnn).fit(*digits[1]).extractor_
     X, codes = digits[1][0][:40], np.zeros(40, int)
-    whole, floats = (eyes.grown(part, codes, 2, {"shift": 0.1}) for part in (X, X.astype(np.float32)))
+    whole, floats = (extractor.grown(part, codes, 2, {"shift": 0.1}) for part in (X, X.astype(np.float32)))
     np.testing.assert_allclose(floats.features, whole.features, atol=1e-5)
 
 
