@@ -17,6 +17,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Draw the weights and numbers of a test, and of its fixtures, from one seed."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_arrives():
     """Undo what a shell does to programs in the background: their children would never see a Ctrl-C."""

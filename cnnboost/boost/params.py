@@ -1,4 +1,4 @@
-"""The parameters of XGBoost, device and threads too: checked before any training, and made its own dict."""
+"""The parameters, device and threads of XGBoost: checked before training, and converted to its own dict."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def used_device(booster: Booster) -> str:
 
 @functools.cache
 def _probe(device: str) -> tuple[str, str]:
-    """Train one round on `device`; return where it ran, and why not there."""
+    """Train one round on `device`; return the device that it ran on, and the reason if that is another."""
     import xgboost
 
     version = f"XGBoost {xgboost.__version__}"

@@ -114,7 +114,7 @@ def refuse_non_finite(X: NDArray[np.float32], name: str) -> None:
 def check_margin(
     margin: ArrayLike | None, n: int, classes: Sequence[Any] | NDArray[Any], name: str, wanted: bool = True
 ) -> NDArray[np.float32] | None:
-    """Return base margins as XGBoost takes them, where the trees start from some; refuse them elsewhere."""
+    """Check base margins and return them as XGBoost takes them; refuse any where none are wanted."""
     if margin is None and not wanted:
         return None
     if margin is None or not wanted:

@@ -56,8 +56,8 @@ class Predictor:
     kind : {"hybrid", "cnn"}
     int8 : bool
         Whether its convolutions are computed in 8-bit integers.
-    layer, mode : str
-        Where the CNN is cut, and how its head was fitted.
+    layer, mode : str or None
+        Where the CNN is cut, and how its head was fitted; None for a CNN without a head.
     details : dict
         All metadata of the file: also `recipe`, `rounds`, `pixels`, and `native`, the sha256 of the files
         that it was made from.

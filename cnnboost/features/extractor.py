@@ -24,9 +24,9 @@ from cnnboost.errors import FeatureError, ModelError
 from cnnboost.features.cut import Cut, CutLayer
 
 MOST_BYTES = 256 << 20
-"""Of all features that are remembered; those that were not asked for longest go first."""
+"""Limit for all remembered features together; the least recently used go first."""
 FEWEST_IMAGES = 64
-"""Of fewer images, features are computed sooner than they are looked for."""
+"""For fewer images, computing the features is faster than looking them up."""
 
 
 class RecentFeatures:

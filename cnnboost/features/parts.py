@@ -182,9 +182,9 @@ class PartWriter:
 def verified_parts(
     folder: Path, spec: FeatureSpec, chunk: int | None = None
 ) -> tuple[tuple[Path, ...], list[dict[str, Any]]]:
-    """Return the parts of a folder and their records, if they are what they say.
+    """Return the parts of a folder and their records, if they match its manifest.
 
-    With a chunk size they may be the first parts only, which are continued in steps of so many rows.
+    If a chunk size is given, the last parts may be missing: the others are continued in steps of that size.
     """
     manifest = read_json(folder / "manifest.json")
     if manifest is None:

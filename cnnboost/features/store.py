@@ -2,8 +2,8 @@
 
 `<root>/<key>/` holds `part-00000.npy`, `part-00001.npy`, ... and `manifest.json`: what the features were made
 from, and rows and sha256 of each part. A folder is verified before it is used. While it is being made it is
-called `<key>.part`; a kill costs the rows of the part at work, and one process at a time makes it. The store
-knows nothing of Keras: who asks for features hands it a function that computes the rows from one to another.
+called `<key>.part`; a kill loses the rows of the unfinished part, and one process at a time makes it. The
+store does not depend on Keras: its callers pass a function that computes a range of rows.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             self.networks_ = networks
             self._extractor = FeatureExtractor(networks, layers, self.norm)
             seen = self._extractor.grown(*fitted_on, self.views, self.augment, self.random_state)
-            if watched_images is not None:
+            if watched_images is not None and self.mode != "plain":
                 watched = self._extractor.predicted(*watched_images, self.tta)
         self.classes_ = classes
         self.n_features_ = seen.features.shape[1]

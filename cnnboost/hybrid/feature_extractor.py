@@ -38,16 +38,16 @@ class FeatureExtractor:
         store: FeatureStore | None = None,
     ) -> None:
         self.networks, self.layers, self.norm, self.store = list(networks), list(layers), norm, store
-        self._cuts = [Cut(network.model_) for network in self.networks]
-        first = self._cuts[0]
-        self.width = sum(first.find(name).width for name in layers) if layers else len(networks[0].classes_)
+        first, *others = self.networks
+        # The key of what is stored needs the cut of each; otherwise only the first is cut.
+        self._cuts = [Cut(network.model_) for network in (self.networks if store is not None else [first])]
+        cut = self._cuts[0]
+        self.width = sum(cut.find(name).width for name in layers) if layers else len(first.classes_)
         self.width += bool(norm and layers)
-        self._outputs = [[*self.layers, "output"], *(["output"] for _ in self.networks[1:])]
-        self.trunk = first.trunk(self._outputs[0])
-        trunks = [self.trunk, *(cut.trunk(["output"]) for cut in self._cuts[1:])]
+        self.trunk = cut.trunk([*layers, "output"])
         self.runs: list[Callable[[np.ndarray], Sequence[np.ndarray]]] = [
-            Inference(trunk, network.pixels_) for trunk, network in zip(trunks, self.networks, strict=True)
-        ]
+            Inference(self.trunk, first.pixels_), *(network.inference_ for network in others)
+        ]  # fmt: skip
 
     def __call__(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the features and log-probabilities of some images."""
@@ -66,7 +66,7 @@ class FeatureExtractor:
     def _stored(self, number: int, X: np.ndarray, images: str) -> Sequence[np.ndarray]:
         """Return what a network gives, from the store or to the store."""
         cut, run = self._cuts[number], self.runs[number]
-        places = [cut.find(name) for name in self._outputs[number]]
+        places = [cut.find(name) for name in ([] if number else self.layers)] + [cut.find("output")]
         specs = [
             FeatureSpec(
                 layer=place.name,
@@ -119,16 +119,19 @@ class FeatureExtractor:
     ) -> HeadInputs:
         """Return what trees are grown on: each image in several views."""
         how = None if augment is None else Augmentation.of(augment)
-        seen = [X]
-        for k in range(1, count):
-            seen.append(X[:, :, ::-1] if how is None else how.view(whole_levels(np.asarray(X)), k, seed))
-        return self._together(X, codes, seen)
+
+        def seen() -> Iterator[np.ndarray]:
+            yield X
+            for k in range(1, count):
+                yield X[:, :, ::-1] if how is None else how.view(whole_levels(np.asarray(X)), k, seed)
+
+        return self._together(X, codes, seen())
 
     def predicted(self, X: np.ndarray, codes: NDArray[np.intp], tta: str) -> HeadInputs:
         """Return what predictions are made of: each image in the views at test time."""
         return self._together(X, codes, views(X, tta))
 
-    def _together(self, X: np.ndarray, codes: NDArray[np.intp], seen: Any) -> HeadInputs:
+    def _together(self, X: np.ndarray, codes: NDArray[np.intp], seen: Iterator[np.ndarray]) -> HeadInputs:
         features, logs = zip(*(self.all(view) for view in seen), strict=True)
         n = len(features)
         return HeadInputs(

@@ -169,7 +169,7 @@ HALF = {"by": np.float32(0.5), "w": WEIGHTS}
             "float",
             ["Cast", "Reshape", "MatMul"],
         ),
-        # One that nobody knows before.
+        # A target shape that is not known before run time.
         (
             graph(
                 [

@@ -202,10 +202,10 @@ from cnnboost.features.cut import Cut
 model.save(sys.argv[2])
 print("digest", Cut(model).digest("output"))
 """
-    said = []
+    printed = []
     for count in "07":
         command = [sys.executable, "-c", SCRIPT + rest, count, str(tmp_path / f"{count}.keras")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-        said.append(done.stdout.split("digest ")[1].strip())
+        printed.append(done.stdout.split("digest ")[1].strip())
     read = [Cut(read_model(tmp_path / f"{count}.keras")).digest("output") for count in "07"]
-    assert len({*said, *read}) == 1
+    assert len({*printed, *read}) == 1

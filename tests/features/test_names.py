@@ -145,6 +145,6 @@ def test_a_layer_that_is_called_twice_and_a_call_with_two_outputs_are_told_apart
     _, cut = places(build)
     assert (cut.find("relu@1").width, cut.find("relu@2").width) == (192, 5)
     assert (cut.find("mha[0]").width, cut.find("mha[1]").width) == (192, 4096)
-    for name, said in (("relu", r"relu@1, relu@2"), ("mha", r"mha\[0\], mha\[1\]")):
-        with pytest.raises(LayerError, match=said):
+    for name, words in (("relu", r"relu@1, relu@2"), ("mha", r"mha\[0\], mha\[1\]")):
+        with pytest.raises(LayerError, match=words):
             cut.find(name)

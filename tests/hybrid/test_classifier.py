@@ -16,7 +16,7 @@ from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import DataError, LayerError, ModelError, ParameterError
 from cnnboost.holdout import groups_of
 from cnnboost.hybrid.classifier import HybridClassifier
-from cnnboost.hybrid.temperature import log_probabilities, tempered
+from cnnboost.hybrid.temperature import fit_temperature, log_probabilities, tempered
 from cnnboost.images.views import views
 
 NAMES = np.array([f"digit {i}" for i in range(10)])
@@ -82,6 +82,15 @@ def test_a_residual_without_rounds_is_the_calibrated_softmax(digits, cnn):
     expected = tempered(log_probabilities(cnn.predict_proba(X)), found.head_.temperature)
     np.testing.assert_allclose(found.predict_proba(X), expected, atol=1e-5)
     np.testing.assert_allclose(found.predict_softmax(X), expected, atol=1e-6)
+
+
+def test_views_count_where_rounds_and_temperature_are_chosen(digits, cnn):
+    options = {"mode": "residual", "tta": "shifts", "boost": trees(n_estimators=2)}
+    found = hybrid(cnn, **options).fit(*digits[0], validation_data=digits[1])
+    X, names = digits[1]
+    logs = [log_probabilities(cnn.predict_view_proba(view)) for view in views(X, "shifts")]
+    codes = np.tile(np.searchsorted(found.classes_, names), len(logs))
+    assert found.head_.temperature == pytest.approx(fit_temperature(np.concatenate(logs), codes), rel=1e-3)
 
 
 def test_images_to_choose_on_may_be_given(digits, cnn):
@@ -169,8 +178,8 @@ def test_the_norm_is_one_more_feature(digits, cnn):
 
 def test_views_are_other_looks_at_the_same_images(digits, cnn):
     augment = {"shift": 0.1, "rotation": 10}
-    eyes = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).extractor_
-    seen = eyes.grown(digits[1][0], np.zeros(600, int), 3, augment)
+    extractor = hybrid(cnn, views=3, augment=augment).fit(*digits[1]).extractor_
+    seen = extractor.grown(digits[1][0], np.zeros(600, int), 3, augment)
     assert seen.features.shape[0] == 1800
     assert (seen.groups == np.tile(groups_of(digits[1][0]), 3)).all()
     first, second, third = np.split(seen.features, 3)
@@ -179,9 +188,9 @@ def test_views_are_other_looks_at_the_same_images(digits, cnn):
 
 
 def test_views_of_float_images_are_those_of_whole_levels(digits, cnn):
-    eyes = hybrid(cnn).fit(*digits[1]).extractor_
+    extractor = hybrid(cnn).fit(*digits[1]).extractor_
     X, codes = digits[1][0][:40], np.zeros(40, int)
-    whole, floats = (eyes.grown(part, codes, 2, {"shift": 0.1}) for part in (X, X.astype(np.float32)))
+    whole, floats = (extractor.grown(part, codes, 2, {"shift": 0.1}) for part in (X, X.astype(np.float32)))
     np.testing.assert_allclose(floats.features, whole.features, atol=1e-5)
 
 

@@ -25,17 +25,17 @@ def test_labels_of_an_image_do_not_reach_its_own_score(mode, grown):
     """Turn the labels of one fold: its own probabilities stay, those of the others change."""
     seen, others = problem(240), problem(300, 1)
     fit = crossfit(seen)
-    judged = fit._parts[0][1]
+    scored = fit._parts[0][1]
     turned = seen.codes.copy()
-    turned[judged] = (turned[judged] + 1) % K
+    turned[scored] = (turned[scored] + 1) % K
     other = crossfit(seen._replace(codes=turned))
     other._parts = fit._parts
     one, two = (f.head(mode, boost(n_estimators=8), others if grown else None) for f in (fit, other))
-    np.testing.assert_array_equal(one.proba[judged], two.proba[judged])
+    np.testing.assert_array_equal(one.proba[scored], two.proba[scored])
     if not (grown and mode == "plain"):
         assert not np.array_equal(one.proba, two.proba)
     for name in ("softmax",):
-        a, b = (getattr(f, name)()[1].proba[judged] for f in (fit, other))
+        a, b = (getattr(f, name)()[1].proba[scored] for f in (fit, other))
         np.testing.assert_array_equal(a, b)
 
 
@@ -75,8 +75,8 @@ def test_equal_images_stay_on_one_side():
     seen = problem(150)
     twice = seen.take(np.tile(np.arange(150), 2))
     fit = crossfit(twice)
-    for chosen, judged in fit._parts:
-        assert not set(chosen % 150) & set(judged % 150)
+    for chosen, scored in fit._parts:
+        assert not set(chosen % 150) & set(scored % 150)
 
 
 def test_copies_of_an_image_do_not_choose_the_rounds():
@@ -126,9 +126,9 @@ def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
         judge(grown._replace(groups=None))
     fit, proba = judge(grown)
     assert not np.array_equal(proba, judge(None)[1])
-    judged = fit._parts[0][1]
+    scored = fit._parts[0][1]
     turned = grown.codes.copy()
-    turned[np.isin(grown.groups, groups[judged])] = 0
+    turned[np.isin(grown.groups, groups[scored])] = 0
     again = judge(grown._replace(codes=turned))[1]
-    np.testing.assert_array_equal(again[judged], proba[judged])
+    np.testing.assert_array_equal(again[scored], proba[scored])
     assert not np.array_equal(again, proba)

@@ -85,11 +85,11 @@ def new_digits(toy_images):
     return np.rint(X[seen:] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1), y[seen:]
 
 
-def judge(cnn, X, codes, trees, seed, grown_on=None):
+def compared(cnn, X, codes, trees, seed, grown_on=None):
     """Return the calibrated softmax and the residual head, no image having chosen anything for itself."""
-    eyes = FeatureExtractor([cnn], ["fc1"], norm=False)
-    fit = CrossFit([eyes.grown(X, codes)], X, len(cnn.classes_), folds=3, seed=seed)
-    grown = None if grown_on is None else eyes.grown(*grown_on)
+    extractor = FeatureExtractor([cnn], ["fc1"], norm=False)
+    fit = CrossFit([extractor.grown(X, codes)], X, len(cnn.classes_), folds=3, seed=seed)
+    grown = None if grown_on is None else extractor.grown(*grown_on)
     return fit.softmax()[1], fit.head("residual", boost(trees, seed), grown)
 
 
@@ -115,14 +115,14 @@ def assert_never_worse(codes, calibrated, residual):
 def test_on_digits(toy_cnn, toy_images, new_digits, grown, seed):
     X, y = new_digits
     grown_on = None if grown == "on the other folds" else toy_images
-    assert_never_worse(y, *judge(toy_cnn, X, y, "shallow", seed, grown_on))
+    assert_never_worse(y, *compared(toy_cnn, X, y, "shallow", seed, grown_on))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("trees", TREES)
 def test_where_the_softmax_says_all_there_is(band_cnn, trees, seed):
     X, codes = synthetic(seed)
-    calibrated, residual = judge(band_cnn, X, codes, trees, seed)
+    calibrated, residual = compared(band_cnn, X, codes, trees, seed)
     # The temperature undoes what the CNN is too sure of, so that the softmax is the truth.
     np.testing.assert_allclose(calibrated.temperatures, TOO_SURE, rtol=0.2)
     assert_never_worse(codes, calibrated, residual)
@@ -132,7 +132,7 @@ def test_where_the_softmax_says_all_there_is(band_cnn, trees, seed):
 @pytest.mark.parametrize("trees", TREES)
 def test_where_a_feature_shows_what_the_softmax_overlooks(band_cnn, trees, seed):
     X, codes = synthetic(seed, overlooked=True)
-    calibrated, residual = judge(band_cnn, X, codes, trees, seed)
+    calibrated, residual = compared(band_cnn, X, codes, trees, seed)
     assert_never_worse(codes, calibrated, residual)
     assert min(residual.rounds) > 0
     gained, noise = gain(codes, calibrated, residual)
