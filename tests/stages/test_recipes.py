@@ -28,7 +28,7 @@ def affectnet_folder(tmp_path_factory):
 
 
 #: Networks whose graphs take a minute to trace.
-SLOW = ("ubi_affectnet", "ubi_baseline")
+SLOW = ("ubi_affectnet", "ubi_baseline", "ubi_scaled_down")
 RECIPES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(packaged())]
 
 
