@@ -52,13 +52,19 @@ class Compare(Table):
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     networks: Annotated[int, Field(ge=1, le=100)] = 1
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
-    heads: tuple[str | Head, ...] | None = None
+    heads: tuple[Head, ...] | None = None
     seed: Seed = 0
+
+    @field_validator("heads", mode="before")
+    @classmethod
+    def _named(cls, heads: Any) -> Any:
+        listed = isinstance(heads, (list, tuple))
+        return [{"path": head} if isinstance(head, str) else head for head in heads] if listed else heads
 
     @field_validator("heads")
     @classmethod
-    def _apart(cls, heads: tuple[str | Head, ...] | None) -> tuple[str | Head, ...] | None:
-        names = [head if isinstance(head, str) else head.name or head.path for head in heads or ()]
+    def _apart(cls, heads: tuple[Head, ...] | None) -> tuple[Head, ...] | None:
+        names = [head.name or head.path for head in heads or ()]
         taken = ["softmax", "calibrated", "plain", "residual", "blend"]
         twice = next((name for i, name in enumerate(names) if name in [*taken, *names[:i]]), None)
         if twice is not None:

@@ -130,11 +130,11 @@ class FittedRival:
         return proba.astype(np.float32)
 
 
-def rivals_of(heads: Sequence[str | Head] | None, seed: int) -> list[Rival]:
+def rivals_of(heads: Sequence[Head] | None, seed: int) -> list[Rival]:
     """Return the rivals that are asked for; None stands for all that are installed."""
     if heads is None:
         return [_RIVALS[name](seed) for name in RIVALS if name != "lightgbm" or _installed("lightgbm")]
-    return [_rival(head if isinstance(head, Head) else Head(path=head), seed) for head in heads]
+    return [_rival(head, seed) for head in heads]
 
 
 def _rival(head: Head, seed: int) -> Rival:

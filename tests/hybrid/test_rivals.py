@@ -9,10 +9,15 @@ from sklearn.metrics import log_loss
 from cnnboost.config.outcomes import RIVALS, Head
 from cnnboost.errors import ParameterError
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.rivals import VectorScaling, rivals_of
+from cnnboost.hybrid.rivals import Rival, VectorScaling, rivals_of
 from tests.hybrid.test_modes import K, problem
 
 INSTALLED = [rival.name for rival in rivals_of(None, 0)]
+
+
+def rival_of(path: str, **table) -> Rival:
+    (found,) = rivals_of([Head(path=path, **table)], 3)
+    return found
 
 
 def crossfit(seen, **options):
@@ -21,7 +26,7 @@ def crossfit(seen, **options):
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_labels_of_an_image_do_not_reach_its_own_score(name):
-    (rival,) = rivals_of([name], 0)
+    rival = rival_of(name)
     seen = problem(240)
     fit = crossfit(seen)
     scored = fit._parts[0][1]
@@ -44,7 +49,7 @@ def test_all_that_are_named_are_there():
 def test_a_head_betters_the_softmax_of_a_weak_network(name):
     seen = problem(900)
     fit = crossfit(seen)
-    (rival,) = rivals_of([name], 0)
+    rival = rival_of(name)
     assert log_loss(seen.codes, fit.rival(rival).proba) < log_loss(seen.codes, fit.softmax()[1].proba)
 
 
@@ -64,7 +69,7 @@ def test_vector_scaling_finds_what_was_turned():
 
 def test_vector_scaling_sees_log_probabilities_alone_and_never_training():
     seen, train = problem(240), problem(300, 1)
-    (rival,) = rivals_of(["vector_scaling"], 0)
+    rival = rival_of("vector_scaling")
     found = crossfit(seen).rival(rival, train)
     moved = seen._replace(features=seen.features + 1)
     other = CrossFit([moved], seen.features, K, folds=3, seed=0)
@@ -73,7 +78,7 @@ def test_vector_scaling_sees_log_probabilities_alone_and_never_training():
 
 def test_others_are_fitted_once_on_what_trees_are_grown_on():
     seen, train = problem(240), problem(300, 1)
-    (rival,) = rivals_of(["logistic_regression"], 0)
+    rival = rival_of("logistic_regression")
     found = crossfit(seen).rival(rival, train)
     alone = rival.fit(train, K, 0)
     np.testing.assert_array_equal(found.proba, alone.predict_proba(seen.features, seen.log_proba))
@@ -82,8 +87,8 @@ def test_others_are_fitted_once_on_what_trees_are_grown_on():
 
 
 def test_a_classifier_by_its_import_path():
-    head = Head(path="sklearn.ensemble.RandomForestClassifier", options={"n_estimators": 5}, name="forest")
-    (rival,) = rivals_of([head], 3)
+    path = "sklearn.ensemble.RandomForestClassifier"
+    rival = rival_of(path, options={"n_estimators": 5}, name="forest")
     fitted = rival.fit(problem(120), K, 3)
     assert rival.name == "forest"
     assert fitted.estimator[-1].random_state == 3
@@ -101,24 +106,27 @@ def test_a_classifier_by_its_import_path():
         ("os.path.join", "has no class 'join'"),
         ("sklearn.svm.LinearSVC", "has no predict_proba"),
         ("..", "cannot be imported"),
-        (Head(path="sklearn.naive_bayes.GaussianNB", options={"depth": 3}), "no scikit-learn.*depth"),
     ],
-    ids=str,
-)  # fmt: skip
+)
 def test_what_is_no_head_is_named(head, said):
     with pytest.raises(ParameterError, match=said):
-        rivals_of([head], 0)
+        rival_of(head)
+
+
+def test_options_that_are_unknown_are_named():
+    with pytest.raises(ParameterError, match=r"GaussianNB.*is no scikit-learn classifier.*depth"):
+        rival_of("sklearn.naive_bayes.GaussianNB", options={"depth": 3})
 
 
 def test_a_head_that_cannot_be_fitted_is_named():
-    (rival,) = rivals_of([Head(path="sklearn.naive_bayes.MultinomialNB")], 0)
+    rival = rival_of("sklearn.naive_bayes.MultinomialNB")
     with pytest.raises(ParameterError, match=r"MultinomialNB cannot be fitted.*Negative"):
         rival.fit(problem(60), K, 0)
 
 
 def test_classes_that_are_missing_are_named():
     seen = problem(120)
-    (rival,) = rivals_of(["sklearn.naive_bayes.GaussianNB"], 0)
+    rival = rival_of("sklearn.naive_bayes.GaussianNB")
     with pytest.raises(ParameterError, match="knows the classes"):
         rival.fit(seen.take(np.flatnonzero(seen.codes > 0)), K, 0)
 
