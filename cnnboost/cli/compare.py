@@ -1,4 +1,4 @@
-"""`cnnboost compare`: CNN against hybrid in every mode."""
+"""`cnnboost compare`: CNN against hybrid in every mode and against other heads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
+from cnnboost.report.sections import verdicts_of
 
 
 @command()
@@ -24,7 +25,7 @@ def compare(
         str | None, typer.Option("--split", help="Images to compare on. [default: (the recipe's)]")
     ] = None,
 ) -> None:
-    """Compare the CNN's softmax with the hybrid in every mode: same images, same views, several seeds."""
+    """Compare the CNN's softmax with the hybrid in every mode and with other heads: same images and views."""
     if seeds is not None:
         options = replace(options, overrides=[*(options.overrides or []), f"compare.seeds={seeds}"])
     job = job_of(options)
@@ -36,26 +37,31 @@ def compare(
 
 
 def show_modes(out: Console, document: dict[str, Any]) -> None:
-    """Print the means over the seeds, and a verdict for each mode."""
-    runs = document["runs"]
+    """Print the means over the seeds, and verdicts on each head."""
+    runs, linear = document["runs"], document["best_linear"]
     hybrid = document["hybrid"]
     out.print(
         f"{document['title'] or document['recipe']}: {document['n']:,} images of {document['split']}, "
         f"{len(runs)} seeds, layers {', '.join(document['layers'])}, views at test time: {hybrid['tta']}",
     )
     out.print(
-        f"trees grown on {document['grown_on']}; temperature, rounds and weight chosen on "
+        f"heads fitted on {document['grown_on']}; temperature, rounds and weight chosen on "
         f"{document['chosen_on']}",
     )
     names = ["accuracy", "points", "lowest", "highest", "log-loss", "change", "median p"]
+    names += [] if linear is None else ["to linear", "its p"]
     table = tables.new_table("classifier", *names, numbers=names)
     for title, key in (("softmax", "softmax"), ("calibrated", "calibrated")):
         scores = [run[key]["scores"] for run in runs]
         accuracy, log_loss = (_mean(scores, name) for name in ("accuracy", "log_loss"))
-        table.add_row(title, f"{accuracy:.2%}", "-", "-", "-", f"{log_loss:.4f}", "-", "-")
-    for mode, row in document["summary"].items():
+        table.add_row(title, f"{accuracy:.2%}", "-", "-", "-", f"{log_loss:.4f}", *["-"] * (len(names) - 5))
+    for head, row in document["summary"].items():
+        to_linear = row.get("against_linear")
+        cells = ["-", "-"] if to_linear is None else [
+            f"{100 * to_linear['difference']:+.2f}", f"{to_linear['median_p_value']:.3g}",
+        ]  # fmt: skip
         table.add_row(
-            mode,
+            head.replace("_", " "),
             f"{row['accuracy']:.2%}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['lowest_difference']:+.2f}",
@@ -63,11 +69,14 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
             f"{row['log_loss']:.4f}",
             f"{row['log_loss_difference']:+.4f}",
             f"{row['median_p_value']:.3g}",
+            *([] if linear is None else cells),
         )
     out.print(table)
     out.print("points: accuracy minus the softmax's; change: log-loss minus the calibrated softmax's")
-    for row in document["summary"].values():
-        out.print(row["verdict"])
+    if linear is not None:
+        out.print(f"to linear: accuracy minus that of {linear}, the linear head of the lowest log-loss")
+    for verdict in verdicts_of(document):
+        out.print(verdict)
     tables.written(out, document["written"])
 
 

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -176,5 +176,12 @@ def _keys_at(where: Sequence[str]) -> list[str]:
             continue
         table = table.model_fields[part].annotation
         if not hasattr(table, "model_fields") and get_origin(table) is not dict:
-            table = next(t for t in get_args(table) if hasattr(t, "model_fields"))
+            table = next(t for t in _within(table) if hasattr(t, "model_fields"))
     return list(table.model_fields)
+
+
+def _within(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation is made of."""
+    for part in get_args(annotation):
+        yield part
+        yield from _within(part)

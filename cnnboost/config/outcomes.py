@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from cnnboost.config.limits import shown
 from cnnboost.config.published import Published
-from cnnboost.config.tables import Seed, Table, Whole
+from cnnboost.config.tables import Plain, Seed, Table, Whole
 
 _MOST_IMAGES = 1 << 20
 
@@ -29,14 +29,47 @@ class Evaluate(Table):
         return None if given is False else given
 
 
+#: Classifiers to compare with that need no import path.
+RIVALS = (
+    "vector_scaling", "logistic_regression", "linear_svm", "nearest_neighbors", "hist_gradient_boosting",
+    "lightgbm",
+)  # fmt: skip
+
+
+class Head(Table):
+    """A classifier of `[compare] heads`: its import path, its options, and how it is called."""
+
+    path: str
+    options: dict[str, Plain] = Field(default_factory=dict)
+    name: str | None = None
+    linear: bool = False
+
+
 class Compare(Table):
-    """`[compare]`: how CNN and hybrid are compared in every mode."""
+    """`[compare]`: how CNN, hybrid in every mode and other heads are compared; no `heads`: all installed."""
 
     modes: tuple[Literal["plain", "residual", "blend"], ...] = ("plain", "residual", "blend")
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     networks: Annotated[int, Field(ge=1, le=100)] = 1
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    heads: tuple[Head, ...] | None = None
     seed: Seed = 0
+
+    @field_validator("heads", mode="before")
+    @classmethod
+    def _named(cls, heads: Any) -> Any:
+        listed = isinstance(heads, (list, tuple))
+        return [{"path": head} if isinstance(head, str) else head for head in heads] if listed else heads
+
+    @field_validator("heads")
+    @classmethod
+    def _apart(cls, heads: tuple[Head, ...] | None) -> tuple[Head, ...] | None:
+        names = [head.name or head.path for head in heads or ()]
+        taken = ["softmax", "calibrated", "plain", "residual", "blend"]
+        twice = next((name for i, name in enumerate(names) if name in [*taken, *names[:i]]), None)
+        if twice is not None:
+            raise ValueError(f"two rows would be called {twice!r}; give one of them another name")
+        return heads
 
 
 class Export(Table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of, groups_of
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
+from cnnboost.hybrid.rivals import FittedRival, Rival
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 
@@ -24,6 +26,7 @@ class CrossFitted:
     temperatures: list[float] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     heads: list[tuple[NDArray[np.intp], FittedMode]] = field(default_factory=list)
+    chosen: list[dict[str, Any]] = field(default_factory=list)
 
 
 class CrossFit:
@@ -42,6 +45,12 @@ class CrossFit:
         self.views, self.n_classes, self.seed = list(views), n_classes, seed
         if grown is not None and grown.groups is None:
             raise ParameterError("grown has no groups: say with them which of the images each row shows")
+        for view in self.views:
+            if not len(view.features) == len(view.log_proba) == len(view.codes) == len(images):
+                raise ParameterError(
+                    f"{len(images)} images, {len(view.features)} rows of features, {len(view.log_proba)} of "
+                    f"log-probabilities and {len(view.codes)} labels are not of the same images"
+                )
         self._grown = grown
         codes = self.views[0].codes
         self._groups = groups_of(images)
@@ -85,6 +94,24 @@ class CrossFit:
             found.temperatures.append(fitted.temperature)
             found.weights.append(fitted.weight)
             found.heads.append((scored, fitted))
+        return found
+
+    def rival(self, rival: Rival, grown_on: HeadInputs | None = None) -> CrossFitted:
+        """Score another classifier on the same rows and views."""
+        found = CrossFitted(np.empty(self.views[0].log_proba.shape, np.float32))
+        fixed: FittedRival | None = None
+        if grown_on is not None and not rival.calibrates:
+            fixed = rival.fit(
+                grown_on, self.n_classes, self.seed
+            )  # nothing about it is chosen on these images
+        for chosen, scored in self._parts:
+            seen = self._together if rival.calibrates else self._own
+            fitted = fixed or rival.fit(seen(chosen), self.n_classes, self.seed)
+            parts = [
+                fitted.predict_proba(view.features[scored], view.log_proba[scored]) for view in self.views
+            ]
+            found.proba[scored] = np.mean(parts, axis=0, dtype=np.float32)
+            found.chosen.append(fitted.chosen)
         return found
 
     def _own(self, rows: NDArray[np.intp]) -> HeadInputs:

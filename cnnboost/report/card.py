@@ -14,7 +14,7 @@ from cnnboost.escape import markdown_code
 from cnnboost.files import read_json
 from cnnboost.report.page import render
 from cnnboost.report.scores import SCORE_COLUMNS, class_table, scores_table
-from cnnboost.report.sections import audit_rows, count_table, leaves, modes_table, modes_text
+from cnnboost.report.sections import audit_rows, count_table, leaves, modes_table, modes_text, verdicts_of
 from cnnboost.report.table import Cell, Column, Table, percent
 
 OFTEN = 0.15
@@ -82,6 +82,7 @@ def render_card(recipe: Recipe, documents: Documents, words: Mapping[str, str]) 
         confusion=_confusion(scores),
         compared=documents.compared,
         modes=None if documents.compared is None else modes_table(documents.compared),
+        verdicts=verdicts_of(documents.compared) if documents.compared else [],
         modes_text=None if documents.compared is None else modes_text(documents.compared),
         common=common_mistakes(scores),
         often=OFTEN,

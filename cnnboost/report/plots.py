@@ -175,29 +175,33 @@ def plot_history(history: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def plot_modes(document: Mapping[str, Any]) -> Figure:
-    """Draw the differences of accuracy and log-loss between each mode and the softmax."""
+    """Draw the differences of accuracy and log-loss between each head and the softmax, seed by seed."""
     from matplotlib.ticker import MaxNLocator
 
-    runs, modes = document["runs"], list(document["summary"])
+    runs, heads = document["runs"], list(document["summary"])
+    kinds = dict.fromkeys(runs[0]["modes"], "trees of XGBoost")
+    for head, row in runs[0].get("heads", {}).items():
+        kinds[head] = "linear" if row["linear"] else "others"
+    colours = dict(zip(dict.fromkeys(kinds.values()), COLOURS, strict=False))
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
-    title = f"Hybrid against its own softmax, {document['split']}, {document['n']:,} images, {seeds}"
-    figure = new_figure(9.2, 1.7 + 0.24 * len(modes) * (len(runs) + 1), title)
+    title = f"Heads against the network's own softmax, {document['split']}, {document['n']:,} images, {seeds}"
+    figure = new_figure(9.2, 1.7 + 0.13 * len(heads) * (len(runs) + 1), title)
     left, right = figure.subplots(1, 2, sharey=True)
     step = 0.8 / len(runs)
-    for place, mode in enumerate(modes):
-        colour = COLOURS[place % len(COLOURS)]
+    for place, head in enumerate(heads):
+        colour = colours[kinds[head]]
         for i, run in enumerate(runs):
-            row = run["modes"][mode]
+            row = run["modes"][head] if head in run["modes"] else run["heads"][head]
             y = place + (i - (len(runs) - 1) / 2) * step
             against = row["against_softmax"]
             middle, (low, high) = 100 * against["difference"], 100 * np.array(against["difference_interval"])
             left.errorbar(
-                middle, y, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3, ms=5
+                middle, y, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=2, ms=4
             )
-            right.plot(row["log_loss_difference"], y, "s", color=colour, ms=5)
+            right.plot(row["log_loss_difference"], y, "s", color=colour, ms=4)
     for axes in (left, right):
         axes.axvline(0, color="0.4", linewidth=1, linestyle="--")
-        name_rows(axes, modes)
+        name_rows(axes, [head.replace("_", " ") for head in heads])
     left.set_xlabel(
         f"accuracy minus the softmax's, percentage points\n(bars: {document['confidence']:.0%} interval)"
     )
@@ -206,6 +210,9 @@ def plot_modes(document: Mapping[str, Any]) -> Figure:
     right.set_title("Log-loss")
     right.margins(x=0.15)
     right.xaxis.set_major_locator(MaxNLocator(5))
+    if len(colours) > 1:
+        marks = [right.plot([], [], "s", color=colour, label=kind)[0] for kind, colour in colours.items()]
+        figure.legend(handles=marks, loc="outside lower center", ncol=len(marks))
     return figure
 
 

@@ -201,15 +201,17 @@ def modes_text(compared: Mapping[str, Any]) -> str:
     return (
         f"{compared['n']:,} images of {compared['split']}, {runs} seed{'s' * (runs > 1)}, {networks} "
         f"trained network{'s' * (networks > 1)}; layers {', '.join(compared['layers'])}; views at test time: "
-        f"{views}. Trees grown on {compared['grown_on']}. Temperature, rounds and weight of each image's "
+        f"{views}. Heads fitted on {compared['grown_on']}. Temperature, rounds and weight of each image's "
         f"head were chosen on {compared['chosen_on']}."
     )
 
 
 def modes_table(compared: Mapping[str, Any]) -> Table:
-    """Return the hybrid in every mode beside its softmax: means over the seeds."""
-    runs = compared["runs"]
+    """Return the heads beside the softmax of their network: means over the seeds."""
+    runs, linear = compared["runs"], compared.get("best_linear")
     kinds = {"classifier": "text", "accuracy": "percent2", "difference, points": "points", "median p": "p"}
+    if linear is not None:
+        kinds |= {f"against {linear}, points": "points", "its median p": "p"}
     kinds |= {"log-loss": "number", "change": "number", "calibration error": "number"}
     rows: list[list[Any]] = []
     for name, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
@@ -217,30 +219,56 @@ def modes_table(compared: Mapping[str, Any]) -> Table:
             fmean(run[key]["scores"][score]["value"] for run in runs)
             for score in ("accuracy", "log_loss", "calibration_error")
         )
-        rows.append([name, accuracy, None, None, log_loss, None, calibration])
-    for mode, row in compared["summary"].items():
-        spread = (row["lowest_difference"], row["highest_difference"])
-        difference = {"value": row["difference"], "interval": spread}
+        missing = [None] * (2 if linear is None else 4)
+        rows.append([name, accuracy, *missing, log_loss, None, calibration])
+    for head, row in compared["summary"].items():
+        kind = "modes" if head in runs[0]["modes"] else "heads"
+        calibration = fmean(run[kind][head]["scores"]["calibration_error"]["value"] for run in runs)
+        against = _difference(row)
+        if linear is not None:
+            against += _difference(row.get("against_linear"))
         losses = row["log_loss"], row["log_loss_difference"]
-        calibration = fmean(run["modes"][mode]["scores"]["calibration_error"]["value"] for run in runs)
-        rows.append([mode, row["accuracy"], difference, row["median_p_value"], *losses, calibration])
-    return Table("Hybrid in every mode", columns_of(kinds), rows)
+        rows.append([head.replace("_", " "), row["accuracy"], *against, *losses, calibration])
+    return Table("Heads against the softmax", columns_of(kinds), rows)
+
+
+def _difference(row: Mapping[str, Any] | None) -> list[Any]:
+    """Return the cells of a difference: its mean with the lowest and highest, and the median p."""
+    if row is None:
+        return [None, None]
+    spread = (row["lowest_difference"], row["highest_difference"])
+    return [{"value": row["difference"], "interval": spread}, row["median_p_value"]]
 
 
 def modes_section(compared: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
-    """Return the hybrid in every mode against its softmax."""
+    """Return the trees in every mode and the other heads against the softmax."""
     explanation = (
         f"{modes_text(compared)} Difference: accuracy minus the softmax's, and the lowest and highest "
         "over the seeds. p: McNemar's exact p. Change of the log-loss: against the calibrated softmax."
     )
+    if compared.get("best_linear") is not None:
+        explanation += (
+            " All heads but vector scaling see the features and the log-probabilities, each column "
+            f"standardised for those that are not of this project; {compared['best_linear']} has the lowest "
+            "log-loss of the linear ones on these same images, which favours it a little."
+        )
     blocks: list[Block] = [
-        ("items", [row["verdict"] for row in compared["summary"].values()]),
+        ("items", verdicts_of(compared)),
         ("faint", explanation),
         table(modes_table(compared)),
     ]
     named = [{"file": MODES_FIGURE, "title": "Differences to the softmax, seed by seed"}]
     blocks.append(("figures", named_figures(figures, named)))
-    return Section("modes", "Modes", "Hybrid in every mode, against its softmax", blocks)
+    return Section("modes", "Heads", "Trees in every mode and other heads, against the softmax", blocks)
+
+
+def verdicts_of(compared: Mapping[str, Any]) -> list[str]:
+    """Return what is said of each head against the softmax, and of trees against the best linear head."""
+    summary, modes = compared["summary"], compared["runs"][0]["modes"]
+    against = [
+        summary[mode]["against_linear"]["verdict"] for mode in modes if "against_linear" in summary[mode]
+    ]
+    return [*(row["verdict"] for row in summary.values()), *against]
 
 
 def other_images_section(

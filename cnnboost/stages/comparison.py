@@ -1,17 +1,20 @@
-"""CNN against hybrid in every mode: the same images, the same views, several seeds."""
+"""CNN against hybrid in every mode and against other heads: the same images and views, several seeds."""
 
 from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnnboost.errors import ParameterError
 from cnnboost.files import file_digest, write_json
 from cnnboost.hybrid.crossfit import CrossFitted
+from cnnboost.hybrid.rivals import Rival, rivals_of
 from cnnboost.images import Split
 from cnnboost.metrics.comparison import compare
 from cnnboost.metrics.scores import score
@@ -21,11 +24,12 @@ from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
 from cnnboost.stages.predictions import cross_fit
 from cnnboost.stages.provenance import machine, versions
-from cnnboost.stages.training import train
+from cnnboost.stages.training import chosen_on_validation, train
 
 log = logging.getLogger("cnnboost")
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 with other heads than trees, and with differences to the best linear one."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,41 @@ class Compared:
 
 
 def compare_modes(job: Job, *, split: str | None = None) -> Compared:
-    """Compare the CNN's softmax with the hybrid in the modes of the recipe, over several seeds.
+    """Compare the CNN's softmax with the hybrid in the modes of the recipe and with other heads.
 
-    The trees are grown as `[compare]` and `[hybrid]` say; temperature, rounds and weight are chosen by
+    The heads are fitted as `[compare]` and `[hybrid]` say; temperature, rounds and weight are chosen by
     cross-fitting: for each fold of the scored images, on the other folds. No image decides anything about
     its own score.
     """
     if job.model is not None:
         raise ParameterError(f"{job.model} is of no recipe: compare trains and compares the recipe's own CNN")
     metadata = job.recipe.compare
+    rivals = rivals_of(metadata.heads, metadata.seed)
     check_names(job, hybrid_layers(job), tta=job.recipe.hybrid.tta)
     scored = job.images[split or job.scored_split]
+    _check_unseen(job, scored.name)
     trained = [
         train(run_of(job.needs(), number) if number else job.needs()) for number in range(metadata.networks)
     ]
-    runs = []
+    runs: list[dict[str, Any]] = []
+    proba: list[dict[str, np.ndarray]] = []
     with job.progress("compare", "seed") as report:
         report(0, metadata.seeds)
         for number in range(metadata.seeds):
             network = number % metadata.networks
-            runs.append(_run(job, scored, trained[network].cnn, metadata.seed + number, network))
+            seed = metadata.seed + number
+            run, of_heads = _run(job, scored, trained[network].cnn, rivals, seed, network)
+            runs.append(run)
+            proba.append(of_heads)
             report(number + 1, metadata.seeds)
+    linear = _best_linear(runs, [rival.name for rival in rivals if rival.linear])
+    if linear is not None:
+        for run, of_heads in zip(runs, proba, strict=True):
+            for name, row in heads_of(run).items():
+                if name != linear:
+                    row["against_linear"] = compare(
+                        scored.y, of_heads[linear], of_heads[name], names=(linear, name), **_options(job)
+                    ).to_dict()
     document = {
         "format": FORMAT,
         "recipe": job.recipe.name,
@@ -72,7 +90,8 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "chosen_on": f"the other {metadata.folds - 1} of {metadata.folds} folds of {scored.name}",
         "grown_on": "train" if job.recipe.hybrid.fit_on == "train" else f"the other folds of {scored.name}",
         "runs": runs,
-        "summary": summarise(runs, metadata.modes, job.recipe.evaluate.confidence),
+        "best_linear": linear,
+        "summary": summarise(runs, job.recipe.evaluate.confidence, linear),
         "networks": [file_digest(one.path) for one in trained],
         "data_digest": job.images.digest,
         "recipe_facts": job.recipe.model_dump(mode="json"),
@@ -84,85 +103,133 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     return Compared(document, path, [save_figure(figure, job.reports_dir / "figures" / "compare.png")])
 
 
-def summarise(runs: Sequence[dict[str, Any]], modes: Sequence[str], confidence: float) -> dict[str, Any]:
-    """Put the runs of each mode together, with a verdict in words."""
+def heads_of(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of a run: trees in every mode, then other heads, of which older documents have none."""
+    return {**run["modes"], **run.get("heads", {})}
+
+
+def summarise(
+    runs: Sequence[dict[str, Any]], confidence: float, linear: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Put the runs of each head together, with verdicts in words."""
     found = {}
-    for mode in modes:
-        rows = [run["modes"][mode] for run in runs]
-        differences = [row["against_softmax"]["difference"] for row in rows]
-        p_values = [row["against_softmax"]["p_value"] for row in rows]
+    for name in heads_of(runs[0]):
+        rows = [heads_of(run)[name] for run in runs]
         losses = [row["log_loss_difference"] for row in rows]
-        median = statistics.median(p_values)
-        one_way = all(d > 0 for d in differences) or all(d < 0 for d in differences)
-        mean = statistics.fmean(differences)
-        difference_text = (
-            f"{abs(mean) * 100:.2f} percentage points (mean of {len(rows)}; median p = {median:.2g})"
-        )
-        if one_way and median < 1 - confidence:
-            verdict = f"{mode} is {'better' if mean > 0 else 'worse'} than the softmax by {difference_text}"
-        else:
-            verdict = (
-                f"no difference: {mode} and the softmax are {difference_text} apart, which may be chance"
-            )
-        found[mode] = {
+        found[name] = {
             "accuracy": statistics.fmean(row["scores"]["accuracy"]["value"] for row in rows),
-            "difference": mean,
-            "lowest_difference": min(differences),
-            "highest_difference": max(differences),
             "log_loss": statistics.fmean(row["scores"]["log_loss"]["value"] for row in rows),
             "log_loss_difference": statistics.fmean(losses),
             "highest_log_loss_difference": max(losses),
-            "p_values": p_values,
-            "median_p_value": median,
-            "verdict": verdict,
+            **_difference(name, "the softmax", [row["against_softmax"] for row in rows], confidence),
         }
+        if linear not in (None, name):
+            against = [row["against_linear"] for row in rows]
+            found[name]["against_linear"] = _difference(name, str(linear), against, confidence)
     return found
 
 
-def _run(job: Job, scored: Split, cnn: Any, seed: int, network: int) -> dict[str, Any]:
-    """Compare with one seed: the folds', the trees', the views'."""
+def _difference(
+    name: str, other: str, rows: Sequence[Mapping[str, Any]], confidence: float
+) -> dict[str, Any]:
+    """Summarise the differences of one classifier to another over the seeds."""
+    differences, p_values = [row["difference"] for row in rows], [row["p_value"] for row in rows]
+    median, mean = statistics.median(p_values), statistics.fmean(differences)
+    one_way = all(d > 0 for d in differences) or all(d < 0 for d in differences)
+    points = f"{abs(mean) * 100:.2f} percentage points (mean of {len(rows)}; median p = {median:.2g})"
+    if one_way and median < 1 - confidence:
+        verdict = f"{name} is {'better' if mean > 0 else 'worse'} than {other} by {points}"
+    else:
+        verdict = f"no difference: {name} and {other} are {points} apart, which may be chance"
+    return {
+        "difference": mean,
+        "lowest_difference": min(differences),
+        "highest_difference": max(differences),
+        "p_values": p_values,
+        "median_p_value": median,
+        "verdict": verdict,
+    }
+
+
+def _check_unseen(job: Job, split: str) -> None:
+    """Refuse to score images that the CNN was trained on, or that chose its epoch or learning rate."""
+    remedy = f"compare on other images, e.g. --split {job.scored_split}"
+    if split == "train":
+        raise ParameterError(f"--split train: the CNN was trained on these images; {remedy}")
+    if split == "validation" and chosen_on_validation(job):
+        raise ParameterError(
+            f"--split validation: these images chose when the training of the CNN ended; {remedy}"
+        )
+
+
+def _best_linear(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> str | None:
+    """Return the linear head of the lowest log-loss."""
+
+    def log_loss(name: str) -> float:
+        return statistics.fmean(run["heads"][name]["scores"]["log_loss"]["value"] for run in runs)
+
+    return min(names, key=log_loss, default=None)
+
+
+def _options(job: Job) -> dict[str, Any]:
+    """Return how intervals are made."""
+    table = job.recipe.evaluate
+    return {"confidence": table.confidence, "n_resamples": table.resamples, "seed": table.seed}
+
+
+def _run(
+    job: Job, scored: Split, cnn: Any, rivals: Sequence[Rival], seed: int, network: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Compare with one seed of folds, trees and views; return the probabilities of the heads too."""
     recipe = job.recipe
     metadata = recipe.compare
     extractor = extractor_of(job, [cnn], hybrid_layers(job))
     fit, grown_on = cross_fit(
         job, extractor, scored, job.images.train, tta=recipe.hybrid.tta, folds=metadata.folds, seed=seed
     )
-    options: dict[str, Any] = {
-        "confidence": recipe.evaluate.confidence,
-        "n_resamples": recipe.evaluate.resamples,
-        "seed": recipe.evaluate.seed,
-    }
+    softmax, calibrated = fit.softmax()
+    proba: dict[str, np.ndarray] = {}
 
-    def row_of(found: CrossFitted) -> dict[str, Any]:
+    def scores_of(found: CrossFitted) -> dict[str, Any]:
+        return score(scored.y, found.proba, scored.classes, **_options(job)).to_dict()
+
+    def trees(found: CrossFitted) -> dict[str, Any]:
         return {
-            "scores": score(scored.y, found.proba, scored.classes, **options).to_dict(),
+            "scores": scores_of(found),
             "rounds": found.rounds,
             "temperatures": found.temperatures,
             "weights": found.weights,
         }
 
-    softmax, calibrated = fit.softmax()
-    calibrated_row = row_of(calibrated)
-    modes = {}
+    def against_softmax(name: str, found: CrossFitted, row: dict[str, Any]) -> dict[str, Any]:
+        row["against_softmax"] = compare(
+            scored.y, softmax.proba, found.proba, names=("the softmax", name), **_options(job)
+        ).to_dict()
+        log_loss = row["scores"]["log_loss"]["value"]
+        row["log_loss_difference"] = log_loss - calibrated_row["scores"]["log_loss"]["value"]
+        proba[name] = found.proba
+        log.info(
+            "seed %d, %s: accuracy %.2f%% (%+.2f points), log-loss %.4f (%+.4f)",
+            seed, name, 100 * row["scores"]["accuracy"]["value"], 100 * row["against_softmax"]["difference"],
+            log_loss, row["log_loss_difference"],
+        )  # fmt: skip
+        return row
+
+    calibrated_row = trees(calibrated)
+    modes, heads = {}, {}
     for mode in metadata.modes:
         found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
-        row = row_of(found)
-        row["against_softmax"] = compare(
-            scored.y, softmax.proba, found.proba, names=("the softmax", mode), **options
-        ).to_dict()
-        row["log_loss_difference"] = (
-            row["scores"]["log_loss"]["value"] - calibrated_row["scores"]["log_loss"]["value"]
-        )
-        modes[mode] = row
-        log.info(
-            "seed %d, %s: accuracy %.2f%% (%+.2f points), log-loss %.4f (%+.4f), rounds %s",
-            seed, mode, 100 * row["scores"]["accuracy"]["value"], 100 * row["against_softmax"]["difference"],
-            row["scores"]["log_loss"]["value"], row["log_loss_difference"], found.rounds,
-        )  # fmt: skip
-    return {
+        modes[mode] = against_softmax(mode, found, trees(found))
+    for rival in rivals:
+        found = fit.rival(rival, grown_on)
+        row = {"scores": scores_of(found), "linear": rival.linear, "chosen": found.chosen}
+        heads[rival.name] = against_softmax(rival.name, found, row)
+    run = {
         "seed": seed,
         "network": network,
-        "softmax": row_of(softmax),
+        "softmax": trees(softmax),
         "calibrated": calibrated_row,
         "modes": modes,
+        "heads": heads,
     }
+    return run, proba

@@ -166,15 +166,13 @@ class Training(Stage[Trained]):
 
     def inputs(self) -> dict[str, Any]:
         """Return the settings, the images that are trained on, and those that choose."""
-        job, table = self.job, self.job.recipe.cnn
-        choosing = table.early_stopping is not None or table.reduce_lr is not None
-        chooses = choosing and _chooses_on_validation(job)
+        job = self.job
         return {
             **({} if self.teacher is None else {"teacher": self.teacher}),
             "format": FORMAT,
             "cnn": job.recipe.digest("cnn"),
             "train": labelled_digest(job.images.train),
-            "chosen_on": labelled_digest(job.images.validation) if chooses else None,
+            "chosen_on": labelled_digest(job.images.validation) if chosen_on_validation(job) else None,
         }
 
     @cached_property
@@ -254,10 +252,9 @@ def trained_from(path: Path, record: dict[str, Any]) -> Trained:
 def estimator(job: Job) -> CNNClassifier:
     """Return the recipe's CNN, untrained."""
     table = job.recipe.cnn
-    choosing = table.early_stopping is not None or table.reduce_lr is not None
     metadata = table.model_dump() | {"teacher": _teacher(job)}
     architecture, options, seed = (metadata.pop(key) for key in ("architecture", "options", "seed"))
-    if not choosing or _chooses_on_validation(job):
+    if not _choosing(job) or _may_choose(job):
         metadata["validation_fraction"] = 0.0
     return CNNClassifier(
         architecture, model_options=options, classes=job.images.classes, random_state=seed, **metadata
@@ -284,7 +281,17 @@ def _fit(job: Job, callback: Any) -> CNNClassifier:
     return cnn.fit(images.train.X, images.train.labels, validation_data=validation)
 
 
-def _chooses_on_validation(job: Job) -> bool:
+def chosen_on_validation(job: Job) -> bool:
+    """Tell whether the images of validation choose the epoch or the learning rate of the CNN."""
+    return _choosing(job) and _may_choose(job)
+
+
+def _choosing(job: Job) -> bool:
+    return job.recipe.cnn.early_stopping is not None or job.recipe.cnn.reduce_lr is not None
+
+
+def _may_choose(job: Job) -> bool:
+    """Tell whether there are images of validation, and others are scored."""
     return "validation" in job.images.split_names and job.scored_split != "validation"
 
 

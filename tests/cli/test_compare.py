@@ -10,7 +10,17 @@ from typer.testing import CliRunner
 from cnnboost.cli import app
 from cnnboost.files import read_json
 
-FEW = ["-s", "cnn.epochs=1", "-s", "compare.folds=2", "-s", "hybrid.boost={n_estimators=4, max_depth=2}"]
+HEADS = 'compare.heads=["logistic_regression", "nearest_neighbors"]'
+FEW = [
+    "-s",
+    HEADS,
+    "-s",
+    "cnn.epochs=1",
+    "-s",
+    "compare.folds=2",
+    "-s",
+    "hybrid.boost={n_estimators=4, max_depth=2}",
+]
 
 
 def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
@@ -18,7 +28,14 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
     runner = CliRunner(env={"COLUMNS": "200"})
     result = runner.invoke(app, ["compare", "--seeds", "1", *FEW])
     assert result.exit_code == 0, result.output
-    for words in ("calibrated", "residual", "blend", "median p", "trees grown on train"):
+    for words in (
+        "calibrated",
+        "residual",
+        "blend",
+        "median p",
+        "heads fitted on train",
+        "nearest neighbors",
+    ):
         assert words in result.stdout
     assert result.stdout.count("the softmax") >= 3
     document = read_json(tmp_path / "reports/digits/compare.json")
@@ -37,6 +54,11 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
         (["-s", "hybrid.boost={max_dept=3}"], 2, ["max_dept", "max_depth"]),
         (["-s", "hybrid.views=5"], 2, ["augment"]),
         (["-s", "compare.folds=1"], 2, ["folds"]),
+        (["-s", 'compare.heads=["svm"]'], 2, ["'svm'", "linear_svm", "import path"]),
+        (["-s", 'compare.heads=["linear_svm", "linear_svm"]'], 2, ["two rows would be called 'linear_svm'"]),
+        (["-s", 'compare.heads=[{path="a.B", name="plain"}]'], 2, ["two rows would be called 'plain'"]),
+        (["-s", "compare.heads=[{path='linear_svm', option=1}]"], 2, ["option", "Known here: path, options"]),
+        (["--split", "train"], 2, ["was trained on these images"]),
         (["--split", "tset"], 1, ["tset", "validation"]),
     ],
 )

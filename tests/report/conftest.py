@@ -113,7 +113,7 @@ def scores(accuracy, log_loss):
 
 @pytest.fixture
 def compared():
-    """What `compare` writes, of two seeds and one mode."""
+    """What `compare` wrote before it knew other heads, of two seeds and one mode."""
     against = {"difference": 0.01, "difference_interval": [0.002, 0.018], "p_value": 0.01}
     run = {
         "softmax": scores(0.57, 1.12),
@@ -145,3 +145,20 @@ def compared():
             }
         },
     }
+
+
+@pytest.fixture
+def rivals(compared):
+    """What `compare` writes, of two seeds, one mode and one linear head."""
+    against = compared["runs"][0]["modes"]["residual"]["against_softmax"]
+    for run in compared["runs"]:
+        run["modes"] = {"residual": {**run["modes"]["residual"], "against_linear": against}}
+        row = {**scores(0.575, 1.09), "linear": True, "chosen": []}
+        run["heads"] = {"linear_svm": {**row, "against_softmax": against, "log_loss_difference": -0.01}}
+    residual = compared["summary"]["residual"]
+    verdict = "residual is better than linear_svm by 0.50 percentage points"
+    summary = {
+        "residual": {**residual, "against_linear": {**residual, "difference": 0.005, "verdict": verdict}},
+        "linear_svm": {**residual, "accuracy": 0.575, "verdict": "linear_svm is better than the softmax"},
+    }
+    return {**compared, "best_linear": "linear_svm", "summary": summary}

@@ -121,6 +121,17 @@ def test_a_damaged_check_is_named(findings, overfit, key):
         report_page(Findings(findings.metrics, overfit=overfit))
 
 
+def test_trees_are_held_against_the_best_linear_head_too(findings, rivals):
+    html = report_page(Findings(findings.metrics, compared=rivals, figures={"compare.png": PNG}))
+    for words in (
+        "residual is better than linear_svm by 0.50 percentage points",
+        "linear_svm is better than the softmax",
+        "against linear_svm, points",
+        "linear_svm has the lowest log-loss",
+    ):
+        assert words in html
+
+
 def test_a_damaged_comparison_or_score_is_named(findings, compared, other):
     del compared["runs"][0]["calibrated"]
     with pytest.raises(DataError, match=r"compare\.json.*calibrated"):

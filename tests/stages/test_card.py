@@ -44,7 +44,12 @@ def finished(recipe_file, trained_models, tmp_path_factory):
     """Return a job whose bundle, audit, scores and comparison are there; copy them, do not change them."""
     root = tmp_path_factory.mktemp("finished")
     shutil.copytree(trained_models, root / "models")
-    few = ["compare.seeds=1", "compare.folds=2", 'compare.modes=["residual"]']
+    few = [
+        "compare.seeds=1",
+        "compare.folds=2",
+        'compare.modes=["residual"]',
+        'compare.heads=["vector_scaling"]',
+    ]
     recipe = load_recipe(recipe_file, [*few, *CHANGES])
     job = stages.Job(recipe=recipe, models=root / "models", reports=root / "reports")
     stages.inspect(job)
@@ -152,8 +157,8 @@ class TestNumbers:
 
     def test_the_comparison_with_its_verdict(self, job, card):
         compared = document(job, "compare")
-        found = rows_under(card, "All modes")
-        assert list(found) == ["softmax", "calibrated softmax", "residual"]
+        found = rows_under(card, "All heads")
+        assert list(found) == ["softmax", "calibrated softmax", "residual", "vector scaling"]
         row = compared["summary"]["residual"]
         assert numbers(found["residual"][0]) == pytest.approx([100 * row["accuracy"]], abs=0.0051)
         assert numbers(found["residual"][1])[0] == pytest.approx(100 * row["difference"], abs=0.051)

@@ -1,4 +1,4 @@
-"""CNN against hybrid in every mode: what is written, and what it says."""
+"""CNN against hybrid in every mode and other heads: what is written, and what it says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnnboost import stages
+from cnnboost.config.outcomes import Head
 from cnnboost.errors import LayerError, ParameterError
 from cnnboost.files import file_digest, read_json
 from cnnboost.stages.comparison import summarise
@@ -16,9 +17,14 @@ from cnnboost.stages.comparison import summarise
 HYBRID = {"tta": "flip", "views": 2, "boost": {"n_estimators": 6, "max_depth": 2, "learning_rate": 0.3}}
 
 
+LINEAR = ("vector_scaling", "logistic_regression")
+
+
 @pytest.fixture
 def comparing(job, change):
-    return change(job, hybrid=HYBRID, compare={"seeds": 2, "folds": 3}, boost={"n_estimators": 3})
+    heads = (*(Head(path=name) for name in LINEAR), Head(path="sklearn.naive_bayes.GaussianNB", name="bayes"))
+    metadata = {"seeds": 2, "folds": 3, "heads": heads}
+    return change(job, hybrid=HYBRID, compare=metadata, boost={"n_estimators": 3})
 
 
 def test_the_document(comparing):
@@ -27,12 +33,13 @@ def test_the_document(comparing):
     assert document == json.loads(json.dumps(found.document))
     assert [path.name for path in found.figures] == ["compare.png"]
     assert [run["seed"] for run in document["runs"]] == [0, 1]
-    assert set(document["summary"]) == {"plain", "residual", "blend"}
+    assert list(document["summary"]) == ["plain", "residual", "blend", *document["runs"][0]["heads"]]
+    assert list(document["runs"][0]["heads"]) == [*LINEAR, "bayes"]
     assert document["networks"] == [file_digest(comparing.models_dir / "cnn.keras")]
     assert document["n"] == len(comparing.images.validation)
     assert document["chosen_on"] == "the other 2 of 3 folds of validation"
     for run in document["runs"]:
-        for row in (run["softmax"], run["calibrated"], *run["modes"].values()):
+        for row in (run["softmax"], run["calibrated"], *run["modes"].values(), *run["heads"].values()):
             assert 0 < row["scores"]["accuracy"]["value"] < 1
         # One network, one set of images: the softmax as it is knows no seed.
         assert run["softmax"] == document["runs"][0]["softmax"]
@@ -46,6 +53,34 @@ def test_the_document(comparing):
         assert len(residual["rounds"]) == 3
     mean = np.mean([run["modes"]["residual"]["scores"]["accuracy"]["value"] for run in document["runs"]])
     assert document["summary"]["residual"]["accuracy"] == pytest.approx(mean)
+
+
+def test_differences_are_to_the_linear_head_of_the_lowest_log_loss(comparing):
+    document = stages.compare_modes(comparing).document
+    linear = document["best_linear"]
+    losses = {
+        name: np.mean([run["heads"][name]["scores"]["log_loss"]["value"] for run in document["runs"]])
+        for name in LINEAR
+    }
+    assert linear == min(losses, key=losses.__getitem__)
+    for run in document["runs"]:
+        rows = {**run["modes"], **run["heads"]}
+        accuracy = rows[linear]["scores"]["accuracy"]["value"]
+        for name, row in rows.items():
+            if name == linear:
+                assert "against_linear" not in row
+            else:
+                found = row["against_linear"]["difference"]
+                assert found == pytest.approx(row["scores"]["accuracy"]["value"] - accuracy)
+    assert linear in document["summary"]["residual"]["against_linear"]["verdict"]
+
+
+def test_without_linear_heads_there_are_differences_to_the_softmax_alone(comparing, change):
+    job = change(comparing, compare={"heads": (), "seeds": 1, "modes": ("plain",)})
+    document = stages.compare_modes(job).document
+    assert document["best_linear"] is None
+    assert list(document["summary"]) == ["plain"]
+    assert "against_linear" not in document["summary"]["plain"]
 
 
 def test_networks_take_turns(comparing, change):
@@ -99,7 +134,7 @@ def run_with(difference, p, loss=-0.01):
     ],
 )
 def test_a_verdict_needs_all_runs_and_more_than_chance(runs, said):
-    found = summarise([run_with(*run) for run in runs], ["residual"], 0.95)["residual"]
+    found = summarise([run_with(*run) for run in runs], 0.95)["residual"]
     assert found["verdict"].startswith(said)
     assert found["lowest_difference"] == min(difference for difference, _ in runs)
 
@@ -109,3 +144,20 @@ def test_what_cannot_be_is_refused(comparing, change, toy_file):
         stages.compare_modes(change(comparing, hybrid={"layers": ["fc9"]}))
     with pytest.raises(ParameterError, match="is of no recipe"):
         stages.compare_modes(replace(comparing, model=toy_file))
+
+
+def test_images_that_were_trained_on_or_chose_are_not_scored(comparing, change, face_folder):
+    with pytest.raises(ParameterError, match="--split train: the CNN was trained on these"):
+        stages.compare_modes(comparing, split="train")
+    faces = change(comparing, data={"source": None, "size": 48}, cnn={"early_stopping": 1})
+    with pytest.raises(ParameterError, match=r"--split validation: these images chose when.*--split test"):
+        stages.compare_modes(replace(faces, data=face_folder), split="validation")
+
+
+def test_heads_are_looked_up_before_anything_is_trained(comparing, change, tmp_path):
+    job = replace(
+        change(comparing, compare={"heads": (Head(path="sklearn.svm.Nonsense"),)}), models=tmp_path / "none"
+    )
+    with pytest.raises(ParameterError, match="has no class 'Nonsense'"):
+        stages.compare_modes(job)
+    assert not (tmp_path / "none").exists()
