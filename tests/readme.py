@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cnnboost.report.sections import verdicts_of
+
 ROOT = Path(__file__).parent.parent
 SHIPPED = "fer2013"
 """A recipe of our own, which has a section of its own: none of the published systems."""
@@ -88,20 +90,29 @@ def _written(value: Any) -> str:
 
 
 def modes_table(compared: dict[str, Any]) -> str:
-    lines = [
-        "| classifier | accuracy % | difference, points | over the seeds | median p | log-loss | change |",
-        "|---|---|---|---|---|---|---|",
+    runs, linear = compared["runs"], compared.get("best_linear")
+    titles = [
+        "classifier",
+        "accuracy %",
+        "difference, points",
+        "over the seeds",
+        "median p",
+        "log-loss",
+        "change",
     ]
-    runs = compared["runs"]
+    titles += [] if linear is None else [f"to {linear.replace('_', ' ')}, points", "its median p"]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for title, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
         accuracy, log_loss = (
             sum(run[key]["scores"][name]["value"] for run in runs) / len(runs)
             for name in ("accuracy", "log_loss")
         )
-        lines.append(f"| {title} | {percent(accuracy)} | - | - | - | {log_loss:.4f} | - |")
-    for mode, row in compared["summary"].items():
+        cells = [title, percent(accuracy), "-", "-", "-", f"{log_loss:.4f}", *["-"] * (len(titles) - 6)]
+        lines.append(f"| {' | '.join(cells)} |")
+    for name, row in compared["summary"].items():
+        to_linear = row.get("against_linear")
         cells = [
-            mode,
+            name.replace("_", " "),
             percent(row["accuracy"]),
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['lowest_difference']:+.2f} to {100 * row['highest_difference']:+.2f}",
@@ -109,6 +120,10 @@ def modes_table(compared: dict[str, Any]) -> str:
             f"{row['log_loss']:.4f}",
             f"{row['log_loss_difference']:+.4f}",
         ]
+        if linear is not None:
+            cells += ["-", "-"] if to_linear is None else [
+                f"{100 * to_linear['difference']:+.2f}", f"{to_linear['median_p_value']:.2g}",
+            ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -228,9 +243,9 @@ def fill(text: str) -> str:
     peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
     blocks = {
         "oslo modes: table": modes_table(compared),
-        "oslo modes: verdict": "\n".join(f"- {row['verdict']}" for row in compared["summary"].values()),
+        "oslo modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(compared)),
         "fer2013 modes: table": modes_table(shipped),
-        "fer2013 modes: verdict": "\n".join(f"- {row['verdict']}" for row in shipped["summary"].values()),
+        "fer2013 modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(shipped)),
         "fer2013 peers: table": peers_table(peers),
         "fer2013 peers: goals": goals_table(peers),
         "fer2013 peers: one thread": " and ".join(
