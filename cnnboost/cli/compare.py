@@ -11,6 +11,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
+from cnnboost.report.gains import gains_table, verdicts_on_gains
 from cnnboost.report.sections import verdicts_of
 
 
@@ -24,8 +25,17 @@ def compare(
     split: Annotated[
         str | None, typer.Option("--split", help="Images to compare on. [default: (the recipe's)]")
     ] = None,
+    networks: Annotated[
+        bool,
+        typer.Option(
+            "--networks", help="Put all comparisons below the reports folder together: when do trees pay?"
+        ),
+    ] = False,
 ) -> None:
     """Compare the CNN's softmax with the hybrid in every mode and with other heads: same images and views."""
+    if networks:
+        _networks(options, seeds, split)
+        return
     if seeds is not None:
         options = replace(options, overrides=[*(options.overrides or []), f"compare.seeds={seeds}"])
     job = job_of(options)
@@ -34,6 +44,29 @@ def compare(
     found = compare_modes(job, split=split)
     document = {**found.document, "written": [str(path) for path in (found.path, *found.figures)]}
     console.emit(document, options.as_json, lambda out: show_modes(out, document))
+
+
+def _networks(options: JobOptions, seeds: int | None, split: str | None) -> None:
+    if options.recipe is not None or options.overrides or seeds is not None or split is not None:
+        raise typer.BadParameter(
+            "it is about the comparisons that there are: leave out --recipe, --set, --seeds and --split",
+            param_hint="--networks",
+        )
+    console.notes(options.quiet)
+    from cnnboost.stages.gains import compare_networks
+
+    found = compare_networks(options.reports)
+    document = {**found.document, "written": [str(path) for path in (found.path, *found.figures)]}
+    console.emit(document, options.as_json, lambda out: _show_gains(out, document))
+
+
+def _show_gains(out: Console, document: dict[str, Any]) -> None:
+    tables.show_table(out, gains_table(document))
+    for verdict in verdicts_on_gains(document):
+        out.print(verdict)
+    if document["left_out"]:
+        out.print(f"of an older version, left out: {', '.join(document['left_out'])}")
+    tables.written(out, document["written"])
 
 
 def show_modes(out: Console, document: dict[str, Any]) -> None:

@@ -125,7 +125,7 @@ class Entry(NamedTuple):
     notes: str = ""
 
 
-def overview_page(entries: Sequence[Entry]) -> str:
+def overview_page(entries: Sequence[Entry], more: Sequence[Section] = ()) -> str:
     """Write the page over all recipes: a row for each CNN and head, published beside own."""
     kinds = {"classifier": "text", "published": "percent", "own": "percent", "difference, points": "points"}
     columns = columns_of(kinds | {"against the CNN": "words"})
@@ -159,7 +159,7 @@ def overview_page(entries: Sequence[Entry]) -> str:
         above="",
         header=[("text", text)],
         first=[first],
-        sections=sections,
+        sections=[*more, *sections],
         footer=footer,
     )
 

@@ -93,6 +93,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "best_linear": linear,
         "summary": summarise(runs, job.recipe.evaluate.confidence, linear),
         "networks": [file_digest(one.path) for one in trained],
+        "train_accuracy": [_accuracy_on(job.images.train, one.cnn) for one in trained],
         "data_digest": job.images.digest,
         "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),
@@ -169,6 +170,11 @@ def _best_linear(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> str | 
         return statistics.fmean(run["heads"][name]["scores"]["log_loss"]["value"] for run in runs)
 
     return min(names, key=log_loss, default=None)
+
+
+def _accuracy_on(split: Split, cnn: Any) -> float:
+    """Return the accuracy of the softmax; that on Training tells the gap."""
+    return float((cnn.predict_proba(split.X).argmax(axis=1) == split.y).mean())
 
 
 def _options(job: Job) -> dict[str, Any]:

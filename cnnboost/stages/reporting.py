@@ -14,7 +14,8 @@ from cnnboost.config import Recipe
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import DataError, StoreError
 from cnnboost.files import file_digest, write_bytes
-from cnnboost.report.page import FIGURE_ENDINGS, SHOW_IMAGES
+from cnnboost.report.gains import GAINS_FIGURE, gains_section
+from cnnboost.report.page import FIGURE_ENDINGS, SHOW_IMAGES, Section, contents_of
 from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.recipe_page import Findings, Mistake, report_page, warnings_of
 from cnnboost.report.sections import OtherImages
@@ -138,8 +139,22 @@ def report_all(reports: Path) -> Reported:
             f"{reports}: no recipe has scores here; cnnboost run RECIPE makes them, --reports names the "
             "folder"
         )
-    path = write_bytes(reports / "index.html", overview_page(entries).encode(errors="backslashreplace"))
+    page = overview_page(entries, _read_gains(reports))
+    path = write_bytes(reports / "index.html", page.encode(errors="backslashreplace"))
     return Reported(path, [entry.metrics["recipe"] for entry in entries])
+
+
+def _read_gains(reports: Path) -> list[Section]:
+    """Return what heads gain over many networks, if that was put together."""
+    path, figure = reports / "gains.json", reports / GAINS_FIGURE
+    document = read_optional(path, "cnnboost compare --networks")
+    if document is None:
+        return []
+    try:
+        with contents_of(str(path)):
+            return [gains_section(document, {GAINS_FIGURE: figure.read_bytes()} if figure.is_file() else {})]
+    except DataError as error:
+        raise StoreError(f"{error}; run cnnboost compare --networks again, or remove the file") from error
 
 
 def _changed(recipe: Recipe, metrics: dict[str, Any]) -> bool:

@@ -34,7 +34,7 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
         "blend",
         "median p",
         "heads fitted on train",
-        "nearest neighbors",
+        "nearest",
     ):
         assert words in result.stdout
     assert result.stdout.count("the softmax") >= 3
@@ -43,6 +43,10 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
     again = runner.invoke(app, ["compare", "--seeds", "1", "--json", *FEW])
     found = json.loads(again.stdout)
     assert found["runs"] == document["runs"]
+    together = runner.invoke(app, ["compare", "--networks"])
+    assert together.exit_code == 0, together.output
+    assert "residual is more accurate than the best linear head on" in together.stdout
+    assert "reports/gains.json" in together.stdout
 
 
 @pytest.mark.parametrize(
@@ -58,13 +62,16 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
         (["-s", 'compare.heads=["linear_svm", "linear_svm"]'], 2, ["two rows would be called 'linear_svm'"]),
         (["-s", 'compare.heads=[{path="a.B", name="plain"}]'], 2, ["two rows would be called 'plain'"]),
         (["-s", "compare.heads=[{path='linear_svm', option=1}]"], 2, ["option", "Known here: path, options"]),
+        (["--networks", "--seeds", "2"], 2, ["leave out"]),
+        (["--networks", "--reports", "nowhere"], 1, ["nowhere", "there are no comparisons"]),
         (["--split", "train"], 2, ["was trained on these images"]),
         (["--split", "tset"], 1, ["tset", "validation"]),
     ],
 )
 def test_mistakes_are_named_and_have_a_status(arguments, status, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", "-s", "cnn.epochs=1", *arguments])
+    short = [] if "--networks" in arguments else ["-s", "cnn.epochs=1"]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", *short, *arguments])
     assert result.exit_code == status, result.output
     assert all(word in result.output for word in words), result.output
     assert "Traceback" not in result.output

@@ -1,0 +1,134 @@
+"""comparisons of many networks -> when a head betters its network's softmax, and whether trees do so best."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnnboost.documents import Document, read_document
+from cnnboost.errors import StoreError
+from cnnboost.files import write_json
+from cnnboost.metrics.comparison import mcnemar
+from cnnboost.report.gains import GAINS_FIGURE, plot_gains
+from cnnboost.report.plots import save_figure
+from cnnboost.stages.comparison import FORMAT, Compared, heads_of
+from cnnboost.stages.reporting import SMOKE
+
+
+class Comparison(Document):
+    """`compare.json`, as far as it is put together with others."""
+
+    format: int
+    recipe: str
+    split: str
+    n: int
+    networks: list[str]
+    train_accuracy: list[float]
+    best_linear: str | None
+    runs: list[dict[str, Any]]
+    recipe_facts: dict[str, Any]
+
+
+def compare_networks(reports: Path) -> Compared:
+    """Put the comparisons below a folder together: a pair of network and images each."""
+    pairs, left_out = [], []
+    for path in sorted(reports.rglob("compare.json")):
+        remedy = "run cnnboost compare again, or remove it"
+        if path.parent.name.endswith(SMOKE):
+            continue
+        if read_document(path, Document, remedy).get("format") != FORMAT:
+            left_out.append(str(path.relative_to(reports)))
+            continue
+        pairs += _pairs(read_document(path, Comparison, remedy))
+    if not pairs:
+        older = f"; of an older version: {', '.join(left_out)}" if left_out else ""
+        raise StoreError(f"{reports}: there are no comparisons{older}; cnnboost compare -r RECIPE makes them")
+    document = {"format": 1, "pairs": pairs, "left_out": left_out, "summary": summarise_pairs(pairs)}
+    path = write_json(reports / "gains.json", document)
+    return Compared(document, path, [save_figure(plot_gains(document), reports / GAINS_FIGURE)])
+
+
+def _pairs(compared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what was found with each network of a comparison: means over its seeds."""
+    pairs = []
+    for number, (digest, train) in enumerate(
+        zip(compared["networks"], compared["train_accuracy"], strict=True)
+    ):
+        runs = [run for run in compared["runs"] if run["network"] == number]
+        if not runs:  # fewer seeds than networks
+            continue
+        softmax = runs[0]["softmax"]["scores"]["accuracy"]["value"]
+        linear = compared["best_linear"]
+        rows = [heads_of(run) for run in runs]
+        pairs.append(
+            {
+                "recipe": compared["recipe"],
+                "epochs": compared["recipe_facts"]["cnn"]["epochs"],
+                "network": digest,
+                "split": compared["split"],
+                "n": compared["n"],
+                "seeds": len(runs),
+                "train_accuracy": train,
+                "accuracy": softmax,
+                "gap": train - softmax,
+                "best_linear": linear,
+                "heads": {name: _gains([of[name] for of in rows], linear, rows) for name in rows[0]},
+            }
+        )
+    return pairs
+
+
+def _gains(
+    of_head: Sequence[Mapping[str, Any]], linear: str | None, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """Return what a head gains: accuracy in shares, log-loss in nats, both better above 0."""
+
+    def mean(values: Sequence[float]) -> float:
+        return statistics.fmean(values)
+
+    beside = [] if linear is None else [of[linear]["log_loss_difference"] for of in rows]
+    to_linear = [row["against_linear"]["difference"] for row in of_head if "against_linear" in row]
+    return {
+        "accuracy": mean([row["against_softmax"]["difference"] for row in of_head]),
+        "log_loss": -mean([row["log_loss_difference"] for row in of_head]),
+        "accuracy_to_linear": mean(to_linear) if to_linear else None,
+        "log_loss_to_linear": (
+            mean([other - row["log_loss_difference"] for row, other in zip(of_head, beside, strict=True)])
+            if to_linear
+            else None
+        ),
+    }
+
+
+def summarise_pairs(pairs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Count the networks on which each head gains: sign test, and correlation with the gap."""
+    names = dict.fromkeys(name for pair in pairs for name in pair["heads"])
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        found[name] = {}
+        for what in ("accuracy", "log_loss", "accuracy_to_linear", "log_loss_to_linear"):
+            known = [pair for pair in pairs if pair["heads"].get(name, {}).get(what) is not None]
+            gains = [pair["heads"][name][what] for pair in known]
+            if gains:
+                better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+                found[name][what] = {
+                    "pairs": len(gains),
+                    "better": better,
+                    "worse": worse,
+                    "mean": statistics.fmean(gains),
+                    "p_value": mcnemar(worse, better),  # of two kinds of pairs: the sign test
+                    **_with_gap([pair["gap"] for pair in known], gains),
+                }
+    return found
+
+
+def _with_gap(gaps: Sequence[float], gains: Sequence[float]) -> dict[str, float | None]:
+    """Return Spearman's correlation of gain and gap; of few or equal values there is none."""
+    from scipy.stats import spearmanr
+
+    if len(gains) < 4 or len(set(gaps)) == 1 or len(set(gains)) == 1:
+        return {"correlation": None, "correlation_p_value": None}
+    rho, p_value = spearmanr(gaps, gains)
+    return {"correlation": float(rho), "correlation_p_value": float(p_value)}
