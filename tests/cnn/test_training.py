@@ -219,6 +219,7 @@ UNDER_JAX = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_file_that_was_trained_under_jax_gives_the_same_under_tensorflow(toy_images, tmp_path):
     pytest.importorskip("jax")

@@ -202,7 +202,14 @@ main()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-@pytest.mark.parametrize(("number", "layer"), [(4, "fc1"), (11, "fc1"), (13, "fc2")])
+@pytest.mark.parametrize(
+    ("number", "layer"),
+    [
+        pytest.param(4, "fc1", marks=pytest.mark.slow),
+        (11, "fc1"),
+        pytest.param(13, "fc2", marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_leaves_the_old_bundle_or_the_new_one(job, recipe_file, tmp_path, number, layer):
     """Kill before the n-th step that touches the new bundle: a member, its renaming, a move to its place."""
     old = stages.export(job).bundle.manifest

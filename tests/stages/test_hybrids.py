@@ -204,6 +204,7 @@ def test_scores_of_cnn_and_hybrid_are_of_the_same_views(hybrid_job):
     assert once["tta"] == "none"
 
 
+@pytest.mark.slow
 def test_every_path_of_a_residual_hybrid_says_the_same(hybrid_job):
     from cnnboost.stages.benchmark import bench
 

@@ -99,8 +99,8 @@ def _nested(model, path):
     [
         (IMAGENET_FILE, _as_published),
         ("vgg19.weights.h5", lambda model, path: model.save_weights(path)),
-        ("whole.h5", lambda model, path: model.save(path)),
-        ("nested.keras", _nested),
+        pytest.param("whole.h5", lambda model, path: model.save(path), marks=pytest.mark.slow),
+        pytest.param("nested.keras", _nested, marks=pytest.mark.slow),
     ],
 )
 def test_weights_come_from_a_file(plain, tmp_path, name, write):
