@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cnnboost.config.outcomes import head_title
 from cnnboost.report.sections import verdicts_of
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +101,7 @@ def modes_table(compared: dict[str, Any]) -> str:
         "log-loss",
         "change",
     ]
-    titles += [] if linear is None else [f"to {linear.replace('_', ' ')}, points", "its median p"]
+    titles += [] if linear is None else [f"to {head_title(linear)}, points", "its median p"]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for title, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
         accuracy, log_loss = (
@@ -112,7 +113,7 @@ def modes_table(compared: dict[str, Any]) -> str:
     for name, row in compared["summary"].items():
         to_linear = row.get("against_linear")
         cells = [
-            name.replace("_", " "),
+            head_title(name),
             percent(row["accuracy"]),
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['lowest_difference']:+.2f} to {100 * row['highest_difference']:+.2f}",

@@ -11,6 +11,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
+from cnnboost.config.outcomes import head_title
 from cnnboost.report.gains import gains_table, verdicts_on_gains
 from cnnboost.report.sections import verdicts_of
 
@@ -47,9 +48,11 @@ def compare(
 
 
 def _networks(options: JobOptions, seeds: int | None, split: str | None) -> None:
-    if options.recipe is not None or options.overrides or seeds is not None or split is not None:
+    given = (options.recipe, options.data, options.overrides or None, seeds, split)
+    if any(value is not None for value in given):
         raise typer.BadParameter(
-            "it is about the comparisons that there are: leave out --recipe, --set, --seeds and --split",
+            "it is about the comparisons that there are: leave out "
+            "--recipe, --data, --set, --seeds and --split",
             param_hint="--networks",
         )
     console.notes(options.quiet)
@@ -65,7 +68,7 @@ def _show_gains(out: Console, document: dict[str, Any]) -> None:
     for verdict in verdicts_on_gains(document):
         out.print(verdict)
     if document["left_out"]:
-        out.print(f"of an older version, left out: {', '.join(document['left_out'])}")
+        out.print(f"left out: {', '.join(document['left_out'])}")
     tables.written(out, document["written"])
 
 
@@ -94,7 +97,7 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
             f"{100 * to_linear['difference']:+.2f}", f"{to_linear['median_p_value']:.3g}",
         ]  # fmt: skip
         table.add_row(
-            head.replace("_", " "),
+            head_title(head),
             f"{row['accuracy']:.2%}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['lowest_difference']:+.2f}",

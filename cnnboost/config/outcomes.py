@@ -36,12 +36,17 @@ RIVALS = (
 )  # fmt: skip
 
 
+def head_title(name: str) -> str:
+    """Return how a table calls a head."""
+    return name.replace("_", " ") if name in RIVALS else name
+
+
 class Head(Table):
     """A classifier of `[compare] heads`: its import path, its options, and how it is called."""
 
-    path: str
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
     options: dict[str, Plain] = Field(default_factory=dict)
-    name: str | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,()=+ -]{1,60}$")] | None = None
     linear: bool = False
 
 
@@ -58,8 +63,11 @@ class Compare(Table):
     @field_validator("heads", mode="before")
     @classmethod
     def _named(cls, heads: Any) -> Any:
-        listed = isinstance(heads, (list, tuple))
-        return [{"path": head} if isinstance(head, str) else head for head in heads] if listed else heads
+        if heads is None:
+            return None
+        if not isinstance(heads, (list, tuple)):
+            raise ValueError(f"give a list, e.g. [{RIVALS[1]!r}]")
+        return [{"path": head} if isinstance(head, str) else head for head in heads]
 
     @field_validator("heads")
     @classmethod

@@ -13,7 +13,7 @@ from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of, groups_of
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
-from cnnboost.hybrid.rivals import FittedRival, Rival
+from cnnboost.hybrid.rivals import FittedRival, Rival, best_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 
@@ -99,19 +99,21 @@ class CrossFit:
     def rival(self, rival: Rival, grown_on: HeadInputs | None = None) -> CrossFitted:
         """Score another classifier on the same rows and views."""
         found = CrossFitted(np.empty(self.views[0].log_proba.shape, np.float32))
-        fixed: FittedRival | None = None
+        fits: list[FittedRival] = []
         if grown_on is not None and not rival.calibrates:
-            fixed = rival.fit(
-                grown_on, self.n_classes, self.seed
-            )  # nothing about it is chosen on these images
-        for chosen, scored in self._parts:
-            seen = self._together if rival.calibrates else self._own
-            fitted = fixed or rival.fit(seen(chosen), self.n_classes, self.seed)
+            fits = rival.fit_each(grown_on, self.n_classes, self.seed)
+        for others, scored in self._parts:
+            if fits:
+                fitted = best_of(fits, self._together(others))
+            else:
+                seen = self._together if rival.calibrates else self._own
+                fitted = rival.fit(seen(others), self.n_classes, self.seed)
             parts = [
                 fitted.predict_proba(view.features[scored], view.log_proba[scored]) for view in self.views
             ]
             found.proba[scored] = np.mean(parts, axis=0, dtype=np.float32)
-            found.chosen.append(fitted.chosen)
+            found.chosen.append(fitted.settings)
+            found.temperatures.append(fitted.temperature)
         return found
 
     def _own(self, rows: NDArray[np.intp]) -> HeadInputs:

@@ -138,7 +138,7 @@ def _cross_fitted(
         rows.append(len(left_out))
     mean = np.average(losses, axis=0, weights=rows)
     rounds = int(mean.argmin()) + 1
-    if margin is not None and mean[rounds - 1] >= _log_loss(tempered(margin, 1.0), seen.codes):
+    if margin is not None and mean[rounds - 1] >= log_loss(tempered(margin, 1.0), seen.codes):
         rounds = 0
     unseen = np.empty(seen.log_proba.shape, np.float32)
     for head, left_out, start_out in heads:
@@ -160,10 +160,10 @@ def _best_weight(softmax: NDArray[np.float32], trees: NDArray[np.float32], codes
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda weight: _log_loss(_mixed(softmax, trees, weight), codes), bounds=(0, 1), method="bounded"
+        lambda weight: log_loss(_mixed(softmax, trees, weight), codes), bounds=(0, 1), method="bounded"
     )
     # The search stops short of the ends of its range.
-    ends = [(_log_loss(_mixed(softmax, trees, end), codes), end) for end in (0.0, 1.0)]
+    ends = [(log_loss(_mixed(softmax, trees, end), codes), end) for end in (0.0, 1.0)]
     return float(min([(float(found.fun), float(found.x)), *ends])[1])
 
 
@@ -172,6 +172,7 @@ def _mixed(softmax: NDArray[np.float32], trees: NDArray[np.float32], weight: flo
     return share * softmax + (np.float32(1) - share) * trees
 
 
-def _log_loss(proba: NDArray[np.floating], codes: NDArray[np.intp]) -> float:
+def log_loss(proba: NDArray[np.floating], codes: NDArray[np.intp]) -> float:
+    """Return the mean of minus the logarithm of what each row's own class was given."""
     given = proba[np.arange(len(codes)), codes].astype(np.float64)
     return float(-np.log(np.maximum(given, 1e-15)).mean())

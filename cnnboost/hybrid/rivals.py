@@ -1,8 +1,11 @@
-"""Rivals of the trees: other classifiers on the same rows, features and log-probabilities.
+"""Rivals of the trees: other classifiers on the same rows.
 
 What betters a softmax may be the trees, or any head that is fitted on images which the network has not
-seen. Rivals tell the two apart. All of them see the features and the network's log-probabilities, every
-column standardised; vector scaling sees the log-probabilities alone.
+seen. Rivals tell the two apart. Fitted on such images they see the features and the network's
+log-probabilities, and what is chosen of them is chosen on inner folds. Fitted on the images of the training
+they see the features alone, as the log-probabilities of those tell the labels, and settings and a temperature
+are chosen on the images on which the rounds of the trees are chosen. Columns are standardised for all but
+trees. Vector scaling sees the log-probabilities of unseen images alone.
 """
 
 from __future__ import annotations
@@ -11,22 +14,25 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cnnboost.config.outcomes import RIVALS, Head
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import Sides, folds_of
-from cnnboost.hybrid.modes import HeadInputs
+from cnnboost.hybrid.modes import HeadInputs, log_loss
+from cnnboost.hybrid.temperature import fit_temperature, log_probabilities, tempered
 
 _INNER_FOLDS = 3
+
+Build = Callable[[Mapping[str, Any], int, Sequence[Sides], int], Any]
+"""Settings, seed, inner folds and number of rows -> an unfitted classifier."""
 
 
 class VectorScaling(ClassifierMixin, BaseEstimator):
@@ -43,8 +49,8 @@ class VectorScaling(ClassifierMixin, BaseEstimator):
         from scipy.optimize import minimize
         from scipy.special import log_softmax
 
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        scores, rows = np.asarray(X, dtype=np.float64), np.arange(len(X))
+        codes, scores, rows = np.asarray(y), np.asarray(X, dtype=np.float64), np.arange(len(X))
+        self.classes_ = np.arange(scores.shape[1])  # a class that is missing here has its column all the same
         n_classes = scores.shape[1]
         start = np.repeat([1.0, 0.0], n_classes)
         given = np.zeros_like(scores)
@@ -71,38 +77,70 @@ class VectorScaling(ClassifierMixin, BaseEstimator):
 
 @dataclass(frozen=True)
 class Rival:
-    """A classifier to compare with, and what of it is chosen on inner folds."""
+    """A classifier to compare with, and the settings among which one is chosen."""
 
     name: str
-    build: Callable[[Sequence[Sides]], Any]
-    grid: Callable[[Sequence[Sides]], Mapping[str, Sequence[Any]]] | None = None
+    build: Build
+    settings: Sequence[Mapping[str, Any]] = ({},)
     linear: bool = False
     calibrates: bool = False
+    folds: bool = False
 
     def fit(self, seen: HeadInputs, n_classes: int, seed: int) -> FittedRival:
-        """Fit it; equal images, and views of one, stay on one side of the inner folds."""
-        inner = folds_of(seen.codes, seen.groups, _INNER_FOLDS, seed)
-        estimator = self.build(inner)
-        if self.grid is not None:
-            grid = dict(self.grid(inner))
-            estimator = GridSearchCV(estimator, grid, scoring="neg_log_loss", cv=inner, error_score="raise")
-        try:
-            estimator.fit(self.columns(seen.features, seen.log_proba), seen.codes)
-        except (ValueError, TypeError) as error:
-            raise ParameterError(f"the head {self.name} cannot be fitted: {error}") from error
-        known = getattr(estimator, "classes_", None)
-        if known is None or not np.array_equal(known, np.arange(n_classes)):
-            raise ParameterError(
-                f"the head {self.name} knows the classes {known} and not 0 to {n_classes - 1}, which it was "
-                "fitted to"
-            )
-        return FittedRival(self, estimator)
+        """Fit it to images that the network has not seen; settings are chosen on inner folds of them.
 
-    def columns(self, features: NDArray[np.float32], log_proba: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Put together what it sees."""
-        if self.calibrates or np.array_equal(features, log_proba):
-            return log_proba
-        return np.concatenate([features, log_proba], axis=1)
+        Equal images, and views of one, stay on one side of these folds.
+        """
+        if len(self.settings) == 1:
+            return self._fitted(self.settings[0], seen, n_classes, seed)
+        inner = self._inner(seen, seed)
+        if not inner:
+            return self._fitted(self.settings[len(self.settings) // 2], seen, n_classes, seed)
+
+        def loss(settings: Mapping[str, Any]) -> float:
+            parts = [
+                self._fitted(settings, seen.take(grown), n_classes, seed).log_loss(seen.take(left_out))
+                for grown, left_out in inner
+            ]
+            return float(np.average(parts, weights=[len(left_out) for _, left_out in inner]))
+
+        return self._fitted(min(self.settings, key=loss), seen, n_classes, seed)
+
+    def fit_each(self, seen: HeadInputs, n_classes: int, seed: int) -> list[FittedRival]:
+        """Fit it with each of its settings, to features of images that the network was trained on.
+
+        The log-probabilities of such images tell their labels, so that it must not see them.
+        """
+        return [
+            self._fitted(settings, seen, n_classes, seed, features_alone=True) for settings in self.settings
+        ]
+
+    def _fitted(
+        self,
+        settings: Mapping[str, Any],
+        seen: HeadInputs,
+        n_classes: int,
+        seed: int,
+        features_alone: bool = False,
+    ) -> FittedRival:
+        inner = self._inner(seen, seed) if self.folds else []
+        fitted = FittedRival(self, None, dict(settings), n_classes, features_alone)
+        X = fitted.columns(seen.features, seen.log_proba)
+        # Whatever the code of other packages raises, it is the head that was named which cannot do it.
+        try:
+            estimator = self.build(settings, seed, inner, len(X)).fit(X, seen.codes)
+        except Exception as error:
+            raise ParameterError(
+                f"the head {self.name} cannot be fitted to {len(X)} rows of {X.shape[1]} values: "
+                f"{first_line(error)}; change its options, or leave it out of compare.heads"
+            ) from error
+        return replace(fitted, estimator=estimator)
+
+    def _inner(self, seen: HeadInputs, seed: int) -> list[Sides]:
+        """Return inner folds, as many as the rarest class has images; none where it has one."""
+        groups = np.arange(len(seen.codes)) if seen.groups is None else seen.groups
+        rarest = min(len(np.unique(groups[seen.codes == code])) for code in np.unique(seen.codes))
+        return [] if rarest < 2 else folds_of(seen.codes, groups, min(_INNER_FOLDS, rarest), seed)
 
 
 @dataclass(frozen=True)
@@ -111,43 +149,83 @@ class FittedRival:
 
     rival: Rival
     estimator: Any
+    settings: dict[str, Any]
+    n_classes: int
+    features_alone: bool = False
+    temperature: float = 1.0
 
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """What was chosen on the inner folds."""
-        return dict(getattr(self.estimator, "best_params_", {}))
+    def columns(self, features: NDArray[np.float32], log_proba: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put together what it sees."""
+        if self.rival.calibrates:
+            return log_proba
+        if self.features_alone or np.array_equal(features, log_proba):
+            return features
+        return np.concatenate([features, log_proba], axis=1)
 
     def predict_proba(
         self, features: NDArray[np.float32], log_proba: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Give the probability of each class."""
-        proba = np.asarray(self.estimator.predict_proba(self.rival.columns(features, log_proba)))
-        if proba.shape != log_proba.shape or not np.isfinite(proba).all():
+        """Give the probability of each class; one that it was not fitted to has none."""
+        name, found = self.rival.name, np.zeros((len(features), self.n_classes))
+        try:
+            proba = np.asarray(self.estimator.predict_proba(self.columns(features, log_proba)), dtype=float)
+            found[:, np.asarray(self.estimator.classes_)] = proba
+        except Exception as error:
             raise ParameterError(
-                f"the head {self.rival.name} gives probabilities of shape {proba.shape}, or some that are "
-                f"not finite; {log_proba.shape} are needed, all finite"
+                f"the head {name} cannot predict {len(features)} rows: {first_line(error)}; change its "
+                "options, or leave it out of compare.heads"
+            ) from error
+        if not np.isfinite(found).all() or (found < 0).any() or np.abs(found.sum(axis=1) - 1).max() > 1e-3:
+            raise ParameterError(
+                f"the head {name} gives no probabilities: some are not finite, below 0, or do not sum to 1; "
+                "leave it out of compare.heads"
             )
-        return proba.astype(np.float32)
+        if self.temperature != 1:
+            return tempered(log_probabilities(found), self.temperature)
+        return found.astype(np.float32)
+
+    def calibrated(self, watched: HeadInputs) -> FittedRival:
+        """Fit a temperature on images that the network has not seen."""
+        proba = self.predict_proba(watched.features, watched.log_proba)
+        return replace(self, temperature=fit_temperature(log_probabilities(proba), watched.codes))
+
+    def log_loss(self, seen: HeadInputs) -> float:
+        """Return its log-loss on some images."""
+        return log_loss(self.predict_proba(seen.features, seen.log_proba), seen.codes)
 
 
-def rivals_of(heads: Sequence[Head] | None, seed: int) -> list[Rival]:
+def best_of(fits: Sequence[FittedRival], watched: HeadInputs) -> FittedRival:
+    """Return the one of the lowest log-loss on images that the network has not seen, calibrated on them."""
+    return min((one.calibrated(watched) for one in fits), key=lambda one: one.log_loss(watched))
+
+
+def rivals_of(heads: Sequence[Head] | None) -> list[Rival]:
     """Return the rivals that are asked for; None stands for all that are installed."""
     if heads is None:
-        return [_RIVALS[name](seed) for name in RIVALS if name != "lightgbm" or _installed("lightgbm")]
-    return [_rival(head, seed) for head in heads]
+        heads = [Head(path=name) for name in RIVALS if name != "lightgbm" or _installed("lightgbm")]
+    return [_rival(head) for head in heads]
 
 
-def _rival(head: Head, seed: int) -> Rival:
-    if head.path in _RIVALS and not head.options:
-        if head.path == "lightgbm" and not _installed("lightgbm"):
-            raise ParameterError("the head 'lightgbm' needs the package lightgbm: pip install lightgbm")
-        return _RIVALS[head.path](seed)
-    estimator = _imported(head, seed)
-    return Rival(head.name or head.path, _standardised(lambda _: clone(estimator)), linear=head.linear)
+def _rival(head: Head) -> Rival:
+    if head.path not in _RIVALS:
+        kind = _imported(head)
+
+        def build(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
+            return make_pipeline(StandardScaler(), _made(head, kind, seed))
+
+        return Rival(head.name or head.path, build, linear=head.linear)
+    if head.options:
+        raise ParameterError(
+            f"the head {head.path!r} takes no options ({', '.join(head.options)}); give the import path of a "
+            "classifier to set some, e.g. 'sklearn.linear_model.LogisticRegression'"
+        )
+    if head.path == "lightgbm" and not _installed("lightgbm"):
+        raise ParameterError("the head 'lightgbm' needs the package lightgbm: pip install lightgbm")
+    return replace(_RIVALS[head.path], name=head.name or head.path)
 
 
-def _imported(head: Head, seed: int) -> Any:
-    """Build a classifier by its import path."""
+def _imported(head: Head) -> type:
+    """Import the class of a classifier, and make one of it to see that it is one."""
     module_name, _, name = head.path.rpartition(".")
     if not module_name:
         near = difflib.get_close_matches(head.path, RIVALS, 1)
@@ -156,103 +234,113 @@ def _imported(head: Head, seed: int) -> Any:
             f"unknown head {head.path!r}{meant}; valid heads: {', '.join(RIVALS)}, or the import path of a "
             "scikit-learn classifier, e.g. 'sklearn.ensemble.RandomForestClassifier'"
         )
+    # A module is code of others and may raise anything.
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, TypeError, ValueError) as error:  # the two others: '..', or no name at all
+    except Exception as error:
         raise ParameterError(
-            f"the head {head.path!r} cannot be imported ({error}); install its package, or correct the path"
+            f"the head {head.path!r} cannot be imported ({first_line(error)}); install its package, or "
+            "correct the path"
         ) from error
-    if not isinstance(kind := getattr(module, name, None), type):
+    kind = getattr(module, name, None)
+    if not isinstance(kind, type):
         near = difflib.get_close_matches(name, dir(module), 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise ParameterError(f"{module_name} has no class {name!r}{meant}")
+    # Before it is called: a class of another kind might do anything with its options.
+    if not all(hasattr(kind, method) for method in ("fit", "get_params", "predict")):
+        raise ParameterError(f"the head {head.path!r} is no scikit-learn classifier")
+    if not hasattr(_made(head, kind, 0), "predict_proba"):
+        raise ParameterError(
+            f"the head {head.path!r} has no predict_proba and so no log-loss; give an option that gives it, "
+            "or take a classifier that has it; for a linear SVM there is the head 'linear_svm'"
+        )
+    return kind
+
+
+def _made(head: Head, kind: type, seed: int) -> Any:
     try:
         estimator = kind(**head.options)
-        if "random_state" in estimator.get_params() and "random_state" not in head.options:
+        known = estimator.get_params()
+        if "random_state" in known and "random_state" not in head.options:
             estimator.set_params(random_state=seed)
-    except (TypeError, ValueError, AttributeError) as error:
+        classifies = is_classifier(estimator)
+    except Exception as error:
         raise ParameterError(
-            f"the head {head.path!r} with options {head.options} is no scikit-learn classifier: {error}"
+            f"the head {head.path!r} cannot be made with the options {head.options}: {first_line(error)}"
         ) from error
-    if not is_classifier(estimator):
+    if not classifies:
         raise ParameterError(f"the head {head.path!r} is no scikit-learn classifier")
-    if not hasattr(estimator, "predict_proba"):
-        raise ParameterError(
-            f"the head {head.path!r} has no predict_proba and so no log-loss; take one that has it, for a "
-            "linear SVM the head 'linear_svm'"
-        )
     return estimator
 
 
-def _standardised(build: Callable[[Sequence[Sides]], Any]) -> Callable[[Sequence[Sides]], Any]:
-    return lambda inner: make_pipeline(StandardScaler(), build(inner))
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _vector_scaling(seed: int) -> Rival:
-    grid = {"penalty": [0.0, 1e-3, 1e-2, 1e-1, 1.0]}
-    return Rival("vector_scaling", lambda _: VectorScaling(), lambda _: grid, linear=True, calibrates=True)
+def _vector_scaling(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
+    return VectorScaling(**settings)
 
 
-def _logistic_regression(seed: int) -> Rival:
+def _logistic_regression(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    grid = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1, 1.0]}
-    build = _standardised(lambda _: LogisticRegression(tol=1e-3, max_iter=500))
-    return Rival("logistic_regression", build, lambda _: grid, linear=True)
+    return make_pipeline(StandardScaler(), LogisticRegression(tol=1e-3, max_iter=500, **settings))
 
 
-def _linear_svm(seed: int) -> Rival:
+def _linear_svm(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.svm import LinearSVC
 
-    def build(inner: Sequence[Sides]) -> Any:
-        svm = LinearSVC(C=1e-3, dual="auto", random_state=seed, max_iter=5000)
-        return CalibratedClassifierCV(svm, cv=inner, ensemble=False)
+    if not inner:
+        raise ParameterError("its probabilities need two images of each class at least")
+    svm = LinearSVC(dual="auto", random_state=seed, max_iter=5000, **settings)
+    return make_pipeline(StandardScaler(), CalibratedClassifierCV(svm, cv=list(inner), ensemble=False))
 
-    return Rival("linear_svm", _standardised(build), linear=True)
 
-
-def _nearest_neighbors(seed: int) -> Rival:
+def _nearest_neighbors(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
-    def grid(inner: Sequence[Sides]) -> Mapping[str, Sequence[Any]]:
-        rows = min(len(grown) for grown, _ in inner)
-        return {"kneighborsclassifier__n_neighbors": sorted({min(k, rows) for k in (15, 50, 150)})}
-
-    return Rival("nearest_neighbors", _standardised(lambda _: KNeighborsClassifier()), grid)
+    return make_pipeline(StandardScaler(), KNeighborsClassifier(min(n, settings["n_neighbors"])))
 
 
-def _hist_gradient_boosting(seed: int) -> Rival:
+def _hist_gradient_boosting(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    def build(inner: Sequence[Sides]) -> Any:
-        return HistGradientBoostingClassifier(
-            max_iter=60, learning_rate=0.1, max_depth=3, early_stopping=False, random_state=seed
-        )
-
-    return Rival("hist_gradient_boosting", _standardised(build))
+    return HistGradientBoostingClassifier(
+        max_iter=60, learning_rate=0.1, max_depth=3, early_stopping=False, random_state=seed
+    )
 
 
-def _lightgbm(seed: int) -> Rival:
+def _lightgbm(settings: Mapping[str, Any], seed: int, inner: Sequence[Sides], n: int) -> Any:
     from lightgbm import LGBMClassifier
 
-    def build(inner: Sequence[Sides]) -> Any:
-        return LGBMClassifier(
-            n_estimators=60, learning_rate=0.1, max_depth=3, random_state=seed, verbosity=-1
-        )
-
-    return Rival("lightgbm", _standardised(build))
+    return LGBMClassifier(n_estimators=60, learning_rate=0.1, max_depth=3, random_state=seed, verbosity=-1)
 
 
-_RIVALS: dict[str, Callable[[int], Rival]] = {
-    "vector_scaling": _vector_scaling,
-    "logistic_regression": _logistic_regression,
-    "linear_svm": _linear_svm,
-    "nearest_neighbors": _nearest_neighbors,
-    "hist_gradient_boosting": _hist_gradient_boosting,
-    "lightgbm": _lightgbm,
-}
+def _several(key: str, *values: float) -> list[dict[str, Any]]:
+    return [{key: value} for value in values]
+
+
+_RIVALS = {
+    rival.name: rival
+    for rival in (
+        Rival(
+            "vector_scaling", _vector_scaling, _several("penalty", 0.0, 1e-3, 1e-2, 1e-1, 1.0),
+            linear=True, calibrates=True,
+        ),
+        Rival(
+            "logistic_regression", _logistic_regression, _several("C", 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+            linear=True,
+        ),
+        Rival("linear_svm", _linear_svm, _several("C", 1e-3), linear=True, folds=True),
+        Rival("nearest_neighbors", _nearest_neighbors, _several("n_neighbors", 15, 50, 150)),
+        Rival("hist_gradient_boosting", _hist_gradient_boosting),
+        Rival("lightgbm", _lightgbm),
+    )
+}  # fmt: skip

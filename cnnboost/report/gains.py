@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnnboost.config.outcomes import head_title
 from cnnboost.report.page import Block, Section, named_figures, table
 from cnnboost.report.plots import COLOURS, new_figure, open_frame
 from cnnboost.report.table import Table, columns_of, p_value, points
@@ -45,7 +46,8 @@ def plot_gains(document: Mapping[str, Any]) -> Figure:
     for axes in panels[1]:
         axes.set_xlabel("training accuracy minus accuracy, points")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncol=len(labels))
+    if labels:
+        figure.legend(handles, labels, loc="outside lower center", ncol=len(labels))
     return figure
 
 
@@ -59,15 +61,13 @@ def verdicts_on_gains(document: Mapping[str, Any]) -> list[str]:
             if row is None:
                 continue
             text = (
-                f"{name.replace('_', ' ')} is more accurate than {other} on {row['better']} of "
+                f"{head_title(name)} is more accurate than {other} on {row['better']} of "
                 f"{row['pairs']} networks, less on {row['worse']} (sign test p = {row['p_value']:.2g}), by "
                 f"{points(row['mean'])} points in the mean"
             )
             if row["correlation"] is not None:
-                text += (
-                    f"; rank correlation with the gap {row['correlation']:.2f} "
-                    f"(p = {p_value(row['correlation_p_value'])})"
-                )
+                p = p_value(row["correlation_p_value"])
+                text += f"; rank correlation with the gap {row['correlation']:.2f} (p {p})"
             said.append(text)
     return said
 
@@ -88,7 +88,7 @@ def gains_table(document: Mapping[str, Any]) -> Table:
                 pair["accuracy"],
                 pair["gap"],
                 *(gains.get(mode) for mode in _MODES),
-                None if linear is None else linear.replace("_", " "),
+                None if linear is None else head_title(linear),
                 gains.get(linear),
             ]
         )
@@ -98,9 +98,10 @@ def gains_table(document: Mapping[str, Any]) -> Table:
 def gains_section(document: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
     """Return when a head betters its network's softmax."""
     text = (
-        "Each network with the images that it is scored on is a pair: the same rows, features, views and "
-        "folds for all heads. The gap is the accuracy on the images of training minus that on the scored "
-        "ones. "
+        "Each network with the images that it is scored on is a pair: the same rows, views and folds "
+        "for all heads. The gap is the softmax's accuracy on the images of Training minus that on the scored "
+        "ones. Chance in the latter moves gap and gain together, so that they correlate a little of "
+        "themselves. "
         "Several pairs may share their images, and those of one recipe its architecture, so that a p value "
         "says less than it seems to."
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnboost.config.outcomes import head_title
 from cnnboost.escape import visible
 from cnnboost.files import write_bytes
 
@@ -201,7 +202,7 @@ def plot_modes(document: Mapping[str, Any]) -> Figure:
             right.plot(row["log_loss_difference"], y, "s", color=colour, ms=4)
     for axes in (left, right):
         axes.axvline(0, color="0.4", linewidth=1, linestyle="--")
-        name_rows(axes, [head.replace("_", " ") for head in heads])
+        name_rows(axes, [head_title(head) for head in heads])
     left.set_xlabel(
         f"accuracy minus the softmax's, percentage points\n(bars: {document['confidence']:.0%} interval)"
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from cnnboost.config.outcomes import head_title
 from cnnboost.files import file_part
 from cnnboost.report.page import (
     Block,
@@ -201,8 +202,8 @@ def modes_text(compared: Mapping[str, Any]) -> str:
     return (
         f"{compared['n']:,} images of {compared['split']}, {runs} seed{'s' * (runs > 1)}, {networks} "
         f"trained network{'s' * (networks > 1)}; layers {', '.join(compared['layers'])}; views at test time: "
-        f"{views}. Heads fitted on {compared['grown_on']}. Temperature, rounds and weight of each image's "
-        f"head were chosen on {compared['chosen_on']}."
+        f"{views}. Heads fitted on {compared['grown_on']}. Temperature, rounds, weight and other settings of "
+        f"each image's head were chosen on {compared['chosen_on']}."
     )
 
 
@@ -211,7 +212,7 @@ def modes_table(compared: Mapping[str, Any]) -> Table:
     runs, linear = compared["runs"], compared.get("best_linear")
     kinds = {"classifier": "text", "accuracy": "percent2", "difference, points": "points", "median p": "p"}
     if linear is not None:
-        kinds |= {f"against {linear}, points": "points", "its median p": "p"}
+        kinds |= {f"against {head_title(linear)}, points": "points", "its median p": "p"}
     kinds |= {"log-loss": "number", "change": "number", "calibration error": "number"}
     rows: list[list[Any]] = []
     for name, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
@@ -228,7 +229,7 @@ def modes_table(compared: Mapping[str, Any]) -> Table:
         if linear is not None:
             against += _difference(row.get("against_linear"))
         losses = row["log_loss"], row["log_loss_difference"]
-        rows.append([head.replace("_", " "), row["accuracy"], *against, *losses, calibration])
+        rows.append([head_title(head), row["accuracy"], *against, *losses, calibration])
     return Table("Heads against the softmax", columns_of(kinds), rows)
 
 
@@ -248,9 +249,10 @@ def modes_section(compared: Mapping[str, Any], figures: Mapping[str, bytes]) -> 
     )
     if compared.get("best_linear") is not None:
         explanation += (
-            " All heads but vector scaling see the features and the log-probabilities, each column "
-            f"standardised for those that are not of this project; {compared['best_linear']} has the lowest "
-            "log-loss of the linear ones on these same images, which favours it a little."
+            " Other heads see what trees see, and where they are not fitted on train the log-probabilities "
+            "beside the features; vector scaling sees the log-probabilities alone, of images that the "
+            f"network has not seen. {compared['best_linear']} has the lowest log-loss of the linear heads on "
+            "these same images, which favours it a little."
         )
     blocks: list[Block] = [
         ("items", verdicts_of(compared)),

@@ -16,6 +16,7 @@ from cnnboost.files import file_digest, write_json
 from cnnboost.hybrid.crossfit import CrossFitted
 from cnnboost.hybrid.rivals import Rival, rivals_of
 from cnnboost.images import Split
+from cnnboost.images.views import views
 from cnnboost.metrics.comparison import compare
 from cnnboost.metrics.scores import score
 from cnnboost.report.plots import plot_modes, save_figure
@@ -51,7 +52,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     if job.model is not None:
         raise ParameterError(f"{job.model} is of no recipe: compare trains and compares the recipe's own CNN")
     metadata = job.recipe.compare
-    rivals = rivals_of(metadata.heads, metadata.seed)
+    rivals = rivals_of(metadata.heads)
     check_names(job, hybrid_layers(job), tta=job.recipe.hybrid.tta)
     scored = job.images[split or job.scored_split]
     _check_unseen(job, scored.name)
@@ -93,7 +94,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "best_linear": linear,
         "summary": summarise(runs, job.recipe.evaluate.confidence, linear),
         "networks": [file_digest(one.path) for one in trained],
-        "train_accuracy": [_accuracy_on(job.images.train, one.cnn) for one in trained],
+        "train_accuracy": [_accuracy_on(job.images.train, one.cnn, job.recipe.hybrid.tta) for one in trained],
         "data_digest": job.images.digest,
         "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),
@@ -172,9 +173,10 @@ def _best_linear(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> str | 
     return min(names, key=log_loss, default=None)
 
 
-def _accuracy_on(split: Split, cnn: Any) -> float:
-    """Return the accuracy of the softmax; that on Training tells the gap."""
-    return float((cnn.predict_proba(split.X).argmax(axis=1) == split.y).mean())
+def _accuracy_on(split: Split, cnn: Any, tta: str) -> float:
+    """Return the accuracy of the softmax over the views at test time; that on Training tells the gap."""
+    proba = np.mean([cnn.predict_proba(view) for view in views(np.asarray(split.X), tta)], axis=0)
+    return float((proba.argmax(axis=1) == split.y).mean())
 
 
 def _options(job: Job) -> dict[str, Any]:
@@ -228,7 +230,12 @@ def _run(
         modes[mode] = against_softmax(mode, found, trees(found))
     for rival in rivals:
         found = fit.rival(rival, grown_on)
-        row = {"scores": scores_of(found), "linear": rival.linear, "chosen": found.chosen}
+        row = {
+            "scores": scores_of(found),
+            "linear": rival.linear,
+            "chosen": found.chosen,
+            "temperatures": found.temperatures,
+        }
         heads[rival.name] = against_softmax(rival.name, found, row)
     run = {
         "seed": seed,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.documents import Document, read_document
-from cnnboost.errors import StoreError
+from cnnboost.errors import DataError, StoreError
 from cnnboost.files import write_json
 from cnnboost.metrics.comparison import mcnemar
 from cnnboost.report.gains import GAINS_FIGURE, plot_gains
+from cnnboost.report.page import contents_of
 from cnnboost.report.plots import save_figure
 from cnnboost.stages.comparison import FORMAT, Compared, heads_of
 from cnnboost.stages.reporting import SMOKE
@@ -33,17 +34,29 @@ class Comparison(Document):
 
 def compare_networks(reports: Path) -> Compared:
     """Put the comparisons below a folder together: a pair of network and images each."""
-    pairs, left_out = [], []
+    pairs: list[dict[str, Any]] = []
+    left_out: list[str] = []
     for path in sorted(reports.rglob("compare.json")):
         remedy = "run cnnboost compare again, or remove it"
         if path.parent.name.endswith(SMOKE):
             continue
+        name = str(path.relative_to(reports))
         if read_document(path, Document, remedy).get("format") != FORMAT:
-            left_out.append(str(path.relative_to(reports)))
+            left_out.append(f"{name} (of another version)")
             continue
-        pairs += _pairs(read_document(path, Comparison, remedy))
+        compared = read_document(path, Comparison, remedy)
+        try:
+            with contents_of(str(path)):
+                found = _pairs(compared)
+        except DataError as error:
+            raise StoreError(f"{error}; {remedy}") from error
+        known = [(pair["network"], pair["split"], pair["n"]) for pair in pairs]
+        new = [pair for pair in found if (pair["network"], pair["split"], pair["n"]) not in known]
+        if len(new) < len(found):
+            left_out.append(f"{name} (networks that are there already)")
+        pairs += new
     if not pairs:
-        older = f"; of an older version: {', '.join(left_out)}" if left_out else ""
+        older = f"; left out: {', '.join(left_out)}" if left_out else ""
         raise StoreError(f"{reports}: there are no comparisons{older}; cnnboost compare -r RECIPE makes them")
     document = {"format": 1, "pairs": pairs, "left_out": left_out, "summary": summarise_pairs(pairs)}
     path = write_json(reports / "gains.json", document)

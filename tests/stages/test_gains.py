@@ -56,7 +56,7 @@ def test_comparisons_of_older_versions_and_smoke_runs_are_left_out(compared, job
     for name, document in {"old": {**compared, "format": 1}, "toy-smoke": compared}.items():
         write_json(job.reports / name / "compare.json", document)
     found = compare_networks(job.reports).document
-    assert found["left_out"] == ["old/compare.json"]
+    assert found["left_out"] == ["old/compare.json (of another version)"]
     assert len(found["pairs"]) == 2
 
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_put_together_is_named(compared, job, tmp_path):
     with pytest.raises(StoreError, match="there are no comparisons; cnnboost compare -r RECIPE makes them"):
         compare_networks(tmp_path / "empty")
     write_json(tmp_path / "older" / "old" / "compare.json", {**compared, "format": 1})
-    with pytest.raises(StoreError, match=r"of an older version: old/compare\.json"):
+    with pytest.raises(StoreError, match=r"left out: old/compare\.json"):
         compare_networks(tmp_path / "older")
     path = job.reports_dir / "compare.json"
     write_json(path, {name: value for name, value in compared.items() if name != "train_accuracy"})
@@ -72,6 +72,28 @@ def test_what_cannot_be_put_together_is_named(compared, job, tmp_path):
         StoreError, match=r"compare\.json: train_accuracy: field required; run cnnboost compare"
     ):
         compare_networks(job.reports)
+
+
+@pytest.mark.parametrize("damage", [{"recipe_facts": {}}, {"networks": []}, {"runs": [{"network": 0}]}])
+def test_a_damaged_comparison_is_named(compared, job, damage):
+    write_json(job.reports_dir / "compare.json", {**compared, **damage})
+    with pytest.raises(StoreError, match=r"toy/compare\.json: .*run cnnboost compare again"):
+        compare_networks(job.reports)
+
+
+def test_a_network_counts_once(compared, job):
+    write_json(job.reports / "zcopy" / "compare.json", compared)
+    found = compare_networks(job.reports).document
+    assert len(found["pairs"]) == 2
+    assert found["left_out"] == ["zcopy/compare.json (networks that are there already)"]
+
+
+def test_comparisons_without_trees_are_drawn(compared, job):
+    none = {**compared, "runs": [{**run, "modes": {}} for run in compared["runs"]]}
+    write_json(job.reports_dir / "compare.json", none)
+    found = compare_networks(job.reports)
+    assert set(found.document["summary"]) == {"logistic_regression", "nearest_neighbors"}
+    assert found.figures[0].is_file()
 
 
 @pytest.mark.parametrize("damage", [{"pairs": None}, {"summary": {"plain": {"accuracy": {}}}}])
