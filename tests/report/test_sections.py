@@ -126,7 +126,7 @@ def test_trees_are_held_against_the_best_linear_head_too(findings, rivals):
     for words in (
         "residual is better than linear_svm by 0.50 percentage points",
         "linear_svm is better than the softmax",
-        "against linear_svm, points",
+        "against linear svm, points",
         "linear_svm has the lowest log-loss",
     ):
         assert words in html
