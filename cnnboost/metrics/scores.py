@@ -19,7 +19,7 @@ from cnnboost.metrics.intervals import (
 
 BINS = 15
 """Of the calibration error."""
-_NEARLY_ALL = 0.9
+_NEARLY_ALL, _MOST = 0.9, 0.8
 FOREIGN_CAUSES = (
     "the scale of its pixels (--pixels) and the order of its outputs (--classes), the commonest causes with "
     "a model file from elsewhere"
@@ -211,8 +211,9 @@ def find_collapse(
 ) -> Collapse | None:
     """Look for one class that nearly all predictions are, although the labels are not.
 
-    At least 90 % of the predictions are the class, fewer than 90 % of the labels are, and the other classes
-    are predicted at most half as often as they occur.
+    At least 90 % of the predictions are the class and fewer than 90 % of the labels, or at least 80 % of the
+    predictions and at most half as many labels; and the other classes are predicted at most half as often as
+    they occur.
     """
     counts = np.asarray(confusion)
     n = int(counts.sum())
@@ -221,7 +222,8 @@ def find_collapse(
     predicted = counts.sum(axis=0)
     top = int(predicted.argmax())
     n_predicted, n_true = int(predicted[top]), int(counts[top].sum())
-    one_sided = n_predicted >= _NEARLY_ALL * n and n_true < _NEARLY_ALL * n
+    one_sided = n_predicted >= _NEARLY_ALL * n > n_true
+    one_sided |= n_predicted >= max(_MOST * n, 2 * n_true)
     if not one_sided or 2 * (n - n_predicted) > n - n_true:
         return None
     return Collapse(str(classes[top]), n_predicted / n, n_true / n)

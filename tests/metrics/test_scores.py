@@ -139,7 +139,9 @@ CLASSES = ["angry", "happy", "sad"]
         ([[1, 29, 0], [0, 25, 0], [0, 43, 2]], 0.97),
         ([[5, 35, 0], [0, 25, 0], [5, 30, 0]], 0.9),
         ([[30, 0, 0], [0, 25, 0], [0, 0, 45]], None),  # all right
-        ([[0, 30, 0], [0, 25, 0], [0, 34, 11]], None),  # 89 % of the predictions
+        ([[0, 30, 0], [0, 25, 0], [0, 34, 11]], 0.89),  # three times as often as it occurs
+        ([[0, 26, 4], [0, 25, 0], [0, 28, 17]], None),  # 79 % of the predictions
+        ([[10, 15, 0], [0, 50, 0], [0, 24, 1]], None),  # 89 % of the predictions, and half of the labels
         ([[0, 5, 0], [0, 90, 0], [0, 5, 0]], None),  # 90 % of the labels are happy too
         ([[6, 0, 0], [0, 89, 0], [1, 4, 0]], None),  # the rest is rare, and found more often than not
         ([[0, 0, 0], [0, 7, 0], [0, 0, 0]], None),  # only one class there
