@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cnnboost.config.outcomes import head_title
 from cnnboost.report.sections import verdicts_of
+from cnnboost.report.table import head_title
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = "fer2013"

@@ -70,3 +70,15 @@ def test_errors_are_what_a_caller_would_catch():
         assert issubclass(error, builtin)
         assert str(error("what, where, remedy")) == "what, where, remedy"
     assert errors.DataError("x", [errors.BadInput("a.png", "empty")]).bad[0].place == "a.png"
+
+
+def test_the_help_waits_for_no_large_package():
+    """What `--help` imports decides how soon its first line is there."""
+    assert not modules_after("import cnnboost.cli") & {
+        *HEAVY,
+        "jinja2",
+        "numpy",
+        "optuna",
+        "pydantic",
+        "scipy",
+    }

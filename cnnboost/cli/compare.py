@@ -11,9 +11,9 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
-from cnnboost.config.outcomes import head_title
 from cnnboost.report.gains import gains_table, verdicts_on_gains
 from cnnboost.report.sections import verdicts_of
+from cnnboost.report.table import head_title
 
 
 @command()

@@ -36,17 +36,12 @@ RIVALS = (
 )  # fmt: skip
 
 
-def head_title(name: str) -> str:
-    """Return how a table calls a head."""
-    return name.replace("_", " ") if name in RIVALS else name
-
-
 class Head(Table):
     """A classifier of `[compare] heads`: its import path, its options, and how it is called."""
 
     path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
     options: dict[str, Plain] = Field(default_factory=dict)
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,()=+ -]{1,60}$")] | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9.,()=+ -]{1,60}$")] | None = None
     linear: bool = False
 
 

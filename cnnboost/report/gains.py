@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnnboost.config.outcomes import head_title
 from cnnboost.report.page import Block, Section, named_figures, table
-from cnnboost.report.plots import COLOURS, new_figure, open_frame
-from cnnboost.report.table import Table, columns_of, p_value, points
+from cnnboost.report.table import Table, columns_of, head_title, p_value, points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +17,8 @@ _MODES = {"plain": "o", "residual": "s", "blend": "^"}
 
 def plot_gains(document: Mapping[str, Any]) -> Figure:
     """Draw the gain of trees over the softmax and over the best linear head against the network's gap."""
+    from cnnboost.report.plots import COLOURS, new_figure, open_frame
+
     pairs = document["pairs"]
     title = f"What trees gain, {len(pairs)} trained network{'s' * (len(pairs) != 1)}"
     figure = new_figure(9.2, 6.8, title)

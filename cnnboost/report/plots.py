@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.config.outcomes import head_title
 from cnnboost.escape import visible
 from cnnboost.files import write_bytes
+from cnnboost.report.table import head_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from cnnboost.config.outcomes import head_title
 from cnnboost.files import file_part
 from cnnboost.report.page import (
     Block,
@@ -22,7 +21,7 @@ from cnnboost.report.page import (
     table,
 )
 from cnnboost.report.scores import SCORE_COLUMNS, classifiers, published_accuracies, scores_table
-from cnnboost.report.table import Cell, Column, Group, Table, columns_of, pairs, percent
+from cnnboost.report.table import Cell, Column, Group, Table, columns_of, head_title, pairs, percent
 
 MODES_FIGURE = "compare.png"
 

@@ -13,6 +13,11 @@ NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
+def head_title(name: str) -> str:
+    """Return how a table calls a head; an import path stays what it is."""
+    return name if "." in name else name.replace("_", " ")
+
+
 def percent(share: float) -> str:
     """Return a share in per cent."""
     return f"{share:.1%}"
