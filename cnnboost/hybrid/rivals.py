@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
+from sklearn.base import is_classifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,51 +28,12 @@ from cnnboost.errors import ParameterError
 from cnnboost.holdout import Sides, folds_of
 from cnnboost.hybrid.modes import HeadInputs, log_loss
 from cnnboost.hybrid.temperature import fit_temperature, log_probabilities, tempered
+from cnnboost.hybrid.vector_scaling import VectorScaling
 
 _INNER_FOLDS = 3
 
 Build = Callable[[Mapping[str, Any], int, Sequence[Sides], int], Any]
 """Settings, seed, inner folds and number of rows -> an unfitted classifier."""
-
-
-class VectorScaling(ClassifierMixin, BaseEstimator):
-    """A factor and an offset for the log-probability of each class (Guo et al. 2017, section 4.2).
-
-    Where a network is hardly ever wrong, the factors would grow without end; the penalty holds them near 1.
-    """
-
-    def __init__(self, penalty: float = 0.0) -> None:
-        self.penalty = penalty
-
-    def fit(self, X: NDArray[np.floating], y: NDArray[np.intp]) -> VectorScaling:
-        """Find the factors and offsets of the lowest log-loss, which is convex in them."""
-        from scipy.optimize import minimize
-        from scipy.special import log_softmax
-
-        codes, scores, rows = np.asarray(y), np.asarray(X, dtype=np.float64), np.arange(len(X))
-        self.classes_ = np.arange(scores.shape[1])  # a class that is missing here has its column all the same
-        n_classes = scores.shape[1]
-        start = np.repeat([1.0, 0.0], n_classes)
-        given = np.zeros_like(scores)
-        given[rows, codes] = 1
-
-        def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            logs = log_softmax(scores * parameters[:n_classes] + parameters[n_classes:], axis=1)
-            slope = (np.exp(logs) - given) / len(rows)
-            gone = parameters - start
-            gradient = np.concatenate([(slope * scores).sum(axis=0), slope.sum(axis=0)])
-            value = -logs[rows, codes].mean() + self.penalty / 2 * gone @ gone
-            return value, gradient + self.penalty * gone
-
-        self.factors_, self.offsets_ = np.split(minimize(loss, start, jac=True, method="L-BFGS-B").x, 2)
-        return self
-
-    def predict_proba(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Give the probability of each class."""
-        from scipy.special import softmax
-
-        proba: NDArray[np.float64] = softmax(np.asarray(X) * self.factors_ + self.offsets_, axis=1)
-        return proba
 
 
 @dataclass(frozen=True)
@@ -200,7 +161,7 @@ def best_of(fits: Sequence[FittedRival], watched: HeadInputs) -> FittedRival:
 
 
 def rivals_of(heads: Sequence[Head] | None) -> list[Rival]:
-    """Return the rivals that are asked for; None stands for all that are installed."""
+    """Return the rivals that are asked for; None means all that are installed."""
     if heads is None:
         heads = [Head(path=name) for name in RIVALS if name != "lightgbm" or _installed("lightgbm")]
     return [_rival(head) for head in heads]
@@ -221,7 +182,8 @@ def _rival(head: Head) -> Rival:
         )
     if head.path == "lightgbm" and not _installed("lightgbm"):
         raise ParameterError("the head 'lightgbm' needs the package lightgbm: pip install lightgbm")
-    return replace(_RIVALS[head.path], name=head.name or head.path)
+    built_in = _RIVALS[head.path]
+    return replace(built_in, name=head.name or head.path, linear=built_in.linear or head.linear)
 
 
 def _imported(head: Head) -> type:
@@ -249,7 +211,7 @@ def _imported(head: Head) -> type:
         raise ParameterError(f"{module_name} has no class {name!r}{meant}")
     # Before it is called: a class of another kind might do anything with its options.
     if not all(hasattr(kind, method) for method in ("fit", "get_params", "predict")):
-        raise ParameterError(f"the head {head.path!r} is no scikit-learn classifier")
+        raise ParameterError(f"the head {head.path!r} is not a scikit-learn classifier")
     if not hasattr(_made(head, kind, 0), "predict_proba"):
         raise ParameterError(
             f"the head {head.path!r} has no predict_proba and so no log-loss; give an option that gives it, "
@@ -270,7 +232,7 @@ def _made(head: Head, kind: type, seed: int) -> Any:
             f"the head {head.path!r} cannot be made with the options {head.options}: {first_line(error)}"
         ) from error
     if not classifies:
-        raise ParameterError(f"the head {head.path!r} is no scikit-learn classifier")
+        raise ParameterError(f"the head {head.path!r} is not a scikit-learn classifier")
     return estimator
 
 

@@ -97,22 +97,18 @@ def _gains(
     of_head: Sequence[Mapping[str, Any]], linear: str | None, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """Return what a head gains: accuracy in shares, log-loss in nats, both better above 0."""
-
-    def mean(values: Sequence[float]) -> float:
-        return statistics.fmean(values)
-
-    beside = [] if linear is None else [of[linear]["log_loss_difference"] for of in rows]
-    to_linear = [row["against_linear"]["difference"] for row in of_head if "against_linear" in row]
-    return {
-        "accuracy": mean([row["against_softmax"]["difference"] for row in of_head]),
-        "log_loss": -mean([row["log_loss_difference"] for row in of_head]),
-        "accuracy_to_linear": mean(to_linear) if to_linear else None,
-        "log_loss_to_linear": (
-            mean([other - row["log_loss_difference"] for row, other in zip(of_head, beside, strict=True)])
-            if to_linear
-            else None
-        ),
+    mean = statistics.fmean
+    log_loss = -mean(row["log_loss_difference"] for row in of_head)
+    found: dict[str, float | None] = {
+        "accuracy": mean(row["against_softmax"]["difference"] for row in of_head),
+        "log_loss": log_loss,
+        "accuracy_to_linear": None,
+        "log_loss_to_linear": None,
     }
+    if linear is not None and all("against_linear" in row for row in of_head):
+        found["accuracy_to_linear"] = mean(row["against_linear"]["difference"] for row in of_head)
+        found["log_loss_to_linear"] = log_loss + mean(of[linear]["log_loss_difference"] for of in rows)
+    return found
 
 
 def summarise_pairs(pairs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -14,9 +14,20 @@ from cnnboost.hybrid.modes import HeadInputs, fit_mode
 from tests.hybrid.test_modes import K, boost, problem
 
 
-def crossfit(seen, folds=3, seed=0, images=None, views=None):
+def crossfit(seen, folds=3, seed=0, images=None, views=None, grown=None):
     images = seen.features if images is None else images
-    return CrossFit(views or [seen], images, K, folds=folds, seed=seed)
+    return CrossFit(views or [seen], images, K, folds=folds, seed=seed, grown=grown)
+
+
+def with_turned_labels(seen):
+    """Return a cross-fit, one in which the labels of its first fold are turned, and the rows of that fold."""
+    fit = crossfit(seen)
+    scored = fit._parts[0][1]
+    turned = seen.codes.copy()
+    turned[scored] = (turned[scored] + 1) % K
+    other = crossfit(seen._replace(codes=turned))
+    other._parts = fit._parts
+    return fit, other, scored
 
 
 @pytest.mark.parametrize("mode", ["plain", "residual", "blend"])
@@ -24,12 +35,7 @@ def crossfit(seen, folds=3, seed=0, images=None, views=None):
 def test_labels_of_an_image_do_not_reach_its_own_score(mode, grown):
     """Turn the labels of one fold: its own probabilities stay, those of the others change."""
     seen, others = problem(240), problem(300, 1)
-    fit = crossfit(seen)
-    scored = fit._parts[0][1]
-    turned = seen.codes.copy()
-    turned[scored] = (turned[scored] + 1) % K
-    other = crossfit(seen._replace(codes=turned))
-    other._parts = fit._parts
+    fit, other, scored = with_turned_labels(seen)
     one, two = (f.head(mode, boost(n_estimators=8), others if grown else None) for f in (fit, other))
     np.testing.assert_array_equal(one.proba[scored], two.proba[scored])
     if not (grown and mode == "plain"):

@@ -10,7 +10,8 @@ from cnnboost.config.outcomes import RIVALS, Head
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import groups_of
 from cnnboost.hybrid.crossfit import CrossFit
-from cnnboost.hybrid.rivals import Rival, VectorScaling, best_of, rivals_of
+from cnnboost.hybrid.rivals import Rival, best_of, rivals_of
+from tests.hybrid.test_crossfit import crossfit, with_turned_labels
 from tests.hybrid.test_modes import K, problem
 
 INSTALLED = [rival.name for rival in rivals_of(None)]
@@ -21,20 +22,10 @@ def rival_of(path: str, **table) -> Rival:
     return found
 
 
-def crossfit(seen, **options):
-    return CrossFit([seen], seen.features, K, folds=3, seed=0, **options)
-
-
 @pytest.mark.parametrize("name", INSTALLED)
 def test_labels_of_an_image_do_not_reach_its_own_score(name):
     rival = rival_of(name)
-    seen = problem(240)
-    fit = crossfit(seen)
-    scored = fit._parts[0][1]
-    turned = seen.codes.copy()
-    turned[scored] = (turned[scored] + 1) % K
-    other = crossfit(seen._replace(codes=turned))
-    other._parts = fit._parts
+    fit, other, scored = with_turned_labels(problem(240))
     one, two = fit.rival(rival), other.rival(rival)
     np.testing.assert_array_equal(one.proba[scored], two.proba[scored])
     assert not np.array_equal(one.proba, two.proba)
@@ -52,20 +43,6 @@ def test_a_head_betters_the_softmax_of_a_weak_network(name):
     fit = crossfit(seen)
     rival = rival_of(name)
     assert log_loss(seen.codes, fit.rival(rival).proba) < log_loss(seen.codes, fit.softmax()[1].proba)
-
-
-def test_vector_scaling_finds_what_was_turned():
-    """Factors and offsets that were put on the log-probabilities are taken back."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(6000, K)) * 2
-    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    y = np.array([rng.choice(K, p=row) for row in proba])
-    factors, offsets = np.linspace(0.5, 2, K), np.linspace(-1, 1, K)
-    found = VectorScaling().fit((logits - offsets) / factors, y)
-    np.testing.assert_allclose(found.factors_, factors, rtol=0.15)
-    np.testing.assert_allclose(found.offsets_ - found.offsets_.mean(), offsets, atol=0.15)
-    held = VectorScaling(penalty=1e6).fit(logits, y)
-    np.testing.assert_allclose(held.factors_, 1, atol=1e-4)
 
 
 def test_vector_scaling_sees_log_probabilities_alone_and_never_training():
@@ -169,9 +146,9 @@ def test_built_in_heads_may_have_another_name():
         ("logistic_regresion", "did you mean 'logistic_regression'"),
         ("no_such_package.Classifier", "cannot be imported.*no_such_package"),
         ("sklearn.ensemble.RandomForestClasifier", "did you mean 'RandomForestClassifier'"),
-        ("sklearn.linear_model.LinearRegression", "is no scikit-learn classifier"),
-        ("subprocess.Popen", "is no scikit-learn classifier"),
-        ("collections.OrderedDict", "is no scikit-learn classifier"),
+        ("sklearn.linear_model.LinearRegression", "is not a scikit-learn classifier"),
+        ("subprocess.Popen", "is not a scikit-learn classifier"),
+        ("collections.OrderedDict", "is not a scikit-learn classifier"),
         ("os.path.join", "has no class 'join'"),
         ("sklearn.svm.LinearSVC", "has no predict_proba"),
         ("..", "cannot be imported"),
@@ -204,7 +181,7 @@ def test_options_that_will_not_do_are_named(path, options, said):
 
 
 def test_nothing_but_a_classifier_is_called(tmp_path):
-    with pytest.raises(ParameterError, match="is no scikit-learn classifier"):
+    with pytest.raises(ParameterError, match="is not a scikit-learn classifier"):
         rival_of("io.FileIO", options={"file": str(tmp_path / "made"), "mode": "w"})
     assert not (tmp_path / "made").exists()
 
