@@ -201,7 +201,7 @@ def _run(
     def scores_of(found: CrossFitted) -> dict[str, Any]:
         return score(scored.y, found.proba, scored.classes, **_options(job)).to_dict()
 
-    def trees(found: CrossFitted) -> dict[str, Any]:
+    def row_of(found: CrossFitted) -> dict[str, Any]:
         return {
             "scores": scores_of(found),
             "rounds": found.rounds,
@@ -223,11 +223,11 @@ def _run(
         )  # fmt: skip
         return row
 
-    calibrated_row = trees(calibrated)
+    calibrated_row = row_of(calibrated)
     modes, heads = {}, {}
     for mode in metadata.modes:
         found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
-        modes[mode] = against_softmax(mode, found, trees(found))
+        modes[mode] = against_softmax(mode, found, row_of(found))
     for rival in rivals:
         found = fit.rival(rival, grown_on)
         row = {
@@ -240,7 +240,7 @@ def _run(
     run = {
         "seed": seed,
         "network": network,
-        "softmax": trees(softmax),
+        "softmax": row_of(softmax),
         "calibrated": calibrated_row,
         "modes": modes,
         "heads": heads,
