@@ -9,6 +9,7 @@ from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     distill,
     evaluate,
     export,
+    init,
     predict,
     report,
     tune,

@@ -23,9 +23,14 @@ def load_recipe(source: str | os.PathLike[str] | None = None, overrides: Sequenc
     path = _locate(DEFAULT if source is None else source)
     if path.stat().st_size > _MOST_BYTES:
         raise RecipeError(f"{path}: {path.stat().st_size:,} bytes are too many for a recipe")
+    return parse_recipe(read_regular(path), path, overrides)
+
+
+def parse_recipe(content: bytes, path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Make a recipe of the content of its file."""
     try:
         # With a byte order mark, as some editors write, or without.
-        metadata = tomllib.loads(read_regular(path).decode("utf-8-sig"))
+        metadata = tomllib.loads(content.decode("utf-8-sig"))
     # Beside its own error, the parser raises those of Python's numbers and of its own recursion.
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {_reason(error)}") from error

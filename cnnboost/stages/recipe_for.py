@@ -41,10 +41,10 @@ class Glance(NamedTuple):
 
     images: int
     train: int
-    classes: tuple[str, ...]
+    classes: dict[str, int]
     size: tuple[int, int]
     colour: bool
-    unsplit: bool
+    splits: tuple[str, ...]
 
 
 def recipe_for(
@@ -65,29 +65,51 @@ def recipe_for(
     working folder.
     """
     found = None if data is None else glance(data)
-    place = "" if data is None else source_name(os.fspath(data))
-    metadata: dict[str, Any] = {"data": {}, "boost": dict(_HEAD)}
-    if found is not None:
-        metadata["data"] |= {"size": list(_bounded(found.size)), "validation_fraction": 0.2}
-        metadata["data"] |= {"channels": 3} if found.colour else {}
     if model is None:
-        assert found is not None, "data or model"
-        metadata |= {"name": _free(slug(place)), "title": place}
-        metadata["cnn"] = _training(found)
-        metadata["cut"] = {"layers": ["flatten", "fc1", "output"], "layer": "fc1"}
-        recipe = _with_layers(recipe_of(metadata, overrides), metadata, overrides)
+        assert data is not None and found is not None, "data or model"
+        recipe = of_images(data, found, overrides)
     else:
-        path = Path(model)
-        cnn = given if given is not None else read_model(path)
-        height, width, channels = cnn.input_shape[1:]
-        metadata["data"] |= {"size": [height, width]} if height and width else {}
-        metadata["data"] |= {"channels": channels} if channels in (1, 3) else {}
-        name = "-".join(filter(None, (slug(path.stem), file_digest(path)[:8], slug(place) if place else "")))
-        metadata |= {"name": _free(name), "title": f"{path.stem} on {place}" if place else path.stem}
-        metadata["cut"] = _cut(Cut(cnn))
-        recipe = recipe_of(metadata, overrides)
+        recipe = _of_model(Path(model), given, data, found, overrides)
     _say(recipe, found, model)
     return recipe
+
+
+def of_images(source: str | os.PathLike[str], found: Glance, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of images that were looked at."""
+    place = source_name(os.fspath(source))
+    metadata = {
+        "name": _free(slug(place)),
+        "title": place,
+        "data": _data(found),
+        "cnn": _training(found),
+        "cut": {"layers": ["flatten", "fc1", "output"], "layer": "fc1"},
+        "boost": dict(_HEAD),
+    }
+    return _with_layers(recipe_of(metadata, overrides), metadata, overrides)
+
+
+def _of_model(
+    path: Path,
+    given: Any,
+    data: str | os.PathLike[str] | None,
+    found: Glance | None,
+    overrides: Sequence[str],
+) -> Recipe:
+    place = "" if data is None else source_name(os.fspath(data))
+    cnn = given if given is not None else read_model(path)
+    height, width, channels = cnn.input_shape[1:]
+    stated = {} if found is None else _data(found)
+    stated |= {"size": [height, width]} if height and width else {}
+    stated |= {"channels": channels} if channels in (1, 3) else {}
+    name = "-".join(filter(None, (slug(path.stem), file_digest(path)[:8], slug(place) if place else "")))
+    metadata = {
+        "name": _free(name),
+        "title": f"{path.stem} on {place}" if place else path.stem,
+        "data": stated,
+        "cut": _cut(Cut(cnn)),
+        "boost": dict(_HEAD),
+    }
+    return recipe_of(metadata, overrides)
 
 
 def glance(source: str | os.PathLike[str]) -> Glance:
@@ -105,14 +127,14 @@ def glance(source: str | os.PathLike[str]) -> Glance:
         first = f": {bad[0].place} {bad[0].reason}" if bad else ""
         raise DataError(f"{place}: none of {len(bad)} images that were looked at can be used{first}", bad)
     height, width = (int(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
-    train = int(np.count_nonzero(listing.splits == "train"))
+    counts = np.bincount(listing.y, minlength=len(listing.classes))
     return Glance(
         images=len(listing),
-        train=train,
-        classes=listing.classes,
+        train=int(np.count_nonzero(listing.splits == "train")),
+        classes=dict(zip(listing.classes, counts.tolist(), strict=True)),
         size=(height, width),
         colour=any(shape.channels == 3 for shape in shapes),
-        unsplit=train == len(listing),
+        splits=tuple(dict.fromkeys(listing.splits.tolist())),
     )
 
 
@@ -139,6 +161,11 @@ def _bounded(size: tuple[int, int]) -> tuple[int, int]:
     """Shrink a size so that its longer side has at most `LARGEST` pixels."""
     shrink = min(1.0, LARGEST / max(size))
     return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
+
+
+def _data(found: Glance) -> dict[str, Any]:
+    colour = {"channels": 3} if found.colour else {}
+    return {"size": list(_bounded(found.size)), "validation_fraction": 0.2, **colour}
 
 
 def _training(found: Glance) -> dict[str, Any]:
