@@ -35,6 +35,8 @@ fuzz: $(VENV)/.installed ## damage every kind of file that is read and have it r
 
 studies: $(VENV)/.installed ## train and score what is left of the studies, one after the other; FER2013=path
 	CNNBOOST=$(BIN)/cnnboost CNNBOOST_DATA=$(FER2013) pipelines/queue.sh
+	CNNBOOST=$(BIN)/cnnboost CNNBOOST_DATA=$(FER2013) pipelines/queue.sh pipelines/networks.txt
+	$(BIN)/cnnboost compare --networks
 
 lint: $(VENV)/.installed ## check format, lint, types and import direction; changes nothing
 	$(BIN)/ruff format --check .

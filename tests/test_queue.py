@@ -50,11 +50,12 @@ def test_a_second_queue_ends_at_once(queue):
     assert "oslo" not in queue.done.read_text()
 
 
-def test_every_command_of_the_studies_is_one(tmp_path):
+@pytest.mark.parametrize("name", ["queue.txt", "networks.txt"])
+def test_every_command_of_a_queue_is_one(name):
     """Each is parsed as far as the images, which are not there."""
     commands = [
         line.partition("#")[0].split()
-        for line in QUEUE.with_suffix(".txt").read_text().splitlines()
+        for line in QUEUE.with_name(name).read_text().splitlines()
         if line[:1] not in "#"
     ]
     assert len(commands) > 10
