@@ -16,7 +16,7 @@ import numpy as np
 from cnnboost.cnn.model_file import read_model
 from cnnboost.config import Recipe, packaged
 from cnnboost.config.load import recipe_of
-from cnnboost.errors import BadInput, DataError
+from cnnboost.errors import BadInput, DataError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import file_digest
 from cnnboost.images.decode import InputSpec
@@ -66,7 +66,8 @@ def recipe_for(
     """
     found = None if data is None else glance(data)
     if model is None:
-        assert data is not None and found is not None, "data or model"
+        if data is None or found is None:
+            raise ParameterError("neither images nor a model: there is nothing to find a recipe for")
         recipe = of_images(data, found, overrides)
     else:
         recipe = _of_model(Path(model), given, data, found, overrides)
