@@ -7,9 +7,11 @@ BUNDLE ?= models/oslo
 WORKERS ?= 2
 SECONDS ?= 600
 SEED ?= 0
+GIGABYTES ?= 20
+IMAGES ?= 50000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers clean
+.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,6 +63,9 @@ bench-peers: $(VENV)/.installed ## compare the shipped bundle with the package f
 	@test -n "$(FER_PYTHON)" || { echo "name the interpreter of an environment with fer: FER_PYTHON=path"; exit 2; }
 	$(BIN)/python tests/benchmarks/peers.py --bundle models/fer2013 --fer-python $(FER_PYTHON) --data $(FER2013) \
 	  --json reports/fer2013/peers.json
+
+bench-scale: $(VENV)/.installed ## measure fits and extractions that are larger than memory; GIGABYTES=20 IMAGES=50000
+	$(BIN)/python -m tests.benchmarks.scale --gigabytes $(GIGABYTES) --images $(IMAGES) --json reports/bench-scale.json
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README
 	$(BIN)/python -m tests.readme

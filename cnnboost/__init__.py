@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnnboost.deploy.onnx import export_onnx
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.features import CNNFeatures
+    from cnnboost.features.feature_parts import FeatureParts
     from cnnboost.hybrid import HybridClassifier
     from cnnboost.images import ImageSet, load_images
 
@@ -24,6 +25,7 @@ _ROOMS = {
     "BoostClassifier": "cnnboost.boost",
     "CNNClassifier": "cnnboost.cnn",
     "CNNFeatures": "cnnboost.features",
+    "FeatureParts": "cnnboost.features.feature_parts",
     "HybridClassifier": "cnnboost.hybrid",
     "ImageSet": "cnnboost.images",
     "Predictor": "cnnboost.deploy.predictor",
@@ -35,6 +37,7 @@ __all__ = [
     "BoostClassifier",
     "CNNClassifier",
     "CNNFeatures",
+    "FeatureParts",
     "HybridClassifier",
     "ImageSet",
     "Predictor",

@@ -15,7 +15,7 @@ from cnnboost.errors import DataError, ParameterError
 Sides = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def hold_out(X: NDArray[Any], codes: NDArray[np.intp], *, fraction: float, seed: int) -> Sides:
+def hold_out(X: Any, codes: NDArray[np.intp], *, fraction: float, seed: int) -> Sides:
     """Split rows into those to train on and those to hold out, class by class.
 
     A row's side follows from its values, its class and the seed, not from its place: identical rows of a
@@ -23,10 +23,13 @@ def hold_out(X: NDArray[Any], codes: NDArray[np.intp], *, fraction: float, seed:
     nothing. A class always keeps at least one distinct row for training.
     """
     key = str(seed).encode()
+    # Features on the disk come a block at a time.
+    blocks = (block for _, block in X.blocks()) if hasattr(X, "blocks") else [np.asarray(X)]
     digests = np.array(
         [
             int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "big")
-            for row in np.asarray(X)
+            for block in blocks
+            for row in block
         ],
         dtype=np.uint64,
     )

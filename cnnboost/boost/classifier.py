@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
+from cnnboost.boost.blocks import refuse_non_finite
 from cnnboost.boost.headfile import SavedHead
 from cnnboost.boost.params import check_parameters, draw_seed
-from cnnboost.boost.trees import Rows, check_margin, grow_trees, refuse_non_finite
+from cnnboost.boost.trees import Rows, check_margin, grow_trees
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.features.feature_parts import FeatureParts
 from cnnboost.holdout import hold_out
 from cnnboost.labels import class_factors, encode_labels, find_classes, read_labels
+from cnnboost.memory import parse_size
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -180,13 +189,15 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         *,
         base_margin: ArrayLike | None = None,
         validation_data: tuple[ArrayLike, ...] | None = None,
+        memory: str | int | None = None,
     ) -> Self:
         """Grow the trees.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Features; float32 arrays, memory maps included, are used without a copy.
+        X : array-like of shape (n, d), or FeatureParts
+            Features; float32 arrays, memory maps included, are used without a copy. `FeatureParts` are
+            features on the disk, which are read block by block: the whole never is in memory.
         y : array-like of shape (n,)
             Labels.
         sample_weight : array-like of shape (n,), default=None
@@ -199,6 +210,11 @@ class BoostClassifier(ClassifierMixin, SavedHead):
             rounds must better these scores alone; else none is kept.
         validation_data : tuple (X, y) or (X, y, base_margin), default=None
             Rows to watch in place of a held-out part; they are weighed by `class_weight` as the others are.
+        memory : str or int, default=None
+            Where `X` is `FeatureParts`: what XGBoost's bins of it and the scores of its rows may take, in
+            bytes or as "2GiB"; None is half of what is free. What would take more is kept in a cache on the
+            disk, in the folder of the first file, for as long as the trees grow. The blocks that are read
+            and the histograms of the trees come on top, some 500 MiB.
 
         Returns
         -------
@@ -213,12 +229,16 @@ class BoostClassifier(ClassifierMixin, SavedHead):
             If a label is none of `classes`, or no row carries weight.
         ParameterError
             If a parameter is unknown to XGBoost or has an impossible value.
+        StoreError
+            If a file of `FeatureParts` was changed, or the disk has no room for the cache.
         DeviceError
             If a GPU was demanded and training cannot run there.
         TrainingError
             If XGBoost gives up.
         """
         check_parameters(self.get_params(deep=False))
+        if memory is not None:
+            parse_size(memory)
         seed = draw_seed(self.random_state)
         X, y = self._validated(X, y, reset=True)
         y = read_labels(y)
@@ -247,7 +267,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         if watched is None and self.early_stopping_rounds is not None:
             train, held = hold_out(rows.X, rows.codes, fraction=self.validation_fraction, seed=seed)
             rows, watched = rows.take(train), rows.take(held)
-        trees = grow_trees(self.get_params(deep=False), rows, watched, len(classes), seed)
+        trees = grow_trees(self.get_params(deep=False), rows, watched, len(classes), seed, memory)
         self.classes_ = classes
         self.seed_ = seed
         self.needs_margin_ = rows.margin is not None
@@ -263,8 +283,8 @@ class BoostClassifier(ClassifierMixin, SavedHead):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Features.
+        X : array-like of shape (n, d), or FeatureParts
+            Features; those on the disk are read block by block.
         base_margin : array-like of shape (n, k), default=None
             Scores from which the trees start; given if and only if `fit` was.
 
@@ -281,6 +301,16 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         check_is_fitted(self, "booster_")
         X = self._validated(X)
         margin = check_margin(base_margin, len(X), self.classes_, "base_margin", self.needs_margin_)
+        if isinstance(X, FeatureParts):
+            found = np.empty((len(X), len(self.classes_)), np.float32)
+            for start, block in X.blocks():
+                refuse_non_finite(block, "X", start)
+                rows = slice(start, start + len(block))
+                found[rows] = self._proba(block, None if margin is None else margin[rows])
+            return found
+        return self._proba(X, margin)
+
+    def _proba(self, X: NDArray[np.float32], margin: NDArray[np.float32] | None) -> NDArray[np.float32]:
         probabilities: NDArray[np.float32] = self.booster_.inplace_predict(
             X, iteration_range=(0, self.n_estimators_), validate_features=False, base_margin=margin
         )
@@ -292,8 +322,8 @@ class BoostClassifier(ClassifierMixin, SavedHead):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Features.
+        X : array-like of shape (n, d), or FeatureParts
+            Features; those on the disk are read block by block.
         base_margin : array-like of shape (n, k), default=None
             As for `predict_proba`.
 
@@ -318,6 +348,12 @@ class BoostClassifier(ClassifierMixin, SavedHead):
 
     def _validated(self, X: Any, *y: Any, name: str = "X", reset: bool = False) -> Any:
         """Check features (and labels, if there are any) as scikit-learn does; float32 is not copied."""
+        if isinstance(X, FeatureParts):
+            if X.n_blocks > 1:
+                validate_data(self, X, skip_check_array=True, reset=reset)
+                check_consistent_length(X, *y)
+                return (X, column_or_1d(np.asarray(y[0]), warn=True)) if y else X
+            X = np.asarray(X)
         # What becomes infinite in float32 is named below, so NumPy's warning would say it twice.
         with np.errstate(over="ignore"):
             checked = validate_data(self, X, *y, dtype=np.float32, ensure_all_finite=False, reset=reset)

@@ -6,11 +6,13 @@ Base margins are the scores from which boosting starts, in place of the share of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cnnboost.boost.blocks import BinsCache, bins_cache, block_matrix, needed_cache
 from cnnboost.boost.params import (
     check_with_xgboost,
     count_threads,
@@ -18,13 +20,12 @@ from cnnboost.boost.params import (
     used_device,
     xgboost_parameters,
 )
-from cnnboost.errors import DataError, DeviceError, FeatureError, TrainingError
+from cnnboost.errors import DataError, DeviceError, TrainingError
+from cnnboost.features.feature_parts import FeatureParts
 
 if TYPE_CHECKING:
-    from xgboost import Booster, QuantileDMatrix
+    from xgboost import Booster, DMatrix
 
-#: Values looked at together in the search for NaN, so that its scratch memory stays small.
-_CHUNK = 1 << 22
 #: Values (rows times columns) up to which rows are repeated in place of weighted: 16 MiB.
 _REPEATED = 1 << 22
 
@@ -36,7 +37,7 @@ ABSENT_PROBABILITY = 1e-12
 class Rows(NamedTuple):
     """Rows of a training or a validation set."""
 
-    X: NDArray[np.float32]
+    X: NDArray[np.float32] | FeatureParts
     codes: NDArray[np.intp]
     weight: NDArray[np.float32] | None
     margin: NDArray[np.float32] | None = None
@@ -81,10 +82,14 @@ class Rows(NamedTuple):
         scores = log_softmax(self.margin.astype(np.float64), axis=1)
         return float(-np.average(scores[np.arange(len(self.codes)), self.codes], weights=self.weight))
 
-    def matrix(self, *, max_bin: int, n_threads: int, ref: QuantileDMatrix | None = None) -> QuantileDMatrix:
+    def matrix(
+        self, name: str, *, max_bin: int, n_threads: int, ref: Any = None, cache: BinsCache | None = None
+    ) -> DMatrix:
         """Quantise the rows for XGBoost, with the bins of `ref` if there is one."""
         from xgboost import QuantileDMatrix
 
+        if isinstance(self.X, FeatureParts) or cache is not None:
+            return block_matrix(self, name, max_bin=max_bin, n_threads=n_threads, ref=ref, cache=cache)
         return QuantileDMatrix(
             self.X,
             label=self.codes,
@@ -93,21 +98,6 @@ class Rows(NamedTuple):
             max_bin=max_bin,
             nthread=n_threads,
             ref=ref,
-        )
-
-
-def refuse_non_finite(X: NDArray[np.float32], name: str) -> None:
-    """Raise at the first value that is NaN or infinite."""
-    step = max(1, _CHUNK // max(1, X.shape[1]))
-    for start in range(0, len(X), step):
-        finite = np.isfinite(X[start : start + step])
-        if finite.all():
-            continue
-        row, column = (int(place) for place in np.argwhere(~finite)[0])
-        value = X[start + row, column]
-        kind = "NaN" if np.isnan(value) else "infinite (inf), or too large for float32,"
-        raise FeatureError(
-            f"{name} is {kind} at row {start + row}, column {column}; leave that row out or impute it"
         )
 
 
@@ -168,51 +158,74 @@ def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
 
 
 def grow_trees(
-    parameters: Mapping[str, Any], rows: Rows, watched: Rows | None, n_classes: int, seed: int
+    parameters: Mapping[str, Any],
+    rows: Rows,
+    watched: Rows | None,
+    n_classes: int,
+    seed: int,
+    memory: str | int | None = None,
 ) -> Trees:
     """Grow trees on rows, until their loss on the watched rows rises where early stopping is asked for."""
     import xgboost
 
-    n_threads = count_threads(parameters["n_jobs"], rows.X.size)
     params = xgboost_parameters(
         parameters,
         n_classes=n_classes,
         seed=seed,
         device=resolve_device(parameters["device"]),
-        n_threads=n_threads,
+        n_threads=count_threads(parameters["n_jobs"], rows.X.size),
     )
     check_with_xgboost(params, parameters["xgb_params"] or {}, rows.X.shape[1])
     scores = None if rows.margin is not None else starting_scores(rows, n_classes)
     if scores is not None:
         params.setdefault("base_score", scores)
-    max_bin, patience = parameters["max_bin"], parameters["early_stopping_rounds"]
-    history: dict[str, Any] = {}
+    needed = needed_cache(rows, watched, n_classes, parameters["max_bin"], memory, params["device"])
     try:
-        dtrain = rows.matrix(max_bin=max_bin, n_threads=n_threads)
-        evals = []
-        if watched is not None:
-            evals = [(watched.matrix(max_bin=max_bin, n_threads=n_threads, ref=dtrain), "validation")]
-        booster = xgboost.train(
-            params,
-            dtrain,
-            num_boost_round=parameters["n_estimators"],
-            evals=evals,
-            early_stopping_rounds=patience if evals else None,
-            evals_result=history,
-            verbose_eval=False,
-        )
+        with nullcontext(None) if needed is None else bins_cache(*needed) as cache:
+            trees = _grown(params, parameters, rows, watched, cache)
     except xgboost.core.XGBoostError as error:
         reason = str(error).split("Stack trace")[0].strip()
         raise TrainingError(
             f"XGBoost gave up on {rows.X.shape[0]} rows of {rows.X.shape[1]} features on "
             f"{params['device']}: {reason}"
         ) from error
-    device = used_device(booster)
-    if device != params["device"]:
+    if trees.device != params["device"]:
         raise DeviceError(
-            f"the trees were to grow on {params['device']}, but XGBoost used {device}; "
+            f"the trees were to grow on {params['device']}, but XGBoost used {trees.device}; "
             "free that GPU or use device='cpu'"
         )
+    # Predictions may be of more rows than the trees were grown on.
+    trees.booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
+    return trees
+
+
+def _grown(
+    params: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    rows: Rows,
+    watched: Rows | None,
+    cache: BinsCache | None,
+) -> Trees:
+    """Run XGBoost; its matrices end with this call, and so before the cache that they may have."""
+    import xgboost
+
+    options = {"max_bin": parameters["max_bin"], "n_threads": params["nthread"], "cache": cache}
+    patience = parameters["early_stopping_rounds"]
+    history: dict[str, Any] = {}
+    dtrain = rows.matrix("X", **options)
+    evals = []
+    if watched is not None:
+        evals = [(watched.matrix("X of validation_data", ref=dtrain, **options), "validation")]
+    booster = xgboost.train(
+        params,
+        dtrain,
+        num_boost_round=parameters["n_estimators"],
+        evals=evals,
+        early_stopping_rounds=patience if evals else None,
+        evals_result=history,
+        verbose_eval=False,
+    )
+    device = used_device(booster)
     trained = booster.num_boosted_rounds()
     best = trained - 1
     if watched is not None and patience is not None:
@@ -225,7 +238,5 @@ def grow_trees(
     elif best + 1 < trained:
         # A slice is what every user of the booster then sees: exporters know nothing of a best iteration.
         booster = booster[: best + 1]
-    # Predictions may be of more rows than the trees were grown on.
-    booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
     plain = {name: {metric: list(values) for metric, values in log.items()} for name, log in history.items()}
     return Trees(booster, best, plain, device)

@@ -14,6 +14,7 @@ from cnnboost.cli.options import (
     ForceOption,
     JobOptions,
     LayersOption,
+    MemoryOption,
     ModelOption,
     ModelOptions,
     ModeOption,
@@ -142,6 +143,7 @@ def fit_boost(
     mode: ModeOption = None,
     tta: TtaOption = None,
     device: DeviceOption = None,
+    memory: MemoryOption = None,
     force: ForceOption = False,
 ) -> None:
     """Fit the boosted head; trains and extracts first if need be.
@@ -149,7 +151,7 @@ def fit_boost(
     In residual and blend, rounds and temperature are chosen on images that the CNN was not trained on: the
     validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1).
     """
-    job = job_of(options, force=force)
+    job = job_of(options, force=force, memory=memory)
     from cnnboost import stages
 
     head = stages.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head

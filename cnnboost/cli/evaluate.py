@@ -11,7 +11,7 @@ import typer
 
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
-from cnnboost.cli.options import DeviceOption, JobOptions, ModelOptions, TtaOption
+from cnnboost.cli.options import DeviceOption, JobOptions, MemoryOption, ModelOptions, TtaOption
 from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import CnnboostError
 
@@ -48,6 +48,7 @@ def evaluate(
         ),
     ] = None,
     device: DeviceOption = None,
+    memory: MemoryOption = None,
 ) -> None:
     """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test.
 
@@ -55,11 +56,11 @@ def evaluate(
     heads that are there are scored on them as they are; their scores go to other/ in the reports. So is a
     bundle that 'cnnboost export' wrote: --model BUNDLE.
     """
-    given = {"--layer": layer, "--mode": mode, "--tta": tta, "--device": device}
+    given = {"--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--memory": memory}
     if options.model is not None and is_bundle(options.model):
         _evaluate_bundle(options, split, given)
         return
-    job = job_of(options)
+    job = job_of(options, memory=memory)
     from cnnboost import stages
 
     scores = stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device)
@@ -102,9 +103,10 @@ def run(
         ),
     ] = None,
     device: DeviceOption = None,
+    memory: MemoryOption = None,
 ) -> None:
     """Walk the whole line: train, extract, boost at every layer of the recipe, score, write the page."""
-    job = job_of(options)
+    job = job_of(options, memory=memory)
     from cnnboost import stages
 
     job = stages.smoke(job) if smoke else job

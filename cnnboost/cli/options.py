@@ -73,8 +73,40 @@ ClassesOption = Annotated[
         show_default="found, else the data's",
     ),
 ]
+ImageCacheOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--image-cache/--no-image-cache",
+        help="With --model: keep decoded images on the disk, or decode them whenever they are needed.",
+        show_default="keep up to 32 GiB",
+    ),
+]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's")
+]
+
+
+def _check_size(size: str | None) -> str | None:
+    from cnnboost.errors import ParameterError
+    from cnnboost.memory import parse_size
+
+    try:
+        if size is not None:
+            parse_size(size)
+    except ParameterError as error:
+        raise typer.BadParameter(str(error)) from error
+    return size
+
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        callback=_check_size,
+        help="What XGBoost's bins may take: 2GiB, 500MB. More of them are kept in a cache on the disk.",
+        show_default="half of what is free",
+    ),
 ]
 ModeOption = Annotated[
     str | None,
@@ -122,3 +154,4 @@ class ModelOptions(JobOptions):
     model: ModelOption = None
     pixels: PixelsOption = None
     classes: ClassesOption = None
+    image_cache: ImageCacheOption = None

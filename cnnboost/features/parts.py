@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.errors import StoreError
+from cnnboost.features.feature_parts import FeatureParts, open_parts
 from cnnboost.files import disk_error, file_digest, open_regular, read_json, replacing, write_json
 
 FORMAT = 2
@@ -70,6 +71,11 @@ class Stored:
     def path(self) -> Path:
         """The only part, or the folder of several."""
         return self.parts[0] if len(self.parts) == 1 else self.parts[0].parent
+
+    @property
+    def features(self) -> FeatureParts:
+        """All rows, to be read a block at a time."""
+        return FeatureParts([open_parts(self.parts)])
 
     @cached_property
     def X(self) -> np.ndarray:
@@ -209,6 +215,22 @@ def verified_parts(
     if total != spec.rows and (chunk is None or total > spec.rows or total % chunk):
         raise Unusable(f"its parts have {total} rows instead of {spec.rows}")
     return tuple(parts), records
+
+
+def stored_in(folder: Path) -> Stored:
+    """Open the features in a folder of a store, whatever they were made from."""
+    manifest = read_json(folder / "manifest.json") or {}
+    try:
+        spec = FeatureSpec(**manifest["spec"])
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{folder} is not a folder of features: its manifest.json is missing, damaged or altered; name a "
+            "folder that 'cnnboost extract' wrote, or .npy files"
+        ) from error
+    try:
+        return Stored(spec, verified_parts(folder, spec)[0], cached=True)
+    except Unusable as reason:
+        raise StoreError(f"{folder} cannot be used: {reason}; extract its features again") from reason
 
 
 def _check_part(path: Path, shape: tuple[int, int], sha256: str) -> None:

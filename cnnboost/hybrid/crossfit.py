@@ -109,7 +109,8 @@ class CrossFit:
                 seen = self._together if rival.calibrates else self._own
                 fitted = rival.fit(seen(others), self.n_classes, self.seed)
             parts = [
-                fitted.predict_proba(view.features[scored], view.log_proba[scored]) for view in self.views
+                fitted.predict_proba(np.asarray(view.features[scored]), view.log_proba[scored])
+                for view in self.views
             ]
             found.proba[scored] = np.mean(parts, axis=0, dtype=np.float32)
             found.chosen.append(fitted.settings)

@@ -13,7 +13,8 @@ from cnnboost.cnn.inference import CHUNKS, Inference
 from cnnboost.cnn.interface import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
-from cnnboost.features.store import FeatureSpec, FeatureStore
+from cnnboost.features.feature_parts import ArrayPart, FeatureParts
+from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
 from cnnboost.holdout import groups_of
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import log_probabilities
@@ -53,17 +54,27 @@ class FeatureExtractor:
         """Return the features and log-probabilities of some images."""
         return self._inputs([run(X) for run in self.runs])
 
-    def all(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return those of any number of images, a chunk at a time."""
+    def all(self, X: np.ndarray) -> tuple[np.ndarray | FeatureParts, np.ndarray]:
+        """Return those of any number of images, a chunk at a time.
+
+        Features of the store that are more than a block stay on the disk.
+        """
         if self.store is None:
             parts = [self(X[start : start + CHUNKS[-1]]) for start in range(0, len(X), CHUNKS[-1])]
             features, logs = zip(*parts, strict=True)
             return np.concatenate(features), np.concatenate(logs)
         # Some views have pixels between two levels.
         images = f"{X.dtype.str} {pixel_digest(X)}"
-        return self._inputs([self._stored(number, X, images) for number in range(len(self.runs))])
+        stored = [self._stored(number, X, images) for number in range(len(self.runs))]
+        first = [of.features for of in stored[0][:-1]]
+        on_disk = first[0].beside(*first[1:]) if first else None
+        if on_disk is None or on_disk.n_blocks < 2:
+            return self._inputs([[of.X for of in found] for found in stored])
+        if self.norm:
+            on_disk = on_disk.beside(FeatureParts([[ArrayPart(_norms(first))]]))
+        return on_disk, self._log_proba([found[-1].X for found in stored])
 
-    def _stored(self, number: int, X: np.ndarray, images: str) -> Sequence[np.ndarray]:
+    def _stored(self, number: int, X: np.ndarray, images: str) -> list[Stored]:
         """Return what a network gives, from the store or to the store."""
         cut, run = self._cuts[number], self.runs[number]
         places = [cut.find(name) for name in ([] if number else self.layers)] + [cut.find("output")]
@@ -84,21 +95,16 @@ class FeatureExtractor:
             return [found[i] for i in wanted]
 
         assert self.store is not None
-        return [stored.X for stored in self.store.extract(specs, compute, chunk=CHUNKS[-1])]
+        return self.store.extract(specs, compute, chunk=CHUNKS[-1])
 
     def _inputs(self, outputs: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """Put together what the networks return: features of the first, log-probabilities of all."""
         found = list(outputs[0][:-1])
-        logs = [
-            log_probabilities(probabilities(of[-1], network.output_kind_))
-            for of, network in zip(outputs, self.networks, strict=True)
-        ]
-        log_proba: np.ndarray = np.stack(logs).mean(axis=0, dtype=np.float32)
+        log_proba = self._log_proba([of[-1] for of in outputs])
         if not self.layers:
             return log_proba, log_proba
         if self.norm:
-            squares = np.sum([np.square(part, dtype=np.float64).sum(axis=1) for part in found], axis=0)
-            found.append(np.sqrt(squares).astype(np.float32)[:, None])
+            found.append(_norm(found))
         features = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
         finite = np.isfinite(features).all(axis=1)
         if not finite.all():
@@ -108,6 +114,14 @@ class FeatureExtractor:
                 "diverged, or its half precision cannot hold such values"
             )
         return features, log_proba
+
+    def _log_proba(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        logs = [
+            log_probabilities(probabilities(of, network.output_kind_))
+            for of, network in zip(outputs, self.networks, strict=True)
+        ]
+        log_proba: np.ndarray = np.stack(logs).mean(axis=0, dtype=np.float32)
+        return log_proba
 
     def grown(
         self,
@@ -134,9 +148,9 @@ class FeatureExtractor:
     def _together(self, X: np.ndarray, codes: NDArray[np.intp], seen: Iterator[np.ndarray]) -> HeadInputs:
         features, logs = zip(*(self.all(view) for view in seen), strict=True)
         n = len(features)
-        return HeadInputs(
-            np.concatenate(features), np.concatenate(logs), np.tile(codes, n), np.tile(groups_of(X), n)
-        )
+        first, *others = features
+        together = first.below(*others) if isinstance(first, FeatureParts) else np.concatenate(features)
+        return HeadInputs(together, np.concatenate(logs), np.tile(codes, n), np.tile(groups_of(X), n))
 
     def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Give features and log-probabilities of every view at test time, a chunk of images at a time."""
@@ -144,3 +158,19 @@ class FeatureExtractor:
             rows = slice(start, min(start + CHUNKS[-1], len(X)))
             for view in views(X[rows], tta):
                 yield rows, *self(view)
+
+
+def _norm(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the length of each row over all layers, as a column."""
+    squares = np.sum([np.square(part, dtype=np.float64).sum(axis=1) for part in parts], axis=0)
+    lengths: np.ndarray = np.sqrt(squares).astype(np.float32)[:, None]
+    return lengths
+
+
+def _norms(parts: Sequence[FeatureParts]) -> np.ndarray:
+    """Do the same for features on the disk."""
+    step = CHUNKS[-1]
+    starts = range(0, len(parts[0]), step)
+    return np.concatenate(
+        [_norm([part.read(at, min(at + step, len(part))) for part in parts]) for at in starts]
+    )

@@ -16,6 +16,7 @@ from sklearn.base import clone
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
+from cnnboost.features.feature_parts import FeatureParts
 from cnnboost.holdout import folds_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
@@ -25,7 +26,7 @@ MODES = ("plain", "residual", "blend")
 class HeadInputs(NamedTuple):
     """Images as a head sees them."""
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | FeatureParts
     log_proba: NDArray[np.float32]
     codes: NDArray[np.intp]
     groups: NDArray[np.intp] | None = None
@@ -46,7 +47,7 @@ class FittedMode:
     weight: float = 0.0
 
     def predict_proba(
-        self, features: NDArray[np.float32], log_proba: NDArray[np.float32]
+        self, features: NDArray[np.float32] | FeatureParts, log_proba: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Give the probability of each class."""
         if self.mode == "residual":
@@ -66,6 +67,7 @@ def fit_mode(
     watched: HeadInputs | None = None,
     folds: int = 5,
     seed: int = 0,
+    memory: str | int | None = None,
 ) -> FittedMode:
     """Fit a head in one mode.
 
@@ -76,14 +78,14 @@ def fit_mode(
     check_mode(mode)
     template = clone(boost).set_params(classes=list(range(n_classes)))
     if mode == "plain":
-        return FittedMode(mode, template.fit(seen.features, seen.codes))
+        return FittedMode(mode, template.fit(seen.features, seen.codes, memory=memory))
     chosen_on = seen if watched is None else watched
     temperature = fit_temperature(chosen_on.log_proba, chosen_on.codes)
     residual = mode == "residual"
     if watched is None:
-        fitted, unseen = _cross_fitted(template, seen, temperature if residual else None, folds, seed)
+        fitted, unseen = _cross_fitted(template, seen, temperature if residual else None, folds, seed, memory)
     else:
-        fitted, unseen = _watched(template, seen, watched, temperature if residual else None)
+        fitted, unseen = _watched(template, seen, watched, temperature if residual else None, memory)
     if residual:
         return FittedMode(mode, fitted, temperature)
     softmax = tempered(chosen_on.log_proba, temperature)
@@ -102,7 +104,11 @@ _PATIENCE = 30
 
 
 def _watched(
-    template: BoostClassifier, seen: HeadInputs, watched: HeadInputs, temperature: float | None
+    template: BoostClassifier,
+    seen: HeadInputs,
+    watched: HeadInputs,
+    temperature: float | None,
+    memory: str | int | None,
 ) -> tuple[BoostClassifier, NDArray[np.float32]]:
     """Grow trees while they improve on the watched images; return their probabilities there too."""
     patience = template.early_stopping_rounds or _PATIENCE
@@ -113,12 +119,18 @@ def _watched(
         seen.codes,
         base_margin=start,
         validation_data=data if start_watched is None else (*data, start_watched),
+        memory=memory,
     )
     return fitted, fitted.predict_proba(watched.features, start_watched)
 
 
 def _cross_fitted(
-    template: BoostClassifier, seen: HeadInputs, temperature: float | None, folds: int, seed: int
+    template: BoostClassifier,
+    seen: HeadInputs,
+    temperature: float | None,
+    folds: int,
+    seed: int,
+    memory: str | int | None,
 ) -> tuple[BoostClassifier, NDArray[np.float32]]:
     """Choose the rounds on folds, then grow on all images; return the probabilities of the folds too."""
     margin = _margin(seen, temperature)
@@ -132,6 +144,7 @@ def _cross_fitted(
             seen.codes[grown],
             base_margin=start,
             validation_data=data if start_out is None else (*data, start_out),
+            memory=memory,
         )
         heads.append((head, left_out, start_out))
         losses.append(head.evals_result_["validation"]["mlogloss"])
@@ -148,7 +161,9 @@ def _cross_fitted(
         else:
             assert start_out is not None, "plain trees keep a round at least"
             unseen[left_out] = tempered(start_out, 1.0)
-    final = template.set_params(n_estimators=rounds).fit(seen.features, seen.codes, base_margin=margin)
+    final = template.set_params(n_estimators=rounds).fit(
+        seen.features, seen.codes, base_margin=margin, memory=memory
+    )
     return final, unseen
 
 

@@ -86,7 +86,7 @@ class Rival:
     ) -> FittedRival:
         inner = self._inner(seen, seed) if self.folds else []
         fitted = FittedRival(self, None, dict(settings), n_classes, features_alone)
-        X = fitted.columns(seen.features, seen.log_proba)
+        X = fitted.columns(np.asarray(seen.features), seen.log_proba)
         # Whatever the code of other packages raises, it is the head that was named which cannot do it.
         try:
             estimator = self.build(settings, seed, inner, len(X)).fit(X, seen.codes)
@@ -147,12 +147,12 @@ class FittedRival:
 
     def calibrated(self, watched: HeadInputs) -> FittedRival:
         """Fit a temperature on images that the network has not seen."""
-        proba = self.predict_proba(watched.features, watched.log_proba)
+        proba = self.predict_proba(np.asarray(watched.features), watched.log_proba)
         return replace(self, temperature=fit_temperature(log_probabilities(proba), watched.codes))
 
     def log_loss(self, seen: HeadInputs) -> float:
         """Return its log-loss on some images."""
-        return log_loss(self.predict_proba(seen.features, seen.log_proba), seen.codes)
+        return log_loss(self.predict_proba(np.asarray(seen.features), seen.log_proba), seen.codes)
 
 
 def best_of(fits: Sequence[FittedRival], watched: HeadInputs) -> FittedRival:

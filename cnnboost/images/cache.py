@@ -158,6 +158,21 @@ def write_to_memory(
     return rows.with_pixels(pixels, source)
 
 
+def is_cached(entry: Path) -> bool:
+    """Tell whether a decoded set is there, whole."""
+    return _open_if_whole(entry, "", warn=False) is not None
+
+
+def checked(note: Path, find: Callable[[], list[tuple[int, str]]]) -> list[tuple[int, str]]:
+    """Return the rows of a source that cannot be used, with the reasons; they are looked for once."""
+    known = (read_json(note) or {}).get("bad")
+    if isinstance(known, list):
+        return [(int(row), str(reason)) for row, reason in known]
+    bad = find()
+    _write_if_possible(note, {"bad": [list(one) for one in bad]})
+    return bad
+
+
 def cached_set(entry: Path, source: str, decode: Callable[[Write[None]], None]) -> ImageSet:
     """Open the set at `entry`; decode it first where it is missing or damaged.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ MAX_PIXELS = 1 << 26  # 67 million: above any camera in use, below what would ex
 ORIENTATION = 0x0112
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _MAXIMUM, _DNG = 254, 256, 257, 258, 281, 50706  # TIFF tags
 _TWELVE_BITS = 1 << 12
+_SHOWN = 5
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 
@@ -45,6 +46,17 @@ class InputSpec(NamedTuple):
 def bad_input(place: str, reason: str) -> DataError:
     """Return the error for one input: its message says both, its ``bad`` keeps them apart."""
     return DataError(f"{place}: {reason}", [BadInput(place, reason)])
+
+
+def bad_images(source: str, bad: Sequence[BadInput], n: int, at_least: str = "") -> DataError:
+    """Return the error for the images of a source that cannot be used."""
+    shown = "; ".join(f"{place}: {reason}" for place, reason in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return DataError(
+        f"{source}: {at_least}{len(bad)} of {n} images cannot be used: {shown}{more}. Repair or remove them, "
+        "or leave them out with on_bad='skip' (--on-bad skip)",
+        bad,
+    )
 
 
 def decode_image(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.images.pixels import pixel_digest
+from cnnboost.images.streamed import StreamedPixels
 
 SPLITS = ("train", "validation", "test")
 
@@ -36,7 +37,7 @@ def check_labels(
 class _Rows:
     """Rows of pixels with their labels."""
 
-    pixels: np.ndarray
+    pixels: np.ndarray | StreamedPixels
     pixel_rows: npt.NDArray[np.int64]
     y: npt.NDArray[np.int64]
     classes: tuple[str, ...]
@@ -69,12 +70,23 @@ class _Rows:
         taken.setflags(write=False)
         return taken
 
-    def chunks(self, size: int) -> Iterator[np.ndarray]:
-        """Pixels in pieces of at most `size` rows; never more than one piece is copied at a time."""
+    def at(self, rows: npt.NDArray[np.integer]) -> np.ndarray:
+        """Pixels of the rows with these numbers, copied; no others are touched."""
+        taken: np.ndarray = self.pixels[self.pixel_rows[rows]]
+        return taken
+
+    def chunks(self, size: int, start: int = 0) -> Generator[np.ndarray, None, None]:
+        """Pixels from row `start` on in pieces of at most `size` rows; one piece is copied at a time.
+
+        Where they are streamed, the next piece is decoded meanwhile.
+        """
         if size < 1:
             raise ValueError(f"size={size!r}: give a number of rows of at least 1")
-        for start in range(0, len(self), size):
-            yield self.part(start, start + size)
+        if isinstance(self.pixels, StreamedPixels):
+            yield from self.pixels.chunks(self.pixel_rows[start:], size)
+            return
+        for first in range(start, len(self), size):
+            yield self.part(first, first + size)
 
     def _rows_digest(self) -> str:
         content = self.pixels_digest.encode() + b"\n" + self.pixel_rows.astype("<i8").tobytes()
@@ -115,7 +127,8 @@ class ImageSet(_Rows):
     Attributes
     ----------
     pixels : ndarray of shape (m, height, width, channels), dtype uint8
-        The pixels of the source, possibly a read-only memory map. `X` is what a user wants.
+        The pixels of the source, possibly a read-only memory map, or decoded when they are asked for. `X` is
+        what a user wants.
     pixel_rows : ndarray of shape (n,), dtype int64
         The row of `pixels` that each row of this set shows.
     y : ndarray of shape (n,), dtype int64
@@ -127,7 +140,7 @@ class ImageSet(_Rows):
     splits : ndarray of shape (n,), dtype str
         ``train``, ``validation`` or ``test`` for each row.
     pixels_digest : str
-        sha256 over `pixels`.
+        sha256 over `pixels`; where they are streamed, over the files that they are decoded from.
     source : str
         What the set was loaded from, for messages.
     bad : tuple of BadInput

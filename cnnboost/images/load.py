@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +18,22 @@ import numpy as np
 import PIL
 
 from cnnboost.errors import BadInput, DataError
-from cnnboost.images.cache import FORMAT, Write, cache_folder, cached_set, content_hash, write_to_memory
-from cnnboost.images.decode import ColourError, InputSpec
+from cnnboost.files import digest_of
+from cnnboost.images.cache import (
+    FORMAT,
+    Write,
+    cache_folder,
+    cached_set,
+    checked,
+    content_hash,
+    is_cached,
+    write_to_memory,
+)
+from cnnboost.images.decode import ColourError, InputSpec, bad_images
 from cnnboost.images.imageset import ImageSet
 from cnnboost.images.pool import Batch, decode_all
 from cnnboost.images.readers import Listing, Reader, find_reader
+from cnnboost.images.streamed import StreamedPixels
 
 log = logging.getLogger("cnnboost")
 
@@ -29,7 +41,6 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 _SAMPLED = 64
-_SHOWN = 5
 _MIXED = "%s: some images are grey and others in colour; all become RGB (channels=1 makes all of them grey)"
 
 
@@ -45,16 +56,25 @@ def load_images(
     seed: int = 0,
     on_bad: Literal["stop", "skip"] = "stop",
     cache: str | os.PathLike[str] | Literal[False] | None = None,
+    stream_above: int | None = None,
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
     """Load the images of a source; decoded once, memory-mapped from then on.
 
+    With `stream_above`, a large set is not kept in decoded form: its images are decoded whenever they are
+    asked for, and `chunks` of it decodes ahead. The digest of such a set is that of its files, as its pixels
+    are not known beforehand: what is made of them, features for instance, has another name in a store than
+    what is made of the same images from the cache. A damaged image is found when it is decoded; with
+    `on_bad="skip"` all are decoded once before, as it must be known which are left.
+
     Parameters
     ----------
     source : str or path
         A folder of class folders (with or without split folders around them), a .zip of the same, a csv
-        like fer2013.csv, an .npz file, a folder with CIFAR-10's binary batches, or ``"digits"``.
+        like fer2013.csv, an .npz file, a folder with CIFAR-10's binary batches, or ``"digits"``. With the
+        extra ``remote``, also the URL of a folder of class folders, and a .txt or .tsv file with a path or
+        URL on each line, and (optional) behind tabs its class and its split.
     size : int or (height, width), optional
         In pixels; every image is resized to it. None is the size of the first image, and an image of
         another size is then a bad one.
@@ -76,6 +96,9 @@ def load_images(
     cache : path or False, optional
         Folder for decoded sets; None is ``CNNBOOST_CACHE``, or ``cnnboost`` in the user's cache folder;
         False decodes into memory.
+    stream_above : int, optional
+        Stream a set that takes more bytes than this when it is decoded, unless it is in the cache already; 0
+        streams any.
     n_jobs : int, optional
         Threads; None is one for each core.
     progress : callable, optional
@@ -117,7 +140,8 @@ def load_images(
             def pixels(row: int) -> np.ndarray:
                 return listing.image(row, spec, size is not None, colour)
 
-            with closing(decode_all(range(len(listing)), pixels, spec, n_jobs)) as batches:
+            threads = listing.threads if n_jobs is None else n_jobs
+            with closing(decode_all(range(len(listing)), pixels, spec, threads)) as batches:
                 return write(listing, spec, _reported(batches, len(listing), progress))
 
         try:
@@ -127,13 +151,20 @@ def load_images(
             log.debug("%s: %s is the first in colour", source, error)
             return run(spec._replace(channels=3), True)
 
-    if cache is False:
+    streamed = None
+    if stream_above is not None:
+        streamed = _streamed(
+            reader, source, wanted, stream_above, cache_folder(cache or None), on_bad, n_jobs, progress
+        )
+    if streamed is not None:
+        images = streamed
+    elif cache is False:
         images = decode(partial(write_to_memory, source))
     else:
         folder = cache_folder(cache)
         images = cached_set(folder / "images" / _key(reader, source, wanted, folder, n_jobs), source, decode)
     if images.bad and on_bad == "stop":
-        raise _bad_images(images)
+        raise bad_images(images.source, images.bad, len(images.bad) + len(images))
     if drop:
         images = images.drop(drop)
     _check_classes(images)
@@ -142,6 +173,48 @@ def load_images(
     if binary is not None:
         images = images.binary(binary)
     return images.with_validation(validation_fraction, seed) if "train" in images.split_names else images
+
+
+def _streamed(
+    reader: Reader,
+    source: str,
+    wanted: tuple[tuple[int, int] | None, int | None],
+    above: int,
+    folder: Path,
+    on_bad: str,
+    n_jobs: int | None,
+    progress: Progress | None,
+) -> ImageSet | None:
+    """Return a set whose images are decoded when asked for; None for a small one, or a cached one."""
+    key = _key(reader, source, wanted, folder, n_jobs)
+    if is_cached(folder / "images" / key):
+        return None
+    listing = reader.read(source)
+    spec, guessed = _spec(listing, *wanted, source)
+    if len(listing) * int(np.prod(spec)) <= above:
+        return None
+    if guessed and any(shape.channels == 3 for shape in _shapes(listing, range(len(listing)), [])):
+        log.info(_MIXED, source)
+        spec = spec._replace(channels=3)
+    pixels = StreamedPixels(listing, spec, source, resize=wanted[0] is not None, n_jobs=n_jobs)
+    images = ImageSet(
+        pixels=pixels,
+        pixel_rows=np.arange(len(listing), dtype=np.int64),
+        y=listing.y,
+        classes=listing.classes,
+        ids=np.array(listing.ids, dtype=np.str_),
+        splits=listing.splits,
+        pixels_digest=digest_of(["streamed", key, *spec]),
+        source=source,
+        bad=listing.bad,
+    )
+    if on_bad == "stop":
+        return images
+    bad = checked(folder / "images" / f"{key}.checked.json", lambda: pixels.find_bad(progress))
+    good = np.ones(len(images), dtype=np.bool_)
+    good[[row for row, _ in bad]] = False
+    found = [BadInput(listing.ids[row], reason) for row, reason in bad]
+    return replace(images.select(good), bad=(*listing.bad, *found))
 
 
 def _wanted(
@@ -204,22 +277,18 @@ def _key(
     folder: Path,
     n_jobs: int | None,
 ) -> str:
-    origin = f"{reader.name} {source if reader.name == source else Path(source).resolve()}"
-    content = content_hash(list(reader.files(source)), origin, folder / "sources", n_jobs)
+    if reader.content_of is not None:
+        content = reader.content_of(source)
+    else:
+        content = _content(reader, source, folder, n_jobs)
     # Pillow decides on the pixels: another version of it may round otherwise.
     metadata = [FORMAT, reader.name, content, *wanted, PIL.__version__, find_spec("pillow_heif") is not None]
     return hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:32]
 
 
-def _bad_images(images: ImageSet) -> DataError:
-    shown = "; ".join(f"{place}: {reason}" for place, reason in images.bad[:_SHOWN])
-    more = f"; and {len(images.bad) - _SHOWN} more" if len(images.bad) > _SHOWN else ""
-    count = f"{len(images.bad)} of {len(images.bad) + len(images)} images cannot be used"
-    return DataError(
-        f"{images.source}: {count}: {shown}{more}. Repair or remove them, or leave them out with "
-        "on_bad='skip' (--on-bad skip)",
-        images.bad,
-    )
+def _content(reader: Reader, source: str, folder: Path, n_jobs: int | None) -> str:
+    origin = f"{reader.name} {source if reader.name == source else Path(source).resolve()}"
+    return content_hash(list(reader.files(source)), origin, folder / "sources", n_jobs)
 
 
 def _check_classes(images: ImageSet) -> None:

@@ -45,9 +45,13 @@ def n_threads(n_jobs: int | None) -> int:
 
 
 def decode_all(
-    items: Iterable[T], decode: Callable[[T], np.ndarray], spec: InputSpec, n_jobs: int | None = None
+    items: Iterable[T],
+    decode: Callable[[T], np.ndarray],
+    spec: InputSpec,
+    n_jobs: int | None = None,
+    ahead: int = 0,
 ) -> Generator[Batch[T], None, None]:
-    """Decode items in order, a few batches ahead of their use.
+    """Decode items in order, a few batches ahead of their use, and `ahead` items at least.
 
     When the caller stops early, or is interrupted, all threads have ended before the generator is closed.
     """
@@ -73,12 +77,13 @@ def decode_all(
         return Batch(chunk, errors, pixels[:good])
 
     threads = n_threads(n_jobs)
+    most = max(2 * threads + 2, -(-ahead // step))
     remaining = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         waiting: deque[Future[Batch[T]]] = deque()
         while True:
-            while len(waiting) < 2 * threads + 2 and (chunk := list(islice(remaining, step))):
+            while len(waiting) < most and (chunk := list(islice(remaining, step))):
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return

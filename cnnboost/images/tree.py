@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import not_regular, open_regular, read_regular
@@ -85,6 +85,11 @@ def scan(root: str | os.PathLike[str]) -> Iterator[Folder]:
                 if any(f"{step}{os.sep}".startswith(f"{real}{os.sep}") for step in way):
                     continue
             todo.append((f"{prefix}{entry.name}/", entry.path, (*way, real), known or visits > 0))
+
+
+def is_ignored(name: str) -> bool:
+    """Tell a file that an operating system or file manager left among others."""
+    return _IGNORED.search(name) is not None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -325,7 +330,20 @@ def _unsafe(name: str, info: zipfile.ZipInfo, leads_out: bool) -> str | None:
     return None
 
 
-Tree = FolderTree | ZipTree
+class Tree(Protocol):
+    """Files by name, wherever they lie."""
+
+    name: str
+    files: list[str]
+    folders: list[str]
+    bad: list[BadInput]
+    same: list[tuple[str, str]]
+
+    def read(self, path: str) -> bytes:
+        """Return the content of one file."""
+
+    def head(self, path: str) -> bytes:
+        """Return the first bytes of one file."""
 
 
 def looks_like_image(tree: Tree, path: str) -> bool:

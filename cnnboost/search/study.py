@@ -281,7 +281,7 @@ def run_trial(job: Job, metadata: Search, values: Mapping[str, Any]) -> TrialSco
     if metadata.target != "cnn":
         found = extract(trial, [metadata.target], ["train", "validation"], trained=trained)
         head = fit_boost(trial, metadata.target, features=found["train"])
-        probabilities = head.boost.predict_proba(found["validation"].stored[metadata.target].X)
+        probabilities = head.boost.predict_proba(found["validation"].stored[metadata.target].features)
 
     def scored(of: Any) -> Any:
         confidence = recipe.evaluate.confidence

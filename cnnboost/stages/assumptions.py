@@ -41,7 +41,7 @@ class Trial:
     def __init__(self, model: Any, kind: str, images: ImageSet) -> None:
         rows = images.train if "train" in images.split_names else images[images.split_names[0]]
         chosen = _balanced(rows.y)
-        self._X = [np.asarray(rows.X[part]) for part in (chosen[:_FIRST], chosen[_FIRST:]) if len(part)]
+        self._X = [rows.at(part) for part in (chosen[:_FIRST], chosen[_FIRST:]) if len(part)]
         self._codes = rows.y[chosen]
         self._names = np.asarray(images.classes)[self._codes]
         self._classes = images.classes

@@ -119,10 +119,10 @@ class PlainHead(HeadStage):
 
     def fit(self) -> tuple[BoostClassifier, dict[str, Any]]:
         """Fit on the stored features."""
-        X = self.features.stored[self.layer].X
+        X = self.features.stored[self.layer].features
         log.info("fit %s on %d x %d features, %s", self.layer, *X.shape, self.resolved)
         boost = estimator(self.job, device=self.device)
-        _, seconds = self.timed(lambda: boost.fit(X, self.features.split.labels))
+        _, seconds = self.timed(lambda: boost.fit(X, self.features.split.labels, memory=self.job.memory))
         return boost, {"rows": int(X.shape[0]), "width": int(X.shape[1]), "fit_seconds": seconds}
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cnnboost.cnn.inference import CHUNKS
 from cnnboost.config.published import POSITIVE_SCORES
 from cnnboost.errors import RecipeError
 from cnnboost.files import write_json
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.modes import check_mode
+from cnnboost.images import Split
 from cnnboost.images.views import check_tta, mean_over_views
 from cnnboost.locks import alone_in
 from cnnboost.stages.boosting import fit_boost
@@ -105,7 +107,8 @@ def _score(
             trained.no_softmax,
         )
     else:
-        softmax = mean_over_views(trained.cnn.predict_view_proba, scored.X, seen_as)
+        predict_view = trained.cnn.predict_view_proba
+        softmax = over_chunks(lambda X: mean_over_views(predict_view, X, seen_as), scored)
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
@@ -114,10 +117,10 @@ def _score(
     rows = []
     for head in heads:
         if seen_as == "none":
-            proba = head.boost.predict_proba(features[scored.name].stored[head.layer].X)
+            proba = head.boost.predict_proba(features[scored.name].stored[head.layer].features)
         else:
             hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
-            proba = hybrid.predict_proba(scored.X)
+            proba = over_chunks(hybrid.predict_proba, scored)
         rows.append(scorer.head(head, proba))
     for mode in wanted:
         found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
@@ -156,8 +159,14 @@ def _check_published(job: Job, classes: Sequence[str]) -> None:
 def _train_accuracy(job: Job, trained: Trained) -> float:
     """Accuracy on the images that were trained on: how much of them the CNN knows by heart."""
     split = job.images.train
-    right = 0
-    for start in range(0, len(split), 4096):
-        proba = trained.cnn.predict_proba(split.part(start, start + 4096))
-        right += int(np.sum(np.argmax(proba, axis=1) == split.y[start : start + 4096]))
+    right, start = 0, 0
+    for X in split.chunks(CHUNKS[-1]):
+        proba = trained.cnn.predict_proba(X)
+        right += int(np.sum(np.argmax(proba, axis=1) == split.y[start : start + len(X)]))
+        start += len(X)
     return right / len(split)
+
+
+def over_chunks(predict: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarray:
+    """Return what a function gives for all images of a split, a chunk of them in memory at a time."""
+    return np.concatenate([predict(X) for X in split.chunks(CHUNKS[-1])])

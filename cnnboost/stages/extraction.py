@@ -6,7 +6,8 @@ import io
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,14 +156,17 @@ def _extract(
         for place in places
     ]
     trunks: dict[tuple[int, ...], Inference] = {}
+    pieces: list[Iterator[np.ndarray]] = []
 
     def compute(start: int, stop: int, wanted: Sequence[int]) -> Sequence[np.ndarray]:
         key = tuple(wanted)
+        if not pieces:  # the store asks in order, from the first row that is missing
+            pieces.append(closing_at_end.enter_context(closing(split.chunks(CHUNKS[-1], start))))
         if key not in trunks:
             trunks[key] = Inference(cut.trunk([places[i].name for i in key]), trained.pixels)
-        return trunks[key](split.part(start, stop))
+        return trunks[key](next(pieces[0]))
 
-    with job.progress(f"extract {split.name}", "image") as report:
+    with ExitStack() as closing_at_end, job.progress(f"extract {split.name}", "image") as report:
         stored = store.extract(
             specs,
             compute,

@@ -185,7 +185,16 @@ class ModeHead(HeadStage):
         boost = hybrid_boost(job, self.mode, job.recipe.boost.seed, self.device)
         classes = job.images.classes
         fitted, seconds = self.timed(
-            lambda: fit_mode(self.mode, boost, seen, len(classes), watched=watched, folds=FOLDS, seed=seed)
+            lambda: fit_mode(
+                self.mode,
+                boost,
+                seen,
+                len(classes),
+                watched=watched,
+                folds=FOLDS,
+                seed=seed,
+                memory=job.memory,
+            )
         )
         # The modes count classes; a file says what they are called.
         named = fitted.boost.set_params(classes=list(classes))

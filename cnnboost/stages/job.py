@@ -17,7 +17,7 @@ import numpy as np
 
 from cnnboost.cnn.model_file import read_model
 from cnnboost.config import Recipe
-from cnnboost.errors import DataError, ModelError
+from cnnboost.errors import DataError, ModelError, RecipeError
 from cnnboost.escape import csv_cell
 from cnnboost.files import digest_of, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
@@ -25,6 +25,8 @@ from cnnboost.stages.feeding import Feeding, find_feeding
 
 log = logging.getLogger("cnnboost")
 
+MOST_DECODED = 32 << 30
+"""Bytes of decoded images that are kept on the disk for a model file, unless it is asked for otherwise."""
 SMOKE_IMAGES, SMOKE_ROUNDS, SMOKE_RESAMPLES = 24, 5, 100
 """Images of each class and split; boosting rounds; bootstrap resamples."""
 
@@ -52,6 +54,8 @@ class Job:
     force: bool = False
     on_bad: Literal["stop", "skip"] = "stop"
     few: int | None = None
+    memory: str | int | None = None
+    image_cache: bool | None = None
     progress: ProgressOf = no_progress
 
     @property
@@ -129,11 +133,23 @@ class Job:
                 validation_fraction=metadata.validation_fraction,
                 seed=metadata.seed,
                 on_bad=self.on_bad,
+                stream_above=self._stream_above(),
                 progress=report,
             )
         if images.bad:
             self.write_bad(images)
         return images
+
+    def _stream_above(self) -> int | None:
+        """Return the bytes of decoded images from which on they are kept nowhere; None to keep all."""
+        if self.image_cache is False and self.model is None:
+            raise RecipeError(
+                "--no-image-cache has images go through a network that is trained already: name it with "
+                "--model FILE. A training goes over its images many times, and decodes them once for that"
+            )
+        if self.model is None or self.image_cache:
+            return None
+        return MOST_DECODED if self.image_cache is None else 0
 
     @cached_property
     def given(self) -> Any:

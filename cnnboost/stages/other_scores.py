@@ -130,8 +130,8 @@ def _predict(
     trunk = Inference(Cut(trained.model).trunk(layers), trained.pixels) if heads else None
     probabilities_of: list[list[np.ndarray]] = [[] for _ in range(1 + len(heads))]
     with job.progress("score", "image") as report:
-        for start in range(0, len(rows), chunk):
-            X = rows.part(start, start + chunk)
+        for number, X in enumerate(rows.chunks(chunk)):
+            start = number * chunk
             probabilities_of[0].append(trained.cnn.predict_proba(X))
             features = trunk(X) if trunk else []
             for head, values, into in zip(heads, features, probabilities_of[1:], strict=True):

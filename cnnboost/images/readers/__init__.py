@@ -14,8 +14,9 @@ from cnnboost.images.readers.datasets import CIFAR, DIGITS
 from cnnboost.images.readers.folder import FOLDER, ZIP
 from cnnboost.images.readers.listing import Listing, Reader
 from cnnboost.images.readers.npz import NPZ
+from cnnboost.images.readers.remote import LIST, REMOTE
 
-READERS = (DIGITS, CIFAR, FOLDER, CSV, NPZ, ZIP)
+READERS = (DIGITS, CIFAR, FOLDER, CSV, NPZ, ZIP, LIST, REMOTE)
 """Every reader; the first one that matches a source reads it."""
 
 _ZIP = b"PK\x03\x04"

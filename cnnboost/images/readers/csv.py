@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import math
 import re
+import weakref
 from collections import Counter
+from collections.abc import Sequence
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import open_regular
-from cnnboost.images.decode import MAX_PIXELS
+from cnnboost.images.decode import MAX_PIXELS, InputSpec, bad_input, fit_array
 from cnnboost.images.imageset import ImageSet
-from cnnboost.images.readers.listing import Listing, array_listing, codes_of, file_reader, split_of
+from cnnboost.images.readers.listing import (
+    Listing,
+    array_listing,
+    codes_of,
+    file_reader,
+    split_of,
+    split_order,
+)
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0 to 6 in the order of the original data."""
 
+KEPT = 256 << 20
+"""Bytes of pixels that are kept from the look at all rows; those of a larger file are read once more."""
 _VALUES = {str(value).encode(): value for value in range(256)}
 _USAGES = "Training, PublicTest, PrivateTest"
 
@@ -35,6 +47,8 @@ class _Row(NamedTuple):
     name: str
     split: str
     pixels: bytes
+    n_pixels: int
+    offset: int = 0
 
 
 def _read(source: str) -> Listing:
@@ -42,32 +56,39 @@ def _read(source: str) -> Listing:
     rows: list[_Row] = []
     bad: list[BadInput] = []
     with open_regular(source) as file:
-        columns = _columns(source, file.readline(1 << 16))
-        number = 0
+        header = file.readline(1 << 16)
+        columns = _columns(source, header)
+        number, kept, offset = 0, 0, len(header)
         for line_number, line in enumerate(file, start=2):
+            begin, offset = offset, offset + len(line)
             if not line.strip():
                 continue
             number += 1
             try:
-                rows.append(_row(f"row {number}", line, columns))
+                row = _row(f"row {number}", line, columns)._replace(offset=begin)
             except ValueError as error:
                 bad.append(BadInput(f"row {number} (line {line_number})", str(error)))
+                continue
+            if kept <= KEPT < kept + row.n_pixels:  # from here on they are read again when they are asked for
+                rows = [one._replace(pixels=b"") for one in rows]
+            kept += row.n_pixels
+            rows.append(row if kept <= KEPT else row._replace(pixels=b""))
     if not rows:
         first = f": {bad[0].place} {bad[0].reason}" if bad else ""
         raise DataError(f"{source}: holds no usable row{first}", bad)
     # The usual count, not that of the first row: the first row can be the one that is wrong.
-    count = Counter(len(row.pixels) for row in rows).most_common(1)[0][0]
+    count = Counter(row.n_pixels for row in rows).most_common(1)[0][0]
     side = math.isqrt(count)
     if side * side != count or not 0 < count <= MAX_PIXELS:
         raise DataError(f"{source}: most rows have {count} pixels, which make no square image")
     expected = f"the other rows have {count} ({side} x {side})"
     bad += [
-        BadInput(row.id, f"has {len(row.pixels)} pixels; {expected}")
-        for row in rows
-        if len(row.pixels) != count
+        BadInput(row.id, f"has {row.n_pixels} pixels; {expected}") for row in rows if row.n_pixels != count
     ]
-    rows = [row for row in rows if len(row.pixels) == count]
+    rows = [row for row in rows if row.n_pixels == count]
     classes = tuple(sorted({row.name for row in rows}))
+    if kept > KEPT:
+        return _read_again(source, columns, rows, InputSpec(side, side, 1), classes, bad)
     return array_listing(
         source,
         np.frombuffer(b"".join(row.pixels for row in rows), dtype=np.uint8).reshape(-1, side, side, 1),
@@ -76,6 +97,44 @@ def _read(source: str) -> Listing:
         splits=[row.split for row in rows],
         ids=[row.id for row in rows],
         bad=bad,
+    )
+
+
+def _read_again(
+    source: str,
+    columns: _Columns,
+    rows: Sequence[_Row],
+    own: InputSpec,
+    classes: tuple[str, ...],
+    bad: Sequence[BadInput],
+) -> Listing:
+    """List rows whose pixels are read from the file when they are asked for."""
+    splits = [row.split for row in rows]
+    order = split_order(splits)
+    ids = [rows[row].id for row in order]
+    offsets = np.array([row.offset for row in rows], dtype=np.int64)[order]
+    labels = [row.name for row in rows]
+    file, lock = open_regular(source), Lock()
+
+    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
+        with lock:
+            file.seek(int(offsets[row]))
+            line = file.readline()
+        try:
+            pixels = np.frombuffer(_row(ids[row], line, columns).pixels, dtype=np.uint8).reshape(own)
+        except ValueError as error:
+            raise bad_input(ids[row], f"was changed while it was in use: it {error}") from error
+        return fit_array(pixels, spec, ids[row], resize=resize)
+
+    weakref.finalize(image, file.close)
+    return Listing(
+        ids=ids,
+        y=codes_of(labels, classes)[order],
+        classes=classes,
+        splits=np.array(splits, dtype=np.str_)[order],
+        shape=lambda _: own,
+        image=image,
+        bad=tuple(bad),
     )
 
 
@@ -121,7 +180,7 @@ def _row(place: str, line: bytes, columns: _Columns) -> _Row:
         raise ValueError(
             f"has the pixel {_shown(word)} at position {words.index(word) + 1}; pixels are 0 to 255"
         ) from None
-    return _Row(place, EMOTIONS[int(label)], split, pixels)
+    return _Row(place, EMOTIONS[int(label)], split, pixels, len(pixels))
 
 
 def _shown(cell: bytes) -> str:

@@ -41,6 +41,8 @@ class Listing:
         without `colour`, `ColourError` for an image in colour where `spec` is grey.
     bad : tuple of BadInput
         Rows that are left out already.
+    threads : int, optional
+        How many threads pay off where rows are mostly waited for; None is one for each core.
     """
 
     ids: Sequence[str]
@@ -50,6 +52,7 @@ class Listing:
     shape: Callable[[int], InputSpec]
     image: Callable[[int, InputSpec, bool, bool], np.ndarray]
     bad: tuple[BadInput, ...] = ()
+    threads: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +74,8 @@ class Reader:
         The stamps of the files that the content of the source consists of.
     list_rows : callable, ``list_rows(source)``
         The `Listing`; `DataError` where the source as a whole cannot be used.
+    content_of : callable, ``content_of(source)``, optional
+        A digest of the content, where that is not the content of `files`.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Reader:
     matches: Callable[[str], bool]
     files: Callable[[str], Iterable[FileStamp]]
     list_rows: Callable[[str], Listing]
+    content_of: Callable[[str], str] | None = None
 
     def read(self, source: str) -> Listing:
         """List the rows of a source; a file that cannot be read is a `DataError`."""

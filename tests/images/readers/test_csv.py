@@ -152,3 +152,20 @@ def test_the_order_of_a_csv_is_that_of_its_numbers(tmp_path):
     images = load_images(write(tmp_path / "faces.csv", ["emotion,pixels,Usage", *rows]), cache=False)
     assert images.classes == tuple(sorted(FER))
     assert output_orders(images)[0] == FER
+
+
+def test_rows_of_a_large_file_are_read_again_when_they_are_asked_for(tmp_path, faces, monkeypatch):
+    path = write(tmp_path / "fer.csv", [*lines_of(faces), f"3,{GOOD} 7,Training", "", f"2,{GOOD},Training"])
+    kept = load_images(path, cache=False, on_bad="skip")
+    monkeypatch.setattr("cnnboost.images.readers.csv.KEPT", 40)
+    again = load_images(path, cache=False, on_bad="skip")
+    np.testing.assert_array_equal(again.X, kept.X)
+    assert again.digest == kept.digest
+    assert (again.ids.tolist(), again.bad) == (kept.ids.tolist(), kept.bad)
+    streamed = load_images(path, cache=tmp_path / "c", on_bad="skip", stream_above=0)
+    np.testing.assert_array_equal(streamed.X, kept.X)
+    path.write_bytes(path.read_bytes().replace(b"Training", b"Trainers"))
+    with pytest.raises(
+        DataError, match=r"row 1: was changed while it was in use: it has the Usage 'Trainers'"
+    ):
+        streamed.part(0, 2)

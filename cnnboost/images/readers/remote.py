@@ -1,0 +1,140 @@
+"""Images behind URLs: a folder that can be listed, or a list with one image on each line."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cnnboost.errors import DataError
+from cnnboost.files import digest_of, read_regular
+from cnnboost.images.decode import InputSpec, decode_image, image_shape
+from cnnboost.images.readers.folder import FOLDER, list_tree
+from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order
+from cnnboost.images.remote import THREADS, RemoteTree, common_names, is_url, read_text
+
+_SUFFIXES = (".txt", ".tsv")
+_FORM = "<path or URL>, or <path or URL><tab><class>, or <path or URL><tab><class><tab><split>"
+
+
+class _Line(NamedTuple):
+    number: int
+    place: str
+    label: str
+    split: str
+
+
+def _is_list(source: str) -> bool:
+    is_file = is_url(source) or Path(source).is_file()
+    return is_file and source.lower().endswith(_SUFFIXES)
+
+
+def _lines(source: str) -> list[_Line]:
+    """Read a list; places in it may be relative to the folder of the list."""
+    if is_url(source):
+        text, folder = read_text(source), source.rpartition("/")[0]
+    else:
+        try:
+            text = read_regular(source).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{source}: is not UTF-8 text; a list of images has one on each line") from error
+        folder = str(Path(source).absolute().parent)
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        place, *more = (cell.strip() for cell in line.split("\t"))
+        label, split = [*more, "", ""][:2]
+        if not place or len(more) > 2 or (more and not label):
+            raise DataError(f"{source}: line {number} ({line[:80]!r}) is not of the form {_FORM}")
+        if split and split_of(split) is None:
+            raise DataError(f"{source}: line {number} has the split {split!r}; use train, validation or test")
+        if not is_url(place) and not posixpath.isabs(place):
+            place = f"{folder}/{place}"
+        lines.append(_Line(number, place, label, split_of(split) or "train"))
+    if not lines:
+        raise DataError(f"{source}: names no images; each line is {_FORM}")
+    seen: dict[str, int] = {}
+    for one in lines:
+        first = seen.setdefault(one.place, one.number)
+        if first != one.number:
+            raise DataError(f"{source}: {one.place} is on line {first} and on line {one.number}")
+        if bool(one.label) != bool(lines[0].label):
+            raise DataError(
+                f"{source}: line {one.number} names {'a' if one.label else 'no'} class and line "
+                f"{lines[0].number} {'one' if lines[0].label else 'none'}; name one for each image, or for "
+                "none where folders are the classes"
+            )
+    return lines
+
+
+def _list_tree_of(source: str) -> tuple[RemoteTree, list[_Line]]:
+    lines = _lines(source)
+    places = [line.place for line in lines]
+    names = places if lines[0].label else common_names(places)
+    return RemoteTree(source, {name: line.place for name, line in zip(names, lines, strict=True)}), lines
+
+
+def _read_list(source: str) -> Listing:
+    tree, lines = _list_tree_of(source)
+    if not lines[0].label:
+        return _waiting(list_tree(tree))
+    splits = [line.split for line in lines]
+    order = split_order(splits)
+    ids = [lines[row].place for row in order]
+    classes = tuple(sorted({line.label for line in lines}))
+
+    def shape(row: int) -> InputSpec:
+        return image_shape(tree.read(ids[row]), ids[row])
+
+    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
+        return decode_image(tree.read(ids[row]), spec, ids[row], resize=resize, colour=colour)
+
+    listing = Listing(
+        ids=ids,
+        y=codes_of([lines[row].label for row in order], classes),
+        classes=classes,
+        splits=np.array(splits, dtype=np.str_)[order],
+        shape=shape,
+        image=image,
+    )
+    return _waiting(listing)
+
+
+def _list_content(source: str) -> str:
+    tree, lines = _list_tree_of(source)
+    return digest_of([tree.content(), [(line.label, line.split) for line in lines]])
+
+
+def _waiting(listing: Listing) -> Listing:
+    """Say that rows are mostly waited for."""
+    return replace(listing, threads=THREADS)
+
+
+def _below(source: str) -> RemoteTree:
+    if source.lower().endswith((".zip", ".csv", ".npz")):
+        raise DataError(
+            f"{source}: archives and tables are read from the disk; download it, and give the file"
+        )
+    return RemoteTree.below(source)
+
+
+LIST = Reader(
+    "list",
+    "a .txt or .tsv list of images, a path or URL on each line",
+    _is_list,
+    lambda source: [],
+    _read_list,
+    _list_content,
+)
+REMOTE = Reader(
+    FOLDER.name,
+    "a URL of a folder of class folders (s3://, gs://, http://)",
+    is_url,
+    lambda source: [],
+    lambda source: _waiting(list_tree(_below(source))),
+    lambda source: _below(source).content(),
+)

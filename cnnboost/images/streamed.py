@@ -1,0 +1,108 @@
+"""Pixels that are decoded whenever they are asked for, and kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnboost.errors import BadInput, DataError
+from cnnboost.images.decode import InputSpec, bad_images
+from cnnboost.images.pool import Batch, decode_all
+from cnnboost.memory import budget, show_size
+
+if TYPE_CHECKING:
+    from cnnboost.images.readers.listing import Listing
+
+_AT_ONCE = 512
+
+
+class StreamedPixels:
+    """The pixels of a source, as far as an array of them is needed: uint8 (n, height, width, channels).
+
+    `pixels[rows]` decodes these rows. `chunks` decodes ahead of whoever works on what it gives.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(
+        self, listing: Listing, spec: InputSpec, source: str, *, resize: bool, n_jobs: int | None = None
+    ) -> None:
+        self.shape = (len(listing), *spec)
+        self._listing, self._spec, self._source = listing, spec, source
+        self._resize, self._n_jobs = resize, listing.threads if n_jobs is None else n_jobs
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        numbers = np.arange(len(self))[rows]
+        if numbers.ndim != 1:
+            raise IndexError("images are decoded whole: choose rows by a slice or by their numbers")
+        needed = len(numbers) * int(np.prod(self._spec))
+        if needed > budget(None):
+            raise DataError(
+                f"{self._source}: {len(numbers)} images at once take {show_size(needed)} of memory, and half "
+                f"of what is free is {show_size(budget(None))}. What is asked for needs them in one array: "
+                "have them decoded to the disk (--image-cache)"
+            )
+        found = np.empty((len(numbers), *self._spec), np.uint8)
+        done = 0
+        for pixels in self.chunks(numbers, _AT_ONCE):
+            found[done : done + len(pixels)] = pixels
+            done += len(pixels)
+        return found
+
+    def chunks(self, rows: NDArray[np.integer], size: int) -> Generator[NDArray[np.uint8], None, None]:
+        """Give some rows in chunks of a size; the next chunk is decoded while one is worked on.
+
+        Raises
+        ------
+        DataError
+            At the first image that cannot be used.
+        """
+        left, filled = len(rows), 0
+        chunk = np.empty((min(size, left), *self._spec), np.uint8)
+        with closing(self._batches(rows, size)) as batches:
+            for batch in batches:
+                self._refuse(batch)
+                pixels = batch.pixels
+                while len(pixels):
+                    taken = pixels[: len(chunk) - filled]
+                    chunk[filled : filled + len(taken)] = taken
+                    filled, pixels = filled + len(taken), pixels[len(taken) :]
+                    if filled == len(chunk):
+                        left -= filled
+                        yield chunk
+                        chunk, filled = np.empty((min(size, left), *self._spec), np.uint8), 0
+
+    def find_bad(self, progress: Any = None) -> list[tuple[int, str]]:
+        """Decode every image, and return the numbers of those that cannot be used, with the reasons."""
+        bad: list[tuple[int, str]] = []
+        done = 0
+        with closing(self._batches(np.arange(len(self)), 0)) as batches:
+            for batch in batches:
+                bad += [(row, why) for row, why in zip(batch.items, batch.errors, strict=True) if why]
+                done += len(batch.items)
+                if progress is not None:
+                    progress(done, len(self))
+        return bad
+
+    def _batches(self, rows: NDArray[np.integer], ahead: int) -> Any:
+        def decode(row: int) -> NDArray[np.uint8]:
+            return self._listing.image(row, self._spec, self._resize, True)
+
+        return decode_all(rows.tolist(), decode, self._spec, self._n_jobs, ahead)
+
+    def _refuse(self, batch: Batch[int]) -> None:
+        bad = [
+            BadInput(self._listing.ids[row], reason)
+            for row, reason in zip(batch.items, batch.errors, strict=True)
+            if reason is not None
+        ]
+        if bad:
+            raise bad_images(self._source, bad, len(self), "at least ")

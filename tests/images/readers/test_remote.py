@@ -1,0 +1,169 @@
+"""Images behind URLs: memory://, and an HTTP server on this machine that can stumble."""
+
+from __future__ import annotations
+
+import http.server
+import sys
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from cnnboost.errors import DataError
+from cnnboost.images import load_images, remote
+from tests.images.conftest import write_folder
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def bucket(faces):
+    """A folder of class folders in fsspec's own memory."""
+    system = fsspec.filesystem("memory")
+    for name, data in faces.items():
+        system.pipe(f"/bucket/faces/{name}", data)
+    yield "memory://bucket/faces"
+    system.rm("/bucket", recursive=True)
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files; some answers can be spoilt, by the name of the file."""
+
+    def do_GET(self) -> None:
+        name = self.path.rpartition("/")[2]
+        self.server.asked[name] += 1
+        fault = self.server.faults.get(name)
+        if fault == "500" or (fault == "500 once" and self.server.asked[name] == 1):
+            self.send_error(500)
+        elif fault == "cut off":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"\x89PNG")
+            self.close_connection = True
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(faces, tmp_path):
+    """An HTTP server of the faces; `server.url`, and `server.faults` by file name."""
+    pytest.importorskip("aiohttp")
+    folder = write_folder(tmp_path / "served", faces)
+
+    def handler(*args):
+        return _Handler(*args, directory=str(folder))
+
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    found.faults, found.asked = {}, Counter()
+    found.url = f"http://127.0.0.1:{found.server_port}"
+    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    found.shutdown()
+    found.server_close()
+    thread.join(10)
+
+
+def write_list(path, lines) -> str:
+    path.write_text("# images\n\n" + "\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def local(tmp_path, faces):
+    return load_images(write_folder(tmp_path / "local", faces), cache=False)
+
+
+def same(found, local) -> None:
+    np.testing.assert_array_equal(found.X, local.X)
+    assert found.ids.tolist() == local.ids.tolist()
+    assert found.labels.tolist() == local.labels.tolist()
+    assert found.splits.tolist() == local.splits.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_above": 0}], ids=["cached", "streamed"])
+def test_a_folder_at_a_url_is_the_folder(tmp_path, bucket, faces, local, options):
+    found = load_images(bucket, cache=tmp_path / "c", **options)
+    same(found, local)
+    assert load_images(bucket, cache=tmp_path / "c", **options).digest == found.digest
+    fsspec.filesystem("memory").pipe("/bucket/faces/train/sad/0.png", faces["test/sad/0.png"])
+    assert load_images(bucket, cache=tmp_path / "c", **options).digest != found.digest
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_above": 0}], ids=["cached", "streamed"])
+def test_a_list_of_urls_whose_folders_are_the_classes(tmp_path, server, faces, local, options):
+    source = write_list(tmp_path / "list.txt", [f"{server.url}/{name}" for name in faces])
+    server.faults["3.png"] = "500 once"  # a server may stumble
+    same(load_images(source, cache=tmp_path / "c", **options), local)
+
+
+def test_a_list_names_classes_and_splits_and_may_lie_at_a_url(tmp_path, bucket, faces):
+    (tmp_path / "here.png").write_bytes(faces["train/sad/1.png"])
+    lines = [
+        "here.png\tsad",
+        f"{bucket}/train/happy/0.png\thappy\ttrain",
+        f"{bucket}/test/happy/0.png\thappy\ttest",
+    ]
+    images = load_images(write_list(tmp_path / "list.tsv", lines), cache=False, validation_fraction=0)
+    assert images.labels.tolist() == ["sad", "happy", "happy"]
+    assert images.splits.tolist() == ["train", "train", "test"]
+    assert images.ids[0].endswith("/here.png")
+    fsspec.filesystem("memory").pipe("/bucket/list.txt", "\n".join(lines[1:]).encode())
+    again = load_images("memory://bucket/list.txt", cache=False, validation_fraction=0)
+    np.testing.assert_array_equal(again.X, images.X[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "reason"),
+    [
+        ("absent.png", None, "does not exist"),
+        ("2.png", "500", r"cannot be read \(status 500\)"),
+        ("2.png", "cut off", r"cannot be read \("),
+    ],
+)
+def test_what_a_server_does_wrong_is_named(tmp_path, server, monkeypatch, name, fault, reason):
+    monkeypatch.setattr(remote, "_WAITS", (0.01,))
+    names = ["train/happy/0.png", "train/happy/1.png", "train/sad/0.png", f"train/sad/{name}"]
+    source = write_list(tmp_path / "list.txt", [f"{server.url}/{one}" for one in names])
+    server.faults[name] = fault
+    expected = rf"1 of 4 images cannot be used: sad/{name}: {reason}"
+    with pytest.raises(DataError, match=expected):
+        load_images(source, cache=tmp_path / "c", size=8, channels=1)
+    images = load_images(source, cache=tmp_path / "d", size=8, channels=1, stream_above=0)
+    with pytest.raises(DataError, match=expected):
+        list(images.chunks(8))
+    assert len(load_images(source, cache=tmp_path / "c", size=8, channels=1, on_bad="skip")) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ([], r"list\.txt: names no images; each line is <path or URL>"),
+        (["a/1.png", "a/1.png"], r"a/1\.png is on line 3 and on line 4"),
+        (["a/1.png\ta", "a/2.png"], "line 4 names no class and line 3 one"),
+        (["a/1.png\ta\tvalidate"], "line 3 has the split 'validate'; use train, validation or test"),
+        (["a/1.png\t\ttrain"], r"line 3 .* is not of the form"),
+        (["a/1.png\ta\ttrain\tx"], r"line 3 .* is not of the form"),
+    ],
+)
+def test_a_list_that_cannot_be_read(tmp_path, lines, complaint):
+    with pytest.raises(DataError, match=complaint):
+        load_images(write_list(tmp_path / "list.txt", lines), cache=False)
+
+
+def test_urls_that_cannot_be_read(tmp_path, bucket, monkeypatch):
+    for source, complaint in {
+        "memory://bucket/nothing": "holds no files",
+        f"{bucket}.zip": "download it, and give the file",
+        "nope://bucket/faces": "no file system for this kind of URL",
+    }.items():
+        with pytest.raises(DataError, match=complaint):
+            load_images(source, cache=tmp_path / "c")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(DataError, match=r"takes fsspec: pip install 'cnnboost\[remote\]'"):
+        load_images(bucket, cache=tmp_path / "c")
