@@ -25,14 +25,12 @@ def hold_out(X: Any, codes: NDArray[np.intp], *, fraction: float, seed: int) -> 
     key = str(seed).encode()
     # Features on the disk come a block at a time.
     blocks = (block for _, block in X.blocks()) if hasattr(X, "blocks") else [np.asarray(X)]
-    digests = np.array(
-        [
-            int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "big")
-            for block in blocks
-            for row in block
-        ],
-        dtype=np.uint64,
+    of_rows = (
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "big")
+        for block in blocks
+        for row in block
     )
+    digests = np.fromiter(of_rows, dtype=np.uint64, count=len(X))
     # In each class, the distinct rows in the order of their digests: a seeded shuffle.
     distinct = [np.unique(digests[codes == code]) for code in range(int(codes.max()) + 1)]
     counts = np.array([len(rows) for rows in distinct])

@@ -133,11 +133,11 @@ class FeatureParts:
         self,
         columns: Sequence[Sequence[Part]],
         chosen: NDArray[np.intp] | None = None,
-        block_bytes: int = BLOCK_BYTES,
+        block_bytes: int | None = None,
     ) -> None:
         self._columns = tuple(tuple(parts) for parts in columns)
         self._starts = [np.cumsum([0, *(part.rows for part in parts)]) for parts in self._columns]
-        self._chosen, self._block_bytes = chosen, block_bytes
+        self._chosen, self._block_bytes = chosen, block_bytes or BLOCK_BYTES
         rows = {int(starts[-1]) for starts in self._starts}
         if len(rows) != 1:
             counts = " and ".join(f"{starts[-1]:,}" for starts in self._starts)

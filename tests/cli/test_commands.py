@@ -298,3 +298,21 @@ def test_help_lists_the_commands_and_no_former_name():
     listed = set(re.findall(r"(?m)^│ ([a-z][a-z-]+)  ", shown))
     assert set(OWN) | {"export", "predict", "bench", "report", "card"} == listed
     assert "--install-completion" in shown
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "12XB"])
+def test_a_size_of_memory_that_is_none_is_a_usage_error(cnnboost, size):
+    found = cnnboost("fit-boost", f"--memory={size}", status=2)
+    assert f"memory={size!r}" in found.output.replace("\n", " ")
+    assert "2GiB" in found.output
+
+
+def test_images_are_streamed_on_request(cnnboost, toy_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNBOOST_CACHE", str(tmp_path / "cache"))
+    given = ["--model", str(toy_file), "--layer", "fc1"]
+    found = document(cnnboost("extract", *given, "--no-image-cache", "--split", "validation", "--json"))
+    assert found["features"][0]["rows"] > 500
+    assert not list((tmp_path / "cache").rglob("images.npy"))
+    assert "name it with --model FILE" in cnnboost("extract", "--no-image-cache", status=1).stderr.replace(
+        "\n", " "
+    )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnnboost import CNNClassifier
+from cnnboost import CNNClassifier, FeatureParts
 from cnnboost.cnn.architectures import build
 from cnnboost.features.store import FeatureStore
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
@@ -42,3 +42,18 @@ def test_heads_are_chosen_on_every_view_at_test_time(networks, toy_images):
     np.testing.assert_array_equal(found.log_proba, np.concatenate([logs for _, logs in wanted]))
     np.testing.assert_array_equal(found.codes, np.tile(codes, 10))
     np.testing.assert_array_equal(found.groups, np.tile(found.groups[:30], 10))
+
+
+def test_features_that_are_more_than_a_block_stay_on_the_disk(networks, toy_images, tmp_path, monkeypatch):
+    X, codes = toy_images[0][:40], np.zeros(40, np.intp)
+    extractor = FeatureExtractor(networks, ["flatten", "fc1"], norm=True, store=FeatureStore(tmp_path))
+    arrays = extractor.predicted(X, codes, "flip")
+    monkeypatch.setattr("cnnboost.features.feature_parts.BLOCK_BYTES", 4 * 7 * arrays.features.shape[1])
+    found = extractor.predicted(X, codes, "flip")
+    assert isinstance(found.features, FeatureParts)
+    assert found.features.n_blocks == -(-80 // 7)
+    np.testing.assert_array_equal(np.asarray(found.features), arrays.features)
+    np.testing.assert_array_equal(found.log_proba, arrays.log_proba)
+    np.testing.assert_array_equal(
+        np.asarray(found.take(np.array([1, 50])).features), arrays.features[[1, 50]]
+    )

@@ -1,6 +1,8 @@
 import logging
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import keras
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 from cnnboost import CNNFeatures, stages
-from cnnboost.errors import DataError, LayerError, ModelError
+from cnnboost.errors import DataError, LayerError, ModelError, RecipeError
+from cnnboost.images.streamed import StreamedPixels
 from cnnboost.stages.extraction import export_plain
 
 SETS = """
@@ -127,3 +130,56 @@ def test_images_that_do_not_fit(job, change, toy_file):
     trained = stages.train(job)
     with pytest.raises(ModelError, match=r"8x8x1.*9x9x1"):
         stages.extract(change(job, data={"size": 9}), ["fc1"], trained=trained)
+
+
+class TestStreamed:
+    """Images that go from their source through the trunk, and are kept nowhere in between."""
+
+    @pytest.fixture
+    def given(self, job, toy_file, tmp_path, monkeypatch):
+        job = replace(job, model=toy_file)
+        _ = job.images  # from the cache of all tests
+        monkeypatch.setenv("CNNBOOST_CACHE", str(tmp_path / "cache"))
+        return job
+
+    def test_features_and_scores_are_those_of_cached_images(self, given, tmp_path):
+        cached = stages.extract(given, ["fc1"])
+        streaming = replace(given, image_cache=False)
+        streamed = stages.extract(streaming, ["fc1"])
+        for name, part in streamed.items():
+            np.testing.assert_array_equal(part.stored["fc1"].X, cached[name].stored["fc1"].X)
+            assert part.stored["fc1"].spec.key != cached[name].stored["fc1"].spec.key
+        assert stages.extract(replace(given, image_cache=False), ["fc1"])["train"].stored["fc1"].cached
+        scores = [stages.evaluate(job, ["fc1"]).metrics for job in (given, streaming)]
+        assert scores[0]["cnn"]["scores"] == scores[1]["cnn"]["scores"]
+        assert scores[0]["heads"][0]["scores"] == scores[1]["heads"][0]["scores"]
+        assert scores[0]["cnn"]["train_accuracy"] == scores[1]["cnn"]["train_accuracy"]
+        assert not list((tmp_path / "cache").rglob("images.npy"))
+
+    def test_what_was_interrupted_goes_on_after_its_last_part(self, given):
+        @contextmanager
+        def interrupted(what, unit):
+            def report(done, total):
+                if done >= 1024 and what.startswith("extract"):
+                    raise KeyboardInterrupt
+
+            yield report
+
+        streaming = replace(given, image_cache=False)
+        with pytest.raises(KeyboardInterrupt):
+            stages.extract(replace(streaming, progress=interrupted), ["fc1"], ["train"])
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+        found = stages.extract(streaming, ["fc1"], ["train"])["train"].stored["fc1"]
+        assert found.resumed_from == 1024
+        np.testing.assert_array_equal(found.X, stages.extract(given, ["fc1"])["train"].stored["fc1"].X)
+
+    def test_a_network_that_is_trained_here_has_its_images_decoded(self, job):
+        with pytest.raises(RecipeError, match=r"--no-image-cache .* name it with --model FILE"):
+            stages.extract(replace(job, image_cache=False), ["fc1"])
+
+    def test_only_large_sets_are_streamed_unasked(self, given, monkeypatch):
+        assert not isinstance(replace(given).images.pixels, StreamedPixels)
+        monkeypatch.setattr("cnnboost.stages.job.MOST_DECODED", 1000)
+        monkeypatch.setenv("CNNBOOST_CACHE", str(given.models / "other"))
+        assert isinstance(replace(given).images.pixels, StreamedPixels)
+        assert not isinstance(replace(given, image_cache=True).images.pixels, StreamedPixels)
