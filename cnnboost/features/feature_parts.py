@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from cnnboost.errors import DataError, FeatureError, StoreError
 from cnnboost.files import open_regular
 
+ONE_BLOCK = 1 << 30
+"""Bytes of features, as float32, that are one block: their trees are those of an array."""
 BLOCK_BYTES = 128 << 20
-"""Of a block, as float32, at most. Blocks decide where XGBoost cuts its bins, so this is no option of users:
-the same rows give the same trees, however they lie in parts and however much memory there is."""
+"""Of a block of larger ones, at most. Blocks decide where XGBoost cuts its bins, so neither is an option of
+users: the same rows give the same trees, however they lie in parts and however much memory there is."""
 _READ_BYTES = 16 << 20
 
 
@@ -137,7 +139,7 @@ class FeatureParts:
     ) -> None:
         self._columns = tuple(tuple(parts) for parts in columns)
         self._starts = [np.cumsum([0, *(part.rows for part in parts)]) for parts in self._columns]
-        self._chosen, self._block_bytes = chosen, block_bytes or BLOCK_BYTES
+        self._chosen, self._block_bytes = chosen, block_bytes
         rows = {int(starts[-1]) for starts in self._starts}
         if len(rows) != 1:
             counts = " and ".join(f"{starts[-1]:,}" for starts in self._starts)
@@ -188,7 +190,10 @@ class FeatureParts:
     @property
     def block_rows(self) -> int:
         """Rows of a block, at most."""
-        return max(1, self._block_bytes // (4 * max(1, self._width)))
+        of_a_row = 4 * max(1, self._width)
+        if self._block_bytes is None and len(self) * of_a_row <= ONE_BLOCK:
+            return max(1, len(self))
+        return max(1, (self._block_bytes or BLOCK_BYTES) // of_a_row)
 
     @property
     def n_blocks(self) -> int:

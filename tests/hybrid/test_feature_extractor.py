@@ -48,6 +48,7 @@ def test_features_that_are_more_than_a_block_stay_on_the_disk(networks, toy_imag
     X, codes = toy_images[0][:40], np.zeros(40, np.intp)
     extractor = FeatureExtractor(networks, ["flatten", "fc1"], norm=True, store=FeatureStore(tmp_path))
     arrays = extractor.predicted(X, codes, "flip")
+    monkeypatch.setattr("cnnboost.features.feature_parts.ONE_BLOCK", 0)
     monkeypatch.setattr("cnnboost.features.feature_parts.BLOCK_BYTES", 4 * 7 * arrays.features.shape[1])
     found = extractor.predicted(X, codes, "flip")
     assert isinstance(found.features, FeatureParts)

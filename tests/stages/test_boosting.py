@@ -31,6 +31,7 @@ def test_features_that_are_more_than_a_block_are_read_block_by_block(job, change
     array = stages.fit_boost(job, "fc1").boost
     memory = stages.fit_hybrid(job, mode="residual").head
     score = stages.evaluate(job, ["fc1"]).metrics["heads"][0]["scores"]["accuracy"]["value"]
+    monkeypatch.setattr("cnnboost.features.feature_parts.ONE_BLOCK", 0)
     monkeypatch.setattr("cnnboost.features.feature_parts.BLOCK_BYTES", 300 * 16 * 4)
     fits = []
     grow = trees.grow_trees
