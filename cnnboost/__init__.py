@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cnnboost.cnn import CNNClassifier
     from cnnboost.deploy.onnx import export_onnx
     from cnnboost.deploy.predictor import Predictor
+    from cnnboost.faces.find import find_faces
     from cnnboost.features import CNNFeatures
     from cnnboost.features.feature_parts import FeatureParts
     from cnnboost.hybrid import HybridClassifier
@@ -30,6 +31,7 @@ _ROOMS = {
     "ImageSet": "cnnboost.images",
     "Predictor": "cnnboost.deploy.predictor",
     "export_onnx": "cnnboost.deploy.onnx",
+    "find_faces": "cnnboost.faces.find",
     "load_images": "cnnboost.images",
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "Predictor",
     "__version__",
     "export_onnx",
+    "find_faces",
     "load_images",
 ]
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,6 +25,7 @@ from cnnboost.cli.options import (
     ReportsOption,
     SetOption,
 )
+from cnnboost.cli.predict_clip import predict_clip
 from cnnboost.cli.predict_output import STDOUT, write_predictions
 from cnnboost.errors import DataError, ParameterError
 
@@ -52,8 +53,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Images (cropped faces, for the bundle that ships), folders, .zip archives; - for a list of "
-            "them, or one image, on stdin.",
+            help="Images (photographs or cropped faces, for the bundle that ships), folders, .zip archives; "
+            "- for a list of them, or one image, on stdin. Or one clip.",
         ),
     ],
     model: Annotated[
@@ -78,6 +79,18 @@ def predict(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
     ] = None,
+    faces: Annotated[
+        bool | None,
+        typer.Option(
+            "--faces/--whole",
+            help="Find the faces of each image and predict every one; or take each image as a whole.",
+            show_default="faces of images that are no crops, where the bundle wants faces",
+        ),
+    ] = None,
+    annotated: Annotated[
+        Path | None,
+        typer.Option("--annotated", metavar="FILE", help="Of a clip: write it with boxes and labels, .mp4."),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -97,9 +110,10 @@ def predict(
 ) -> None:
     """Predict the class of images; a bad one is named, the rest goes on, and the exit status is 1.
 
-    Without --model and --recipe, the bundle that ships predicts the emotion of faces. An image is taken as a
-    whole, in colour or grey and of any size: give it faces that were cut out, since nothing here finds faces
-    in a photograph, and an image without one gets an answer too.
+    Without --model and --recipe, the bundle that ships predicts the emotion of faces. It finds them in
+    photographs, which are images of more than twice its own 48 x 48 pixels that no single face fills; smaller
+    ones are taken for faces that were cut out. --whole takes every image as a whole, and an image without a
+    face gets an answer then, too. Of a clip there is a row for each face of each frame.
     """
     if as_json and csv_path == STDOUT:
         raise ParameterError("--json and --csv - both want stdout; give --csv a file")
@@ -117,20 +131,31 @@ def predict(
         source = _shipped(ctx, wanted)
     from cnnboost.deploy.image_files import STDIN, find_images, predict_files
     from cnnboost.deploy.predictor import Predictor
+    from cnnboost.faces.clip import is_clip
 
     predictor = Predictor.load(source, threads=threads, graph=wanted)
     loaded = "int8" if predictor.int8 else predictor.kind
     if graph and loaded != graph:
         raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
+    if any(map(is_clip, paths)):
+        predict_clip(predictor, paths, csv_path, annotated, as_json, quiet, faces=faces, threads=threads)
+        return
+    if annotated is not None:
+        raise ParameterError(f"--annotated {annotated} is about a clip; leave it out, or give one clip")
+    looking: Literal["never", "large", "always"] = "never"
+    if faces or (faces is None and predictor.wants == "face"):
+        looking = "always" if faces else "large"
     files = find_images(paths, sys.stdin.buffer if STDIN in paths else ())
-    rows = predict_files(predictor, files, threads=threads)
-    done, failed = write_predictions(rows, predictor, csv_path, as_json, quiet)
-    if not done:
+    rows = predict_files(predictor, files, threads=threads, faces=looking)
+    done = write_predictions(rows, predictor, csv_path, as_json, quiet, faces=looking != "never")
+    if not done.images:
         raise DataError(f"no image in {', '.join(paths)}; name image files, folders or .zip archives of them")
-    if failed:
-        log.warning("%d of %d images could not be used; see their rows", failed, done)
+    if done.faceless:
+        log.info("%d of %d images have no face that was found", done.faceless, done.images)
+    if done.failed:
+        log.warning("%d of %d images could not be used; see their rows", done.failed, done.images)
         raise typer.Exit(console.FAILED)
-    log.info("%d image%s", done, "" if done == 1 else "s")
+    log.info("%d image%s", done.images, "" if done.images == 1 else "s")
 
 
 def _refuse(ctx: typer.Context, names: Sequence[str], remedy: str) -> None:
@@ -165,7 +190,8 @@ def _of_recipe(recipe: str, overrides: list[str] | None, quiet: bool, **places: 
         folder /= "bundle"
     if is_bundle(folder):
         bundle = read_bundle(folder)
-        if bundle.manifest.get("recipe_digest") == read.digest(*BUNDLE_TABLES):
+        same = bundle.manifest.get("recipe_digest") == read.digest(*BUNDLE_TABLES)
+        if same and bundle.manifest.get("wants") == read.export.wants:
             return bundle
         log.info("%s was exported before the recipe changed; exporting it again", folder)
     else:

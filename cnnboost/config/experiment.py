@@ -98,11 +98,11 @@ class Recipe(Table):
         """Hash some tables: equal settings, equal digest, whatever the layout of the file.
 
         What a recipe leaves at its default is no part of it, so that a new key changes no digest. Nor is the
-        place of a teacher's file: its content counts, which a recipe does not know.
+        place of a teacher's file: its content counts, which a recipe does not know. Nor is what a bundle
+        wants: it changes no value.
         """
-        metadata = self.model_dump(
-            mode="json", include=set(tables), exclude={"cnn": {"teacher"}}, exclude_defaults=True
-        )
+        left_out = {"cnn": {"teacher"}, "export": {"wants"}}
+        metadata = self.model_dump(mode="json", include=set(tables), exclude=left_out, exclude_defaults=True)
         return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 

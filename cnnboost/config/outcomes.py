@@ -76,9 +76,13 @@ class Compare(Table):
 
 
 class Export(Table):
-    """`[export]`: what goes into the bundle beside the exact graphs."""
+    """`[export]`: what goes into the bundle beside the exact graphs, and what its images show.
+
+    `wants = "face"` says that they are cropped faces, so that `predict` looks for these in photographs.
+    """
 
     int8: bool = False
+    wants: Literal["face"] | None = None
 
 
 class Bench(Table):

@@ -31,6 +31,8 @@ from cnnboost.files import (
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+#: What a bundle may say that its images show, so that it can be found in photographs.
+WANTS = ("face",)
 #: The recipe whose bundle comes with the package.
 SHIPPED = "fer2013"
 _PENDING = ".export"
@@ -70,8 +72,8 @@ def read_bundle(folder: Path) -> Bundle:
 def shipped_bundle() -> Bundle:
     """Read the bundle that comes with the package: emotions of faces, trained on FER-2013.
 
-    It expects cropped faces; nothing here finds a face in a photograph. The `README.md` beside it says what
-    it can do, and what it must not be used for.
+    It expects cropped faces, and its manifest says so: `Predictor.faces` and `cnnboost predict` cut them out
+    of photographs. The `README.md` beside it says what it can do, and what it must not be used for.
     """
     folders = [folder / SHIPPED for folder in _shipped_places()]
     for folder in filter(is_bundle, folders):
@@ -248,6 +250,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "versions": lambda value: isinstance(value, dict) and all(map(_is_a(str), value.values())),
     "layers": lambda value: isinstance(value, list) and all(map(_is_a(str), value)),
     "parity": _valid_parity,
+    "wants": lambda value: value in WANTS,
 }
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from cnnboost.deploy.bundle import brief, check_values, valid_classes, valid_input
+from cnnboost.deploy.bundle import WANTS, brief, check_values, valid_classes, valid_input
 from cnnboost.errors import ModelError, StoreError
 from cnnboost.images.decode import InputSpec
 
@@ -46,6 +46,7 @@ _VALID = {
     "layer": lambda value: isinstance(value, str | None),
     "mode": lambda value: isinstance(value, str | None),
     "int8": lambda value: isinstance(value, bool),
+    "wants": lambda value: value in WANTS,
 }
 
 

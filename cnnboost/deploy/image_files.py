@@ -8,21 +8,24 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
+from cnnboost.faces.face import Face
+from cnnboost.faces.find import Finder, Found
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
-from cnnboost.images.pool import Batch, decode_all
+from cnnboost.images.pool import Batch, decode_all, why_not, work_ahead
 from cnnboost.images.tree import (
     MAX_FILE_BYTES,
     ZipTree,
@@ -39,6 +42,10 @@ STDIN = "-"
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II", b"MM", b"P", b"\0", b"8BPS")
 
 
+#: Files whose faces are looked for at a time: photographs are large, and each may hold many.
+_PHOTOGRAPHS = 8
+
+
 class ImageFile(NamedTuple):
     """One file that is taken for an image."""
 
@@ -47,19 +54,36 @@ class ImageFile(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """One image file and its most probable class, or why there is none."""
+    """One image file, or one face of it, and its most probable class; or why there is none.
+
+    An image in which faces were looked for and none was found has neither a label nor an error. The faces of
+    an image follow each other; `nth` counts them from 0.
+    """
 
     path: str
     label: str | None
     probabilities: np.ndarray | None
     error: str | None
+    face: Face | None = None
+    nth: int = 0
 
 
 def predict_files(
-    predictor: Predictor, files: Iterable[ImageFile], *, threads: int | None = None
+    predictor: Predictor,
+    files: Iterable[ImageFile],
+    *,
+    threads: int | None = None,
+    faces: Literal["never", "large", "always"] = "never",
 ) -> Generator[Prediction, None, None]:
-    """Predict image files of any size and mode; a bad one gets an error, the others a prediction."""
+    """Predict image files of any size and mode; a bad one gets an error, the others a prediction.
+
+    With `faces`, each face of a picture gets a prediction of its own: of every picture, or of those that are
+    too large to be a crop, see `cnnboost.faces.find.Finder`.
+    """
     classes: list[str] = predictor.classes_.tolist()
+    if faces != "never":
+        yield from _predict_found(predictor, files, classes, threads, always=faces == "always")
+        return
     with closing(decode_files(files, predictor.input, threads=threads)) as batches:
         for batch in batches:
             rows = iter(predictor.predict_proba(batch.pixels) if len(batch.pixels) else ())
@@ -69,6 +93,38 @@ def predict_files(
                     yield Prediction(file.path, classes[row.argmax()], row, None)
                 else:
                     yield Prediction(file.path, None, None, error)
+
+
+def _predict_found(
+    predictor: Predictor, files: Iterable[ImageFile], classes: list[str], threads: int | None, *, always: bool
+) -> Generator[Prediction, None, None]:
+    """Predict the faces of image files; those of a few files at a time."""
+    finder = Finder(predictor.input, always=always)
+
+    def look(chunk: list[ImageFile], stop: threading.Event) -> list[tuple[str, list[Found] | str]]:
+        results: list[tuple[str, list[Found] | str]] = []
+        for file in chunk:
+            if stop.is_set():
+                break
+            try:
+                results.append((file.path, finder.look(file.read(), file.path)))
+            except (DataError, OSError) as error:
+                results.append((file.path, why_not(error)))
+        return results
+
+    with closing(work_ahead(files, look, _PHOTOGRAPHS, threads)) as looked:
+        for results in looked:
+            crops = [one.pixels for _, found in results if not isinstance(found, str) for one in found]
+            rows = iter(predictor.predict_proba(np.stack(crops)) if crops else ())
+            for path, found in results:
+                if isinstance(found, str):
+                    yield Prediction(path, None, None, found)
+                elif not found:
+                    yield Prediction(path, None, None, None)
+                else:
+                    for nth, one in enumerate(found):
+                        row = next(rows)
+                        yield Prediction(path, classes[row.argmax()], row, None, one.face, nth)
 
 
 def decode_files(

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cnnboost.errors import DataError, ModelError
-from cnnboost.images.decode import InputSpec, decode_image, fit_array, fit_picture
+from cnnboost.images.decode import InputSpec, fit_array, fit_image
+from cnnboost.images.pictures import PICTURES, as_picture
 from cnnboost.images.pixels import TWO_LEVELS
 from cnnboost.images.pool import n_threads
-from cnnboost.images.tree import read_image_file
-
-_PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
 
 
 def decode_pictures(X: Any, spec: InputSpec, threads: int | None = None) -> np.ndarray | None:
     """Decode a picture, or a list of pictures and arrays, as `cnnboost predict` does; None for others."""
-    if isinstance(X, _PICTURES):
+    if isinstance(X, PICTURES):
         return _decode(0, X, spec)[None]
-    if not isinstance(X, list | tuple) or not any(isinstance(one, (*_PICTURES, np.ndarray)) for one in X):
+    if not isinstance(X, list | tuple) or not any(isinstance(one, (*PICTURES, np.ndarray)) for one in X):
         return None
     with ThreadPoolExecutor(min(n_threads(threads), len(X))) as pool:
         return np.stack(list(pool.map(partial(_decode, spec=spec), range(len(X)), X)))
@@ -31,13 +27,8 @@ def decode_pictures(X: Any, spec: InputSpec, threads: int | None = None) -> np.n
 
 def _decode(number: int, picture: Any, spec: InputSpec) -> np.ndarray:
     place = f"image {number}"
-    if isinstance(picture, str | os.PathLike):
-        path = os.fsdecode(picture)
-        return decode_image(read_image_file(path, path), spec, path)
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return decode_image(bytes(picture), spec, place)
-    if isinstance(picture, Image.Image):
-        return fit_picture(picture, spec, getattr(picture, "filename", "") or place)
+    if isinstance(picture, PICTURES):
+        return fit_image(as_picture(picture, place), spec, place)
     pixels = np.asarray(picture)
     if pixels.ndim == 2:
         pixels = pixels[..., None]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from cnnboost.errors import ModelError, ParameterError, StoreError
 from cnnboost.files import read_regular
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.pool import n_threads
+
+if TYPE_CHECKING:
+    from cnnboost.deploy.face_predictions import FacePrediction
 
 #: The graphs of a bundle, each in a file of its name; `int8` is the hybrid in 8-bit integers.
 GRAPHS = (*KINDS, "int8")
@@ -91,6 +94,8 @@ class Predictor:
         self._run = session.run
         self._slices = Slices(self._open_single, self.threads, self.input.height * self.input.width)
         self._most_at_once = self._slices.most_at_once
+        #: What its images show, for whoever has photographs: "face", or None.
+        self.wants: str | None = self.details.get("wants")
 
     @classmethod
     def load(
@@ -130,18 +135,21 @@ class Predictor:
         read = source if isinstance(source, Bundle) else None
         path = read.folder if read else Path(source)  # type: ignore[arg-type]
         while True:
-            member = path
+            member, bundle = path, None
             if path.is_dir():
-                member = _member(read or read_bundle(path), graph)
-                read = None
+                bundle, read = read or read_bundle(path), None
+                member = _member(bundle, graph)
             try:
-                return cls(_content(member), threads=threads, place=str(member))
+                loaded = cls(_content(member), threads=threads, place=str(member))
             except FileNotFoundError as error:
                 if path.is_dir():
                     continue  # another process replaced the bundle meanwhile
                 raise StoreError(
                     f"{path}: no such file or folder; name a bundle or a .onnx file of 'cnnboost export'"
                 ) from error
+            if bundle is not None:
+                loaded.wants = bundle.manifest.get("wants", loaded.wants)
+            return loaded
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
@@ -202,8 +210,36 @@ class Predictor:
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
+    def faces(self, image: Any) -> list[FacePrediction]:
+        """Find the faces in a photograph, and return the probabilities of each.
+
+        Parameters
+        ----------
+        image : path-like, bytes, PIL.Image.Image, or ndarray
+            As `cnnboost.find_faces`.
+
+        Returns
+        -------
+        list of FacePrediction
+            `face`, `label` and `probabilities` of each, the most certain face first.
+
+        Raises
+        ------
+        DataError
+            If the picture cannot be read.
+        ParameterError
+            If what finds faces is not installed.
+        """
+        from cnnboost.deploy.face_predictions import predict_faces
+
+        return predict_faces(self, image)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), threads=self._asked, place=self.place), (self._model,)
+        return (
+            partial(type(self), threads=self._asked, place=self.place),
+            (self._model,),
+            {"wants": self.wants},
+        )
 
     def __repr__(self) -> str:
         kind = f"{self.kind} in int8" if self.int8 else self.kind

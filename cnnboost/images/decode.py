@@ -73,10 +73,10 @@ def decode_image(
     A `DataError` with one `BadInput` names an image that is empty, truncated, damaged, animated or oversized,
     one of more than 8 bits that would come out nearly black, and what is not an image.
     """
-    image = _open_image(data, place)
+    image = open_image(data, place)
     if spec.channels == 1 and image.mode != "L" and not colour:
         raise ColourError(place)
-    return _fit(image, spec, place, resize)
+    return fit_image(image, spec, place, resize=resize)
 
 
 def fit_array(pixels: np.ndarray, spec: InputSpec, place: str, *, resize: bool = True) -> np.ndarray:
@@ -84,19 +84,18 @@ def fit_array(pixels: np.ndarray, spec: InputSpec, place: str, *, resize: bool =
     if pixels.shape == tuple(spec):
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
-    return _fit(image, spec, place, resize)
+    return fit_image(image, spec, place, resize=resize)
 
 
-def fit_picture(image: Image.Image, spec: InputSpec, place: str) -> np.ndarray:
-    """Bring a Pillow image to the wanted shape, by the same rules as `decode_image`."""
+def upright_image(image: Image.Image, place: str) -> Image.Image:
+    """Bring a Pillow image to mode L or RGB, upright and opaque, by the same rules as `decode_image`."""
     _check_size(image.size, place)
     maximum = _maximum(image)
     try:
         image.load()
-        upright = _upright(image, maximum, place)
+        return _upright(image, maximum, place)
     except (OSError, SyntaxError) as error:  # it is only now read from its file
         raise bad_input(place, f"is truncated or damaged ({error})") from error
-    return _fit(upright, spec, place, True)
 
 
 def image_shape(data: bytes, place: str) -> InputSpec:
@@ -114,7 +113,8 @@ def image_shape(data: bytes, place: str) -> InputSpec:
         return InputSpec(height, width, 1 if image.mode in _GREY else 3)
 
 
-def _fit(image: Image.Image, spec: InputSpec, place: str, resize: bool) -> np.ndarray:
+def fit_image(image: Image.Image, spec: InputSpec, place: str, *, resize: bool = True) -> np.ndarray:
+    """Bring a Pillow image of mode L or RGB to the wanted shape, by the same rules as `decode_image`."""
     mode = "L" if spec.channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
@@ -130,7 +130,7 @@ def _fit(image: Image.Image, spec: InputSpec, place: str, resize: bool) -> np.nd
     return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(spec)
 
 
-def _open_image(data: bytes, place: str) -> Image.Image:
+def open_image(data: bytes, place: str) -> Image.Image:
     """Decode one image file to a Pillow image of mode L or RGB, upright and opaque."""
     plain = _plain_jpeg(data)
     if plain is not None:

@@ -20,6 +20,7 @@ from cnnboost.errors import DataError
 from cnnboost.images.decode import InputSpec
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _BATCH = 256
 _BATCH_BYTES = 1 << 20
@@ -51,14 +52,10 @@ def decode_all(
     n_jobs: int | None = None,
     ahead: int = 0,
 ) -> Generator[Batch[T], None, None]:
-    """Decode items in order, a few batches ahead of their use, and `ahead` items at least.
-
-    When the caller stops early, or is interrupted, all threads have ended before the generator is closed.
-    """
+    """Decode items in order, some batches and at least `ahead` items before their use; see `work_ahead`."""
     step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
-    stop = threading.Event()
 
-    def work(chunk: list[T]) -> Batch[T]:
+    def work(chunk: list[T], stop: threading.Event) -> Batch[T]:
         pixels = np.empty((len(chunk), *spec), dtype=np.uint8)
         errors: list[str | None] = []
         good = 0
@@ -67,24 +64,45 @@ def decode_all(
                 break
             try:
                 pixels[good] = decode(item)
-            except DataError as error:
-                errors.append(error.bad[0].reason if error.bad else str(error))
-            except OSError as error:
-                errors.append(f"cannot be read ({error.strerror or error})")
+            except (DataError, OSError) as error:
+                errors.append(why_not(error))
             else:
                 errors.append(None)
                 good += 1
         return Batch(chunk, errors, pixels[:good])
 
+    return work_ahead(items, work, step, n_jobs, ahead)
+
+
+def why_not(error: DataError | OSError) -> str:
+    """Say why an item could not be decoded, without its place."""
+    if isinstance(error, DataError):
+        return error.bad[0].reason if error.bad else str(error)
+    return f"cannot be read ({error.strerror or error})"
+
+
+def work_ahead(
+    items: Iterable[T],
+    work: Callable[[list[T], threading.Event], R],
+    step: int,
+    n_jobs: int | None = None,
+    ahead: int = 0,
+) -> Generator[R, None, None]:
+    """Do work on `step` items at a time, in order, a little ahead of the use of its results.
+
+    When the caller stops early, or is interrupted, all threads have ended before the generator is closed; the
+    event tells work that its result is not wanted any more.
+    """
+    stop = threading.Event()
     threads = n_threads(n_jobs)
     most = max(2 * threads + 2, -(-ahead // step))
     remaining = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        waiting: deque[Future[Batch[T]]] = deque()
+        waiting: deque[Future[R]] = deque()
         while True:
             while len(waiting) < most and (chunk := list(islice(remaining, step))):
-                waiting.append(pool.submit(work, chunk))
+                waiting.append(pool.submit(work, chunk, stop))
             if not waiting:
                 return
             yield waiting.popleft().result()

@@ -114,7 +114,10 @@ class BundleStage(Stage[Exported]):
     def recorded(self) -> str | None:
         """Return the digest in the manifest."""
         try:
-            return self.stored.manifest.get("made_from")
+            manifest = self.stored.manifest
+            # Changes no value, and is therefore no part of the digest; but the bundle has to say it.
+            same = manifest.get("wants") == self.job.recipe.export.wants
+            return manifest.get("made_from") if same else None
         except StoreError as error:
             log.warning("%s; exporting it again", str(error).split(";")[0])
             return None
@@ -163,6 +166,8 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
         "pixels": trained.pixels,
         "input": dict(zip(("height", "width", "channels"), map(int, scored.X.shape[1:]), strict=True)),
     }
+    if job.recipe.export.wants is not None:
+        metadata["wants"] = job.recipe.export.wants
     if head.mode != "plain":
         metadata |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
     log.info("export %s, %s, to %s", head.layer, head.mode, folder)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from cnnboost import Predictor
 from cnnboost.cli import app
 from cnnboost.config import BUNDLE_TABLES
 from cnnboost.deploy import bundle as shipped
 from cnnboost.deploy.bundle import read_bundle, write_bundle
 from tests.deploy.small_graph import CLASSES, MANIFEST, expected, small_file
+from tests.faces.clips import astronaut, background
 
 
 def image(seed):
@@ -315,9 +318,112 @@ class TestShipped:
         assert option[0] in result.stderr
         assert "--recipe" in result.stderr
 
-    def test_help_says_that_nothing_finds_faces(self):
+    def test_help_says_what_is_done_with_photographs(self):
         text = " ".join(CliRunner().invoke(app, ["predict", "--help"]).output.split())
-        assert "nothing here finds faces" in text
+        assert "It finds them in photographs" in text
+
+
+class TestFaces:
+    """The bundle that ships, which wants faces, on photographs."""
+
+    @pytest.fixture
+    def photographs(self, tmp_path, monkeypatch):
+        """A portrait, two side by side, one that a phone holds sideways, and a picture without a face."""
+        monkeypatch.chdir(tmp_path)
+        portrait = astronaut()
+        portrait.save("portrait.png")
+        both = Image.new("RGB", (1024, 512))
+        both.paste(portrait, (0, 0))
+        both.paste(portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (512, 0))
+        both.save("two.png")
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        portrait.transpose(Image.Transpose.ROTATE_90).save("phone.jpg", quality=95, exif=turned)
+        background().save("none.png")
+        return tmp_path
+
+    def rows(self, *arguments, status=0):
+        result = run(*arguments, "--json", model=None, status=status)
+        return json.loads(result.stdout)["rows"], result.stderr
+
+    def test_the_face_of_a_portrait_is_found_without_being_asked_for(self, photographs):
+        (row,), stderr = self.rows("portrait.png")
+        assert list(row) == ["path", "face", "label", "probabilities"]
+        assert row["label"] == "happy"
+        assert row["probabilities"]["happy"] > 0.9
+        face = row["face"]
+        assert face["score"] > 0.8
+        assert 150 < face["x"] < 200
+        assert 190 < face["x"] + face["width"] / 2 < 255
+        assert 60 < face["y"] + face["height"] / 2 < 150
+        assert "portrait.png is larger than a cropped face" in stderr
+        assert "--whole" in stderr
+
+    def test_whole_is_what_it_was(self, photographs):
+        (row,), stderr = self.rows("portrait.png", "--whole")
+        assert list(row) == ["path", "label", "probabilities"]
+        wanted = Predictor.load().predict_proba("portrait.png")[0]
+        np.testing.assert_allclose(list(row["probabilities"].values()), wanted, atol=1e-6)
+        assert "looking" not in stderr
+
+    def test_crops_are_taken_as_they_are(self, photographs):
+        crop = Image.open("portrait.png").crop((165, 45, 285, 165))
+        for side in (48, 96, 300):
+            crop.resize((side, side)).convert("L").save(f"{side}.png")
+            found, stderr = self.rows(f"{side}.png")
+            assert found == self.rows(f"{side}.png", "--whole")[0]
+            assert "looking" not in stderr
+        (row,), _ = self.rows("300.png", "--faces")
+        assert row["face"]["width"] > 100
+
+    def test_every_face_is_a_row(self, photographs):
+        found, stderr = self.rows("two.png", "phone.jpg")
+        assert [row["path"] for row in found] == ["two.png", "two.png", "phone.jpg"]
+        assert [row["label"] for row in found] == ["happy"] * 3
+        assert abs(found[0]["face"]["x"] - found[1]["face"]["x"]) > 400
+        assert "2 images" in stderr
+        (upright,), _ = self.rows("portrait.png")
+        for key in ("x", "y", "width", "height"):
+            assert found[2]["face"][key] == pytest.approx(upright["face"][key], abs=8)
+
+    def test_a_picture_without_a_face_is_a_row_that_says_so(self, photographs):
+        Path("bad.png").write_bytes(Path("none.png").read_bytes()[:2000])
+        result = run(
+            "none.png", "bad.png", "portrait.png", "--csv", "rows.csv", "--json", model=None, status=1
+        )
+        rows = json.loads(result.stdout)["rows"]
+        assert rows[0] == {"path": "none.png", "face": None, "error": "no face was found"}
+        assert "truncated" in rows[1]["error"]
+        assert json.loads(result.stdout)["failed"] == 1
+        written = list(csv.DictReader(io.StringIO(Path("rows.csv").read_text())))
+        assert list(written[0])[-6:] == [
+            "error",
+            "face_x",
+            "face_y",
+            "face_width",
+            "face_height",
+            "face_score",
+        ]
+        assert (written[0]["error"], written[0]["face_x"], written[0]["happy"]) == (
+            "no face was found",
+            "",
+            "",
+        )
+        assert float(written[2]["face_x"]) == rows[2]["face"]["x"]
+        assert float(written[2]["happy"]) == rows[2]["probabilities"]["happy"]
+        result = run("none.png", "portrait.png", model=None)
+        assert "none.png: no face was found" in result.stdout
+        assert "1 of 2 images have no face that was found" in result.stderr
+        assert re.search(r"happy +0\.9\d+ +\d+ +\d+ +\d+ +\d+ 0\.\d\d  portrait\.png", result.stdout)
+
+    def test_a_bundle_that_does_not_say_that_it_wants_faces_gets_the_whole(self, folder, photographs):
+        assert "face" not in json.loads(run("portrait.png", "--json").stdout)["rows"][0]
+        (row,) = json.loads(run("portrait.png", "--json", "--faces").stdout)["rows"]
+        assert row["face"]["width"] > 50
+
+    def test_annotated_is_about_a_clip(self, photographs):
+        error = run("portrait.png", "--annotated", "a.mp4", model=None, status=2).stderr
+        assert "about a clip" in error
 
 
 class TestFreshProcess:

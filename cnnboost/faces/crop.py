@@ -1,0 +1,66 @@
+"""A face of a picture as the classifier wants it: a square of its own, upright."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from cnnboost.faces.face import Face
+from cnnboost.images.decode import InputSpec, fit_image
+
+#: Side of the square, as a multiple of the longer side of a face's box.
+MARGIN = 1.1
+#: Degrees beyond which a face is turned upright; the networks know smaller ones from their training.
+UPRIGHT_FROM = 10.0
+
+
+def square_of(face: Face, margin: float = MARGIN) -> tuple[float, float, float]:
+    """Return the square that a face is cut out by: its centre and its side."""
+    side = margin * max(face.width, face.height)
+    return face.x + face.width / 2, face.y + face.height / 2, side
+
+
+def crop_face(
+    picture: Image.Image,
+    face: Face,
+    spec: InputSpec,
+    *,
+    margin: float = MARGIN,
+    upright_from: float = UPRIGHT_FROM,
+) -> np.ndarray:
+    """Cut a face out, and bring it to a size and channels as every other image.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        Of mode L or RGB, upright.
+    face : Face
+        A face of it.
+    spec : InputSpec
+        What the classifier takes.
+    margin : float
+        Side of the square around the middle of the face's box, as a multiple of the box's longer side. Beyond
+        the picture's edges it is black.
+    upright_from : float
+        Degrees beyond which the face is turned until its eyes are level.
+
+    Returns
+    -------
+    ndarray of shape (height, width, channels), dtype uint8
+    """
+    x, y, side = square_of(face, margin)
+    tilt = face.tilt
+    if abs(tilt) > upright_from:
+        # No more is turned than what the square can reach into.
+        reach = math.ceil(side * math.sqrt(0.5)) + 1
+        around = _square(picture, x, y, 2 * reach)
+        picture, x, y = around.rotate(tilt, Image.Resampling.BILINEAR), reach, reach
+    return fit_image(_square(picture, x, y, side), spec, "a face")
+
+
+def _square(picture: Image.Image, x: float, y: float, side: float) -> Image.Image:
+    whole = max(1, round(side))
+    left, top = round(x - whole / 2), round(y - whole / 2)
+    return picture.crop((left, top, left + whole, top + whole))
