@@ -23,6 +23,8 @@ SUFFIXES = frozenset(
 WRITTEN = {".mp4": ("libx264", "mpeg4"), ".mov": ("libx264", "mpeg4"), ".mkv": ("libx264", "mpeg4")}
 #: Seconds that may be missing at the end before a clip is called damaged: audio may last longer.
 _MISSING = 0.5
+#: Frames that may be missing: an edit list may leave some out.
+_SPARE = 2
 _RATE = Fraction(25)
 _FORMATS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,flv,asf,ogg"
 
@@ -116,6 +118,8 @@ class Clip:
             number += 1
         if lost:
             self.damage = f"{lost} part{'s' if lost > 1 else ''} could not be decoded ({reason})"
+        elif self._stream.frames and number < self._stream.frames - _SPARE:
+            self.damage = f"it ends after {number} frames, and says that it has {self._stream.frames}"
         elif self._seconds and self._seconds - time - float(1 / self.rate) > _MISSING:
             self.damage = f"it ends after {time:.2f} s, and says that it lasts {self._seconds:.2f} s"
 
