@@ -69,6 +69,8 @@ def train(
             metrics=[accuracy],
             steps_per_execution=_steps_at_once(options, feed.steps),
         )
+        # Variables that are made inside of the first step have TensorFlow trace it twice.
+        trained.optimizer.build(trained.trainable_variables)
         stoppers = _stoppers(options, validation is not None)
         keeping = CheckpointCallback(trained, options, stoppers, checkpoint, feed.images)
         first = [AveragedValidation(feed.images)] if options.ema is not None else []

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -193,19 +194,18 @@ inner = keras.Sequential([keras.Input((4, 1)), L.Flatten(), L.Dense(3)])
 b = L.TimeDistributed(inner)(image)
 x = L.Concatenate()([L.Flatten()(a), L.Flatten()(b), L.Flatten()(ops.split(image, 2, axis=1)[1])])
 model = keras.Model(image, L.Dense(3)(ops.relu(L.Dense(5)(x / 2.0))))
-"""
-
-
-def test_another_process_other_automatic_names_and_a_file_give_the_same(tmp_path):
-    rest = """
 from cnnboost.features.cut import Cut
 model.save(sys.argv[2])
 print("digest", Cut(model).digest("output"))
 """
-    printed = []
-    for count in "07":
-        command = [sys.executable, "-c", SCRIPT + rest, count, str(tmp_path / f"{count}.keras")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-        printed.append(done.stdout.split("digest ")[1].strip())
-    read = [Cut(read_model(tmp_path / f"{count}.keras")).digest("output") for count in "07"]
+
+
+def test_another_process_other_automatic_names_and_a_file_give_the_same(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["", "7", str(tmp_path / "here.keras")])
+    exec(SCRIPT, {})
+    command = [sys.executable, "-c", SCRIPT, "0", str(tmp_path / "there.keras")]
+    subprocess.run(command, timeout=200, check=True)
+    printed = re.findall("digest (.*)", capfd.readouterr().out)
+    assert len(printed) == 2
+    read = [Cut(read_model(path)).digest("output") for path in tmp_path.glob("*.keras")]
     assert len({*printed, *read}) == 1
