@@ -11,7 +11,7 @@ GIGABYTES ?= 20
 IMAGES ?= 50000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale clean
+.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ bench-peers: $(VENV)/.installed ## compare the shipped bundle with the package f
 
 bench-scale: $(VENV)/.installed ## measure fits and extractions that are larger than memory; GIGABYTES=20 IMAGES=50000
 	$(BIN)/python -m tests.benchmarks.scale --gigabytes $(GIGABYTES) --images $(IMAGES) --json reports/bench-scale.json
+
+bench-serve: $(VENV)/.installed ## measure the server, its page and the standalone folder; FER2013=path
+	$(BIN)/python -m tests.benchmarks.serve --data $(FER2013) --json reports/bench-serve.json
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README
 	$(BIN)/python -m tests.readme

@@ -71,3 +71,7 @@ class TrainingError(CnnboostError, RuntimeError):
 
 class DeviceError(CnnboostError, RuntimeError):
     """A device was demanded that XGBoost cannot use here."""
+
+
+class ServerError(CnnboostError, RuntimeError):
+    """A server that cannot start: its port is taken, or packages that it needs are missing."""

@@ -64,6 +64,7 @@ def test_errors_are_what_a_caller_would_catch():
         errors.StoreError: OSError,
         errors.TrainingError: RuntimeError,
         errors.DeviceError: RuntimeError,
+        errors.ServerError: RuntimeError,
     }
     for error, builtin in expected.items():
         assert issubclass(error, errors.CnnboostError)

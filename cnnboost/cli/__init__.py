@@ -12,6 +12,7 @@ from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     init,
     predict,
     report,
+    serve,
     tune,
 )
 from cnnboost.cli.app import app

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +19,12 @@ from cnnboost.cli.options import (
     ModeOption,
     TtaOption,
 )
+from cnnboost.errors import ParameterError
+
+if TYPE_CHECKING:
+    from cnnboost.deploy.bundle import Bundle
+
+log = logging.getLogger("cnnboost")
 
 
 @command()
@@ -39,9 +46,26 @@ def export(
         Path | None,
         typer.Option("--out", help="Folder for the bundle alone.", show_default="the recipe's in --models"),
     ] = None,
+    standalone: Annotated[
+        Path | None,
+        typer.Option(
+            "--standalone",
+            metavar="DIR",
+            help="Also write a folder that predicts with three packages and without cnnboost. Without "
+            "--recipe, --data and --model it is of the bundle that ships; --model may name a bundle here.",
+        ),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Export the hybrid: a verified bundle and one ONNX graph from uint8 image to probabilities."""
+    if standalone is not None and (found := _ready_bundle(options)):
+        _refuse_given({"--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--out": out})
+        document: dict[str, Any] = {
+            "bundle": str(found.folder),
+            "written": _standalone(found, standalone, int8),
+        }
+        console.emit(document, options.as_json, lambda stream: tables.written(stream, document["written"]))
+        return
     job = job_of(options, force=force)
     from cnnboost import stages
 
@@ -54,7 +78,41 @@ def export(
         "manifest": bundle.manifest,
         "written": [str(bundle.folder / name) for name in written],
     }
+    if standalone is not None:
+        document["written"] += _standalone(bundle, standalone, int8)
     console.emit(document, options.as_json, lambda stream: show_bundle(stream, document))
+
+
+def _ready_bundle(options: ModelOptions) -> Bundle | None:
+    """Return the bundle that is there already and that the options name; None where they describe a job."""
+    from cnnboost.deploy.bundle import describe, is_bundle, read_bundle, shipped_bundle
+
+    if options.model is not None and is_bundle(options.model):
+        _refuse_given({"--recipe": options.recipe, "--data": options.data, "--set": options.overrides})
+        bundle = read_bundle(options.model)
+    elif options.model is None and options.recipe is None and options.data is None and not options.overrides:
+        bundle = shipped_bundle()
+    else:
+        return None
+    console.notes(options.quiet)
+    log.info("%s", describe(bundle))
+    return bundle
+
+
+def _refuse_given(options: dict[str, Any]) -> None:
+    """Refuse options that would have no effect."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ParameterError(
+            f"{given[0]} is about a bundle that is going to be made, and --standalone is of one that is "
+            "there already; leave it out, or name a recipe with --recipe"
+        )
+
+
+def _standalone(bundle: Bundle, folder: Path, int8: bool | None) -> list[str]:
+    from cnnboost.deploy.standalone import write_standalone
+
+    return [str(path) for path in write_standalone(bundle, folder, graph="int8" if int8 else "hybrid")]
 
 
 def show_bundle(out: Console, document: dict[str, Any]) -> None:

@@ -60,7 +60,13 @@ def bad_images(source: str, bad: Sequence[BadInput], n: int, at_least: str = "")
 
 
 def decode_image(
-    data: bytes, spec: InputSpec, place: str, *, resize: bool = True, colour: bool = True
+    data: bytes,
+    spec: InputSpec,
+    place: str,
+    *,
+    resize: bool = True,
+    colour: bool = True,
+    most_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Decode one image file to uint8 pixels (height, width, channels).
 
@@ -68,12 +74,13 @@ def decode_image(
     scaled to 8 bits with rounding; transparency is laid over black, the value of zero padding. The
     EXIF orientation is applied. Another size is reached by bilinear interpolation with antialiasing,
     or is an error without `resize`. Without `colour`, an image in colour is a `ColourError` where `spec` is
-    grey. The name of the file plays no part: `place` is for messages.
+    grey. An image of more than `most_pixels` is refused by its header, before it is decoded. The name of the
+    file plays no part: `place` is for messages.
 
     A `DataError` with one `BadInput` names an image that is empty, truncated, damaged, animated or oversized,
     one of more than 8 bits that would come out nearly black, and what is not an image.
     """
-    image = open_image(data, place)
+    image = open_image(data, place, most_pixels)
     if spec.channels == 1 and image.mode != "L" and not colour:
         raise ColourError(place)
     return fit_image(image, spec, place, resize=resize)
@@ -130,16 +137,16 @@ def fit_image(image: Image.Image, spec: InputSpec, place: str, *, resize: bool =
     return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(spec)
 
 
-def open_image(data: bytes, place: str) -> Image.Image:
+def open_image(data: bytes, place: str, most_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode one image file to a Pillow image of mode L or RGB, upright and opaque."""
-    plain = _plain_jpeg(data)
+    plain = _plain_jpeg(data, most_pixels)
     if plain is not None:
         try:
             # Pillow's own decoder without its parser in Python, which costs as much as a small image.
             return Image.frombytes(plain[0], plain[1], data, "jpeg", plain[0], "")
         except (ValueError, OSError):
             pass  # damaged: the full parser below says how
-    with _reading(data, place) as image:
+    with _reading(data, place, most_pixels) as image:
         maximum = _maximum(image)
         image.load()
         if image.format == "PNG":
@@ -153,13 +160,13 @@ def _upright(image: Image.Image, maximum: int | None, place: str) -> Image.Image
 
 
 @contextmanager
-def _reading(data: bytes, place: str) -> Iterator[Image.Image]:
+def _reading(data: bytes, place: str, most_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image and look at its header; whatever its decoder then trips over is the image's fault."""
     if not data:
         raise bad_input(place, "is empty (0 bytes)")
     try:
         image = _open(data)
-        _check_size(image.size, place)
+        _check_size(image.size, place, most_pixels)
         frames = getattr(image, "n_frames", 1)
         # In an MPO (a camera's JPEG with a preview or depth image behind it) the first frame is the photo.
         if frames > 1 and image.format != "MPO":
@@ -206,10 +213,10 @@ def _check_chunks(data: bytes, place: str) -> None:
         start = stop + 4
 
 
-def _check_size(size: tuple[int, int], place: str) -> None:
+def _check_size(size: tuple[int, int], place: str, most_pixels: int = MAX_PIXELS) -> None:
     width, height = size
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise bad_input(place, f"claims {height} x {width} pixels; the limit is {MAX_PIXELS} in all")
+    if width < 1 or height < 1 or width * height > most_pixels:
+        raise bad_input(place, f"claims {height} x {width} pixels; the limit is {most_pixels} in all")
 
 
 def _opaque(image: Image.Image, place: str) -> Image.Image:
@@ -257,7 +264,7 @@ def _eight_bits(image: Image.Image, maximum: int, place: str) -> Image.Image:
     return image if narrow else Image.fromarray(((wide * 255 + maximum // 2) // maximum).astype(np.uint8))
 
 
-def _plain_jpeg(data: bytes) -> tuple[str, tuple[int, int]] | None:
+def _plain_jpeg(data: bytes, most_pixels: int = MAX_PIXELS) -> tuple[str, tuple[int, int]] | None:
     """Mode and size of a JPEG that needs no more than decoding; None for everything else.
 
     Plain is: 8 bits, grey or three components, no EXIF (orientation), no Adobe marker (colour
@@ -277,7 +284,7 @@ def _plain_jpeg(data: bytes) -> tuple[str, tuple[int, int]] | None:
             height = data[place + 5] << 8 | data[place + 6]
             width = data[place + 7] << 8 | data[place + 8]
             mode = {1: "L", 3: "RGB"}.get(data[place + 9])
-            if plain or mode is None or data[place + 4] != 8 or not 0 < width * height <= MAX_PIXELS:
+            if plain or mode is None or data[place + 4] != 8 or not 0 < width * height <= most_pixels:
                 return None
             plain = (mode, (width, height))
         elif 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xCC):

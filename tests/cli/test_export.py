@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnboost.cli import app
+from cnnboost.deploy.bundle import write_bundle
+from tests.deploy.small_graph import MANIFEST, small_file
 
 
 @pytest.fixture
@@ -40,6 +42,55 @@ def test_the_table(export):
     assert "graphs compared with Keras and XGBoost on 1,000 images" in shown
     assert "manifest.json" in shown
     assert "up to date in models/toy" in export().stdout
+
+
+class TestStandalone:
+    """`--standalone`: of a bundle that is there, or of the one that is exported."""
+
+    @pytest.fixture
+    def run(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_bundle(
+            tmp_path / "toy", MANIFEST, {"hybrid.onnx": small_file(), "int8.onnx": small_file(seed=1)}
+        )
+
+        def run(*arguments, status=0):
+            result = CliRunner().invoke(app, ["export", "--standalone", "alone", *arguments])
+            assert "Traceback" not in result.output
+            assert result.exit_code == status, result.output
+            return result
+
+        return run
+
+    def test_of_a_bundle_that_is_there(self, run, tmp_path):
+        document = json.loads(run("--model", "toy", "--json").stdout)
+        assert document["bundle"] == "toy"
+        assert set(document["written"]) == {
+            f"alone/{name}" for name in ("model.onnx", "labels.json", "predict.py", "requirements.txt")
+        }
+        assert (tmp_path / "alone/model.onnx").read_bytes() == small_file()
+        run("--model", "toy", "--int8")
+        assert (tmp_path / "alone/model.onnx").read_bytes() == small_file(seed=1)
+
+    def test_by_itself_of_the_bundle_that_ships(self, run, tmp_path):
+        said = run().stderr
+        assert "FER-2013" in said
+        assert json.loads((tmp_path / "alone/labels.json").read_text())["classes"][0] == "angry"
+        assert "What it must not be used for" in (tmp_path / "alone/README.md").read_text()
+
+    def test_of_a_recipe(self, export, tmp_path):
+        shown = export("--standalone", "alone").stdout
+        assert "alone/predict.py" in shown
+        bundle = tmp_path / "models/toy/hybrid.onnx"
+        assert (tmp_path / "alone/model.onnx").read_bytes() == bundle.read_bytes()
+
+    def test_mistakes(self, run, tmp_path):
+        assert "--layer is about a bundle that is going to be made" in run("--layer", "fc1", status=2).stderr
+        said = run("--model", "toy", "--recipe", "digits", status=2).stderr
+        assert "--recipe is about a bundle that is going to be made" in said
+        (tmp_path / "alone").mkdir()
+        (tmp_path / "alone/thesis.txt").write_text("mine")
+        assert "alone holds other files (thesis.txt)" in run("--model", "toy", status=1).stderr
 
 
 def test_mistakes(export, toy_file, tmp_path):

@@ -1,0 +1,106 @@
+"""`cnnboost serve`: a bundle as a service on HTTP, with a page for pictures and cameras."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnnboost.cli import console
+from cnnboost.cli.app import app
+from cnnboost.cli.options import QuietOption
+from cnnboost.cli.predict import Graph
+from cnnboost.errors import ParameterError, ServerError
+
+log = logging.getLogger("cnnboost")
+
+
+@app.command()
+@console.guarded
+def serve(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="BUNDLE", help="A bundle or one of its .onnx files.", show_default="the one that ships"
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 opens it to other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 is any that is free.")
+    ] = 8000,
+    graph: Annotated[
+        Graph | None,
+        typer.Option(
+            "--graph",
+            help="The hybrid, the CNN alone, or the hybrid in 8-bit integers.",
+            show_default="hybrid",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
+    ] = None,
+    queue: Annotated[
+        int, typer.Option("--queue", min=1, help="Images that may wait; past it, the answer is 503.")
+    ] = 1024,
+    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1024, help="Bytes of one request.")] = 32 << 20,
+    max_images: Annotated[int, typer.Option("--max-images", min=1, help="Images of one request.")] = 256,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of one image.")] = 50_000_000,
+    seconds: Annotated[
+        float, typer.Option("--timeout", min=0.1, max=3600, help="Seconds for a client to send a request.")
+    ] = 20.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout when it listens: its address.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Serve predictions over HTTP, and a page that takes pictures, folders and the camera.
+
+    POST /predict takes one image or many; /docs says how. Nothing that a client sends is written to a disk.
+    Ctrl-C or SIGTERM ends it when what was accepted is answered.
+    """
+    if max_images > queue:
+        raise ParameterError(
+            f"--max-images {max_images} is more than --queue {queue}: a request of so many images would "
+            "never be taken"
+        )
+    console.notes(quiet)
+    try:
+        import fastapi  # noqa: F401 - whether they are there
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ServerError(f"the server needs {error.name}: pip install 'cnnboost[serve]'") from error
+    from cnnboost.deploy.bundle import describe, read_bundle, shipped_bundle
+    from cnnboost.deploy.predictor import Predictor
+    from cnnboost.serve.about import about
+    from cnnboost.serve.app import make_app
+    from cnnboost.serve.limits import Limits
+    from cnnboost.serve.server import address_of, listen, run
+    from cnnboost.serve.service import Service
+
+    wanted: Any = graph.value if graph else "hybrid"
+    read = shipped_bundle() if bundle is None else read_bundle(bundle) if bundle.is_dir() else None
+    predictor = Predictor.load(read or bundle, threads=1, graph=wanted)
+    loaded = "int8" if predictor.int8 else predictor.kind
+    if graph and loaded != graph:
+        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
+    limits = Limits(max_bytes, max_images, max_pixels, seconds, queue)
+    service = Service(predictor, limits, threads)
+    with listen(host, port) as opened:
+        address = address_of(opened)
+
+        def ready() -> None:
+            log.info("%s", describe(read, wanted) if read else predictor.place)
+            log.info("listening on %s; Ctrl-C ends it", address)
+            if as_json:
+                console.emit({"address": address, "model": predictor.place}, True, lambda out: None)
+                sys.stdout.flush()
+
+        run(make_app(service, about(predictor, read)), opened, limits, ready)
+    log.info("stopped; everything that was accepted is answered")

@@ -1,0 +1,49 @@
+"""The Dockerfile: checked by hadolint, and it installs what the server imports."""
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "Dockerfile").read_text()
+
+
+def with_dependencies(names):
+    """Packages and all that they need, by name."""
+    found, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop().lower().replace("_", "-")
+        if name not in found:
+            found.add(name)
+            wanted = map(Requirement, importlib.metadata.requires(name) or ())
+            waiting += [one.name for one in wanted if not one.marker or one.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_the_image_holds_what_the_server_imports(loaded_modules):
+    stated = re.search(r"constraints\.txt \\\n +(.+?) \\\n", TEXT).group(1).split()
+    images = with_dependencies(stated)
+    owners = importlib.metadata.packages_distributions()
+    needed = {name.lower().replace("_", "-") for module in loaded_modules for name in owners.get(module, ())}
+    assert needed - images - {"cnnboost", "setuptools"} == set()
+    assert {name.lower() for name in stated} <= needed
+
+
+def test_hadolint_has_nothing_to_say():
+    program = shutil.which("hadolint") or shutil.which("hadolint", path=Path(sys.executable).parent)
+    if program is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([program, str(ROOT / "Dockerfile")], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_it_does_not_run_as_root_and_tells_its_health():
+    assert re.search(r"^USER [1-9]\d+$", TEXT, re.MULTILINE)
+    assert "/healthz" in re.search(r"^HEALTHCHECK .+\\\n.+", TEXT, re.MULTILINE).group()
