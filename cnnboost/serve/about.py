@@ -30,6 +30,7 @@ def about(predictor: Predictor, bundle: Bundle | None) -> dict[str, Any]:
         "graph": graph,
         "classes": [str(name) for name in predictor.classes_.tolist()],
         "input": predictor.input._asdict(),
+        "wants": predictor.wants,
         "layer": predictor.layer,
         "mode": predictor.mode,
         "scores": own and {"split": scores.get("split"), "images": scores.get("images"), **own},

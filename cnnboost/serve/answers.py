@@ -79,6 +79,7 @@ class Model(BaseModel):
     graph: str
     classes: list[str]
     input: dict[str, int]
+    wants: str | None = Field(description="What its images show: a face, or nothing in particular.")
     layer: str | None
     mode: str | None
     scores: dict[str, Any] | None

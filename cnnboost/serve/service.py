@@ -15,7 +15,8 @@ from starlette.requests import Request
 
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
-from cnnboost.images.decode import decode_image
+from cnnboost.faces.detector import can_find_faces
+from cnnboost.images.decode import decode_image, open_image
 from cnnboost.images.pool import n_threads
 from cnnboost.serve.batches import Batches, Result
 from cnnboost.serve.limits import Limits, Refused, Room, Share
@@ -25,6 +26,7 @@ from cnnboost.serve.metrics import Metrics
 _SMALL = 1 << 16
 _MOST_IN_BATCH = 32
 _LONGEST_NAME = 255
+_PLACE = "the image"
 _LINGER = 2.0  # seconds
 _HOW = "send the image itself with 'Content-Type: image/png', or files in a form (multipart/form-data)"
 _RAW = ("image/", "application/octet-stream")
@@ -69,7 +71,11 @@ class Service:
         )
         # Large images are decoded apart, so that small ones do not wait for them.
         self._large = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self.no_faces = _why_no_faces(predictor)
+        self.no_faces = (
+            None
+            if can_find_faces()
+            else "this server cannot find faces: pip install 'cnnboost[faces]', and start it again"
+        )
 
     def close(self) -> None:
         """End the threads when they have done what is waiting."""
@@ -173,19 +179,28 @@ class Service:
         ]
 
     def _faces_of(self, content: bytes) -> dict[str, Any]:
-        raise NotImplementedError
+        try:
+            picture = open_image(content, _PLACE, self.limits.pixels)
+            found = self.predictor.faces(picture)
+        except DataError as error:
+            return {"error": _reason(error)}
+        faces = [
+            {
+                "box": {name: round(getattr(face, name), 1) for name in ("x", "y", "width", "height")},
+                "score": round(face.score, 4),
+                "label": label,
+                "probabilities": self._named(probabilities),
+            }
+            for face, label, probabilities in found
+        ]
+        return {"width": picture.width, "height": picture.height, "faces": faces}
 
     def _decode(self, content: bytes) -> np.ndarray:
-        return decode_image(content, self.predictor.input, "the image", most_pixels=self.limits.pixels)
-
-
-def _why_no_faces(predictor: Predictor) -> str | None:
-    """Say why faces cannot be found here; None where they can."""
-    return "faces cannot be found by this server: pip install 'cnnboost[faces]', and start it again"
+        return decode_image(content, self.predictor.input, _PLACE, most_pixels=self.limits.pixels)
 
 
 def _reason(error: DataError) -> str:
-    return f"the image {error.bad[0].reason}" if error.bad else str(error)
+    return f"{_PLACE} {error.bad[0].reason}" if error.bad else str(error)
 
 
 async def _politely(request: Request, reading: Awaitable[list[Picture]]) -> list[Picture]:

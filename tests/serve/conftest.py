@@ -107,6 +107,12 @@ def toy_bundle(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def portrait():
+    """A photograph of one person, 512 pixels wide and high."""
+    return pytest.importorskip("skimage.data").astronaut()
+
+
 @pytest.fixture(scope="module")
 def server(toy_bundle):
     """A server of a small graph, shared by the tests of a module."""

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 
 from tests.deploy.small_graph import CLASSES, expected
 from tests.serve.conftest import pixels, png
@@ -169,6 +170,21 @@ def test_a_folder_is_taken_with_what_lies_below_it(visit, tmp_path, way):
     broken = page.get_by_role("listitem").filter(has_text="broken.png")
     assert "not an image" in broken.locator(".error").inner_text()
     assert page.get_by_role("button", name="Stop").is_hidden()
+
+
+def test_faces_are_boxed_where_they_are(visit, portrait, tmp_path):
+    page = visit(400)
+    Image.fromarray(portrait).save(tmp_path / "portrait.jpg")
+    page.get_by_label("Look for faces").check()
+    page.get_by_label("Choose pictures").set_input_files(tmp_path / "portrait.jpg")
+    page.get_by_role("status").get_by_text("1 of 1 pictures").wait_for()
+    entry = page.get_by_role("listitem").filter(has_text="portrait.jpg")
+    assert entry.locator("caption").inner_text().startswith("Face 1: ")
+    box, picture = (entry.locator(one).bounding_box() for one in (".box", "img"))
+    middle = (box["x"] + box["width"] / 2 - picture["x"]) / picture["width"]
+    assert 0.38 < middle < 0.5  # her nose is at 0.43
+    assert 0.1 < box["width"] / picture["width"] < 0.3
+    page.screenshot(path=tmp_path / "faces.png", full_page=True)
 
 
 def test_the_camera_is_watched_until_it_is_turned_off(visit):

