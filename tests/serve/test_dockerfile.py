@@ -28,7 +28,7 @@ def with_dependencies(names):
 
 
 def test_the_image_holds_what_the_server_imports(loaded_modules):
-    stated = re.search(r"constraints\.txt \\\n +(.+?) \\\n", TEXT).group(1).split()
+    stated = re.search(r"constraints\.txt \\\n(.+?)&&", TEXT, re.DOTALL).group(1).replace("\\", "").split()
     images = with_dependencies(stated)
     owners = importlib.metadata.packages_distributions()
     needed = {name.lower().replace("_", "-") for module in loaded_modules for name in owners.get(module, ())}
