@@ -105,3 +105,37 @@ def folds_of(
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return list(splitter.split(codes, codes, groups))
+
+
+def folds_of_every_class(
+    codes: NDArray[np.intp],
+    groups: NDArray[np.intp],
+    folds: int,
+    seed: int,
+    classes: Sequence[Any] | NDArray[Any],
+    least: int = 1,
+) -> list[Sides]:
+    """Split rows into folds that hold so many different rows of every class at least."""
+    sides = folds_of(codes, groups, folds, seed, classes)
+    for number, (_, held) in enumerate(sides, 1):
+        for code in np.unique(codes):
+            different = len(np.unique(groups[held[codes[held] == code]]))
+            if different < least:
+                raise DataError(
+                    f"fold {number} of {folds} has {different} different images of class {classes[code]}, "
+                    f"and a head takes {least}; give fewer folds, or more images of that class"
+                )
+    return sides
+
+
+def drawn(codes: NDArray[np.intp], groups: NDArray[np.intp], n: int, seed: int) -> NDArray[np.intp]:
+    """Draw groups, class by class in proportion, and return their rows; a larger `n` only adds some."""
+    _, first, place = np.unique(groups, return_index=True, return_inverse=True)
+    of_group = codes[first]
+    order = np.random.default_rng(seed).permutation(len(first))
+    counts = np.bincount(of_group)
+    shares = _share_out(counts, counts, n)
+    chosen = np.zeros(len(first), dtype=bool)
+    for code, share in enumerate(shares):
+        chosen[order[of_group[order] == code][:share]] = True
+    return np.flatnonzero(chosen[place.reshape(-1)])

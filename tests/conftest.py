@@ -68,6 +68,18 @@ def toy_file(toy_cnn, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_bag(toy_images):
+    """A bagged hybrid of two networks, residual trees and two views; do not fit it again."""
+    from cnnboost import BoostClassifier, CNNClassifier, HybridClassifier
+
+    options = {"filters": [8], "dense": [16, 12]}
+    cnn = CNNClassifier("digits", model_options=options, epochs=4, batch_size=32, random_state=0)
+    boost = BoostClassifier(n_estimators=6, max_depth=2, learning_rate=0.3, n_jobs=1)
+    layers = ["fc1", "fc2"]
+    return HybridClassifier(cnn, layers, mode="residual", folds=2, tta="flip", boost=boost).fit(*toy_images)
+
+
+@pytest.fixture(scope="session")
 def fer2013() -> Path:
     """Return the FER-2013 archive, where the machine has it."""
     path = Path(os.environ.get("CNNBOOST_FER2013", ROOT.parent / "shared" / "data" / "fer2013.zip"))

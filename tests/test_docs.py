@@ -63,8 +63,9 @@ def test_the_python_of_the_quickstart_works(capsys):
     assert float(shown["CNN + XGBoost"]) > 0.8
 
 
-def test_the_hybrid_of_the_readme_works(capsys):
-    exec(compile(block("hybrid"), "README.md", "exec"), {})
+@pytest.mark.parametrize("kind", ["hybrid", "bagged"])
+def test_the_hybrids_of_the_readme_work(kind, capsys):
+    exec(compile(block(kind), "README.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0.8
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
-from cnnboost.holdout import hold_out
+from cnnboost.holdout import drawn, folds_of_every_class, hold_out
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,3 +59,46 @@ def test_nothing_to_hold_out_is_an_error_with_a_remedy(codes):
     X = np.eye(len(codes), dtype=np.float32)
     with pytest.raises(DataError, match="pass validation_data"):
         hold_out(X, np.array(codes), fraction=0.5, seed=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),
+    share=st.floats(0.05, 1.2),
+    seed=st.integers(0, 10),
+)
+def test_drawn_rows_are_whole_groups_in_the_shares_of_the_classes(counts, share, seed):
+    codes = np.repeat(np.arange(len(counts)), counts)
+    groups = np.arange(len(codes))
+    rows = np.random.default_rng(seed).permutation(np.tile(groups, 2))  # two views of each image
+    n = max(1, round(share * len(codes)))
+    chosen = drawn(codes[rows], rows, n, seed)
+    images = np.unique(rows[chosen])
+    assert len(chosen) == 2 * len(images)
+    assert len(images) == min(n, len(codes))
+    for code, count in enumerate(counts):
+        assert abs((codes[images] == code).sum() - min(n, len(codes)) * count / len(codes)) <= 1
+    if n < len(codes):
+        more = drawn(codes[rows], rows, len(codes), seed)
+        assert set(chosen) <= set(more)
+
+
+def test_draws_of_more_images_keep_those_of_fewer():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 300)
+    draws = [set(drawn(codes, np.arange(300), n, 0)) for n in (50, 100, 200)]
+    assert len(draws[0] & draws[1]) >= 48  # shares of classes are rounded
+    assert len(draws[1] & draws[2]) >= 98
+    assert set(drawn(codes, np.arange(300), 50, 1)) != draws[0]
+
+
+def test_a_fold_with_too_few_images_of_a_class_is_refused():
+    codes = np.array([0] * 30 + [1] * 6)
+    groups = np.arange(36)
+    sides = folds_of_every_class(codes, groups, 3, 0, ["cat", "dog"], 2)
+    assert [int((codes[held] == 1).sum()) for _, held in sides] == [2, 2, 2]
+    with pytest.raises(DataError, match=r"fold 1 of 3 has 2 different images of class dog.*takes 3"):
+        folds_of_every_class(codes, groups, 3, 0, ["cat", "dog"], 3)
+    copies = np.where(codes == 1, 36 + groups % 2, groups)
+    with pytest.raises(DataError, match="class dog has 2 different images, and 3 folds need 3"):
+        folds_of_every_class(codes, copies, 3, 0, ["cat", "dog"])

@@ -149,7 +149,8 @@ def fit_boost(
     """Fit the boosted head; trains and extracts first if need be.
 
     In residual and blend, rounds and temperature are chosen on images that the CNN was not trained on: the
-    validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1).
+    validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1). With folds and
+    layers each fold has a CNN and a head of its own, and their mean is the hybrid.
     """
     job = job_of(options, force=force, memory=memory)
     from cnnboost import stages
@@ -160,11 +161,22 @@ def fit_boost(
         "layer": head.layer,
         "mode": head.mode,
         "path": str(head.path),
-        "cached": head.cached,
+        "cached": all(one.cached for one in head.all),
         "device": head.boost.device_,
-        "rounds": head.boost.n_estimators_,
-        **{name: head.details[name] for name in ("rows", "width", "fit_seconds")},
+        "rounds": head.rounds,
+        **{name: head.details[name] for name in ("rows", "width")},
+        "fit_seconds": head.fit_seconds,
         **{name: head.details.get(name) for name in ("temperature", "weight", "chosen_on")},
         "classes": [str(name) for name in head.boost.classes_],
     }
+    if head.others:  # of a bagged hybrid
+        document["heads"] = [
+            {
+                "path": str(one.path),
+                "cached": one.cached,
+                "rounds": one.rounds,
+                **{name: one.details[name] for name in ("rows", "temperature", "weight", "fit_seconds")},
+            }
+            for one in head.all
+        ]
     console.emit(document, options.as_json, lambda out: tables.show_head(out, document))

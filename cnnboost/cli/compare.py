@@ -12,6 +12,7 @@ from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
 from cnnboost.report.gains import gains_table, verdicts_on_gains
+from cnnboost.report.rows import rows_table, verdict_on_rows
 from cnnboost.report.sections import verdicts_of
 from cnnboost.report.table import head_title
 
@@ -78,7 +79,8 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
     hybrid = document["hybrid"]
     out.print(
         f"{document['title'] or document['recipe']}: {document['n']:,} images of {document['split']}, "
-        f"{len(runs)} seeds, layers {', '.join(document['layers'])}, views at test time: {hybrid['tta']}",
+        f"{len(runs)} seeds, layers {', '.join(document['layers'])}, views at test time: {hybrid['tta']}"
+        + (f", means over {document['members']} networks" if document["members"] > 1 else ""),
     )
     out.print(
         f"heads fitted on {document['grown_on']}; temperature, rounds and weight chosen on "
@@ -113,6 +115,12 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
         out.print(f"to linear: accuracy minus that of {linear}, the linear head of the lowest log-loss")
     for verdict in verdicts_of(document):
         out.print(verdict)
+    if "curve" in document:
+        for point in document["curve"]["points"]:
+            out.print(f"\n{point['n']:,} images for each head")
+            tables.show_table(out, rows_table(document, [point]))
+        for verdict in verdict_on_rows(document):
+            out.print(verdict)
     tables.written(out, document["written"])
 
 

@@ -164,7 +164,18 @@ def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[
 
 
 def show_head(out: Console, document: dict[str, Any]) -> None:
-    """Print what head there is now."""
+    """Print what head there is now, or what heads."""
+    heads = document.get("heads", [])
+    for one in heads:
+        out.print(
+            f"{document['layer']} ({document['mode']}): {one['rounds']} rounds on {one['rows']:,} x "
+            f"{document['width']:,} features, {one['fit_seconds']:.1f} s"
+            f"{', up to date' if one['cached'] else ''}"
+        )
+    if heads:
+        out.print(f"a hybrid is the mean of these {len(heads)}, each with a network of its own")
+        written(out, [one["path"] for one in heads])
+        return
     out.print(
         f"{document['layer']} ({document['mode']}): {document['rounds']} rounds on "
         f"{document['rows']:,} x {document['width']:,} features, {document['fit_seconds']:.1f} s "

@@ -58,6 +58,21 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _heads_can_be_compared(self) -> Recipe:
+        if self.compare.rows and self.hybrid.fit_on == "train":
+            raise ValueError(
+                "[compare] rows compares heads by the number of images that their network has not seen, and "
+                "[hybrid] fit_on = 'train' fits them on those that it was trained on: give fit_on = "
+                "'held-out', or compare.rows = []"
+            )
+        if self.compare.networks > 1 and self.hybrid.bagged:
+            raise ValueError(
+                f"[compare] networks = {self.compare.networks} and [hybrid] folds = {self.hybrid.folds} with "
+                "layers each say which CNNs are compared: take one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _printed_is_here(self) -> Recipe:
         """Refuse printed tables that are not about this recipe."""
         published = self.evaluate.published

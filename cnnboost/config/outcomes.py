@@ -46,13 +46,17 @@ class Head(Table):
 
 
 class Compare(Table):
-    """`[compare]`: how CNN, hybrid in every mode and other heads are compared; no `heads`: all installed."""
+    """`[compare]`: how CNN, hybrid in every mode and other heads are compared; no `heads`: all installed.
+
+    `rows`: also with heads that are fitted on so many images each.
+    """
 
     modes: tuple[Literal["plain", "residual", "blend"], ...] = ("plain", "residual", "blend")
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     networks: Annotated[int, Field(ge=1, le=100)] = 1
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
     heads: tuple[Head, ...] | None = None
+    rows: tuple[Whole, ...] = ()
     seed: Seed = 0
 
     @field_validator("heads", mode="before")

@@ -144,14 +144,15 @@ class Hybrid(Table):
     """`[hybrid]`: the modes `residual` and `blend`, in which trees improve on the CNN's own softmax.
 
     `plain` is what `[boost]` says at one layer, whatever is set here; `compare` takes the images, views and
-    features from here for all modes.
+    features from here for all modes. `folds` with `layers` makes a bagged hybrid: a network for each fold,
+    with a head of its own.
     """
 
     mode: Literal["plain", "residual", "blend"] = "plain"
     layers: tuple[str, ...] = ()
     views: Annotated[int, Field(ge=1, le=1000)] = 1
     augment: dict[str, float] | None = None
-    fit_on: Literal["train", "held-out"] = "train"
+    fit_on: Literal["train", "held-out", "both"] = "train"
     holdout: Fraction = 0.0
     folds: Annotated[int, Field(ge=0, le=1000)] = 0
     networks: Annotated[int, Field(ge=1, le=100)] = 1
@@ -181,9 +182,25 @@ class Hybrid(Table):
             several.append("networks")
         if len(several) > 1:
             raise ValueError(f"{' and '.join(several)} each say which CNNs there are; choose one")
-        if self.folds and (self.layers not in ((), ("output",)) or self.views > 1 or self.norm):
+        if self.bagged and self.fit_on == "train":
             raise ValueError(
-                "folds grows trees on class probabilities alone: features of different networks share no "
-                "basis; leave layers, views and norm out"
+                f"folds={self.folds} with layers {', '.join(self.layers)} fits a head for each network, on "
+                "images that this was not trained on: give fit_on='held-out' for those, or fit_on='both' for "
+                "those and the images of validation"
+            )
+        if self.fit_on == "both" and not self.bagged:
+            raise ValueError(
+                "fit_on='both', the images held out and those of validation, is for heads of folds: give "
+                "folds and the layers of their features, or another fit_on"
+            )
+        if self.folds and not self.bagged and (self.views > 1 or self.norm):
+            raise ValueError(
+                "folds without layers fits one head on the class probabilities of all networks, which has "
+                "neither views nor norm: leave them out, or name layers, for a head of each network"
             )
         return self
+
+    @property
+    def bagged(self) -> bool:
+        """Whether each network of the folds has a head of its own, on its own features."""
+        return bool(self.folds) and self.layers not in ((), ("output",))

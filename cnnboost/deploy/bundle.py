@@ -251,6 +251,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "layers": lambda value: isinstance(value, list) and all(map(_is_a(str), value)),
     "parity": _valid_parity,
     "wants": lambda value: value in WANTS,
+    "heads": lambda value: isinstance(value, list) and all(map(_is_a(dict), value)),
 }
 
 

@@ -39,26 +39,34 @@ def cnn_graph(
 
 
 def hybrid_graph(hybrid: HybridClassifier, shape: Sequence[int]) -> onnx.ModelProto:
-    """Export a fitted hybrid: its networks, its head in its mode, its views.
+    """Export a fitted hybrid: its networks, its head in its mode, its views; of a bagged one all members.
 
     Each network occurs once in the graph, and gets all views of all images in one batch.
     """
+    builder = GraphBuilder(shape)
+    images = add_views(builder, hybrid.tta)
+    members = hybrid.members_ or [hybrid]
+    parts = [_add_hybrid(builder, member, images, number) for number, member in enumerate(members, 1)]
+    probabilities = parts[0] if len(parts) == 1 else builder.add("Mean", parts)
+    return _finished(builder, images, probabilities, len(hybrid.classes_), hybrid.tta)
+
+
+def _add_hybrid(builder: GraphBuilder, hybrid: HybridClassifier, images: str, number: int) -> str:
+    """Add networks and their one head to a graph; return the name of its probabilities."""
     extractor = hybrid.extractor_
     layers, networks = extractor.layers, extractor.networks
     uses_features, uses_softmax = uses(hybrid.head_)
     needs_softmax = uses_softmax or not layers
-    builder = GraphBuilder(shape)
-    images = add_views(builder, hybrid.tta)
     outputs = (layers if uses_features else []) + (["output"] if needs_softmax else [])
     trunk = Cut(networks[0].model_).trunk(outputs)
-    parts = add_network(builder, trunk, images, pixels=networks[0].pixels_)
+    prefix = "cnn/" if number == 1 else f"cnn{number}/"
+    parts = add_network(builder, trunk, images, pixels=networks[0].pixels_, prefix=prefix)
     log_proba = features = None
     if needs_softmax:
         log_proba = _log_probabilities(builder, networks, parts.pop(), images)
     if uses_features:
         features = _concatenated(builder, parts, extractor.norm) if layers else log_proba
-    probabilities = add_head(builder, hybrid.head_, features, log_proba if uses_softmax else None)
-    return _finished(builder, images, probabilities, len(hybrid.classes_), hybrid.tta)
+    return add_head(builder, hybrid.head_, features, log_proba if uses_softmax else None)
 
 
 def trunk_graph(

@@ -24,6 +24,7 @@ from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import layers_name
+from cnnboost.hybrid.modes import described
 from cnnboost.images.views import TTA
 
 if TYPE_CHECKING:
@@ -117,18 +118,18 @@ def _graph(estimator: Any, shape: tuple[int, ...]) -> tuple[onnx.ModelProto, dic
         metadata: dict[str, Any] = {"kind": "cnn", "layer": None, "mode": None, "rounds": None, "tta": tta}
         graph = cnn_graph(models[0], pixels=pixels, kind=estimator.output_kind_, shape=shape, tta=tta)
     elif isinstance(estimator, HybridClassifier):
-        head, layers = estimator.head_, estimator.extractor_.layers
+        heads = [one.head_ for one in estimator.members_ or [estimator]]
+        layers = (estimator.members_ or [estimator])[0].extractor_.layers
         metadata = {
             "kind": "hybrid",
             "layer": layers_name(layers),
             "layers": layers,
-            "mode": head.mode,
-            "rounds": head.boost.n_estimators_,
+            "mode": heads[0].mode,
+            "rounds": sum(head.boost.n_estimators_ for head in heads),
             "tta": estimator.tta,
             "networks": len(estimator.networks_),
-            "temperature": float(head.temperature),
-            "weight": float(head.weight),
             "norm": bool(estimator.norm and layers),
+            **described(heads),
         }
         pixels, models = estimator.networks_[0].pixels_, [network.model_ for network in estimator.networks_]
         graph = hybrid_graph(estimator, shape)

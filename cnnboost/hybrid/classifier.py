@@ -14,6 +14,7 @@ from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inputs import check_images
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
+from cnnboost.hybrid.bag import check_members, fit_members
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_mode, fit_mode
 from cnnboost.hybrid.plan import check_plan, given_networks, is_trained
@@ -23,6 +24,9 @@ from cnnboost.labels import image_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_Head = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Features and log-probabilities -> probabilities."""
 
 
 class HybridClassifier(ClassifierMixin, BaseEstimator):
@@ -54,14 +58,16 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     holdout : float, default=0
         Share of the images, class by class and equal images together, that an unfitted CNN is not trained
         on. `fit_on` says what they are for.
-    fit_on : {"held-out", "train"}, default="held-out"
+    fit_on : {"held-out", "train", "both"}, default="held-out"
         With `holdout`: fit the trees on the images held out (for a network that knows its training images by
         heart), or on those that it was trained on, choosing rounds and temperature on those held out (for a
-        network that does not).
+        network that does not). With `folds`, "both": on the images of the fold and on `validation_data`.
     folds : int, default=0
-        Train so many networks, each on the images outside one fold, and fit the trees on the probabilities
-        that each image got from the network that has not seen it. Predictions average over the networks.
-        Needs `layer="output"`: features of different networks share no basis.
+        Train so many networks, each on the images outside one fold. Each has a head of its own, fitted on the
+        images of its fold, which it has not seen: a bagged hybrid, whose prediction is the mean of them all.
+        With `layer="output"` there is one head, as features of different networks share no basis: it is
+        fitted on the probabilities that each image got from the network that has not seen it, and predicts
+        from the mean of the networks.
     tta : {"none", "flip", "shifts", "ten-crop"}, default="none"
         Views of an image whose probabilities are averaged in a prediction.
     norm : bool, default=False
@@ -81,7 +87,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     networks_ : list of CNNClassifier
         Several of an ensemble or of folds.
     head_ : FittedMode
-        The trees, the temperature, the weight.
+        The trees, the temperature, the weight; a bagged hybrid has those of its members instead.
+    members_ : list of HybridClassifier
+        Of a bagged hybrid: one for each network, with its head. Empty elsewhere.
     n_features_ : int
         Width of what the trees see.
 
@@ -145,7 +153,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         y : array-like, (n,)
             Labels.
         validation_data : tuple (X, y), optional
-            Images on which rounds, temperature and weight are chosen, in every view of `tta`.
+            Images on which rounds, temperature and weight are chosen, in every view of `tta`; with
+            `fit_on="both"`, further images that every head is fitted on.
 
         Returns
         -------
@@ -171,14 +180,17 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         trained = is_trained(networks[0])
         check_plan(self.get_params(deep=False), layers, networks[0], validated=validation_data is not None)
         classes, codes = image_codes(y, len(X), networks[0].classes_ if trained else self.classes)
-        watched = None
+        others = watched = None
+        if validation_data is not None:
+            Xv = check_images(validation_data[0], self.image_shape)
+            others = Xv, image_codes(validation_data[1], len(Xv), classes)[1]
+        self.members_: list[HybridClassifier] = []
+        if self.folds and layers != ["output"]:
+            return self._adopt(fit_members(self, networks[0], X, codes, classes, others))
         if self.folds:
             seen = self._fold(networks[0], X, codes, classes)
         else:
-            fitted_on, watched_images = (X, codes), None
-            if validation_data is not None:
-                Xv = check_images(validation_data[0], self.image_shape)
-                watched_images = Xv, image_codes(validation_data[1], len(Xv), classes)[1]
+            fitted_on, watched_images = (X, codes), others
             if self.holdout:
                 rest, held = hold_out_every_class(
                     X, codes, fraction=self.holdout, seed=self.random_state, classes=classes
@@ -236,6 +248,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         """
         hybrid = cls(list(networks), layer, mode=head.mode, tta=check_tta(tta), norm=norm)
         hybrid.networks_, hybrid.classes_, hybrid.head_ = list(networks), networks[0].classes_, head
+        hybrid.members_ = []
         hybrid.n_features_ = hybrid.extractor_.width
         if head.boost.n_features_in_ != hybrid.n_features_:
             raise ParameterError(
@@ -254,6 +267,39 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
                 "order"
             )
         return hybrid
+
+    @classmethod
+    def from_members(cls, members: Sequence[HybridClassifier]) -> Self:
+        """Put fitted hybrids together, whose mean is predicted: a bagged hybrid.
+
+        Parameters
+        ----------
+        members : sequence of HybridClassifier
+            Fitted, each with a network and a head of its own; of the same classes, layers, mode and views.
+
+        Returns
+        -------
+        HybridClassifier
+            Fitted.
+
+        Raises
+        ------
+        ParameterError
+            If there are none, or they do not go together.
+        """
+        check_members(members)
+        first, networks = members[0], [member.networks_[0] for member in members]
+        bag = cls(networks, first.layer, mode=first.mode, folds=len(members), tta=first.tta, norm=first.norm)
+        return bag._adopt(list(members))
+
+    def _adopt(self, members: list[HybridClassifier]) -> Self:
+        """Become the mean of some hybrids."""
+        self.members_, self.classes_ = members, members[0].classes_
+        self.networks_ = [member.networks_[0] for member in members]
+        self.n_features_ = members[0].n_features_
+        for name in ("head_", "_extractor"):  # of an earlier fit
+            self.__dict__.pop(name, None)
+        return self
 
     def _fold(
         self, cnn: CNNClassifier, X: np.ndarray, codes: NDArray[np.intp], classes: NDArray[Any]
@@ -295,7 +341,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return class probabilities, the mean over the views of `tta`."""
         check_is_fitted(self)
-        return self._mean(X, self.head_.predict_proba)
+        return self._mean(X, lambda one: one.head_.predict_proba)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each image."""
@@ -305,14 +351,18 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     def predict_softmax(self, X: Any) -> NDArray[np.float32]:
         """Return the class probabilities of the CNN alone, on the same views, at the head's temperature."""
         check_is_fitted(self)
-        return self._mean(X, lambda _, log_proba: tempered(log_proba, self.head_.temperature))
+        return self._mean(X, lambda one: lambda _, log_proba: tempered(log_proba, one.head_.temperature))
 
-    def _mean(self, X: Any, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> NDArray[np.float32]:
+    def _mean(self, X: Any, head: Callable[[HybridClassifier], _Head]) -> NDArray[np.float32]:
+        """Return the mean of what heads say over the views of images, and over the members."""
         X = check_images(X, self.image_shape)
+        members = self.members_ or [self]
         total = np.zeros((len(X), len(self.classes_)), np.float32)
-        for rows, features, log_proba in self.extractor_.views(X, self.tta):
-            total[rows] += of(features, log_proba)
-        return total / np.float32(TTA[self.tta])
+        for one in members:
+            of = head(one)
+            for rows, features, log_proba in one.extractor_.views(X, self.tta):
+                total[rows] += of(features, log_proba)
+        return total / np.float32(len(members) * TTA[self.tta])
 
     @property
     def extractor_(self) -> FeatureExtractor:
@@ -327,7 +377,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         return [self.layer] if isinstance(self.layer, str) else list(self.layer)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "head_")
+        return hasattr(self, "head_") or bool(getattr(self, "members_", ()))
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

@@ -10,27 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnboost.boost import BoostClassifier
-from cnnboost.errors import ParameterError
-from cnnboost.holdout import folds_of, groups_of
-from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
+from cnnboost.errors import DataError, ParameterError
+from cnnboost.holdout import drawn, folds_of, groups_of
+from cnnboost.hybrid.modes import FOLDS, FittedMode, HeadInputs, fit_mode
 from cnnboost.hybrid.rivals import FittedRival, Rival, best_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """A classifier on images of which none decided anything about it."""
+    """A classifier on images of which none decided anything about it.
+
+    `heads` holds which rows were scored by which heads: one, or one for each member of a bagged hybrid.
+    """
 
     proba: NDArray[np.float32]
     rounds: list[int] = field(default_factory=list)
     temperatures: list[float] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    heads: list[tuple[NDArray[np.intp], FittedMode]] = field(default_factory=list)
+    heads: list[tuple[NDArray[np.intp], tuple[FittedMode, ...]]] = field(default_factory=list)
     chosen: list[dict[str, Any]] = field(default_factory=list)
 
 
 class CrossFit:
-    """Folds of the images to score."""
+    """Folds of the images to score, each with the images that heads for it are fitted on.
+
+    These are the other folds, and `more` where there are others that the network has not seen. Without folds
+    (0) they are `more` alone. `groups` numbers the images to score as `more.groups` numbers the others.
+    """
 
     def __init__(
         self,
@@ -41,27 +48,42 @@ class CrossFit:
         folds: int,
         seed: int,
         grown: HeadInputs | None = None,
+        more: HeadInputs | None = None,
+        groups: NDArray[np.intp] | None = None,
     ) -> None:
         self.views, self.n_classes, self.seed = list(views), n_classes, seed
-        if grown is not None and grown.groups is None:
-            raise ParameterError("grown has no groups: say with them which of the images each row shows")
+        for name, rows in (("grown", grown), ("more", more)):
+            if rows is not None and rows.groups is None:
+                raise ParameterError(
+                    f"{name} has no groups: say with them which of the images each row shows"
+                )
+        if not folds and more is None:
+            raise ParameterError(
+                "folds=0 leaves heads nothing to be fitted on; give 2 or more, or more images"
+            )
         for view in self.views:
             if not len(view.features) == len(view.log_proba) == len(view.codes) == len(images):
                 raise ParameterError(
                     f"{len(images)} images, {len(view.features)} rows of features, {len(view.log_proba)} of "
                     f"log-probabilities and {len(view.codes)} labels are not of the same images"
                 )
-        self._grown = grown
+        self._grown, self._more = grown, more
         codes = self.views[0].codes
-        self._groups = groups_of(images)
-        self._parts = folds_of(codes, self._groups, folds, seed)
+        self._groups = groups_of(images) if groups is None else groups
+        everything = (np.empty(0, np.intp), np.arange(len(codes)))
+        self._parts = folds_of(codes, self._groups, folds, seed) if folds else [everything]
+
+    @property
+    def images_per_head(self) -> int:
+        """Different images that a head is fitted on at least."""
+        return min(self._own(others).images for others, _ in self._parts)
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
         """Score the CNN: as it is, and at a temperature that is fitted on the other folds."""
         plain = np.mean([np.exp(view.log_proba) for view in self.views], axis=0, dtype=np.float32)
         calibrated, temperatures = np.empty_like(plain), []
         for chosen, scored in self._parts:
-            others = self._together(chosen)
+            others = self._choosing(chosen)
             temperature = fit_temperature(others.log_proba, others.codes)
             temperatures.append(temperature)
             parts = [tempered(view.log_proba[scored], temperature) for view in self.views]
@@ -71,17 +93,20 @@ class CrossFit:
             CrossFitted(calibrated, temperatures=temperatures),
         )
 
-    def head(self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None) -> CrossFitted:
-        """Score a head in one mode."""
+    def head(
+        self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None, n: int | None = None
+    ) -> CrossFitted:
+        """Score a head in one mode, fitted on `n` of the images that there are for it, or on all."""
         found = CrossFitted(np.empty(self.views[0].log_proba.shape, np.float32))
         fixed: FittedMode | None = None
+        least = 1 if mode == "plain" else FOLDS
         if mode == "plain" and grown_on is not None:
             fixed = fit_mode(mode, boost, grown_on, self.n_classes)  # nothing about it is chosen
         for chosen, scored in self._parts:
             fitted = fixed or fit_mode(
                 mode,
                 boost,
-                self._own(chosen) if grown_on is None else grown_on,
+                self._some(self._own(chosen), n, least) if grown_on is None else grown_on,
                 self.n_classes,
                 watched=None if grown_on is None else self._together(chosen),
                 seed=self.seed,
@@ -93,11 +118,11 @@ class CrossFit:
             found.rounds.append(fitted.boost.n_estimators_)
             found.temperatures.append(fitted.temperature)
             found.weights.append(fitted.weight)
-            found.heads.append((scored, fitted))
+            found.heads.append((scored, (fitted,)))
         return found
 
-    def rival(self, rival: Rival, grown_on: HeadInputs | None = None) -> CrossFitted:
-        """Score another classifier on the same rows and views."""
+    def rival(self, rival: Rival, grown_on: HeadInputs | None = None, n: int | None = None) -> CrossFitted:
+        """Score another classifier on the same rows and views, fitted on as many images."""
         found = CrossFitted(np.empty(self.views[0].log_proba.shape, np.float32))
         fits: list[FittedRival] = []
         if grown_on is not None and not rival.calibrates:
@@ -106,8 +131,8 @@ class CrossFit:
             if fits:
                 fitted = best_of(fits, self._together(others))
             else:
-                seen = self._together if rival.calibrates else self._own
-                fitted = rival.fit(seen(others), self.n_classes, self.seed)
+                seen = self._choosing if rival.calibrates else self._own
+                fitted = rival.fit(self._some(seen(others), n), self.n_classes, self.seed)
             parts = [
                 fitted.predict_proba(np.asarray(view.features[scored]), view.log_proba[scored])
                 for view in self.views
@@ -121,9 +146,36 @@ class CrossFit:
         """Take what trees are grown on of some images."""
         grown = self._grown
         if grown is None:
-            return self._together(rows)
+            return self._choosing(rows)
         assert grown.groups is not None  # checked at the start
-        return grown.take(np.flatnonzero(np.isin(grown.groups, self._groups[rows])))
+        return self._with_more(grown.take(np.flatnonzero(np.isin(grown.groups, self._groups[rows]))))
+
+    def _choosing(self, rows: NDArray[np.intp]) -> HeadInputs:
+        """Take what temperatures are chosen on: images as predictions see them, and the others."""
+        return self._with_more(self._together(rows))
+
+    def _with_more(self, own: HeadInputs) -> HeadInputs:
+        if self._more is None:
+            return own
+        if not len(own.codes):
+            return self._more
+        return own.beside(self._more)
+
+    def _some(self, seen: HeadInputs, n: int | None, least: int = 1) -> HeadInputs:
+        """Draw images of what a head could be fitted on, each in all its views."""
+        if n is None:
+            return seen
+        assert seen.groups is not None
+        part = seen.take(drawn(seen.codes, seen.groups, n, self.seed))
+        assert part.groups is not None
+        for code in np.unique(seen.codes):
+            different = len(np.unique(part.groups[part.codes == code]))
+            if different < least:
+                raise DataError(
+                    f"among {n} images for a head, {different} are of class number {code}, and the choice of "
+                    f"its rounds takes {least}; give more rows"
+                )
+        return part
 
     def _together(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Put all views of some images together."""
@@ -134,3 +186,46 @@ class CrossFit:
             np.concatenate([part.codes for part in parts]),
             np.tile(self._groups[rows], len(parts)),
         )
+
+
+class BagFit:
+    """The same of a bagged hybrid: what its members say of the images to score, and the mean of that."""
+
+    def __init__(self, members: Sequence[CrossFit]) -> None:
+        self.members = list(members)
+
+    @property
+    def images_per_head(self) -> int:
+        """Different images that a head is fitted on at least."""
+        return min(member.images_per_head for member in self.members)
+
+    def softmax(self) -> tuple[CrossFitted, CrossFitted]:
+        """Score the networks: as they are, and each at its own temperature."""
+        plain, calibrated = zip(*(member.softmax() for member in self.members), strict=True)
+        return _mean(plain), _mean(calibrated)
+
+    def head(
+        self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None, n: int | None = None
+    ) -> CrossFitted:
+        """Score heads in one mode, one for each network."""
+        return _mean([member.head(mode, boost, grown_on, n) for member in self.members])
+
+    def rival(self, rival: Rival, grown_on: HeadInputs | None = None, n: int | None = None) -> CrossFitted:
+        """Score another classifier, one for each network."""
+        return _mean([member.rival(rival, grown_on, n) for member in self.members])
+
+
+def _mean(parts: Sequence[CrossFitted]) -> CrossFitted:
+    """Return the mean of probabilities; what was chosen for each stays side by side."""
+    heads = [
+        (scored[0][0], tuple(head for _, of in scored for head in of))
+        for scored in zip(*(part.heads for part in parts), strict=True)
+    ]
+    return CrossFitted(
+        np.mean([part.proba for part in parts], axis=0, dtype=np.float32),
+        [rounds for part in parts for rounds in part.rounds],
+        [temperature for part in parts for temperature in part.temperatures],
+        [weight for part in parts for weight in part.weights],
+        heads,
+        [settings for part in parts for settings in part.chosen],
+    )

@@ -7,6 +7,7 @@ the calibrated softmax with plain trees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from cnnboost.holdout import folds_of
 from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 MODES = ("plain", "residual", "blend")
+#: Of the images that a head is fitted on, to choose its rounds, where no others are watched.
+FOLDS = 5
 
 
 class HeadInputs(NamedTuple):
@@ -35,6 +38,22 @@ class HeadInputs(NamedTuple):
         """Copy some rows."""
         groups = None if self.groups is None else self.groups[rows]
         return HeadInputs(self.features[rows], self.log_proba[rows], self.codes[rows], groups)
+
+    @property
+    def images(self) -> int:
+        """How many different ones they are, where `groups` tell; else how many."""
+        return len(self.codes if self.groups is None else np.unique(self.groups))
+
+    def beside(self, others: HeadInputs) -> HeadInputs:
+        """Put others after these; the groups of both number the same images alike."""
+        assert self.groups is not None, "equal images would not be known"
+        assert others.groups is not None, "equal images would not be known"
+        return HeadInputs(
+            np.concatenate([self.features, others.features]),
+            np.concatenate([self.log_proba, others.log_proba]),
+            np.concatenate([self.codes, others.codes]),
+            np.concatenate([self.groups, others.groups]),
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,15 @@ class FittedMode:
         return _mixed(tempered(log_proba, self.temperature), trees, self.weight)
 
 
+def described(heads: Sequence[FittedMode]) -> dict[str, Any]:
+    """Say what was chosen of a head; of the heads of a bagged hybrid, for each."""
+    found = [{"temperature": float(head.temperature), "weight": float(head.weight)} for head in heads]
+    if len(found) == 1:
+        return dict(found[0])
+    rounds = [head.boost.n_estimators_ for head in heads]
+    return {"heads": [{"rounds": n, **chosen} for n, chosen in zip(rounds, found, strict=True)]}
+
+
 def fit_mode(
     mode: str,
     boost: BoostClassifier,
@@ -65,7 +93,7 @@ def fit_mode(
     n_classes: int,
     *,
     watched: HeadInputs | None = None,
-    folds: int = 5,
+    folds: int = FOLDS,
     seed: int = 0,
     memory: str | int | None = None,
 ) -> FittedMode:

@@ -43,9 +43,13 @@ def check_plan(
             "all of them: train it first and give fit images that it has not seen, or leave "
             f"{splitting} or the CNN's teacher out"
         )
-    if splitting and validated:
+    both = parameters["fit_on"] == "both"
+    if both and not validated:
+        raise ParameterError("fit_on='both' fits heads on validation_data too, and fit was given none")
+    if splitting and validated and not both:
         raise ParameterError(
-            f"{splitting} and validation_data both say what the head is chosen on; leave one out"
+            f"{splitting} and validation_data both say what the head is chosen on; leave one out, or give "
+            "fit_on='both' with folds and a layer"
         )
     if parameters["mode"] != "plain" and not (is_trained(network) or splitting or validated):
         raise ParameterError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +86,26 @@ def compare(
         confidence=confidence,
         verdict=_verdict(names, only_a, only_b, p_value, difference, confidence),
     )
+
+
+def over_seeds(name: str, other: str, rows: Sequence[Mapping[str, Any]], confidence: float) -> dict[str, Any]:
+    """Summarise comparisons of one classifier with another over several seeds, with a verdict in words."""
+    differences, p_values = [row["difference"] for row in rows], [row["p_value"] for row in rows]
+    median, mean = statistics.median(p_values), statistics.fmean(differences)
+    one_way = all(d > 0 for d in differences) or all(d < 0 for d in differences)
+    points = f"{abs(mean) * 100:.2f} percentage points (mean of {len(rows)}; median p = {median:.2g})"
+    if one_way and median < 1 - confidence:
+        verdict = f"{name} is {'better' if mean > 0 else 'worse'} than {other} by {points}"
+    else:
+        verdict = f"no difference: {name} and {other} are {points} apart, which may be chance"
+    return {
+        "difference": mean,
+        "lowest_difference": min(differences),
+        "highest_difference": max(differences),
+        "p_values": p_values,
+        "median_p_value": median,
+        "verdict": verdict,
+    }
 
 
 def mcnemar(only_a_right: int, only_b_right: int) -> float:

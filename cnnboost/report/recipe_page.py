@@ -11,6 +11,7 @@ from cnnboost.metrics.scores import FOREIGN_CAUSES
 from cnnboost.report.page import Section, contents_of, data_uri, known_figures, render
 from cnnboost.report.printed import printed_section
 from cnnboost.report.published import beside_published, published_section
+from cnnboost.report.rows import ROWS_FIGURE, rows_section
 from cnnboost.report.scores import (
     classes_section,
     classifiers,
@@ -88,9 +89,13 @@ def _sections(findings: Findings) -> list[Section]:
     metrics = findings.metrics
     beside = beside_published(metrics)
     level = f"{100 * classifiers(metrics)[0][2]['scores']['confidence']:.4g}%"
-    elsewhere = {*drawn_by_searches(findings.searches), *([MODES_FIGURE] if findings.compared else [])}
+    elsewhere = {
+        *drawn_by_searches(findings.searches),
+        *([MODES_FIGURE, ROWS_FIGURE] if findings.compared else []),
+    }
     groups = known_figures(findings.figures, confusion_titles(metrics), elsewhere)
     of_latency = groups.pop("Latency", [])
+    with_curve = findings.compared if findings.compared and "curve" in findings.compared else None
     thresholds = thresholds_section(metrics, groups.get("Thresholds", []))
     if thresholds is not None:
         groups.pop("Thresholds", None)
@@ -100,6 +105,7 @@ def _sections(findings: Findings) -> list[Section]:
         scores_section(metrics, level),
         heads_section(metrics),
         _from_file("compare.json", modes_section, findings.compared, findings.figures),
+        _from_file("compare.json", rows_section, with_curve, findings.figures),
         published_section(metrics, beside, level, findings.notes),
         printed_section(findings.printed, vars(findings)),
         classes_section(metrics),

@@ -196,13 +196,15 @@ def figures_section(groups: Mapping[str, Sequence[Figure]]) -> Section | None:
 
 def modes_text(compared: Mapping[str, Any]) -> str:
     """Return what was compared, and on which images."""
-    runs, networks = len(compared["runs"]), compared["compare"]["networks"]
+    runs, members = len(compared["runs"]), compared.get("members", 1)
+    networks = max(members, compared["compare"]["networks"])
+    averaged = " Softmaxes and heads are means over them." if members > 1 else ""
     views = {"none": "the image itself"}.get(compared["hybrid"]["tta"], compared["hybrid"]["tta"])
     return (
         f"{compared['n']:,} images of {compared['split']}, {runs} seed{'s' * (runs > 1)}, {networks} "
         f"trained network{'s' * (networks > 1)}; layers {', '.join(compared['layers'])}; views at test time: "
         f"{views}. Heads fitted on {compared['grown_on']}. Temperature, rounds, weight and other settings of "
-        f"each image's head were chosen on {compared['chosen_on']}."
+        f"each image's head were chosen on {compared['chosen_on']}.{averaged}"
     )
 
 

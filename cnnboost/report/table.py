@@ -76,6 +76,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "percent": percent,
     "percent2": lambda share: signed(f"{share:.2%}"),
     "points": points,
+    "points2": lambda difference: signed(f"{100 * difference:+.2f}"),
     "number": number,
     "seconds": seconds,
     "value": lambda value: f"{value:.10g}",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,10 @@ def bench(
     int8 = (job.bundle_dir / "int8.onnx").is_file() or None  # a bundle keeps its int8 graph
     bundle = export(job, layers, mode=mode, tta=tta, int8=int8).bundle
     manifest = bundle.manifest
-    if manifest["networks"] > 1:
+    if manifest["networks"] > 1 and "heads" not in manifest:
         raise ParameterError(
-            f"{bundle.folder} is a hybrid of {manifest['networks']} networks, and only hybrids of one "
-            "network can be timed; --set hybrid.networks=1 makes one"
+            f"{bundle.folder} is a hybrid of {manifest['networks']} networks with one head, and only hybrids "
+            "of one network, or with a head for each, can be timed; --set hybrid.networks=1 makes one"
         )
     features = _head_features(job, bundle, scored)
     starts = min(STARTS, repeats)
@@ -232,9 +232,30 @@ def _head_features(job: Job, bundle: Bundle, split: Split) -> np.ndarray:
     if manifest["mode"] == "plain":
         extracted = extract(job.needs(), [manifest["layer"]], [split.name])[split.name]
         return np.asarray(extracted.stored[manifest["layer"]].X)
-    cnn = CNNClassifier.load(bundle.members["cnn.keras"], pixels=manifest["pixels"])
-    extractor = FeatureExtractor([cnn], manifest["layers"], manifest["norm"])
-    return np.concatenate(extractor.all(split.X), axis=1)
+    parts: list[np.ndarray] = []
+    for name in _cnn_files(manifest):
+        cnn = CNNClassifier.load(bundle.members[name], pixels=manifest["pixels"])
+        found = FeatureExtractor([cnn], manifest["layers"], manifest["norm"]).all(split.X)
+        parts += map(np.asarray, found)
+    return np.concatenate(parts, axis=1)
+
+
+def _cnn_files(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the names of the networks of a bundle."""
+    return ["cnn.keras", *(f"cnn-{number}.keras" for number in range(2, manifest["networks"] + 1))]
+
+
+def _chosen(manifest: Mapping[str, Any], members: Mapping[str, str]) -> dict[str, Any]:
+    """Return what was chosen of the head, and what is different of the heads of other members."""
+    kept = ("temperature", "weight")
+    if "heads" not in manifest:
+        return {key: manifest[key] for key in kept if key in manifest}
+    first, *others = [{key: head[key] for key in kept} for head in manifest["heads"]]
+    files = [
+        {"cnn": members[cnn], "head": members[cnn.replace("cnn", "head").replace(".keras", ".ubj")]}
+        for cnn in _cnn_files(manifest)[1:]
+    ]
+    return {**first, "others": [{**of, **chosen} for of, chosen in zip(files, others, strict=True)]}
 
 
 def _source(bundle: Bundle, folder: Path, split: Split, features: np.ndarray, threads: int | None) -> Source:
@@ -252,7 +273,8 @@ def _source(bundle: Bundle, folder: Path, split: Split, features: np.ndarray, th
         features=str(folder / "features.npy"),
         threads=threads,
         **{key: manifest[key] for key in ("layer", "pixels", "mode", "tta")},
-        **{key: manifest[key] for key in ("layers", "temperature", "weight", "norm") if key in manifest},
+        **{key: manifest[key] for key in ("layers", "norm") if key in manifest},
+        **_chosen(manifest, members),
     )
 
 
@@ -263,7 +285,10 @@ def _operations(bundle: Bundle, split: Split) -> dict[str, limits.Operations]:
     height, width, channels = split.shape[1:]
     # Other modes than `plain` need the whole network.
     trunk = Cut(cnn).trunk([manifest["layer"]]) if manifest["mode"] == "plain" else cnn
-    return {
+    counted = {
         name: limits.count_operations(model, (height, width, channels), TTA[manifest["tta"]])
         for name, model in (("cnn", cnn), ("hybrid", trunk))
     }
+    # The networks of a bagged hybrid are of one architecture.
+    one = counted["hybrid"]
+    return {**counted, "hybrid": replace(one, flop=one.flop * manifest["networks"])}

@@ -6,7 +6,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +42,23 @@ class Head:
     path: Path
     details: dict[str, Any]
     cached: bool
+    others: tuple[Head, ...] = ()
+    """Those of the other members of a bagged hybrid."""
+
+    @property
+    def all(self) -> tuple[Head, ...]:
+        """The head by itself, and the others."""
+        return (replace(self, others=()), *self.others)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of boosting of all of them."""
+        return sum(head.boost.n_estimators_ for head in self.all)
+
+    @property
+    def fit_seconds(self) -> float:
+        """Seconds that all of them took."""
+        return round(sum(head.details["fit_seconds"] for head in self.all), 3)
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -103,6 +103,12 @@ def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray 
 
 
 def _head(bundle: Bundle) -> Head:
-    path = bundle.members["head.ubj"]
-    boost = BoostClassifier.load(path)
-    return Head(bundle.manifest["layer"], bundle.manifest["mode"], boost, path, boost.details_, True)
+    files = [name for name in bundle.members if name.startswith("head") and name.endswith(".ubj")]
+    heads = []
+    for name in sorted(files, key=lambda name: (name != "head.ubj", name)):
+        path = bundle.members[name]
+        boost = BoostClassifier.load(path)
+        layer, mode = bundle.manifest["layer"], bundle.manifest["mode"]
+        heads.append(Head(layer, mode, boost, path, boost.details_, True))
+    first, *others = heads
+    return replace(first, others=tuple(others))

@@ -12,19 +12,23 @@ from typing import Any
 import numpy as np
 
 from cnnboost.errors import ParameterError
-from cnnboost.files import file_digest, write_json
-from cnnboost.hybrid.crossfit import CrossFitted
+from cnnboost.files import digest_of, file_digest, write_json
+from cnnboost.hybrid.crossfit import BagFit, CrossFit, CrossFitted
+from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.rivals import Rival, rivals_of
 from cnnboost.images import Split
 from cnnboost.images.views import views
-from cnnboost.metrics.comparison import compare
+from cnnboost.metrics.comparison import compare, over_seeds
 from cnnboost.metrics.scores import score
 from cnnboost.report.plots import plot_modes, save_figure
-from cnnboost.stages.hybrids import extractor_of, hybrid_boost, hybrid_layers
+from cnnboost.report.rows import ROWS_FIGURE, plot_rows
+from cnnboost.stages.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
+from cnnboost.stages.networks import VALIDATION, Networks, networks_of
 from cnnboost.stages.predictions import cross_fit
 from cnnboost.stages.provenance import machine, versions
+from cnnboost.stages.row_curve import SOFTMAX, RowCurve
 from cnnboost.stages.training import chosen_on_validation, train
 
 log = logging.getLogger("cnnboost")
@@ -47,7 +51,8 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
 
     The heads are fitted as `[compare]` and `[hybrid]` say; temperature, rounds and weight are chosen by
     cross-fitting: for each fold of the scored images, on the other folds. No image decides anything about
-    its own score.
+    its own score. Of a bagged hybrid, the softmaxes and the heads of its networks are averaged each. With
+    `[compare] rows`, heads are fitted on so many images each too.
     """
     if job.model is not None:
         raise ParameterError(f"{job.model} is of no recipe: compare trains and compares the recipe's own CNN")
@@ -56,9 +61,8 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     check_names(job, hybrid_layers(job), tta=job.recipe.hybrid.tta)
     scored = job.images[split or job.scored_split]
     _check_unseen(job, scored.name)
-    trained = [
-        train(run_of(job.needs(), number) if number else job.needs()) for number in range(metadata.networks)
-    ]
+    networks = _networks(job.needs())
+    curve = RowCurve(job, scored, [rival for rival in rivals if rival.linear])
     runs: list[dict[str, Any]] = []
     proba: list[dict[str, np.ndarray]] = []
     with job.progress("compare", "seed") as report:
@@ -66,7 +70,12 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         for number in range(metadata.seeds):
             network = number % metadata.networks
             seed = metadata.seed + number
-            run, of_heads = _run(job, scored, trained[network].cnn, rivals, seed, network)
+            fit, grown_on = cross_fit(
+                job, networks[network], hybrid_layers(job), scored,
+                tta=job.recipe.hybrid.tta, folds=metadata.folds, seed=seed,
+            )  # fmt: skip
+            run, of_heads = _run(job, scored, fit, grown_on, rivals, seed, network)
+            curve.draw(fit, seed, of_heads, run)
             runs.append(run)
             proba.append(of_heads)
             report(number + 1, metadata.seeds)
@@ -88,21 +97,53 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         "hybrid": job.recipe.hybrid.model_dump(mode="json"),
         "compare": metadata.model_dump(mode="json"),
         "confidence": job.recipe.evaluate.confidence,
-        "chosen_on": f"the other {metadata.folds - 1} of {metadata.folds} folds of {scored.name}",
-        "grown_on": "train" if job.recipe.hybrid.fit_on == "train" else f"the other folds of {scored.name}",
+        **_images_of(job, scored.name),
         "runs": runs,
         "best_linear": linear,
         "summary": summarise(runs, job.recipe.evaluate.confidence, linear),
-        "networks": [file_digest(one.path) for one in trained],
-        "train_accuracy": [_accuracy_on(job.images.train, one.cnn, job.recipe.hybrid.tta) for one in trained],
+        "networks": [_digest(one) for one in networks],
+        "members": len(networks[0].trained),
+        "train_accuracy": [_accuracy_on(job.images.train, one, job.recipe.hybrid.tta) for one in networks],
         "data_digest": job.images.digest,
         "recipe_facts": job.recipe.model_dump(mode="json"),
         "machine": machine(),
         "versions": versions(),
     }
+    if curve.sizes:
+        document["curve"] = curve.document(linear)
     path = write_json(job.reports_dir / "compare.json", document)
-    figure = plot_modes(document)
-    return Compared(document, path, [save_figure(figure, job.reports_dir / "figures" / "compare.png")])
+    folder = job.reports_dir / "figures"
+    figures = [save_figure(plot_modes(document), folder / "compare.png")]
+    if curve.sizes:
+        figures.append(save_figure(plot_rows(document), folder / ROWS_FIGURE))
+    return Compared(document, path, figures)
+
+
+def _networks(job: Job) -> list[Networks]:
+    """Bring the CNNs up to date that are compared: those of a bagged hybrid are one."""
+    if job.recipe.hybrid.bagged:
+        return [networks_of(job)]
+    jobs = [run_of(job, number) if number else job for number in range(job.recipe.compare.networks)]
+    return [Networks([train(one)], job.images.train) for one in jobs]
+
+
+def _digest(networks: Networks) -> str:
+    digests = [file_digest(one.path) for one in networks.trained]
+    return digest_of(digests) if networks.members else digests[0]
+
+
+def _images_of(job: Job, scored: str) -> dict[str, str]:
+    """Say on which images heads are fitted, and on which the rest of them is chosen."""
+    folds, table = job.recipe.compare.folds, job.recipe.hybrid
+    others = f"the other {folds - 1} of {folds} folds of {scored}"
+    if not table.bagged:
+        on_train = table.fit_on == "train"
+        grown_on = "train" if on_train else f"the other folds of {scored}"
+        return {"chosen_on": others, "grown_on": grown_on}
+    own = "the fold of train that its network has not seen"
+    if table.fit_on == "both":
+        own += f" and {others}" if scored == VALIDATION else f" and {VALIDATION}"
+    return {"chosen_on": f"folds of {own}", "grown_on": own}
 
 
 def heads_of(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -123,34 +164,12 @@ def summarise(
             "log_loss": statistics.fmean(row["scores"]["log_loss"]["value"] for row in rows),
             "log_loss_difference": statistics.fmean(losses),
             "highest_log_loss_difference": max(losses),
-            **_difference(name, "the softmax", [row["against_softmax"] for row in rows], confidence),
+            **over_seeds(name, "the softmax", [row["against_softmax"] for row in rows], confidence),
         }
         if linear not in (None, name):
             against = [row["against_linear"] for row in rows]
-            found[name]["against_linear"] = _difference(name, str(linear), against, confidence)
+            found[name]["against_linear"] = over_seeds(name, str(linear), against, confidence)
     return found
-
-
-def _difference(
-    name: str, other: str, rows: Sequence[Mapping[str, Any]], confidence: float
-) -> dict[str, Any]:
-    """Summarise the differences of one classifier to another over the seeds."""
-    differences, p_values = [row["difference"] for row in rows], [row["p_value"] for row in rows]
-    median, mean = statistics.median(p_values), statistics.fmean(differences)
-    one_way = all(d > 0 for d in differences) or all(d < 0 for d in differences)
-    points = f"{abs(mean) * 100:.2f} percentage points (mean of {len(rows)}; median p = {median:.2g})"
-    if one_way and median < 1 - confidence:
-        verdict = f"{name} is {'better' if mean > 0 else 'worse'} than {other} by {points}"
-    else:
-        verdict = f"no difference: {name} and {other} are {points} apart, which may be chance"
-    return {
-        "difference": mean,
-        "lowest_difference": min(differences),
-        "highest_difference": max(differences),
-        "p_values": p_values,
-        "median_p_value": median,
-        "verdict": verdict,
-    }
 
 
 def _check_unseen(job: Job, split: str) -> None:
@@ -173,9 +192,12 @@ def _best_linear(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> str | 
     return min(names, key=log_loss, default=None)
 
 
-def _accuracy_on(split: Split, cnn: Any, tta: str) -> float:
+def _accuracy_on(split: Split, networks: Networks, tta: str) -> float:
     """Return the accuracy of the softmax over the views at test time; that on Training tells the gap."""
-    proba = np.mean([cnn.predict_proba(view) for view in views(np.asarray(split.X), tta)], axis=0)
+    cnns = [trained.cnn for trained in networks.trained]
+    proba = np.mean(
+        [cnn.predict_proba(view) for cnn in cnns for view in views(np.asarray(split.X), tta)], axis=0
+    )
     return float((proba.argmax(axis=1) == split.y).mean())
 
 
@@ -186,17 +208,17 @@ def _options(job: Job) -> dict[str, Any]:
 
 
 def _run(
-    job: Job, scored: Split, cnn: Any, rivals: Sequence[Rival], seed: int, network: int
+    job: Job,
+    scored: Split,
+    fit: CrossFit | BagFit,
+    grown_on: HeadInputs | None,
+    rivals: Sequence[Rival],
+    seed: int,
+    network: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Compare with one seed of folds, trees and views; return the probabilities of the heads too."""
-    recipe = job.recipe
-    metadata = recipe.compare
-    extractor = extractor_of(job, [cnn], hybrid_layers(job))
-    fit, grown_on = cross_fit(
-        job, extractor, scored, job.images.train, tta=recipe.hybrid.tta, folds=metadata.folds, seed=seed
-    )
+    """Compare with one seed of folds, trees and views; return the probabilities of softmax and heads too."""
     softmax, calibrated = fit.softmax()
-    proba: dict[str, np.ndarray] = {}
+    proba = {SOFTMAX: softmax.proba}
 
     def scores_of(found: CrossFitted) -> dict[str, Any]:
         return score(scored.y, found.proba, scored.classes, **_options(job)).to_dict()
@@ -225,7 +247,7 @@ def _run(
 
     calibrated_row = row_of(calibrated)
     modes, heads = {}, {}
-    for mode in metadata.modes:
+    for mode in job.recipe.compare.modes:
         found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
         modes[mode] = against_softmax(mode, found, row_of(found))
     for rival in rivals:

@@ -26,7 +26,7 @@ from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import ModelError, RecipeError, StoreError
 from cnnboost.features.cut import Cut
 from cnnboost.files import file_digest
-from cnnboost.hybrid import HybridClassifier
+from cnnboost.hybrid.modes import described
 from cnnboost.images import Split
 from cnnboost.images.views import TTA, mean_over_views
 from cnnboost.locks import alone_in, file_lock
@@ -92,12 +92,18 @@ class BundleStage(Stage[Exported]):
             "cnn": [file_digest(network.path) for network in hybrid.networks.trained],
             "head": hybrid.head.details["made_from"],
             "trees": file_digest(hybrid.head.path),
+            **self._others(),
             "tta": hybrid.tta,
             "int8": self.int8,
             "pixels": hybrid.trained.pixels,
             "scored": [scored.name, labelled_digest(scored)],
             "recipe": job.recipe.digest(*BUNDLE_TABLES),
         }
+
+    def _others(self) -> dict[str, Any]:
+        """Return the heads of the other members of a bagged hybrid."""
+        others = [[head.details["made_from"], file_digest(head.path)] for head in self.hybrid.head.others]
+        return {"others": others} if others else {}
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -142,12 +148,8 @@ def int8_proba(content: bytes, hybrid: Hybrid, exact: Predictions, train: Split,
     if not exact.cross_fitted:
         return own.predict_proba(X)
     calibration, proba = calibration_images(train), np.empty_like(exact.proba)
-    whole = hybrid.classifier
-    for rows, head in exact.heads:
-        part = HybridClassifier.from_parts(
-            whole.networks_, hybrid.head.layers, head, tta=hybrid.tta, norm=whole.norm
-        )
-        graph = int8_graph(hybrid_graph(part, X.shape[1:]), calibration)
+    for rows, heads in exact.heads:
+        graph = int8_graph(hybrid_graph(hybrid.with_heads(heads), X.shape[1:]), calibration)
         proba[rows] = Predictor(serialise(graph, own.details)).predict_proba(np.ascontiguousarray(X[rows]))
     return proba
 
@@ -160,7 +162,7 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
         "classes": [str(name) for name in head.boost.classes_],
         "layer": head.layer,
         "mode": head.mode,
-        "rounds": head.boost.n_estimators_,
+        "rounds": head.rounds,
         "tta": hybrid.tta,
         "networks": len(hybrid.networks.trained),
         "pixels": trained.pixels,
@@ -169,7 +171,8 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
     if job.recipe.export.wants is not None:
         metadata["wants"] = job.recipe.export.wants
     if head.mode != "plain":
-        metadata |= {key: head.details[key] for key in ("layers", "temperature", "weight", "norm")}
+        metadata |= {key: head.details[key] for key in ("layers", "norm")}
+        metadata |= described([one.fitted for one in head.all])
     log.info("export %s, %s, to %s", head.layer, head.mode, folder)
     exact = predictions_of(job, hybrid, scored)
     proba = {"hybrid": exact.proba}
@@ -187,7 +190,11 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
     if int8:
         graphs["int8"] = int8_graph(graphs["hybrid"], calibration_images(job.images.train), "the hybrid")
         references["int8"] = references["hybrid"]
-    digests = {name: hashlib.sha256(native[name]).hexdigest() for name in ("cnn.keras", "head.ubj")}
+    digests = {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in native.items()
+        if not name.endswith(".json")
+    }
     models = [network.model for network in hybrid.networks.trained]
     parity: dict[str, list[dict[str, Any]]] = {}
     files: dict[str, bytes] = {}
@@ -242,8 +249,12 @@ def _native(hybrid: Hybrid) -> dict[str, bytes]:
             is_keras = trained.path.suffix == ".keras"
             path = trained.path if is_keras else write_model(trained.model, folder / member)
             members[member] = path.read_bytes()
-        hybrid.head.boost.save(folder / "head.ubj", details=hybrid.head.details)
-        return members | {member: (folder / member).read_bytes() for member in ("head.ubj", "head.json")}
+        for number, head in enumerate(hybrid.head.all, 1):
+            member = "head" if number == 1 else f"head-{number}"
+            head.boost.save(folder / f"{member}.ubj", details=head.details)
+            for file in (f"{member}.ubj", f"{member}.json"):
+                members[file] = (folder / file).read_bytes()
+        return members
 
 
 def _softmax(hybrid: Hybrid, X: np.ndarray) -> np.ndarray | None:

@@ -12,37 +12,23 @@ import numpy as np
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn import CNNClassifier
+from cnnboost.config.experiment import changed
 from cnnboost.errors import RecipeError
 from cnnboost.features.store import FeatureStore
 from cnnboost.files import file_digest
-from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import FeatureExtractor, layers_name
-from cnnboost.hybrid.modes import HeadInputs, check_mode, fit_mode
-from cnnboost.hybrid.temperature import log_probabilities
-from cnnboost.images import Split
+from cnnboost.hybrid.modes import FOLDS, FittedMode, check_mode, fit_mode
 from cnnboost.images.views import check_tta
 from cnnboost.stages.boosting import Head, HeadStage, estimator, fit_boost
-from cnnboost.stages.job import Job, labelled_digest, run_of
+from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
-from cnnboost.stages.training import Trained, train
+from cnnboost.stages.networks import Networks, networks_of
+from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 2
-FOLDS = 5
-"""Of the cross-fitting, where the images that are scored also choose."""
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Trained CNNs, and which images are whose."""
-
-    trained: list[Trained]
-    seen: Split
-    unseen: Split | None = None
-    unseen_name: str = ""
-    own: HeadInputs | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +48,19 @@ class Hybrid:
     @cached_property
     def classifier(self) -> HybridClassifier:
         """The same as a fitted estimator of images."""
-        return HybridClassifier.from_parts(
-            [trained.cnn for trained in self.networks.trained],
-            self.head.layers,
-            self.head.fitted,
-            tta=self.tta,
-            norm=bool(self.head.details.get("norm", False)),
+        return self.with_heads([head.fitted for head in self.head.all])
+
+    def with_heads(self, heads: Sequence[FittedMode]) -> HybridClassifier:
+        """Return the estimator with other heads on the same networks: one, or one for each member."""
+        layers, norm = self.head.layers, bool(self.head.details.get("norm", False))
+        cnns = [trained.cnn for trained in self.networks.trained]
+        if not self.networks.members:
+            return HybridClassifier.from_parts(cnns, layers, *heads, tta=self.tta, norm=norm)
+        return HybridClassifier.from_members(
+            [
+                HybridClassifier.from_parts([cnn], layers, head, tta=self.tta, norm=norm)
+                for cnn, head in zip(cnns, heads, strict=True)
+            ]
         )
 
 
@@ -95,18 +88,19 @@ def fit_hybrid(
         head = fit_boost(job, names[0], device=device)
         return Hybrid(head, networks_of(job.needs(), alone=True), views_of, device)
     if metadata.folds and layers:
-        raise RecipeError(
-            f"--layer {' --layer '.join(layers)}: hybrid.folds={metadata.folds} grows trees on class "
-            "probabilities alone, as features of different networks share no basis; leave the layer out, or "
-            "hybrid.folds"
-        )
+        # Layers and folds together say which heads there are.
+        other = replace(job, recipe=changed(job.recipe, {"hybrid.layers": list(layers)}))
+        other.__dict__["images"] = job.images
+        job = other
     return _fit(job, tuple(dict.fromkeys(layers or hybrid_layers(job))), mode, views_of, device)
 
 
 def hybrid_layers(job: Job) -> tuple[str, ...]:
     """Return the layers of the recipe's hybrid."""
     metadata = job.recipe.hybrid
-    return () if metadata.folds else metadata.layers or (job.recipe.cut.layer,)
+    if metadata.folds and not metadata.bagged:
+        return ()
+    return metadata.layers or (job.recipe.cut.layer,)
 
 
 def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> BoostClassifier:
@@ -125,6 +119,8 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
     networks = networks_of(job.needs())
     if job.model is not None:
         job.feeding.warn()
+    if networks.members:
+        return Hybrid(_bagged_head(job, networks, layers, mode, tta, device), networks, tta, device)
     if networks.unseen is None and networks.own is None:
         raise RecipeError(
             f"--mode {mode} needs images that the CNN was not trained on: give "
@@ -132,6 +128,19 @@ def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | N
         )
     networks.trained[0].check_softmax(f"--mode {mode}")
     return Hybrid(ModeHead(job, networks, layers, mode, tta, device).run(), networks, tta, device)
+
+
+def _bagged_head(
+    job: Job, networks: Networks, layers: tuple[str, ...], mode: str, tta: str, device: str | None
+) -> Head:
+    """Bring the heads of all members up to date; each lies beside its CNN."""
+    heads = []
+    for member in networks.members:
+        part = replace(member.job, force=job.force)
+        part.__dict__["images"] = member.job.images
+        heads.append(ModeHead(part, member.networks, layers, mode, tta, device).run())
+    first, *others = heads
+    return replace(first, others=tuple(others))
 
 
 class ModeHead(HeadStage):
@@ -224,48 +233,3 @@ def extractor_of(job: Job, networks: Sequence[CNNClassifier], layers: Sequence[s
     """Return what gives heads their inputs; it keeps them in the store of the recipe."""
     store = FeatureStore(job.models_dir / "features")
     return FeatureExtractor(networks, layers, job.recipe.hybrid.norm, store)
-
-
-def networks_of(job: Job, *, alone: bool = False) -> Networks:
-    """Bring the CNNs of the recipe's hybrid up to date."""
-    metadata = job.recipe.hybrid
-    split = job.images.train
-    validation = job.images.validation if "validation" in job.images.split_names else None
-    several = [name for name in ("holdout", "folds") if getattr(metadata, name)]
-    several += ["networks"] if metadata.networks > 1 else []
-    if alone or not several:
-        return Networks([train(job)], split, validation, "validation")
-    if job.model is not None:
-        raise RecipeError(
-            f"{job.model} is one trained CNN, and hybrid.{several[0]} wants others trained on a part of the "
-            f"images or with other seeds: leave --model out, or hybrid.{several[0]}"
-        )
-    if metadata.networks > 1:
-        trained = [train(run_of(job, number) if number else job) for number in range(metadata.networks)]
-        return Networks(trained, split, validation, "validation")
-    images, seed = np.asarray(split.X), job.recipe.compare.seed
-    if metadata.holdout:
-        rest, held = hold_out_every_class(
-            images, split.y, fraction=metadata.holdout, seed=seed, classes=job.images.classes
-        )
-        part = _on(job, f"holdout-{metadata.holdout:g}-{seed}", split.rows[rest])
-        return Networks(
-            [train(part)], part.images.train, job.images.select(split.rows[held]).train, "train, held out"
-        )
-    trained = []
-    log_proba = np.empty((len(split), len(job.images.classes)), np.float32)
-    groups = groups_of(images)
-    parts = folds_of(split.y, groups, metadata.folds, seed, job.images.classes)
-    for number, (rest, held) in enumerate(parts):
-        trained.append(train(_on(job, f"fold-{number}-of-{metadata.folds}-{seed}", split.rows[rest])))
-        log_proba[held] = log_probabilities(trained[-1].cnn.predict_proba(images[held]))
-    return Networks(trained, split, own=HeadInputs(log_proba, log_proba, split.y, groups))
-
-
-def _on(job: Job, name: str, rows: Sequence[int] | np.ndarray) -> Job:
-    """Return the job of a CNN that is trained on some of the training images; its files lie apart."""
-    others = np.flatnonzero(~np.isin(np.arange(len(job.images)), job.images.train.rows))
-    part = replace(job, models=job.models_dir / "parts" / name)
-    # What is replaced in a job has no part in the images, which are decoded once for all.
-    part.__dict__["images"] = job.images.select(np.sort(np.concatenate([rows, others])))
-    return part

@@ -12,14 +12,15 @@
 | `head/dmatrix`, `head/inplace` | **head only**: the trees alone, on extracted features |
 | `product/...` | not a path: a float32 matrix product, whose rate is the limit |
 
-With test-time views, every path from images averages over them. In `residual` and `blend`, the features of a
-head have the network's log-probabilities in their last columns.
+A bagged hybrid is the mean of its members on every path of its own; the paths of the CNN are those of its
+first network. With test-time views, every path from images averages over them. In `residual` and `blend`, the
+features of a head have the network's log-probabilities in their last columns.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +69,13 @@ class Source(NamedTuple):
     weight: float = 0.0
     norm: bool = False
     tta: str = "none"
+    others: Sequence[Mapping[str, Any]] = ()
+    """What is different of the other members of a bagged hybrid: files, temperature, weight."""
+
+    def members(self) -> list[Source]:
+        """Return one for each network with a head of its own."""
+        alone = self._replace(others=())
+        return [alone, *(alone._replace(**other) for other in self.others)]
 
 
 def check_batches(batches: Sequence[int | str]) -> list[int | str]:
@@ -185,6 +193,9 @@ def _open_cnn(source: Source, compiled: bool) -> Run:
 
 def _open_hybrid(source: Source, compiled: bool) -> Run:
     """Load a hybrid whose trunk gives no more than its head needs."""
+    if source.others:
+        runs = [_open_hybrid(member, compiled) for member in source.members()]
+        return lambda X: _mean_of([run(X) for run in runs])
     from cnnboost.cnn import CNNClassifier
     from cnnboost.cnn.inference import Inference
     from cnnboost.cnn.model_file import read_model
@@ -204,7 +215,20 @@ def _open_hybrid(source: Source, compiled: bool) -> Run:
     return lambda X: mean_over_views(lambda view: head.predict_proba(*extractor(view)), X, source.tta)
 
 
+def _mean_of(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(probabilities).mean(axis=0, dtype=np.float32)
+
+
 def _open_head(source: Source, in_place: bool) -> Run:
+    """Load a head; the features of the members of a bagged hybrid are side by side."""
+    if source.others:
+        heads = [_open_head(member, in_place) for member in source.members()]
+
+        def run(F: np.ndarray) -> np.ndarray:
+            parts = np.split(F, len(heads), axis=1)
+            return _mean_of([head(part) for head, part in zip(heads, parts, strict=True)])
+
+        return run
     head = _head(source)
     width = head.boost.n_features_in_
     if not in_place:

@@ -81,6 +81,17 @@ def test_a_hybrid_keeps_its_mode_and_views(toy_cnn, toy_images, tmp_path):
     }
 
 
+def test_a_bagged_hybrid_is_one_graph_of_all_its_networks_and_heads(toy_bag, toy_images, tmp_path):
+    X = toy_images[0]
+    details = same(export_onnx(toy_bag, tmp_path / "bag.onnx", X), toy_bag, X)
+    rounds = [member.head_.boost.n_estimators_ for member in toy_bag.members_]
+    assert (details["networks"], details["rounds"]) == (2, sum(rounds))
+    assert [head["rounds"] for head in details["heads"]] == rounds
+    chosen = [member.head_.temperature for member in toy_bag.members_]
+    assert [head["temperature"] for head in details["heads"]] == chosen
+    assert "temperature" not in details
+
+
 @pytest.mark.parametrize(
     "estimator",
     [

@@ -238,9 +238,8 @@ def test_impossible_parameters_are_refused(digits, cnn, parameters, error, compl
     ("parameters", "complaint"),
     [
         ({"mode": "residual"}, "give holdout=0.1, folds=5 or validation_data"),
-        ({"folds": 3}, "folds grows trees on class probabilities alone"),
         ({"folds": 3, "layer": "output", "holdout": 0.1}, "holdout and folds each say which CNNs there are"),
-        ({"folds": 3, "layer": "output", "views": 2}, "leave layers, views and norm out"),
+        ({"folds": 3, "layer": "output", "views": 2}, "leave them out, or name layers"),
     ],
 )
 def test_plans_that_contradict_themselves_are_refused(digits, parameters, complaint):

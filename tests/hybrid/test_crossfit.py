@@ -7,10 +7,12 @@ import pytest
 from sklearn.metrics import log_loss
 
 from cnnboost.boost import BoostClassifier
+from cnnboost.config.outcomes import Head
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.holdout import groups_of
-from cnnboost.hybrid.crossfit import CrossFit
+from cnnboost.hybrid.crossfit import BagFit, CrossFit
 from cnnboost.hybrid.modes import HeadInputs, fit_mode
+from cnnboost.hybrid.rivals import rivals_of
 from tests.hybrid.test_modes import K, boost, problem
 
 
@@ -138,3 +140,89 @@ def test_trees_are_grown_on_the_views_of_the_other_folds_alone():
     again = judge(grown._replace(codes=turned))[1]
     np.testing.assert_array_equal(again[scored], proba[scored])
     assert not np.array_equal(again, proba)
+
+
+def apart(seed, n=200):
+    """Return images that are not scored, with numbers that no scored image has."""
+    rows = problem(n, seed)
+    return rows._replace(groups=10_000 + groups_of(rows.features))
+
+
+LINEAR = rivals_of([Head(path="logistic_regression")])[0]
+
+
+def test_without_folds_heads_are_fitted_on_the_other_images_alone():
+    """Labels of images that are scored count for nothing then."""
+    seen, more = problem(150), apart(1)
+    turned = seen._replace(codes=(seen.codes + 1) % K)
+    fits = [CrossFit([one], one.features, K, folds=0, seed=0, more=more) for one in (seen, turned)]
+    for ask in (
+        lambda fit: fit.head("residual", boost(n_estimators=8)),
+        lambda fit: fit.rival(LINEAR),
+        lambda fit: fit.softmax()[1],
+    ):
+        one, other = (ask(fit).proba for fit in fits)
+        np.testing.assert_array_equal(one, other)
+    alone = fit_mode("residual", boost(n_estimators=8), more, K)
+    np.testing.assert_array_equal(
+        fits[0].head("residual", boost(n_estimators=8)).proba, alone.predict_proba(*seen[:2])
+    )
+    assert fits[0].images_per_head == len(more.codes)
+    with pytest.raises(ParameterError, match="folds=0 leaves heads nothing"):
+        CrossFit([seen], seen.features, K, folds=0, seed=0)
+    with pytest.raises(ParameterError, match="more has no groups"):
+        CrossFit([seen], seen.features, K, folds=0, seed=0, more=more._replace(groups=None))
+
+
+def test_other_images_are_added_to_the_other_folds():
+    seen, more = problem(150), apart(1)
+    fit = CrossFit([seen], seen.features, K, folds=3, seed=0, more=more)
+    assert fit.images_per_head == 100 + len(more.codes)
+    one = fit.head("residual", boost(n_estimators=8))
+    assert not np.array_equal(one.proba, crossfit(seen).head("residual", boost(n_estimators=8)).proba)
+    scored = fit._parts[0][1]
+    turned = seen.codes.copy()
+    turned[scored] = (turned[scored] + 1) % K
+    other = CrossFit([seen._replace(codes=turned)], seen.features, K, folds=3, seed=0, more=more)
+    other._parts = fit._parts
+    again = other.head("residual", boost(n_estimators=8))
+    np.testing.assert_array_equal(again.proba[scored], one.proba[scored])
+
+
+def test_heads_may_be_fitted_on_a_draw_of_the_images(monkeypatch):
+    fitted = []
+    original = BoostClassifier.fit
+
+    def noted(self, X, y, **options):
+        fitted.append(len(X))
+        return original(self, X, y, **options)
+
+    seen, more = problem(150), apart(1, 300)
+    twice = more.take(np.tile(np.arange(300), 2))  # in two views
+    fit = CrossFit([seen], seen.features, K, folds=0, seed=0, more=twice)
+    monkeypatch.setattr(BoostClassifier, "fit", noted)
+    few = fit.head("plain", boost(), n=40)
+    assert fitted == [80]
+    assert not np.array_equal(few.proba, fit.head("plain", boost()).proba)
+    other = CrossFit([seen], seen.features, K, folds=0, seed=1, more=twice)
+    assert not np.array_equal(few.proba, other.head("plain", boost(), n=40).proba)
+    with pytest.raises(DataError, match=r"among 9 images for a head, \d are of class number .* takes 5"):
+        fit.head("residual", boost(), n=9)
+
+
+def test_a_bag_is_the_mean_of_its_members():
+    seen = problem(150)
+    members = [CrossFit([seen], seen.features, K, folds=0, seed=0, more=apart(seed)) for seed in (1, 2)]
+    bag = BagFit(members)
+    for ask in (
+        lambda fit: fit.head("residual", boost(n_estimators=8)),
+        lambda fit: fit.rival(LINEAR, n=60),
+        lambda fit: fit.softmax()[1],
+    ):
+        parts = [ask(member) for member in members]
+        found = ask(bag)
+        np.testing.assert_allclose(found.proba, np.mean([part.proba for part in parts], axis=0), atol=1e-6)
+        assert found.temperatures == [part.temperatures[0] for part in parts]
+    ((rows, heads),) = bag.head("plain", boost()).heads
+    assert len(rows) == 150
+    assert len(heads) == 2

@@ -12,7 +12,9 @@ from cnnboost import stages
 from cnnboost.config.outcomes import Head
 from cnnboost.errors import LayerError, ParameterError
 from cnnboost.files import file_digest, read_json
+from cnnboost.images.views import views
 from cnnboost.stages.comparison import summarise
+from cnnboost.stages.networks import networks_of
 
 HYBRID = {"tta": "flip", "views": 2, "boost": {"n_estimators": 6, "max_depth": 2, "learning_rate": 0.3}}
 
@@ -73,6 +75,65 @@ def test_differences_are_to_the_linear_head_of_the_lowest_log_loss(comparing):
                 found = row["against_linear"]["difference"]
                 assert found == pytest.approx(row["scores"]["accuracy"]["value"] - accuracy)
     assert linear in document["summary"]["residual"]["against_linear"]["verdict"]
+
+
+def test_a_curve_by_the_images_for_a_head(comparing, change):
+    job = change(
+        comparing, compare={"rows": (100, 60, 5000), "modes": ("residual",)}, hybrid={"fit_on": "held-out"}
+    )
+    found = stages.compare_modes(job)
+    document = read_json(found.path)
+    assert [path.name for path in found.figures] == ["compare.png", "rows.png"]
+    points = document["curve"]["points"]
+    assert [point["n"] for point in points[:2]] == [60, 100]
+    assert document["curve"]["left_out"] == [5000]
+    assert 300 < points[-1]["n"] < len(job.images.validation)
+    linear = document["best_linear"]
+    for point in points:
+        assert list(point["heads"]) == ["residual", *LINEAR]
+        for name, row in point["heads"].items():
+            assert [draw["seed"] for draw in row["draws"]] == [0, 1]
+            assert ("against_linear" in row) == (name != linear)
+            for draw in row["draws"]:
+                low, high = draw["against_softmax"]["difference_interval"]
+                assert low <= draw["against_softmax"]["difference"] <= high
+    # The last point is the comparison itself.
+    for name, row in points[-1]["heads"].items():
+        for key in ("accuracy", "difference", "median_p_value", "log_loss"):
+            assert row[key] == pytest.approx(document["summary"][name][key], abs=1e-6)
+    assert points[0]["heads"]["residual"]["log_loss"] > points[-1]["heads"]["residual"]["log_loss"]
+
+
+def test_a_bagged_hybrid_is_compared_with_the_means_of_the_same_networks(comparing, change):
+    hybrid = {"folds": 2, "layers": ("fc1", "fc2"), "fit_on": "held-out"}
+    compared = {"seeds": 1, "modes": ("residual",), "rows": (80,)}
+    job = change(comparing, hybrid=hybrid, compare=compared, cnn={"epochs": 1})
+    document = stages.compare_modes(job).document
+    networks = networks_of(job)
+    held = job.images.validation
+    cnns = [trained.cnn for trained in networks.trained]
+    mean = np.mean([cnn.predict_proba(x) for cnn in cnns for x in views(np.asarray(held.X), "flip")], axis=0)
+    run = document["runs"][0]
+    accuracy = run["softmax"]["scores"]["accuracy"]["value"]
+    assert accuracy == pytest.approx(np.mean(mean.argmax(1) == held.y), abs=0.003)
+    assert (document["members"], len(document["networks"]), len(document["train_accuracy"])) == (2, 1, 1)
+    assert document["grown_on"] == "the fold of train that its network has not seen"
+    assert [len(run["modes"]["residual"][name]) for name in ("rounds", "temperatures")] == [2, 2]
+    bag = stages.fit_hybrid(change(job, hybrid={"mode": "residual"}))
+    direct = bag.classifier.predict_proba(held.X)
+    row = run["modes"]["residual"]["scores"]["accuracy"]["value"]
+    assert row == pytest.approx(np.mean(direct.argmax(1) == held.y), abs=0.02)  # seeds of trees differ
+    assert document["curve"]["points"][0]["n"] == 80
+    assert not (job.models_dir / "repeats").exists()
+
+
+def test_validation_takes_turns_where_heads_of_a_bag_see_it(comparing, change):
+    hybrid = {"folds": 2, "layers": ("fc1",), "fit_on": "both"}
+    compared = {"seeds": 1, "modes": ("residual",), "heads": ()}
+    job = change(comparing, hybrid=hybrid, compare=compared, cnn={"epochs": 1})
+    document = stages.compare_modes(job).document
+    assert document["grown_on"].endswith("and the other 2 of 3 folds of validation")
+    assert len(document["runs"][0]["modes"]["residual"]["rounds"]) == 2 * 3
 
 
 def test_without_linear_heads_there_are_differences_to_the_softmax_alone(comparing, change):

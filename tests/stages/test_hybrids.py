@@ -15,7 +15,7 @@ from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import fit_temperature
-from cnnboost.stages.hybrids import networks_of
+from cnnboost.stages.networks import networks_of
 from cnnboost.stages.predictions import image_proba, predictions_of
 
 TREES = {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3, "subsample": 1.0}
@@ -81,8 +81,8 @@ def test_a_layer_that_is_named_twice_is_taken_once(hybrid_job):
     assert stages.fit_hybrid(hybrid_job, ["fc1", "fc1"]).head.layer == "fc1"
 
 
-def test_folds_leave_no_layer_to_ask_for(hybrid_job, change):
-    with pytest.raises(RecipeError, match=r"--layer fc1: hybrid\.folds=2 grows trees on class probabilities"):
+def test_a_layer_that_is_asked_for_beside_folds_wants_heads_on_what_is_held_out(hybrid_job, change):
+    with pytest.raises(RecipeError, match=r"folds=2 with layers fc1 .* give fit_on='held-out'"):
         stages.fit_hybrid(change(hybrid_job, hybrid={"folds": 2}), ["fc1"])
 
 
@@ -92,7 +92,7 @@ def test_the_device_that_is_asked_for_judges_too(hybrid_job, change):
     found = stages.fit_hybrid(elsewhere, device="cpu")
     said = predictions_of(elsewhere, found, held)
     assert said.cross_fitted
-    assert {head.boost.device_ for _, head in said.heads} == {"cpu"}
+    assert {head.boost.device_ for _, heads in said.heads for head in heads} == {"cpu"}
 
 
 def test_layers_are_those_of_the_modes_that_are_asked_for(hybrid_job):

@@ -8,8 +8,8 @@ from cnnboost import stages
 from cnnboost.config import load_recipe, packaged
 from cnnboost.stages.job import SMOKE_IMAGES
 
-#: What a recipe needs that a test has not: weights that are downloaded.
-OVERRIDES = {"hust_vgg19": ["cnn.options.weights=none"]}
+#: What a recipe needs that a test has not: weights that are downloaded, images enough for three folds.
+OVERRIDES = {"hust_vgg19": ["cnn.options.weights=none"], "fer2013_bagged": ["hybrid.folds=2"]}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def affectnet_folder(tmp_path_factory):
 
 #: Networks whose graphs take long to trace, and recipes that change only values of another one's.
 SLOW = (
-    "fer2013_teacher", "imperial_mlp_keras_decay", "oslo_pixels", "ubi_affectnet", "ubi_baseline",
-    "ubi_scaled_down", "uniandes_binary_steps",
+    "fer2013_bagged", "fer2013_teacher", "imperial_mlp_keras_decay", "oslo_pixels", "ubi_affectnet",
+    "ubi_baseline", "ubi_scaled_down", "uniandes_binary_steps",
 )  # fmt: skip
 RECIPES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(packaged())]
 

@@ -1,0 +1,121 @@
+"""comparison -> how the gain of heads grows with the images that they are fitted on."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnboost.hybrid.crossfit import BagFit, CrossFit
+from cnnboost.hybrid.modes import log_loss
+from cnnboost.hybrid.rivals import Rival
+from cnnboost.images import Split
+from cnnboost.metrics.comparison import compare, over_seeds
+from cnnboost.stages.hybrids import hybrid_boost
+from cnnboost.stages.job import Job
+
+log = logging.getLogger("cnnboost")
+
+SOFTMAX = "softmax"
+"""How the softmax is called among the probabilities of heads."""
+
+
+class RowCurve:
+    """Trees and linear heads that are fitted on `[compare] rows` images each, one draw for each seed."""
+
+    def __init__(self, job: Job, scored: Split, rivals: Sequence[Rival]) -> None:
+        self.job, self.scored, self.rivals = job, scored, list(rivals)
+        self.sizes = sorted(set(job.recipe.compare.rows))
+        self.left_out: list[int] = []
+        self.draws: dict[int | None, list[dict[str, Any]]] = {}
+        """By the number of images that was asked for; None: all that there are."""
+
+    def draw(
+        self,
+        fit: CrossFit | BagFit,
+        seed: int,
+        whole: Mapping[str, np.ndarray],
+        run: Mapping[str, Any],
+    ) -> None:
+        """Fit on a draw of each size; `whole` are the probabilities of heads that see all images."""
+        if not self.sizes:
+            return
+        most = fit.images_per_head
+        self._leave_out(most)
+        modes = self.job.recipe.compare.modes
+        names = [*modes, *(rival.name for rival in self.rivals)]
+        proba: dict[int | None, dict[str, np.ndarray]] = {None: {name: whole[name] for name in names}}
+        for n in self.sizes:
+            if n < most:
+                proba[n] = {
+                    mode: fit.head(mode, hybrid_boost(self.job, mode, seed), n=n).proba for mode in modes
+                }
+                proba[n] |= {rival.name: fit.rival(rival, n=n).proba for rival in self.rivals}
+        calibrated = run["calibrated"]["scores"]["log_loss"]["value"]
+        for wanted, of_heads in proba.items():
+            n = most if wanted is None else wanted
+            rows = {name: self._row(name, of, whole[SOFTMAX], calibrated) for name, of in of_heads.items()}
+            for name, row in rows.items():
+                log.info(
+                    "seed %d, %s on %d images: accuracy %.2f%% (%+.2f points), log-loss %.4f",
+                    seed, name, n, 100 * row["accuracy"], 100 * row["against_softmax"]["difference"],
+                    row["log_loss"],
+                )  # fmt: skip
+            self.draws.setdefault(wanted, []).append({"n": n, "seed": seed, "rows": rows, "proba": of_heads})
+
+    def document(self, linear: str | None) -> dict[str, Any]:
+        """Return a point for each number of images, with differences to the softmax and a linear head."""
+        points = [self._point(self.draws[n], linear) for n in (*self.sizes, None) if n in self.draws]
+        return {"points": points, "left_out": self.left_out}
+
+    def _point(self, draws: Sequence[dict[str, Any]], linear: str | None) -> dict[str, Any]:
+        confidence, heads = self.job.recipe.evaluate.confidence, {}
+        for name in draws[0]["rows"]:
+            rows = [draw["rows"][name] for draw in draws]
+            found = {
+                **{
+                    key: statistics.fmean(row[key] for row in rows)
+                    for key in ("accuracy", "log_loss", "log_loss_difference")
+                },
+                **over_seeds(name, "the softmax", [row["against_softmax"] for row in rows], confidence),
+            }
+            if linear not in (None, name):
+                for draw, row in zip(draws, rows, strict=True):
+                    of = draw["proba"]
+                    row["against_linear"] = self._compared(str(linear), of[linear], name, of[name])
+                against = [row["against_linear"] for row in rows]
+                found["against_linear"] = over_seeds(name, str(linear), against, confidence)
+            seeds = [draw["seed"] for draw in draws]
+            found["draws"] = [{"seed": seed, **row} for seed, row in zip(seeds, rows, strict=True)]
+            heads[name] = found
+        # All images are not as many in each draw, as equal ones stay together.
+        return {"n": min(draw["n"] for draw in draws), "heads": heads}
+
+    def _row(self, name: str, proba: np.ndarray, softmax: np.ndarray, calibrated: float) -> dict[str, Any]:
+        loss = log_loss(proba, self.scored.y)
+        return {
+            "accuracy": float((proba.argmax(axis=1) == self.scored.y).mean()),
+            "log_loss": loss,
+            "log_loss_difference": loss - calibrated,
+            "against_softmax": self._compared("the softmax", softmax, name, proba),
+        }
+
+    def _compared(self, other: str, theirs: np.ndarray, name: str, own: np.ndarray) -> dict[str, Any]:
+        table = self.job.recipe.evaluate
+        return compare(
+            self.scored.y, theirs, own, names=(other, name),
+            confidence=table.confidence, n_resamples=table.resamples, seed=table.seed,
+        ).to_dict()  # fmt: skip
+
+    def _leave_out(self, most: int) -> None:
+        """Say which sizes are larger than what there is."""
+        new = [n for n in self.sizes if n >= most and n not in self.left_out]
+        if new:
+            log.warning(
+                "[compare] rows: a head can be fitted on %d images here; left out: %s",
+                most, ", ".join(map(str, new)),
+            )  # fmt: skip
+            self.left_out += new
