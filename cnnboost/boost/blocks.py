@@ -1,8 +1,8 @@
 """Rows that stay on the disk, handed to XGBoost block by block; its bins go to a cache if need be.
 
-XGBoost cuts its bins by what it has seen of each block, so trees of several blocks are not those of one array
-to the last bit; they are as accurate. Whether the bins are kept in memory or in the cache does not decide
-where they are cut.
+Where XGBoost cuts its bins is decided by rows taken from all over: a sketch of all rows takes gigabytes of
+memory where there are many, and as much time as to put them into bins. So trees depend on the rows alone, and
+not on blocks, files or the memory there is. They are not those of an array to the last bit, but as accurate.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import secrets
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from xgboost import DMatrix
 
     from cnnboost.boost.trees import Rows
+
+T = TypeVar("T")
 
 #: Values looked at together in the search for NaN, so that its scratch memory stays small.
 _CHUNK = 1 << 22
@@ -162,14 +164,21 @@ def block_matrix(
 
     blocks = _blocks_class()(rows, name, cache, max_bin)
     kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
-    # XGBoost calls back into Python, where an exception that a signal raises would be lost. Signals arrive
-    # in the main thread, so the work is done in another one.
+    return uninterrupted(lambda: kind(blocks, max_bin=max_bin, nthread=n_threads, ref=ref), blocks.stop)
+
+
+def uninterrupted(make: Callable[[], T], stop: Callable[[], None] = lambda: None) -> T:
+    """Return what a function makes.
+
+    XGBoost calls back into Python while it makes a matrix, and an exception that a signal raises there would
+    be lost. Signals arrive in the main thread, so the work is done in another one.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="quantise") as pool:
-        made = pool.submit(kind, blocks, max_bin=max_bin, nthread=n_threads, ref=ref)
+        made = pool.submit(make)
         try:
             return made.result()
         except BaseException:
-            blocks.stopped = True
+            stop()
             raise
 
 
@@ -185,6 +194,10 @@ def _blocks_class() -> Any:
             self.max_bin = max_bin
             self.at = self.checked = 0
             super().__init__(cache_prefix=None if cache is None else str(cache.path / name.split()[-1]))
+
+        def stop(self) -> None:
+            """Raise at the next block."""
+            self.stopped = True
 
         def reset(self) -> None:
             """Begin again."""

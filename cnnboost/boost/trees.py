@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnboost.boost.blocks import BinsCache, bins_cache, block_matrix, needed_cache
+from cnnboost.boost.blocks import BinsCache, bins_cache, block_matrix, needed_cache, uninterrupted
 from cnnboost.boost.params import (
     check_with_xgboost,
     count_threads,
@@ -73,6 +73,17 @@ class Rows(NamedTuple):
         times = np.repeat(np.arange(len(self.X)), self.weight.astype(np.intp))
         return self.take(times)._replace(weight=None)
 
+    def sample(self) -> Rows | None:
+        """Take rows from all over, up to one block; None where all are one block, or in memory anyway."""
+        if not isinstance(self.X, FeatureParts) or self.X.n_blocks < 2:
+            return None
+        number = min(len(self.X), 2 * self.X.block_rows)
+        places = np.unique(np.linspace(0, len(self.X) - 1, number).astype(np.intp))
+        taken = self.take(places)
+        X = np.asarray(taken.X)
+        # What is not finite is named where all rows are read.
+        return taken._replace(X=X).take(np.flatnonzero(np.isfinite(X).all(axis=1)))
+
     def log_loss_of_margin(self) -> float | None:
         """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""
         from scipy.special import log_softmax
@@ -90,14 +101,16 @@ class Rows(NamedTuple):
 
         if isinstance(self.X, FeatureParts) or cache is not None:
             return block_matrix(self, name, max_bin=max_bin, n_threads=n_threads, ref=ref, cache=cache)
-        return QuantileDMatrix(
-            self.X,
-            label=self.codes,
-            weight=self.weight,
-            base_margin=self.margin,
-            max_bin=max_bin,
-            nthread=n_threads,
-            ref=ref,
+        return uninterrupted(
+            lambda: QuantileDMatrix(
+                self.X,
+                label=self.codes,
+                weight=self.weight,
+                base_margin=self.margin,
+                max_bin=max_bin,
+                nthread=n_threads,
+                ref=ref,
+            )
         )
 
 
@@ -212,7 +225,12 @@ def _grown(
     options = {"max_bin": parameters["max_bin"], "n_threads": params["nthread"], "cache": cache}
     patience = parameters["early_stopping_rounds"]
     history: dict[str, Any] = {}
-    dtrain = rows.matrix("X", **options)
+    sample = rows.sample()
+    if sample is None:
+        dtrain = rows.matrix("X", **options)
+    else:
+        dtrain = rows.matrix("X", ref=sample.matrix("X", **{**options, "cache": None}), **options)
+        del sample
     evals = []
     if watched is not None:
         evals = [(watched.matrix("X of validation_data", ref=dtrain, **options), "validation")]

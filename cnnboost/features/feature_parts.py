@@ -16,10 +16,10 @@ from cnnboost.files import open_regular
 
 ONE_BLOCK = 1 << 30
 """Bytes of features, as float32, that are one block: their trees are those of an array."""
-BLOCK_BYTES = 128 << 20
-"""Of a block of larger ones, at most. Blocks decide where XGBoost cuts its bins, so neither is an option of
-users: the same rows give the same trees, however they lie in parts and however much memory there is."""
+BLOCK_BYTES = 64 << 20
+"""Of a block of larger ones, at most."""
 _READ_BYTES = 16 << 20
+_FAR = 16
 
 
 class PartFile(NamedTuple):
@@ -191,7 +191,7 @@ class FeatureParts:
     def block_rows(self) -> int:
         """Rows of a block, at most."""
         of_a_row = 4 * max(1, self._width)
-        if self._block_bytes is None and len(self) * of_a_row <= ONE_BLOCK:
+        if len(self) * of_a_row <= (ONE_BLOCK if self._block_bytes is None else self._block_bytes):
             return max(1, len(self))
         return max(1, (self._block_bytes or BLOCK_BYTES) // of_a_row)
 
@@ -247,7 +247,7 @@ class FeatureParts:
         return FeatureParts(columns, block_bytes=self._block_bytes)
 
     def in_blocks_of(self, size: int) -> FeatureParts:
-        """Return the same in blocks of another size in bytes; XGBoost then places its bins otherwise."""
+        """Return the same in blocks of another size in bytes."""
         return FeatureParts(self._columns, self._chosen, size)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -266,13 +266,17 @@ class FeatureParts:
             return out
         wanted, done = self._chosen[start:stop], 0
         while done < len(wanted):
-            # Rows that lie far apart are read piece by piece.
+            # Rows that lie near each other are read together with those between them.
             first = int(wanted[done])
             end = int(np.searchsorted(wanted, first + step))
             near = wanted[done:end] - first
-            piece = np.empty((int(near[-1]) + 1, self._width), np.float32)
-            self._fill(piece, first, first + len(piece))
-            np.take(piece, near, axis=0, out=out[done:end])
+            if near[-1] >= _FAR * len(near):
+                for place, row in enumerate(wanted[done:end], start=done):
+                    self._fill(out[place : place + 1], int(row), int(row) + 1)
+            else:
+                piece = np.empty((int(near[-1]) + 1, self._width), np.float32)
+                self._fill(piece, first, first + len(piece))
+                np.take(piece, near, axis=0, out=out[done:end])
             done = end
         return out
 

@@ -52,7 +52,8 @@ def make_rows(number: int, rows: int, width: int) -> tuple[np.ndarray, np.ndarra
 
 def make_features(folder: Path, gigabytes: float, width: int) -> int:
     """Write features in parts as the store does, and labels; return how many rows."""
-    rows = max(1, PART_BYTES // (4 * width))
+    size = min(PART_BYTES, gigabytes * 1e9 / 10)
+    rows = max(1, int(size) // (4 * width))
     n_parts = max(10, round(gigabytes * 1e9 / (rows * width * 4)))
     labels = []
     for number in range(n_parts):
