@@ -197,7 +197,8 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         ----------
         X : array-like of shape (n, d), or FeatureParts
             Features; float32 arrays, memory maps included, are used without a copy. `FeatureParts` are
-            features on the disk, which are read block by block: the whole never is in memory.
+            features on the disk; from 1 GiB on they are read block by block, and never are in memory as a
+            whole.
         y : array-like of shape (n,)
             Labels.
         sample_weight : array-like of shape (n,), default=None
@@ -211,10 +212,11 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         validation_data : tuple (X, y) or (X, y, base_margin), default=None
             Rows to watch in place of a held-out part; they are weighed by `class_weight` as the others are.
         memory : str or int, default=None
-            Where `X` is `FeatureParts`: what XGBoost's bins of it and the scores of its rows may take, in
-            bytes or as "2GiB"; None is half of what is free. What would take more is kept in a cache on the
-            disk, in the folder of the first file, for as long as the trees grow. The blocks that are read
-            and the histograms of the trees come on top, some 500 MiB.
+            Where `X` is `FeatureParts` of more than 1 GiB: what XGBoost's bins of it and the scores of its
+            rows may take, in bytes or as "2GiB"; None is half of what is free. What would take more is kept
+            in a cache on the disk, in the folder of the first file, for as long as the trees grow. The blocks
+            that are read, the sample by which bins are cut and the histograms of the trees come on top, a
+            gigabyte or so. Less than 1 GiB is read into memory in any case.
 
         Returns
         -------
