@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 import cnnboost
 from cnnboost import Predictor
 from tests import readme
 from tests.conftest import ROOT
+from tests.serve.conftest import started
 
 TEXT = (ROOT / "README.md").read_text()
 PROGRAM = str(Path(sys.executable).parent / "cnnboost")
@@ -85,6 +87,24 @@ def test_a_photograph_is_classified_as_the_readme_says(tmp_path):
     done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in classes
+
+
+def test_the_server_and_the_folder_of_the_readme_work(tmp_path):
+    (tmp_path / "faces").mkdir()
+    shades = np.add.outer(np.arange(120), np.arange(100)).astype(np.uint8)
+    for name in ("face.jpg", "other.png", "faces/one.png"):
+        Image.fromarray(shades).save(tmp_path / name)
+    serve, ask, export, predict = [shlex.split(line, comments=True) for line in block("serve").splitlines()]
+    with started(*serve[2:]) as server:
+        assert [serve[:2], ask[0]] == [["cnnboost", "serve"], "curl"]
+        sent = [part.partition("=@")[2] for part in ask if "=@" in part]
+        files = [("images", (name, (tmp_path / name).read_bytes())) for name in sent]
+        address = server.address + ask[-1].removeprefix("http://127.0.0.1:8000/")
+        assert len(requests.post(address, files=files, timeout=60).json()["rows"]) == 2
+    done = subprocess.run([PROGRAM, *export[1:]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, *predict[1:]], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
 
 
 def test_the_figures_of_the_readme_are_those_of_the_reports():

@@ -20,7 +20,6 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-HERE = Path(__file__).resolve().parent
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF")
 SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff"),
@@ -39,7 +38,6 @@ def open_model(folder: Path, threads: int) -> tuple[onnxruntime.InferenceSession
         raise ValueError(f"{folder / 'model.onnx'} is damaged, or not the one that labels.json is about")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]), labels
 
 
@@ -113,10 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold anything
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names may hold anything
     try:
-        session, labels = open_model(HERE, given.threads)
+        session, labels = open_model(Path(__file__).resolve().parent, given.threads)
     except (OSError, KeyError, ValueError) as error:
         parser.error(f"the model cannot be used: {error}")
     classes, done, failed = labels["classes"], 0, 0
@@ -146,4 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        os._exit(1)  # whoever reads the output has seen enough
