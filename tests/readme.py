@@ -265,6 +265,9 @@ def fill(text: str) -> str:
         "latency: rate": f"{latency['product']['limit_gflop_per_s']:.0f} GFLOP/s",
         "runtimes: table": runtimes_table(runtimes),
     }
+    served = ROOT / "reports/bench-serve.json"
+    if served.is_file():
+        blocks["serve: table"] = bench_table(json.loads(served.read_text()))
     for name, block in blocks.items():
         pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
         if not pattern.search(text):

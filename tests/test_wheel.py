@@ -50,8 +50,15 @@ def tree(tmp_path):
 
 def test_it_holds_the_package_its_recipes_and_its_types(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("cnnboost/py.typed", "cnnboost/pipelines/digits.toml", "cnnboost/pipelines/oslo.toml"):
-        assert name in names
+    for name in (
+        "py.typed",
+        "pipelines/digits.toml",
+        "pipelines/oslo.toml",
+        "serve/page.html",
+        "serve/docs.html.j2",
+        "deploy/standalone_predict.py",
+    ):
+        assert f"cnnboost/{name}" in names
     assert not [name for name in names if not name.startswith(("cnnboost/", "cnnboost-"))]
 
 
