@@ -11,7 +11,7 @@ GIGABYTES ?= 20
 IMAGES ?= 50000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-serve clean
+.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ bench-scale: $(VENV)/.installed ## measure fits and extractions that are larger 
 
 bench-serve: $(VENV)/.installed ## measure the server, its page and the standalone folder; FER2013=path
 	$(BIN)/python -m tests.benchmarks.serve --data $(FER2013) --json reports/bench-serve.json
+
+bench-cluster: $(VENV)/.installed ## measure 1, 2, ... workers of a Dask cluster on this machine; CLUSTER_GIGABYTES=5 DASK_WORKERS=1,2
+	$(BIN)/python -m tests.benchmarks.cluster --gigabytes $(or $(CLUSTER_GIGABYTES),5) --workers $(or $(DASK_WORKERS),1,2) --json reports/bench-scale.json
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README
 	$(BIN)/python -m tests.readme

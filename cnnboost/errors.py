@@ -75,3 +75,7 @@ class DeviceError(CnnboostError, RuntimeError):
 
 class ServerError(CnnboostError, RuntimeError):
     """A server that cannot start: its port is taken, or packages that it needs are missing."""
+
+
+class ClusterError(CnnboostError, RuntimeError):
+    """A Dask cluster that cannot be reached, cannot do the work, or is gone."""

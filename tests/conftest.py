@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.dask_processes import client, pids, processes, stopped  # noqa: F401 - fixtures
+
 ROOT = Path(__file__).parent.parent
 
 

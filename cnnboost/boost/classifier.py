@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from cnnboost.boost.blocks import refuse_non_finite
+from cnnboost.boost.cluster import check_for_cluster
 from cnnboost.boost.headfile import SavedHead
 from cnnboost.boost.params import check_parameters, draw_seed
 from cnnboost.boost.trees import Rows, check_margin, grow_trees
@@ -190,6 +191,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         base_margin: ArrayLike | None = None,
         validation_data: tuple[ArrayLike, ...] | None = None,
         memory: str | int | None = None,
+        client: Any = None,
     ) -> Self:
         """Grow the trees.
 
@@ -217,6 +219,10 @@ class BoostClassifier(ClassifierMixin, SavedHead):
             in a cache on the disk, in the folder of the first file, for as long as the trees grow. The blocks
             that are read, the sample by which bins are cut and the histograms of the trees come on top, a
             gigabyte or so. Less than 1 GiB is read into memory in any case.
+        client : distributed.Client, default=None
+            Have the workers of a Dask cluster grow the trees. `X`, and that of `validation_data`, are then
+            `FeatureParts` in a folder that all machines see; each worker reads an equal share of the rows and
+            keeps it in memory. Trees depend on the number of workers, their accuracy does not.
 
         Returns
         -------
@@ -237,12 +243,17 @@ class BoostClassifier(ClassifierMixin, SavedHead):
             If a GPU was demanded and training cannot run there.
         TrainingError
             If XGBoost gives up.
+        ClusterError
+            If the cluster of `client` cannot do the work, or is gone.
         """
         check_parameters(self.get_params(deep=False))
+        if client is not None:
+            for one in (X, *(validation_data or ())[:1]):
+                check_for_cluster(one, base_margin, self.device)
         if memory is not None:
             parse_size(memory)
         seed = draw_seed(self.random_state)
-        X, y = self._validated(X, y, reset=True)
+        X, y = self._validated(X, y, reset=True, on_disk=client is not None)
         y = read_labels(y)
         classes = find_classes(y, self.classes)
         codes = encode_labels(y, classes)
@@ -254,7 +265,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
-        watched = self._watched(validation_data, classes, margin is not None)
+        watched = self._watched(validation_data, classes, margin is not None, client is not None)
         rows = Rows(X, codes, weight, margin).repeated()
         if self.class_weight is not None:
             factors = class_factors(rows.codes, classes, self.class_weight, rows.weight)
@@ -269,7 +280,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         if watched is None and self.early_stopping_rounds is not None:
             train, held = hold_out(rows.X, rows.codes, fraction=self.validation_fraction, seed=seed)
             rows, watched = rows.take(train), rows.take(held)
-        trees = grow_trees(self.get_params(deep=False), rows, watched, len(classes), seed, memory)
+        trees = grow_trees(self.get_params(deep=False), rows, watched, len(classes), seed, memory, client)
         self.classes_ = classes
         self.seed_ = seed
         self.needs_margin_ = rows.margin is not None
@@ -348,10 +359,10 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         total = gains.sum()
         return gains / total if total else gains
 
-    def _validated(self, X: Any, *y: Any, name: str = "X", reset: bool = False) -> Any:
+    def _validated(self, X: Any, *y: Any, name: str = "X", reset: bool = False, on_disk: bool = False) -> Any:
         """Check features (and labels, if there are any) as scikit-learn does; float32 is not copied."""
         if isinstance(X, FeatureParts):
-            if X.n_blocks > 1:
+            if X.n_blocks > 1 or on_disk:
                 validate_data(self, X, skip_check_array=True, reset=reset)
                 check_consistent_length(X, *y)
                 return (X, column_or_1d(np.asarray(y[0]), warn=True)) if y else X
@@ -362,7 +373,9 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         refuse_non_finite(checked[0] if y else checked, name)
         return checked
 
-    def _watched(self, validation_data: Any, classes: NDArray[Any], has_margin: bool) -> Rows | None:
+    def _watched(
+        self, validation_data: Any, classes: NDArray[Any], has_margin: bool, on_disk: bool
+    ) -> Rows | None:
         if validation_data is None:
             return None
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
@@ -372,7 +385,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
                 "(X, y, base_margin)"
             )
         X, y, *margins = validation_data
-        X, y = self._validated(X, y, name="X of validation_data")
+        X, y = self._validated(X, y, name="X of validation_data", on_disk=on_disk)
         given = margins[0] if margins else None
         margin = check_margin(given, len(X), classes, "base_margin of validation_data", has_margin)
         return Rows(X, encode_labels(read_labels(y), classes, "validation_data"), None, margin)

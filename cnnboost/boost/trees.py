@@ -177,6 +177,7 @@ def grow_trees(
     n_classes: int,
     seed: int,
     memory: str | int | None = None,
+    client: Any = None,
 ) -> Trees:
     """Grow trees on rows, until their loss on the watched rows rises where early stopping is asked for."""
     import xgboost
@@ -185,13 +186,17 @@ def grow_trees(
         parameters,
         n_classes=n_classes,
         seed=seed,
-        device=resolve_device(parameters["device"]),
+        device="cpu" if client is not None else resolve_device(parameters["device"]),
         n_threads=count_threads(parameters["n_jobs"], rows.X.size),
     )
     check_with_xgboost(params, parameters["xgb_params"] or {}, rows.X.shape[1])
     scores = None if rows.margin is not None else starting_scores(rows, n_classes)
     if scores is not None:
         params.setdefault("base_score", scores)
+    if client is not None:
+        trees = _grown_on_cluster(client, params, parameters, rows, watched)
+        trees.booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
+        return trees
     needed = needed_cache(rows, watched, n_classes, parameters["max_bin"], memory, params["device"])
     try:
         with nullcontext(None) if needed is None else bins_cache(*needed) as cache:
@@ -210,6 +215,19 @@ def grow_trees(
     # Predictions may be of more rows than the trees were grown on.
     trees.booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
     return trees
+
+
+def _grown_on_cluster(
+    client: Any, params: Mapping[str, Any], parameters: Mapping[str, Any], rows: Rows, watched: Rows | None
+) -> Trees:
+    from cnnboost.boost.cluster import grow_on_cluster
+
+    booster, history = grow_on_cluster(client, params, parameters, rows, watched)
+    best = booster.num_boosted_rounds() - 1
+    if watched is not None and parameters["early_stopping_rounds"] is not None:
+        best = int(np.argmin(history["validation"]["mlogloss"]))
+        booster = booster[: best + 1]
+    return Trees(booster, best, history, "cpu")
 
 
 def _grown(

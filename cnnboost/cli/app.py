@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -111,6 +112,18 @@ def command(name: str | None = None) -> Callable[[Callable[..., None]], Callable
         return guarded
 
     return enter
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Any]:
+    """Connect to the cluster that a command names; None where it names none."""
+    if address is None:
+        yield None
+        return
+    from cnnboost.cluster.connection import connected
+
+    with connected(address) as client:
+        yield client
 
 
 def job_of(options: JobOptions, *, keras: bool = True, **metadata: Any) -> Any:

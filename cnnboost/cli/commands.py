@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import command, job_of
+from cnnboost.cli.app import cluster, command, job_of
 from cnnboost.cli.options import (
+    DaskOption,
     DeviceOption,
     ForceOption,
     JobOptions,
@@ -107,14 +108,16 @@ def extract(
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write plain .npy files to this folder.")
     ] = None,
+    dask: DaskOption = None,
     force: ForceOption = False,
 ) -> None:
     """Extract features into the store, all layers in one pass; trains the CNN first if need be."""
-    job = job_of(options, force=force)
-    from cnnboost import stages
-    from cnnboost.stages.extraction import export_plain
+    with cluster(dask) as client:
+        job = job_of(options, force=force, client=client)
+        from cnnboost import stages
+        from cnnboost.stages.extraction import export_plain
 
-    extracted = stages.extract(job, layer, split)
+        extracted = stages.extract(job, layer, split)
     rows = [
         {
             "split": name,
@@ -144,6 +147,7 @@ def fit_boost(
     tta: TtaOption = None,
     device: DeviceOption = None,
     memory: MemoryOption = None,
+    dask: DaskOption = None,
     force: ForceOption = False,
 ) -> None:
     """Fit the boosted head; trains and extracts first if need be.
@@ -152,10 +156,11 @@ def fit_boost(
     validation split, or what [hybrid] holdout or folds keep back (--set hybrid.holdout=0.1). With folds and
     layers each fold has a CNN and a head of its own, and their mean is the hybrid.
     """
-    job = job_of(options, force=force, memory=memory)
-    from cnnboost import stages
+    with cluster(dask) as client:
+        job = job_of(options, force=force, client=client, memory=memory)
+        from cnnboost import stages
 
-    head = stages.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head
+        head = stages.fit_hybrid(job, layer, mode=mode, tta=tta, device=device).head
     document = {
         "recipe": job.recipe.name,
         "layer": head.layer,

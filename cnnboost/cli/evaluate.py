@@ -10,8 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import command, job_of
-from cnnboost.cli.options import DeviceOption, JobOptions, MemoryOption, ModelOptions, TtaOption
+from cnnboost.cli.app import cluster, command, job_of
+from cnnboost.cli.options import (
+    DaskOption,
+    DeviceOption,
+    JobOptions,
+    MemoryOption,
+    ModelOptions,
+    TtaOption,
+)
 from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import CnnboostError
 
@@ -49,6 +56,7 @@ def evaluate(
     ] = None,
     device: DeviceOption = None,
     memory: MemoryOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Score the CNN and the boosted heads on the same images, with intervals and McNemar's test.
 
@@ -56,14 +64,22 @@ def evaluate(
     heads that are there are scored on them as they are; their scores go to other/ in the reports. So is a
     bundle that 'cnnboost export' wrote: --model BUNDLE.
     """
-    given = {"--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--memory": memory}
+    given = {
+        "--layer": layer,
+        "--mode": mode,
+        "--tta": tta,
+        "--device": device,
+        "--memory": memory,
+        "--dask": dask,
+    }
     if options.model is not None and is_bundle(options.model):
         _evaluate_bundle(options, split, given)
         return
-    job = job_of(options, memory=memory)
-    from cnnboost import stages
+    with cluster(dask) as client:
+        job = job_of(options, client=client, memory=memory)
+        from cnnboost import stages
 
-    scores = stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device)
+        scores = stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device)
     _show_scores(scores, options.as_json)
 
 
@@ -104,16 +120,21 @@ def run(
     ] = None,
     device: DeviceOption = None,
     memory: MemoryOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Walk the whole line: train, extract, boost at every layer of the recipe, score, write the page."""
-    job = job_of(options, memory=memory)
-    from cnnboost import stages
+    with cluster(dask) as client:
+        job = job_of(options, client=client, memory=memory)
+        from cnnboost import stages
 
-    job = stages.smoke(job) if smoke else job
+        job = stages.smoke(job) if smoke else job
+        if repeats is None:
+            scores = stages.evaluate(job, device=device)
+        else:
+            repeated = stages.repeat(job, repeats, device=device)
     if repeats is None:
-        _show_scores(stages.evaluate(job, device=device), options.as_json, _page(job))
+        _show_scores(scores, options.as_json, _page(job))
         return
-    repeated = stages.repeat(job, repeats, device=device)
     document = {**repeated.summary, "written": [str(repeated.path)]}
     console.emit(document, options.as_json, lambda out: tables.show_repeats(out, document))
 

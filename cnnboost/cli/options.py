@@ -108,6 +108,16 @@ MemoryOption = Annotated[
         show_default="half of what is free",
     ),
 ]
+DaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Have the workers of a Dask cluster do it: tcp://HOST:8786, or local:N for N on this machine. "
+        "Folders must be shared by all.",
+        show_default="this process alone",
+    ),
+]
 ModeOption = Annotated[
     str | None,
     typer.Option(

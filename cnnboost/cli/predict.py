@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cnnboost.cli import console
-from cnnboost.cli.app import app, make_job
+from cnnboost.cli.app import app, cluster, make_job
 from cnnboost.cli.options import (
+    DaskOption,
     DataOption,
     JsonOption,
     ModelsOption,
@@ -101,6 +102,7 @@ def predict(
             show_default="none",
         ),
     ] = None,
+    dask: DaskOption = None,
     data: DataOption = None,
     models: ModelsOption = Path("models"),
     reports: ReportsOption = Path("reports"),
@@ -129,7 +131,7 @@ def predict(
         source = _of_recipe(recipe, overrides, quiet, data=data, models=models, reports=reports)
     else:
         source = _shipped(ctx, wanted)
-    from cnnboost.deploy.image_files import STDIN, find_images, predict_files
+    from cnnboost.deploy.image_files import STDIN, find_images, predict_files, predict_on_cluster
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.faces.clip import is_clip
 
@@ -138,6 +140,8 @@ def predict(
     if graph and loaded != graph:
         raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
     if any(map(is_clip, paths)):
+        if dask is not None:
+            raise ParameterError(f"--dask {dask}: a clip is read by one machine; leave it out")
         predict_clip(predictor, paths, csv_path, annotated, as_json, quiet, faces=faces, threads=threads)
         return
     if annotated is not None:
@@ -145,9 +149,14 @@ def predict(
     looking: Literal["never", "large", "always"] = "never"
     if faces or (faces is None and predictor.wants == "face"):
         looking = "always" if faces else "large"
-    files = find_images(paths, sys.stdin.buffer if STDIN in paths else ())
-    rows = predict_files(predictor, files, threads=threads, faces=looking)
-    done = write_predictions(rows, predictor, csv_path, as_json, quiet, faces=looking != "never")
+    with cluster(dask) as client:
+        files = find_images(paths, sys.stdin.buffer if STDIN in paths else ())
+        if client is None:
+            rows = predict_files(predictor, files, threads=threads, faces=looking)
+        else:
+            seen = [path for path in paths if path != STDIN]
+            rows = predict_on_cluster(client, predictor, files, seen, faces=looking)
+        done = write_predictions(rows, predictor, csv_path, as_json, quiet, faces=looking != "never")
     if not done.images:
         raise DataError(f"no image in {', '.join(paths)}; name image files, folders or .zip archives of them")
     if done.faceless:

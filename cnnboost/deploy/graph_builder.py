@@ -82,14 +82,33 @@ class GraphBuilder:
             for names in (node.input, node.output):
                 names[:] = [PROBABILITIES if name == probabilities else name for name in names]
         self.add("ArgMax", [PROBABILITIES], LABEL, axis=-1, keepdims=0)
+        return self._finished(
+            [
+                helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["batch"]),
+                helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", n_classes]),
+            ]
+        )
+
+    def features(self, outputs: Sequence[str], widths: Sequence[int]) -> onnx.ModelProto:
+        """Return the finished graph, whose outputs are features in the given order."""
+        from onnx import TensorProto, helper
+
+        named = [self.add("Identity", [name], f"features_{i}") for i, name in enumerate(outputs)]
+        return self._finished(
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+                for name, width in zip(named, widths, strict=True)
+            ]
+        )
+
+    def _finished(self, outputs: Sequence[Any]) -> onnx.ModelProto:
+        from onnx import TensorProto, helper
+
         graph = helper.make_graph(
             self._nodes,
             "cnnboost",
             [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["batch", *self.shape])],
-            [
-                helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["batch"]),
-                helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", n_classes]),
-            ],
+            list(outputs),
             list(self._constants.values()),
         )
         versions = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]

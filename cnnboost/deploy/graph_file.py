@@ -12,13 +12,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from cnnboost.deploy.bundle import WANTS, brief, check_values, valid_classes, valid_input
 from cnnboost.errors import ModelError, StoreError
+from cnnboost.files import read_regular
 from cnnboost.images.decode import InputSpec
 
 if TYPE_CHECKING:
@@ -48,6 +50,23 @@ _VALID = {
     "int8": lambda value: isinstance(value, bool),
     "wants": lambda value: value in WANTS,
 }
+
+
+class GraphFile(NamedTuple):
+    """An exported graph in a file that several machines see."""
+
+    path: Path
+    sha256: str
+
+    def read(self) -> bytes:
+        """Return its content, if it is the one that is meant."""
+        try:
+            content = read_regular(self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise StoreError(f"{self.path} is not the graph that was exported: it was altered or replaced")
+        return content
 
 
 def serialise(model: onnx.ModelProto, metadata: Mapping[str, Any]) -> bytes:
@@ -93,16 +112,8 @@ def open_session(
     content: bytes, threads: int, place: str
 ) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     """Open a session on a file whose checksum was verified; return it with the file's metadata."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised; nothing is printed besides
-    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
-    # Otherwise a foreign graph could have any file of this machine read as its weights.
-    nowhere = f"{os.devnull}/none"
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = session_on(content, threads)
         metadata = _metadata(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), place)
         _check_signature(session, InputSpec(**metadata["input"]), len(metadata["classes"]), place)
     except ENGINE_ERRORS as error:
@@ -113,6 +124,19 @@ def open_session(
             ) from error
         raise ModelError(f"{place}: ONNX Runtime cannot read the graph: {one_line(error)}") from error
     return session, metadata
+
+
+def session_on(content: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open a session on a graph, with as many threads of its own."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised; nothing is printed besides
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
+    # Otherwise a foreign graph could have any file of this machine read as its weights.
+    nowhere = f"{os.devnull}/none"
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def one_line(error: Exception) -> str:

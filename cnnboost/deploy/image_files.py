@@ -5,20 +5,24 @@ Everything is a stream: a folder of a million images needs the memory of a few.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from cnnboost.cluster.connection import check_paths, check_versions
+from cnnboost.cluster.tasks import spread
+from cnnboost.deploy.graph_file import GraphFile
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
 from cnnboost.faces.face import Face
@@ -44,6 +48,8 @@ _BEGINNINGS = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM", b"II", b"MM", b
 
 #: Files whose faces are looked for at a time: photographs are large, and each may hold many.
 _PHOTOGRAPHS = 8
+_BATCH = 256
+"""Image files of a task of a cluster."""
 
 
 class ImageFile(NamedTuple):
@@ -127,6 +133,45 @@ def _predict_found(
                         yield Prediction(path, classes[row.argmax()], row, None, one.face, nth)
 
 
+def predict_on_cluster(
+    client: Any,
+    predictor: Predictor,
+    files: Iterable[ImageFile],
+    paths: Sequence[str] = (),
+    *,
+    faces: Literal["never", "large", "always"] = "never",
+) -> Generator[Prediction, None, None]:
+    """Do what `predict_files` does, in the same order, on workers of a cluster.
+
+    They must see `paths`, in which the images are, and the file that `predictor` was loaded from.
+    """
+    model = predictor.file
+    check_versions(client)
+    check_paths(client, [model.path, *map(Path, paths)])
+    remaining = iter(files)
+    tasks = ((model, batch, faces) for batch in iter(lambda: list(islice(remaining, _BATCH)), []))
+    waiting: dict[int, list[Prediction]] = {}
+    following = 0
+    with closing(spread(client, predictions, tasks, what="predictions")) as spreading:
+        for number, rows in spreading:
+            waiting[number] = rows
+            while following in waiting:
+                yield from waiting.pop(following)
+                following += 1
+
+
+def predictions(
+    model: GraphFile, files: Sequence[ImageFile], faces: Literal["never", "large", "always"]
+) -> list[Prediction]:
+    """Predict some image files, on one thread: a task of a worker."""
+    return list(predict_files(_opened(model), files, threads=1, faces=faces))
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(model: GraphFile) -> Predictor:
+    return Predictor(model.read(), threads=1, place=str(model.path))
+
+
 def decode_files(
     files: Iterable[ImageFile], spec: InputSpec, *, threads: int | None = None
 ) -> Generator[Batch[ImageFile], None, None]:
@@ -173,7 +218,7 @@ def _image_or_lines(stdin: Iterable[bytes]) -> tuple[ImageFile | None, Iterator[
         read.append(line)
         size += len(line)
     content = b"".join(read)
-    return ImageFile(STDIN, lambda: content), iter(())
+    return ImageFile(STDIN, partial(bytes, content)), iter(())
 
 
 def _find(path: str, others: Counter[str]) -> Iterator[ImageFile]:
@@ -216,11 +261,13 @@ def _in_archive(path: str, others: Counter[str]) -> Iterator[ImageFile]:
 
 
 def _file(path: str) -> ImageFile:
-    return ImageFile(path, partial(read_image_file, path, path))
+    # Another process may read it, whose current folder is another one.
+    return ImageFile(path, partial(read_image_file, os.path.abspath(path), path))  # noqa: PTH100 - may be bytes
 
 
 def _unusable(path: str, reason: str) -> ImageFile:
-    def read() -> bytes:
-        raise bad_input(path, reason)
+    return ImageFile(path, partial(_refuse, path, reason))
 
-    return ImageFile(path, read)
+
+def _refuse(path: str, reason: str) -> bytes:
+    raise bad_input(path, reason)

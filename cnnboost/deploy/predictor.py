@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cnnboost.deploy.bundle import Bundle, read_bundle, shipped_bundle
-from cnnboost.deploy.graph_file import ENGINE_ERRORS, KINDS, one_line, open_session, verify_checksum
+from cnnboost.deploy.graph_file import (
+    ENGINE_ERRORS,
+    KINDS,
+    GraphFile,
+    one_line,
+    open_session,
+    verify_checksum,
+)
 from cnnboost.deploy.pixels import as_batch, as_pixels, decode_pictures
 from cnnboost.errors import ModelError, ParameterError, StoreError
 from cnnboost.files import read_regular
@@ -233,6 +241,11 @@ class Predictor:
         from cnnboost.deploy.face_predictions import predict_faces
 
         return predict_faces(self, image)
+
+    @property
+    def file(self) -> GraphFile:
+        """The file it was loaded from, for other processes to load it again."""
+        return GraphFile(Path(self.place).absolute(), hashlib.sha256(self._model).hexdigest())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (

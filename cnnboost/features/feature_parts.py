@@ -75,6 +75,11 @@ class PartFile(NamedTuple):
         with np.errstate(over="ignore"):  # what becomes infinite is named by whoever needs finite values
             return values.astype(np.float32, copy=False)
 
+    def between(self, start: int, stop: int) -> PartFile:
+        """Return a part of the file, which is named by its absolute path."""
+        offset = self.offset + start * self.width * self.dtype.itemsize
+        return self._replace(path=self.path.absolute(), rows=stop - start, offset=offset)
+
 
 class ArrayPart(NamedTuple):
     """Rows in memory, beside or below others on the disk."""
@@ -94,6 +99,10 @@ class ArrayPart(NamedTuple):
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return some rows."""
         return self.values[start:stop]
+
+    def between(self, start: int, stop: int) -> ArrayPart:
+        """Return some of the rows."""
+        return ArrayPart(self.values[start:stop])
 
 
 Part = PartFile | ArrayPart
@@ -249,6 +258,25 @@ class FeatureParts:
     def in_blocks_of(self, size: int) -> FeatureParts:
         """Return the same in blocks of another size in bytes."""
         return FeatureParts(self._columns, self._chosen, size)
+
+    def excerpt(self, start: int, stop: int) -> FeatureParts:
+        """Return consecutive rows that name no more files than they lie in: small enough to be sent.
+
+        Files are named by their absolute paths, so that another process finds them.
+        """
+        chosen = None if self._chosen is None else self._chosen[start:stop]
+        first, last = (start, stop) if chosen is None else (int(chosen[0]), int(chosen[-1]) + 1)
+        columns = []
+        for parts, starts in zip(self._columns, self._starts, strict=True):
+            begin = int(np.searchsorted(starts, first, side="right")) - 1
+            end = int(np.searchsorted(starts, last))
+            columns.append(
+                [
+                    part.between(max(0, first - int(place)), min(part.rows, last - int(place)))
+                    for part, place in zip(parts[begin:end], starts[begin:end], strict=True)
+                ]
+            )
+        return FeatureParts(columns, None if chosen is None else chosen - first, self._block_bytes)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Give the rows in blocks, each an array of its own, with the number of its first row."""

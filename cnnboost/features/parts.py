@@ -10,13 +10,13 @@ import os
 import platform
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -103,14 +103,55 @@ class Stored:
         return target
 
 
-class PartWriter:
-    """Features that are being made: the parts that are finished, and the rows of the next one."""
+class PartFolder:
+    """Features that are being made: the folder, its manifest, and how it gets its name."""
 
-    def __init__(self, target: Path, spec: FeatureSpec, chunk: int, part_rows: int, force: bool) -> None:
-        self.spec, self._chunk, self._target = spec, chunk, target
+    def __init__(
+        self, target: Path, spec: FeatureSpec, chunk: int, part_rows: int, made_with: Mapping[str, str]
+    ) -> None:
+        self.spec, self._chunk, self._target, self._made_with = spec, chunk, target, dict(made_with)
         self._part_rows = max(1, min(part_rows, PART_BYTES // (spec.width * 4)))
         self.folder = target.with_name(f"{target.name}.part")
         self._records: list[dict[str, Any]] = []
+
+    @property
+    def done(self) -> int:
+        """Rows in finished parts."""
+        return sum(record["rows"] for record in self._records if record)
+
+    def _write_manifest(self, details: Mapping[str, Any]) -> None:
+        manifest = {
+            "format": FORMAT,
+            "key": self.spec.key,
+            "spec": asdict(self.spec),
+            "dtype": "float32",
+            "chunk": self._chunk,
+            "parts": self._records,
+            "made_with": self._made_with,
+            "details": dict(details),
+        }
+        write_json(self.folder / "manifest.json", manifest)
+
+    def finish(self, details: Mapping[str, Any]) -> tuple[Path, ...]:
+        """Give the folder its name; features of the same key that are there go only now."""
+        self._write_manifest(details)
+        old = self._target.with_name(f"{self._target.name}.old")
+        try:
+            shutil.rmtree(old, ignore_errors=True)
+            if self._target.exists():
+                self._target.rename(old)
+            self.folder.rename(self._target)
+        except OSError as error:
+            raise disk_error(self._target, error) from error
+        shutil.rmtree(old, ignore_errors=True)
+        return tuple(self._target / part_name(number) for number in range(len(self._records)))
+
+
+class PartWriter(PartFolder):
+    """Parts that are made one after the other: those that are finished, and the rows of the next one."""
+
+    def __init__(self, target: Path, spec: FeatureSpec, chunk: int, part_rows: int, force: bool) -> None:
+        super().__init__(target, spec, chunk, part_rows, library_versions(*KERAS))
         self._blocks: list[np.ndarray] = []
         try:
             if not force and self.folder.is_dir() and any(self.folder.iterdir()):
@@ -121,11 +162,6 @@ class PartWriter:
             raise disk_error(self.folder, error) from error
         if not self._records:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def done(self) -> int:
-        """Rows in finished parts."""
-        return sum(record["rows"] for record in self._records)
 
     def add(self, start: int, block: np.ndarray) -> None:
         """Take up rows; rows of finished parts stay as they are."""
@@ -140,57 +176,90 @@ class PartWriter:
         """Write the rows taken up so far as a part, then the manifest."""
         if not self._blocks:
             return
-        rows = np.concatenate(self._blocks)
-        path = self.folder / _part_name(len(self._records))
-        try:
-            with replacing(path, needed=rows.nbytes) as temporary, temporary.open("wb") as file:
-                # np.save does not tell a full disk from other errors.
-                file.write(_npy_header(rows.shape))
-                file.write(rows.data)
-        except StoreError as error:
-            raise StoreError(
-                f"{error} Finished rows are kept: the same command goes on from there."
-            ) from error
-        record = {"rows": len(rows), "sha256": file_digest(path)}
+        record = write_part(self.folder / part_name(len(self._records)), np.concatenate(self._blocks))
         # One statement: a Ctrl-C must not find the one without the other.
         self._records, self._blocks = [*self._records, record], []
         self._write_manifest({})
 
-    def _write_manifest(self, details: Mapping[str, Any]) -> None:
-        manifest = {
-            "format": FORMAT,
-            "key": self.spec.key,
-            "spec": asdict(self.spec),
-            "dtype": "float32",
-            "chunk": self._chunk,
-            "parts": self._records,
-            "made_with": _library_versions(),
-            "details": dict(details),
-        }
-        write_json(self.folder / "manifest.json", manifest)
-
     def finish(self, details: Mapping[str, Any]) -> tuple[Path, ...]:
-        """Give the folder its name; features of the same key that are there go only now."""
+        """Write what is left, and give the folder its name."""
         self.flush()
-        self._write_manifest(details)
-        old = self._target.with_name(f"{self._target.name}.old")
+        return super().finish(details)
+
+
+def write_part(path: Path, rows: np.ndarray) -> dict[str, Any]:
+    """Write one part whole or not at all; return its record."""
+    try:
+        with replacing(path, needed=rows.nbytes) as temporary, temporary.open("wb") as file:
+            # np.save does not tell a full disk from other errors.
+            file.write(_npy_header(rows.shape))
+            file.write(rows.data)
+    except StoreError as error:
+        raise StoreError(f"{error} Finished rows are kept: the same command goes on from there.") from error
+    return {"rows": len(rows), "sha256": file_digest(path)}
+
+
+class PartCheck(NamedTuple):
+    """A part, and what its manifest says of it."""
+
+    path: Path
+    shape: tuple[int, int]
+    sha256: str
+
+    def fault(self) -> str | None:
+        """Say what is wrong with the file; None where it is the one that was written."""
+        header = _npy_header(self.shape)
         try:
-            shutil.rmtree(old, ignore_errors=True)
-            if self._target.exists():
-                self._target.rename(old)
-            self.folder.rename(self._target)
+            with open_regular(self.path) as file:
+                same_header = file.read(len(header)) == header
+            size = len(header) + self.shape[0] * self.shape[1] * 4
+            if not same_header or self.path.stat().st_size != size:
+                return f"{self.path.name} is not a whole file of float32 {self.shape}"
+            if file_digest(self.path) != self.sha256:
+                return f"{self.path.name} was altered: its sha256 is not the one in manifest.json"
         except OSError as error:
-            raise disk_error(self._target, error) from error
-        shutil.rmtree(old, ignore_errors=True)
-        return tuple(self._target / _part_name(number) for number in range(len(self._records)))
+            return f"{self.path.name} cannot be read: {error}"
+        return None
+
+
+Verify = Callable[[Sequence[PartCheck]], Iterable[str | None]]
+
+
+def check_here(checks: Sequence[PartCheck]) -> Iterator[str | None]:
+    """Give what is wrong with each part, one after the other."""
+    return (check.fault() for check in checks)
 
 
 def verified_parts(
-    folder: Path, spec: FeatureSpec, chunk: int | None = None
+    folder: Path, spec: FeatureSpec, chunk: int | None = None, verify: Verify = check_here
 ) -> tuple[tuple[Path, ...], list[dict[str, Any]]]:
     """Return the parts of a folder and their records, if they match its manifest.
 
     If a chunk size is given, the last parts may be missing: the others are continued in steps of that size.
+    """
+    records = listed_parts(folder, spec, chunk, library_versions(*KERAS))
+    try:
+        checks = [
+            PartCheck(
+                folder / part_name(number), (operator.index(record["rows"]), spec.width), record["sha256"]
+            )
+            for number, record in enumerate(records)
+        ]
+        total = sum(check.shape[0] for check in checks)
+    except (TypeError, KeyError) as error:
+        raise Unusable("its manifest.json does not list its parts") from error
+    for fault in verify(checks):
+        if fault is not None:
+            raise Unusable(fault)
+    if total != spec.rows and (chunk is None or total > spec.rows or total % chunk):
+        raise Unusable(f"its parts have {total} rows instead of {spec.rows}")
+    return tuple(check.path for check in checks), records
+
+
+def listed_parts(folder: Path, spec: FeatureSpec, chunk: int | None, made_with: Mapping[str, str]) -> Any:
+    """Return the records of a folder's manifest, if it is of these features.
+
+    If a chunk size is given, they must have been begun in steps of that size with the same libraries.
     """
     manifest = read_json(folder / "manifest.json")
     if manifest is None:
@@ -199,22 +268,11 @@ def verified_parts(
         raise Unusable(f"it has format {manifest.get('format')!r} and this version reads {FORMAT}")
     if manifest.get("key") != spec.key:
         raise Unusable("its manifest belongs to other features")
-    if chunk is not None and manifest.get("made_with") != _library_versions():
+    if chunk is not None and manifest.get("made_with") != made_with:
         raise Unusable("it was begun with other library versions")
     if chunk not in (None, manifest.get("chunk")):
         raise Unusable(f"it was begun in steps of {manifest.get('chunk')} rows, and now they are {chunk}")
-    records: Any = manifest.get("parts")
-    parts = []
-    try:
-        for number, record in enumerate(records):
-            parts.append(folder / _part_name(number))
-            _check_part(parts[-1], (operator.index(record["rows"]), spec.width), record["sha256"])
-        total = sum(record["rows"] for record in records)
-    except (TypeError, KeyError) as error:
-        raise Unusable("its manifest.json does not list its parts") from error
-    if total != spec.rows and (chunk is None or total > spec.rows or total % chunk):
-        raise Unusable(f"its parts have {total} rows instead of {spec.rows}")
-    return tuple(parts), records
+    return manifest.get("parts")
 
 
 def stored_in(folder: Path) -> Stored:
@@ -233,19 +291,6 @@ def stored_in(folder: Path) -> Stored:
         raise StoreError(f"{folder} cannot be used: {reason}; extract its features again") from reason
 
 
-def _check_part(path: Path, shape: tuple[int, int], sha256: str) -> None:
-    header = _npy_header(shape)
-    try:
-        with open_regular(path) as file:
-            same_header = file.read(len(header)) == header
-        if not same_header or path.stat().st_size != len(header) + shape[0] * shape[1] * 4:
-            raise Unusable(f"{path.name} is not a whole file of float32 {shape}")
-        if file_digest(path) != sha256:
-            raise Unusable(f"{path.name} was altered: its sha256 is not the one in manifest.json")
-    except OSError as error:
-        raise Unusable(f"{path.name} cannot be read: {error}") from error
-
-
 def _npy_header(shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
     layout = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -253,14 +298,20 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def _part_name(number: int) -> str:
+def part_name(number: int) -> str:
+    """Return the name of a part's file."""
     return f"part-{number:05}.npy"
 
 
+KERAS = ("cnnboost", "keras", "tensorflow", "numpy")
+"""Packages that decide about the last bits of features that Keras computes."""
+
+
 @cache
-def _library_versions() -> dict[str, str]:
+def library_versions(*names: str) -> dict[str, str]:
+    """Return the versions of packages that are installed, and of Python."""
     versions = {"python": platform.python_version()}
-    for name in ("cnnboost", "keras", "tensorflow", "numpy"):
+    for name in names:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,17 @@ from typing import Any
 import numpy as np
 
 from cnnboost.errors import FeatureError, StoreError
+from cnnboost.features.part_table import PartTable, PartToMake, pieces_of
 from cnnboost.features.parts import (
     PART_ROWS,
     FeatureSpec,
+    PartFolder,
     PartWriter,
     Stored,
     StoreWarning,
     Unusable,
+    Verify,
+    check_here,
     verified_parts,
 )
 from cnnboost.files import disk_error
@@ -37,6 +41,8 @@ __all__ = ["FeatureSpec", "FeatureStore", "StoreWarning", "Stored"]
 _SPARE = 1 << 20  # bytes for the manifest
 
 Compute = Callable[[int, int, tuple[int, ...]], Sequence[np.ndarray]]
+MakeParts = Callable[[Iterable[list[PartToMake]]], Iterable[list[tuple[PartToMake, dict[str, Any]]]]]
+"""Takes parts, those of the same rows together; gives them with their records as they are written."""
 
 
 class FeatureStore:
@@ -50,20 +56,20 @@ class FeatureStore:
         """Return the folder of `spec`."""
         return self.root / spec.key[:16]
 
-    def get(self, spec: FeatureSpec) -> Stored | None:
+    def get(self, spec: FeatureSpec, verify: Verify = check_here) -> Stored | None:
         """Return the features of `spec` if they are there and intact."""
         path = self.path(spec)
         if not path.exists():
             return None
         try:
-            return self._intact(spec)
+            return self._intact(spec, verify)
         except Unusable as reason:
             message = f"{path} is not used: {reason}. Its features are extracted again when needed."
             warnings.warn(message, StoreWarning, stacklevel=2)
             return None
 
-    def _intact(self, spec: FeatureSpec) -> Stored:
-        return Stored(spec, verified_parts(self.path(spec), spec)[0], cached=True)
+    def _intact(self, spec: FeatureSpec, verify: Verify) -> Stored:
+        return Stored(spec, verified_parts(self.path(spec), spec, verify=verify)[0], cached=True)
 
     def extract(
         self,
@@ -77,12 +83,66 @@ class FeatureStore:
         progress: Callable[[int, int], object] | None = None,
     ) -> list[Stored]:
         """Return the features of every spec, and compute those that are missing in one pass over the rows."""
+
+        def make(missing: Sequence[int]) -> Iterator[Stored]:
+            writers = {
+                index: PartWriter(self.path(specs[index]), specs[index], chunk, self.part_rows, force)
+                for index in missing
+            }
+            self._check_room(writers.values())
+            begun = _fill(writers, compute, chunk, ids, progress)
+            for writer in writers.values():
+                yield Stored(writer.spec, writer.finish(details or {}), cached=False, resumed_from=begun)
+
+        return self._up_to_date(specs, make, check_here, force)
+
+    def extract_elsewhere(
+        self,
+        specs: Sequence[FeatureSpec],
+        make_parts: MakeParts,
+        verify: Verify,
+        *,
+        chunk: int,
+        made_with: Mapping[str, str],
+        details: Mapping[str, Any] | None = None,
+        force: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[Stored]:
+        """Return the features of every spec; other processes write the parts that are missing, in any order.
+
+        Parts have the same boundaries as those of `extract`. This process holds the locks and writes the
+        manifests; a part is known by the record that `make_parts` gives of it.
+        """
+
+        def make(missing: Sequence[int]) -> Iterator[Stored]:
+            tables = {
+                index: PartTable(
+                    self.path(specs[index]), specs[index], chunk, self.part_rows, force, made_with, verify
+                )
+                for index in missing
+            }
+            self._check_room(tables.values())
+            begun = min(table.done for table in tables.values())
+            _collect(tables, make_parts, progress)
+            for table in tables.values():
+                yield Stored(table.spec, table.finish(details or {}), cached=False, resumed_from=begun)
+
+        return self._up_to_date(specs, make, verify, force)
+
+    def _up_to_date(
+        self,
+        specs: Sequence[FeatureSpec],
+        make: Callable[[Sequence[int]], Iterable[Stored]],
+        verify: Verify,
+        force: bool,
+    ) -> list[Stored]:
+        """Find the features of every spec; those that are missing are made by one process at a time."""
         first: dict[str, int] = {}
         for index, spec in enumerate(specs):
             first.setdefault(spec.key, index)
         made: dict[str, Stored] = {}
         if not force:
-            made = {key: stored for key, index in first.items() if (stored := self.get(specs[index]))}
+            made = {key: stored for key, index in first.items() if (stored := self.get(specs[index], verify))}
         with ExitStack() as locks:
             # In one order, so that no two processes wait for each other.
             for key in sorted(first.keys() - made.keys()):
@@ -90,21 +150,13 @@ class FeatureStore:
                 locks.enter_context(file_lock(path.with_suffix(".lock"), path))
                 if not force:
                     with suppress(Unusable):  # whoever held the lock before may have made them
-                        made[key] = self._intact(specs[first[key]])
-            writers = {
-                index: PartWriter(self.path(specs[index]), specs[index], chunk, self.part_rows, force)
-                for key, index in first.items()
-                if key not in made
-            }
-            if writers:
-                self._check_room(writers.values())
-                begun = _fill(writers, compute, chunk, ids, progress)
-                for writer in writers.values():
-                    parts = writer.finish(details or {})
-                    made[writer.spec.key] = Stored(writer.spec, parts, cached=False, resumed_from=begun)
+                        made[key] = self._intact(specs[first[key]], verify)
+            missing = [index for key, index in first.items() if key not in made]
+            if missing:
+                made.update({stored.spec.key: stored for stored in make(missing)})
         return [replace(made[spec.key], spec=spec) for spec in specs]
 
-    def _check_room(self, writers: Iterable[PartWriter]) -> None:
+    def _check_room(self, writers: Iterable[PartFolder]) -> None:
         """Make sure of the room on the disk, and that it can be written, before anything is computed."""
         needed = sum((writer.spec.rows - writer.done) * writer.spec.width * 4 for writer in writers) + _SPARE
         try:
@@ -119,6 +171,31 @@ class FeatureStore:
                 writer.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise disk_error(self.root, error) from error
+
+
+def _collect(
+    tables: Mapping[int, PartTable],
+    make_parts: MakeParts,
+    progress: Callable[[int, int], object] | None,
+) -> None:
+    """Have missing parts made, and take up their records."""
+    total = sum(table.spec.rows for table in tables.values())
+    done = sum(table.done for table in tables.values())
+    rows = next(iter(tables.values())).spec.rows
+    if progress:
+        progress(done * rows // total, rows)
+    try:
+        for made in make_parts(pieces_of(tables)):
+            for part, record in made:
+                tables[part.table].add(part.number, record)
+                done += record["rows"]
+            if progress:
+                progress(done * rows // total, rows)
+    finally:
+        # Whatever the reason, the parts that are finished are kept; the reason is the one to report.
+        for table in tables.values():
+            with suppress(StoreError):
+                table.save()
 
 
 def _fill(
@@ -138,7 +215,7 @@ def _fill(
             stop = min(start + chunk, rows)
             blocks = compute(start, stop, tuple(writers))
             for writer, block in zip(writers.values(), blocks, strict=True):
-                _check_block(writer.spec, block, start, stop, ids)
+                check_block(writer.spec.layer, writer.spec.width, block, start, stop, ids)
             for writer, block in zip(writers.values(), blocks, strict=True):
                 writer.add(start, block)
             if progress:
@@ -152,18 +229,21 @@ def _fill(
     return begun
 
 
-def _check_block(spec: FeatureSpec, block: Any, start: int, stop: int, ids: Sequence[object] | None) -> None:
-    if (block.dtype, block.shape) != (np.float32, (stop - start, spec.width)):
+def check_block(
+    layer: str, width: int, block: Any, start: int, stop: int, ids: Sequence[object] | None = None
+) -> None:
+    """Refuse features of another shape than was promised, and those that are not finite."""
+    if (block.dtype, block.shape) != (np.float32, (stop - start, width)):
         raise FeatureError(
-            f"Layer {spec.layer!r} gave {block.dtype} {block.shape} for the rows {start} to {stop - 1} "
-            f"where float32 {(stop - start, spec.width)} was promised."
+            f"Layer {layer!r} gave {block.dtype} {block.shape} for the rows {start} to {stop - 1} "
+            f"where float32 {(stop - start, width)} was promised."
         )
     finite = np.isfinite(block)
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         name = "" if ids is None else f" ({ids[start + row]})"
         raise FeatureError(
-            f"Layer {spec.layer!r} gives {block[row, column]} for row {start + row}{name}, column {column}. "
+            f"Layer {layer!r} gives {block[row, column]} for row {start + row}{name}, column {column}. "
             "Features must be finite, so none are kept: look at this image, at the weights of the CNN, at "
             "the pixel scale it expects and at its precision (float16 ends at 65504)."
         )

@@ -39,6 +39,11 @@ class StreamedPixels:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def origin(self) -> tuple[str, InputSpec, bool]:
+        """What another process needs to decode the same: the source, the shape, whether sizes may differ."""
+        return self._source, self._spec, self._resize
+
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
         numbers = np.arange(len(self))[rows]
         if numbers.ndim != 1:

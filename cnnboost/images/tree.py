@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import not_regular, open_regular, read_regular
@@ -206,6 +207,9 @@ class ZipTree:
                 except DataError as error:
                     self.bad.extend(error.bad)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return zip_tree, (os.path.abspath(self.name),)  # noqa: PTH100 - as it was named, links and all
+
     def read(self, path: str) -> bytes:
         """Return the content of one member, inflated and checked against its CRC-32."""
         info = self._members[path]
@@ -256,6 +260,12 @@ class ZipTree:
             return zlib.decompressobj(-15).decompress(packed, most)
         except zlib.error as error:
             raise bad_input(path, f"is damaged ({error})") from error
+
+
+@functools.lru_cache(maxsize=8)
+def zip_tree(path: str) -> ZipTree:
+    """Open an archive again in another process, once for all that read from it."""
+    return ZipTree(Path(path))
 
 
 def list_members(path: Path) -> list[zipfile.ZipInfo]:

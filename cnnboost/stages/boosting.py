@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cnnboost.boost import BoostClassifier, resolve_device
+from cnnboost.cluster.connection import workers_of
 from cnnboost.errors import StoreError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec
@@ -20,6 +21,7 @@ from cnnboost.hybrid.modes import FittedMode
 from cnnboost.stages.extraction import Extracted, extract
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
+from cnnboost.stages.on_cluster import cluster_of
 from cnnboost.stages.stage import Stage
 from cnnboost.stages.training import Trained, TrainedOn
 
@@ -139,8 +141,13 @@ class PlainHead(HeadStage):
         X = self.features.stored[self.layer].features
         log.info("fit %s on %d x %d features, %s", self.layer, *X.shape, self.resolved)
         boost = estimator(self.job, device=self.device)
-        _, seconds = self.timed(lambda: boost.fit(X, self.features.split.labels, memory=self.job.memory))
-        return boost, {"rows": int(X.shape[0]), "width": int(X.shape[1]), "fit_seconds": seconds}
+        labels, memory, client = self.features.split.labels, self.job.memory, None
+        own = {"rows": int(X.shape[0]), "width": int(X.shape[1])}
+        if self.job.client is not None:
+            client = cluster_of(self.job)
+            own["workers"] = len(workers_of(client))
+        _, seconds = self.timed(lambda: boost.fit(X, labels, memory=memory, client=client))
+        return boost, {**own, "fit_seconds": seconds}
 
 
 def plain_inputs(job: Job, features: str, labels: str) -> dict[str, Any]:

@@ -25,6 +25,12 @@ from cnnboost.stages.figures import draw_scores
 from cnnboost.stages.hybrids import fit_hybrid, hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.names import check_names
+from cnnboost.stages.on_cluster import (
+    count_right_on_cluster,
+    proba_on_cluster,
+    refuse_cluster,
+    softmax_on_cluster,
+)
 from cnnboost.stages.predictions import predictions_of
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained, train
@@ -88,6 +94,10 @@ def _score(
     metadata = job.recipe.hybrid
     wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (metadata.mode,)) if mode != "plain"]
     seen_as = check_tta(tta or (metadata.tta if wanted else "none"))
+    if wanted:
+        refuse_cluster(job, f"mode {wanted[0]}", "--set hybrid.mode=plain scores plain trees alone")
+    if seen_as != "none":
+        refuse_cluster(job, f"the mean over {seen_as}", "--tta none scores images as they are")
     needs = job.needs()
     scored = job.images[split or job.scored_split]
     _check_published(job, scored.classes)
@@ -106,6 +116,8 @@ def _score(
             "classes, it is another one, or these are other images",
             trained.no_softmax,
         )
+    elif job.client is not None:
+        softmax = softmax_on_cluster(job, trained, scored)
     else:
         predict_view = trained.cnn.predict_view_proba
         softmax = over_chunks(lambda X: mean_over_views(predict_view, X, seen_as), scored)
@@ -116,7 +128,9 @@ def _score(
     of_cnn = None if softmax is None else scorer.cnn(trained, _train_accuracy(job, trained))
     rows = []
     for head in heads:
-        if seen_as == "none":
+        if job.client is not None:
+            proba = proba_on_cluster(job, head.path, features[scored.name].stored[head.layer])
+        elif seen_as == "none":
             proba = head.boost.predict_proba(features[scored.name].stored[head.layer].features)
         else:
             hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
@@ -159,6 +173,8 @@ def _check_published(job: Job, classes: Sequence[str]) -> None:
 def _train_accuracy(job: Job, trained: Trained) -> float:
     """Accuracy on the images that were trained on: how much of them the CNN knows by heart."""
     split = job.images.train
+    if job.client is not None:
+        return count_right_on_cluster(job, trained, split) / len(split)
     right, start = 0, 0
     for X in split.chunks(CHUNKS[-1]):
         proba = trained.cnn.predict_proba(X)

@@ -26,6 +26,7 @@ from cnnboost.images import Split
 from cnnboost.locks import alone_in
 from cnnboost.stages.job import Job
 from cnnboost.stages.names import check_names
+from cnnboost.stages.on_cluster import features_on_cluster
 from cnnboost.stages.training import Trained, train
 
 log = logging.getLogger("cnnboost")
@@ -167,15 +168,18 @@ def _extract(
         return trunks[key](next(pieces[0]))
 
     with ExitStack() as closing_at_end, job.progress(f"extract {split.name}", "image") as report:
-        stored = store.extract(
-            specs,
-            compute,
-            chunk=CHUNKS[-1],
-            ids=split.ids.tolist(),
-            details={"split": split.name, "recipe": job.recipe.name},
-            force=job.force,
-            progress=report,
-        )
+        if job.client is not None:
+            stored = features_on_cluster(job, split, cut, places, specs, store, trained, report)
+        else:
+            stored = store.extract(
+                specs,
+                compute,
+                chunk=CHUNKS[-1],
+                ids=split.ids.tolist(),
+                details={"split": split.name, "recipe": job.recipe.name},
+                force=job.force,
+                progress=report,
+            )
     for place, result in zip(places, stored, strict=True):
         if result.cached:
             log.info("%s of %s is up to date (%s)", place.name, split.name, result.path)

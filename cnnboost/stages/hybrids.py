@@ -24,6 +24,7 @@ from cnnboost.stages.boosting import Head, HeadStage, estimator, fit_boost
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
 from cnnboost.stages.networks import Networks, networks_of
+from cnnboost.stages.on_cluster import refuse_cluster
 from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
@@ -78,6 +79,8 @@ def fit_hybrid(
     views_of = check_tta(tta or ("none" if mode == "plain" else metadata.tta))
     if isinstance(layers, str):
         layers = (layers,)
+    if mode != "plain":
+        refuse_cluster(job, f"fitting in mode {mode}", "--mode plain fits plain trees on the cluster")
     if mode == "plain":
         names = list(dict.fromkeys(layers or (job.recipe.cut.layer,)))
         if len(names) > 1:

@@ -56,6 +56,8 @@ class Job:
     few: int | None = None
     memory: str | int | None = None
     image_cache: bool | None = None
+    client: Any = None
+    """A `distributed.Client`: its workers extract, score and fit plain trees."""
     progress: ProgressOf = no_progress
 
     @property

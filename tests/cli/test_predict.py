@@ -73,6 +73,15 @@ class TestOutputs:
             assert row.split() == [CLASSES[best], f"{probabilities(i)[best]:.3f}", f"faces/{i}.png"]
         assert "2 images" in result.stderr
 
+    def test_on_a_cluster_rows_are_the_same_in_the_same_order(self, folder, processes, client):
+        shutil.make_archive("more", "zip", "faces")
+        paths = ["faces", "more.zip", "missing.png", "faces/1.png"]
+        assert run(*paths, "--csv", "here.csv", status=1).stderr.endswith("see their rows\n")
+        there = run(*paths, "--csv", "there.csv", "--dask", processes.address, status=1)
+        assert "3 of 8 images" in there.stderr
+        assert (folder / "there.csv").read_bytes() == (folder / "here.csv").read_bytes()
+        run("faces", "--dask", "nowhere", status=2)
+
     def test_csv(self, folder):
         result = run("faces", "--csv", "out/rows.csv", status=1)
         assert result.stdout.split() == ["wrote", "out/rows.csv"]

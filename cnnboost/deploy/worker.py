@@ -1,0 +1,142 @@
+"""What a worker of a cluster is asked to do, one task each; neither TensorFlow nor Keras is needed for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cnnboost.cluster.tasks import check_wanted
+from cnnboost.deploy.trunk import GraphFile, opened
+from cnnboost.features.parts import PartCheck, write_part
+from cnnboost.features.store import check_block
+
+if TYPE_CHECKING:
+    from cnnboost.boost import BoostClassifier
+    from cnnboost.images.shared import SharedRows
+
+
+class PartFile(NamedTuple):
+    """A part to write: which output of the trunk, its layer, its rows within the split, its file."""
+
+    output: int
+    layer: str
+    start: int
+    stop: int
+    path: Path
+
+
+def make_parts(
+    trunk: GraphFile, images: SharedRows, files: Sequence[PartFile], chunk: int
+) -> list[dict[str, Any]]:
+    """Compute features of some rows, and write them as parts.
+
+    Parameters
+    ----------
+    trunk : GraphFile
+        Of `trunk_file`.
+    images : SharedRows
+        The rows of the parts, from the first row of any of them on.
+    files : sequence of PartFile
+    chunk : int
+        Images at a time; the rows of each part but the last are a multiple of it.
+
+    Returns
+    -------
+    list of dict
+        The records of the parts, in the order of `files`.
+    """
+    run = opened(trunk)
+    begin, end = min(file.start for file in files), max(file.stop for file in files)
+    records: dict[int, dict[str, Any]] = {}
+    blocks: dict[int, list[np.ndarray]] = {number: [] for number in range(len(files))}
+    for first in range(begin, end, chunk):
+        check_wanted()
+        last = min(first + chunk, end)
+        filled = [number for number, file in enumerate(files) if file.start <= first < file.stop]
+        features = run(images.part(first - begin, last - begin)) if filled else []
+        for number in filled:
+            file, block = files[number], features[files[number].output]
+            check_block(file.layer, block.shape[1], block, first, last)
+            blocks[number].append(block)
+            if last >= file.stop:
+                records[number] = write_part(file.path, np.concatenate(blocks.pop(number)))
+    return [records[number] for number in range(len(files))]
+
+
+def probabilities(network: GraphFile, images: SharedRows, count: int) -> np.ndarray:
+    """Return what an exported network says of the first rows.
+
+    Parameters
+    ----------
+    network : GraphFile
+        It gives probabilities.
+    images : SharedRows
+    count : int
+        Number of rows.
+
+    Returns
+    -------
+    ndarray of shape (count, k), float32
+    """
+    return opened(network)(images.part(0, count))[0]
+
+
+def count_right(network: GraphFile, images: SharedRows, codes: np.ndarray) -> int:
+    """Count the rows whose most probable class is theirs.
+
+    Parameters
+    ----------
+    network : GraphFile
+        It gives probabilities.
+    images : SharedRows
+    codes : ndarray of shape (n,), int
+        Classes of the rows.
+
+    Returns
+    -------
+    int
+    """
+    return int(np.sum(probabilities(network, images, len(codes)).argmax(axis=1) == codes))
+
+
+def fault_of(check: PartCheck) -> str | None:
+    """Say what is wrong with a part; None where it is the one that was written.
+
+    Parameters
+    ----------
+    check : PartCheck
+
+    Returns
+    -------
+    str or None
+    """
+    return check.fault()
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: Path, sha256: str) -> BoostClassifier:
+    """Load a head once for all tasks; another one under the same name has another checksum."""
+    from cnnboost.boost import BoostClassifier
+
+    return BoostClassifier.load(path)
+
+
+def tree_probabilities(head: tuple[Path, str], features: Any) -> np.ndarray:
+    """Return the probabilities that trees give rows of the store.
+
+    Parameters
+    ----------
+    head : tuple of Path and str
+        File of the head, and its sha256.
+    features : FeatureParts
+        Some rows.
+
+    Returns
+    -------
+    ndarray of shape (n, k), float32
+    """
+    return _loaded(*head).predict_proba(features)
