@@ -1,4 +1,4 @@
-"""Several machines, played by processes of this one: extraction and training on 1, 2, ... workers of one thread.
+"""Several machines, played by processes of this one: extraction and training on 1, 2, ... workers.
 
 Not a test: `make bench-cluster` runs it, prints ratios beside the goals, and adds them to a report. Features
 and images are made on the spot, in a folder that is removed at the end. What is compared is run in turn, on
