@@ -11,7 +11,7 @@ GIGABYTES ?= 20
 IMAGES ?= 50000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve clean
+.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve bench-faces clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -72,6 +72,10 @@ bench-serve: $(VENV)/.installed ## measure the server, its page and the standalo
 
 bench-cluster: $(VENV)/.installed ## measure 1, 2, ... workers of a Dask cluster on this machine; CLUSTER_GIGABYTES=5 DASK_WORKERS=1,2
 	$(BIN)/python -m tests.benchmarks.cluster --gigabytes $(or $(CLUSTER_GIGABYTES),5) --workers $(or $(DASK_WORKERS),1,2) --json reports/bench-scale.json
+
+bench-faces: $(VENV)/.installed ## compare detectors of faces on photographs; FER_PYTHON=, OTHERS_PYTHON=interpreters
+	$(BIN)/python tests/benchmarks/faces.py --pictures $(or $(PICTURES),/tmp/cnnboost-faces) \
+	  $(if $(FER_PYTHON),--fer-python $(FER_PYTHON)) $(if $(OTHERS_PYTHON),--others-python $(OTHERS_PYTHON))
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README
 	$(BIN)/python -m tests.readme

@@ -29,7 +29,7 @@ log = logging.getLogger("cnnboost")
 #: Pictures are looked at with no more pixels than so many on their longer side.
 LONGEST = 1280
 #: Faces that are smaller, in pixels of the picture as it is looked at, are not found.
-SMALLEST = 24
+SMALLEST = 32
 #: How certain the last network has to be.
 CERTAIN = 0.9
 #: The most certain faces of a picture that are given, however many there are.
@@ -40,7 +40,7 @@ _CELL, _STEP = (
     2,
 )  # what the first network sees of a picture for each of its answers, and how far these lie apart
 _SHRINK = 0.709  # from one size of the picture to the next
-_PROPOSED, _REFINED = 0.6, 0.7  # how certain the first two networks have to be
+_PROPOSED, _REFINED = 0.7, 0.7  # how certain the first two networks have to be
 _MOST_BOXES = 4 * MOST  # that a network passes on
 
 
@@ -178,11 +178,11 @@ def _cut(seen: Image.Image, box: np.ndarray, side: int) -> Image.Image:
     """Cut out a square; beyond the edges it is black."""
     left, top, right, bottom = box
     if left >= 0 and top >= 0 and right <= seen.width and bottom <= seen.height:
-        return seen.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+        return seen.resize((side, side), Image.Resampling.BILINEAR, (left, top, right, bottom), 2.0)
     whole = seen.crop(
         (round(left), round(top), max(round(left) + 1, round(right)), max(round(top) + 1, round(bottom)))
     )
-    return whole.resize((side, side), Image.Resampling.BILINEAR)
+    return whole.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def _face(box: np.ndarray, score: float, points: np.ndarray, factor: np.ndarray) -> Face:

@@ -21,6 +21,9 @@ log = logging.getLogger("cnnboost")
 CROP_SIZE = 2
 #: So is one whose only face is cut out by a square of at least this share of its area.
 CROP_SHARE = 0.5
+#: And so is a square one of up to so many times that size in which no face is found: of the faces of
+#: FER-2013, which are cut tightly, the detector finds four in five.
+SQUARE_SIZE, SQUARE_SIDES = 6, 1.1
 _LOOKING = (
     "%s is larger than a cropped face: looking for the faces in such pictures (--whole takes each as it is)"
 )
@@ -71,9 +74,10 @@ class Finder:
     """What a classifier of faces should see of picture files.
 
     Of a photograph that is each face. A picture that is cut out already is taken as it is: one that is at
-    most `CROP_SIZE` times as high and as wide as the classifier's images, and one whose only face fills it,
-    so that the square around it has at least `CROP_SHARE` of its area. Where no detector is installed, all
-    are taken as they are, unless faces are to be looked for in any case.
+    most `CROP_SIZE` times as high and as wide as the classifier's images; one whose only face fills it, so
+    that the square around it has at least `CROP_SHARE` of its area; and a square one of at most `SQUARE_SIZE`
+    times that size in which no face is found. Where no detector is installed, all are taken as they are,
+    unless faces are to be looked for in any case.
 
     Parameters
     ----------
@@ -93,10 +97,10 @@ class Finder:
         picture = open_image(data, place)
         if self.always:
             return self._cut_out(picture, detector().find(picture))
-        if not self._is_small(picture):
+        if not self._fits(picture, CROP_SIZE):
             if self._can:
                 faces = detector().find(picture)
-                if not self._is_filled(picture, faces):
+                if not self._is_crop(picture, faces):
                     self._tell(logging.INFO, _LOOKING, place)
                     return self._cut_out(picture, faces)
             else:
@@ -106,13 +110,15 @@ class Finder:
     def _cut_out(self, picture: Image.Image, faces: list[Face]) -> list[Found]:
         return [Found(face, crop_face(picture, face, self.spec)) for face in faces]
 
-    def _is_small(self, picture: Image.Image) -> bool:
-        return picture.height <= CROP_SIZE * self.spec.height and picture.width <= CROP_SIZE * self.spec.width
+    def _fits(self, picture: Image.Image, times: int) -> bool:
+        return picture.height <= times * self.spec.height and picture.width <= times * self.spec.width
 
-    def _is_filled(self, picture: Image.Image, faces: list[Face]) -> bool:
-        """Tell whether a picture has one face, and that fills it."""
-        area = picture.width * picture.height
-        return len(faces) == 1 and square_of(faces[0])[2] ** 2 >= CROP_SHARE * area
+    def _is_crop(self, picture: Image.Image, faces: list[Face]) -> bool:
+        """Tell whether one face fills a picture, or may do so without being found."""
+        if not faces:
+            sides = max(picture.size) / min(picture.size)
+            return sides <= SQUARE_SIDES and self._fits(picture, SQUARE_SIZE)
+        return len(faces) == 1 and square_of(faces[0])[2] ** 2 >= CROP_SHARE * picture.width * picture.height
 
     def _tell(self, level: int, message: str, place: str) -> None:
         """Say once what is done with pictures that are no crops."""
