@@ -423,7 +423,7 @@ class TestFaces:
         result = run("none.png", "portrait.png", model=None)
         assert "none.png: no face was found" in result.stdout
         assert "1 of 2 images have no face that was found" in result.stderr
-        assert re.search(r"happy +0\.9\d+ +\d+ +\d+ +\d+ +\d+ [01]\.\d\d  portrait\.png", result.stdout)
+        assert re.search(r"happy +0\.9\d+ +\d+ +\d+ +\d+ +\d+ +[01]\.\d\d  portrait\.png", result.stdout)
 
     def test_a_bundle_that_does_not_say_that_it_wants_faces_gets_the_whole(self, folder, photographs):
         assert "face" not in json.loads(run("portrait.png", "--json").stdout)["rows"][0]
