@@ -7,11 +7,12 @@ BUNDLE ?= models/oslo
 WORKERS ?= 2
 SECONDS ?= 600
 SEED ?= 0
+GALLERY ?= 1
 GIGABYTES ?= 20
 IMAGES ?= 50000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz studies lint format wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve bench-faces clean
+.PHONY: help demo test test-all fuzz studies lint format docs wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve bench-faces clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +50,9 @@ lint: $(VENV)/.installed ## check format, lint, types and import direction; chan
 format: $(VENV)/.installed ## rewrite files in the house format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed ## build the site into build/docs; GALLERY=0 does not run the examples
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -D sphinx_gallery_conf.plot_gallery=$(GALLERY) docs build/docs
 
 wheel: $(VENV)/.installed ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -1,4 +1,4 @@
-"""Write the figures of the published reports into the README; `make readme` runs it, a test compares.
+"""Write the figures of the reports into README and documentation; `make readme` runs it, a test compares.
 
 Text between `<!-- name -->` and `<!-- /name -->` is replaced, so that no figure is ever typed by hand.
 """
@@ -50,7 +50,7 @@ def oslo_table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def systems_table(reports: list[dict[str, Any]]) -> str:
+def systems_table(reports: list[dict[str, Any]], to_reports: str) -> str:
     lines = [
         "| system | CNN % | published % | best head % | its layer | McNemar p |",
         "|---|---|---|---|---|---|",
@@ -59,7 +59,7 @@ def systems_table(reports: list[dict[str, Any]]) -> str:
         published = metrics["published"] or {"cnn": None}
         best = max(metrics["heads"], key=lambda head: head["scores"]["accuracy"]["value"])
         cells = [
-            f"[{metrics['title']}](reports/{metrics['recipe']}/index.html)",
+            f"[{metrics['title']}]({to_reports}/{metrics['recipe']}/index.html)",
             percent(metrics["cnn"]["scores"]["accuracy"]["value"]),
             percent(published["cnn"]),
             percent(best["scores"]["accuracy"]["value"]),
@@ -223,8 +223,8 @@ def peers_table(peers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def fill(text: str) -> str:
-    """Return the README with its figures renewed."""
+def blocks(to_reports: str = "reports") -> dict[str, str]:
+    """Return what the reports say, by the name of its place; links lead to a folder of reports."""
     metrics = json.loads((ROOT / "reports/oslo/metrics.json").read_text())
     bench = json.loads((ROOT / "reports/bench-line.json").read_text())
     latency = json.loads((ROOT / "reports/oslo/latency.json").read_text())
@@ -242,7 +242,10 @@ def fill(text: str) -> str:
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
     peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
-    blocks = {
+    served = ROOT / "reports/bench-serve.json"
+    service = {"serve: table": bench_table(json.loads(served.read_text()))} if served.is_file() else {}
+    return {
+        **service,
         "oslo modes: table": modes_table(compared),
         "oslo modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(compared)),
         "fer2013 modes: table": modes_table(shipped),
@@ -253,7 +256,7 @@ def fill(text: str) -> str:
             f"{peers['ratios'][name]['images_per_second_one_thread']:.2f} (`{name}.onnx`)"
             for name in ("hybrid", "int8")
         ),
-        "systems: table": systems_table(systems),
+        "systems: table": systems_table(systems, to_reports),
         "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",
         "oslo: train": f"{100 * metrics['cnn']['train_accuracy']:.1f} %",
@@ -265,13 +268,18 @@ def fill(text: str) -> str:
         "latency: rate": f"{latency['product']['limit_gflop_per_s']:.0f} GFLOP/s",
         "runtimes: table": runtimes_table(runtimes),
     }
-    served = ROOT / "reports/bench-serve.json"
-    if served.is_file():
-        blocks["serve: table"] = bench_table(json.loads(served.read_text()))
-    for name, block in blocks.items():
+
+
+def documents() -> list[Path]:
+    """Return the documents that figures are written into."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def fill(path: Path) -> str:
+    """Return a document with its figures renewed."""
+    text = path.read_text()
+    for name, block in blocks("reports" if path.parent == ROOT else "../reports").items():
         pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"README.md has no <!-- {name} --> ... <!-- /{name} -->")
         space = "\n" if "\n" in block or name.endswith(("table", "verdict", "goals")) else ""
         renewed = f"<!-- {name} -->{space}{block}{space}<!-- /{name} -->"
         text = pattern.sub(lambda _, renewed=renewed: renewed, text)
@@ -279,5 +287,5 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text()))
+    for document in documents():
+        document.write_text(fill(document))

@@ -21,7 +21,8 @@ from tests.conftest import ROOT
 from tests.faces.clips import astronaut, moving, write_clip
 from tests.serve.conftest import started
 
-TEXT = (ROOT / "README.md").read_text()
+DOCUMENTS = {path: path.read_text() for path in readme.documents()}
+TEXT = "\n".join(DOCUMENTS.values())
 PROGRAM = str(Path(sys.executable).parent / "cnnboost")
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages(cnnboost.__path__, "cnnboost.") if "__main__" not in m.name
@@ -30,7 +31,7 @@ MODULES = sorted(
 
 def block(kind):
     found = re.search(rf"<!-- quickstart: {kind} -->\s*```\w+\n(.*?)```", TEXT, re.DOTALL)
-    assert found, f"the README has no quickstart for {kind}"
+    assert found, f"no document has a quickstart for {kind}"
     return found.group(1)
 
 
@@ -108,13 +109,27 @@ def test_the_server_and_the_folder_of_the_readme_work(tmp_path):
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
 
 
-def test_the_figures_of_the_readme_are_those_of_the_reports():
-    assert readme.fill(TEXT) == TEXT, "run `make readme`"
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_figures_are_those_of_the_reports(path):
+    assert readme.fill(path) == DOCUMENTS[path], "run `make readme`"
 
 
-def test_the_files_that_the_readme_names_are_there():
-    for path in re.findall(r"(?:\(|`)((?:reports|pipelines|tests)/[\w./-]+\.\w+)", TEXT):
-        assert (ROOT / path).is_file(), path
+def test_every_figure_has_its_place():
+    for name in readme.blocks():
+        assert TEXT.count(f"<!-- {name} -->") >= 1, name
+        assert TEXT.count(f"<!-- {name} -->") == TEXT.count(f"<!-- /{name} -->"), name
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_the_files_that_a_document_names_are_there(path):
+    for name in re.findall(r"`((?:reports|pipelines|tests)/[\w./-]+\.\w+)", DOCUMENTS[path]):
+        assert (ROOT / name).is_file(), name
+    for name in re.findall(r"\]\((?!https?:|#|gallery/|reference/)([^)#]+)", DOCUMENTS[path]):
+        assert (path.parent / name).exists(), name
+
+
+def test_the_readme_is_one_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -111,7 +111,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         Of a head that was loaded: what `save` was given.
     n_features_in_ : int
         Width of the features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str
         Column names, when `X` had names that are all strings.
 
     Notes
