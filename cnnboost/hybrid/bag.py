@@ -42,11 +42,13 @@ def announced(parts: Sequence[Sides]) -> Iterator[tuple[int, Sides]]:
     """Number the folds, and tell how many trainings there are and how long those to come may take."""
     total = sum(len(part) for part in parts[0])
     log.info("%d networks, each trained on about %d of %d images", len(parts), len(parts[0][0]), total)
-    started = time.monotonic()
+    longest = 0.0
     for number, sides in enumerate(parts):
+        started = time.monotonic()
         yield number, sides
-        took = time.monotonic() - started
-        left = timedelta(seconds=round(took / (number + 1) * (len(parts) - number - 1)))
+        # Networks that are there already take no time and tell none.
+        longest = max(longest, time.monotonic() - started)
+        left = timedelta(seconds=round(longest * (len(parts) - number - 1)))
         log.info("network %d of %d is ready%s", number + 1, len(parts), f", {left} left" if left else "")
 
 

@@ -143,7 +143,7 @@ def _images_of(job: Job, scored: str) -> dict[str, str]:
     own = "the fold of train that its network has not seen"
     if table.fit_on == "both":
         own += f" and {others}" if scored == VALIDATION else f" and {VALIDATION}"
-    return {"chosen_on": f"folds of {own}", "grown_on": own}
+    return {"chosen_on": "folds of the same images", "grown_on": own}
 
 
 def heads_of(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

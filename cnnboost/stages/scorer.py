@@ -82,6 +82,7 @@ class Scorer:
             "device": head.boost.device_,
             "fit_seconds": head.fit_seconds,
             "cross_fitted": cross_fitted,
+            **({"members": len(head.all)} if head.others else {}),  # of a bagged hybrid
             **self._scored(title, proba, HEAD_REMEDY),
             "against_cnn": against,
         }

@@ -231,6 +231,7 @@ def test_it_is_scored_beside_a_network_of_all_images(bagged):
     row = metrics["heads"][1]
     found = stages.fit_hybrid(bagged)
     assert (row["rounds"], row["fit_seconds"]) == (found.head.rounds, found.head.fit_seconds)
+    assert (row["members"], "members" in metrics["heads"][0]) == (2, False)
     held = bagged.images.validation
     accuracy = np.mean(image_proba(found, held.X).argmax(1) == held.y)
     assert row["scores"]["accuracy"]["value"] == pytest.approx(accuracy)
