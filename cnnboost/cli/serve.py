@@ -81,7 +81,7 @@ def serve(
     from cnnboost.serve.about import about
     from cnnboost.serve.app import make_app
     from cnnboost.serve.limits import Limits
-    from cnnboost.serve.server import address_of, listen, run
+    from cnnboost.serve.server import address_of, is_open, listen, run
     from cnnboost.serve.service import Service
 
     wanted: Any = graph.value if graph else "hybrid"
@@ -98,6 +98,10 @@ def serve(
         def ready() -> None:
             log.info("%s", describe(read, wanted) if read else predictor.place)
             log.info("listening on %s; Ctrl-C ends it", address)
+            if is_open(opened.getsockname()[0]):
+                log.warning(
+                    "whoever reaches this machine can ask it: it knows no passwords and no encryption"
+                )
             if as_json:
                 console.emit({"address": address, "model": predictor.place}, True, lambda out: None)
                 sys.stdout.flush()

@@ -3,8 +3,8 @@
     python predict.py face.png folder/ [--json]
 
 This file, model.onnx and labels.json work by themselves; `pip install -r requirements.txt` installs what they
-need. An image is taken as a whole, in colour or grey and of any size. The exit status is 1 where an image
-could not be used.
+need. An image is taken as a whole, in colour or grey and of any size: give a model of faces faces that were
+cut out. The exit status is 1 where an image could not be used.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import signal
@@ -40,6 +41,15 @@ def address_of(opened: socket.socket) -> str:
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def is_open(host: str) -> bool:
+    """Tell whether other machines may reach an address.
+
+    >>> is_open("127.0.0.1"), is_open("::1"), is_open("0.0.0.0")
+    (False, False, True)
+    """
+    return not ipaddress.ip_address(host).is_loopback
 
 
 def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], None]) -> None:

@@ -283,6 +283,13 @@ def test_past_its_queue_it_says_when_to_come_again(toy_bundle):
         assert ask(server, large).status_code == 200
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
+def test_it_ends_with_its_terminal_too(toy_bundle):
+    with started(toy_bundle) as server:
+        assert right(ask(server, png(pixels(0))).json()["rows"][0], pixels(0))
+        assert server.stop(signal.SIGHUP) == 0
+
+
 def test_a_signal_ends_it_when_what_was_accepted_is_answered(toy_bundle):
     large = [("large.png", png(pixels(0, (1000, 1000))))] * 24
     with started(toy_bundle) as server, ThreadPoolExecutor(1) as pool:
