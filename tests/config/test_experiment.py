@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from cnnboost import BoostClassifier, CNNClassifier
 from cnnboost.boost.params import check_parameters
 from cnnboost.cnn.options import TrainingOptions
-from cnnboost.config import Recipe, Space, changed, load_recipe, packaged
+from cnnboost.config import BUNDLE_TABLES, Recipe, Space, changed, load_recipe, packaged
 from cnnboost.config.tables import Boost, Cnn
+from cnnboost.deploy.bundle import shipped_bundle
 from cnnboost.errors import ParameterError, RecipeError
 
 
@@ -74,6 +75,15 @@ def test_digests_stay_what_they_were():
         soft_targets = [changed(recipe, {"cnn.teacher": place}) for place in ("a.npz", "b/c.npz")]
         assert {one.digest("cnn") for one in soft_targets} == {digest}
         assert changed(soft_targets[0], {"cnn.teacher_weight": 0.5}).digest("cnn") != digest
+
+
+def test_what_a_bundle_wants_is_no_part_of_its_digest():
+    manifest = shipped_bundle().manifest
+    recipe = load_recipe("fer2013")
+    assert recipe.export.wants == manifest["wants"] == "face"
+    assert recipe.digest(*BUNDLE_TABLES) == manifest["recipe_digest"]
+    with pytest.raises(RecipeError, match="wants"):
+        load_recipe("fer2013", ["export.wants=cat"])
 
 
 @pytest.mark.parametrize(("key", "value"), [("holdout", 0.2), ("folds", 3)])

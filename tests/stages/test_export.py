@@ -57,6 +57,15 @@ def test_scores_on_other_images_are_of_another_bundle(job, change):
     assert (first["split"], other.bundle.manifest["scores"]["split"]) == ("validation", "train")
 
 
+def test_a_bundle_says_what_it_wants(job, change):
+    assert "wants" not in stages.export(job).bundle.manifest
+    faces = stages.export(change(job, export={"wants": "face"}))
+    assert not faces.cached
+    assert faces.bundle.manifest["wants"] == "face"
+    assert Predictor.load(faces.bundle).wants == "face"
+    assert Predictor.load(faces.bundle.members["hybrid.onnx"]).wants == "face"
+
+
 def test_a_graph_in_integers_comes_along_where_it_is_asked_for(job, change):
     exact = stages.export(job).bundle
     asked = stages.export(job, int8=True)
