@@ -42,12 +42,12 @@ class Batches:
         weight: np.ndarray | None = None,
         pixels: str = "raw",
     ) -> None:
-        self._X, self._targets, self._weight, self._pixels = X, targets, weight, pixels
+        self.X, self.targets, self.weight, self._pixels = X, targets, weight, pixels
         self._seed, self._size, self._mixup = options.seed, options.batch_size, options.mixup
         self._augment = options.augment
         self._classes = _by_class(codes) if options.balance else [np.arange(len(codes))]
-        self._length = len(self._classes) * max(map(len, self._classes))
-        self.steps = -(-self._length // self._size)
+        self.length = len(self._classes) * max(map(len, self._classes))
+        self.steps = -(-self.length // self._size)
         self.stages = stages(options, (X.shape[1], X.shape[2]))
         self._order = lru_cache(maxsize=2)(self._ordered)
 
@@ -55,17 +55,27 @@ class Batches:
         """Return a batch."""
         epoch, place = divmod(number, self.steps)
         rows, copies = (a[place * self._size : (place + 1) * self._size] for a in self._order(epoch))
-        x, y = self._X[rows], self._targets[rows]
-        w = None if self._weight is None else self._weight[rows]
+        x, y = self.X[rows], self.targets[rows]
+        w = None if self.weight is None else self.weight[rows]
         if self._augment is not None:
             # The copies of an image in an epoch are numbered as further images, so that they differ.
-            x = self._augment.apply(whole_levels(x), self._seed, epoch, rows + copies * len(self._X))
+            x = self._augment.apply(whole_levels(x), self._seed, epoch, rows + copies * len(self.X))
         if self._mixup:
             x, y, w = self._mixed(x, y, w, number)
         x = shrink(x, self.size(epoch))
         if self._pixels != "raw":
             x = scale_pixels(x.astype(np.float32), self._pixels)
         return (x, y) if w is None else (x, y, w)
+
+    @property
+    def plain(self) -> bool:
+        """Whether a batch is rows of the images, as they are."""
+        changed = self._augment is not None or self._mixup or self._pixels != "raw"
+        return not changed and len(self.stages) == 1
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """Return which images an epoch shows, in order."""
+        return self._order(epoch)[0]
 
     def size(self, epoch: int) -> tuple[int, int]:
         """Return height and width of the images of an epoch."""
@@ -111,11 +121,13 @@ class Batches:
         rows, copies = [], []
         for of_class in self._classes:
             whole, rest = divmod(largest, len(of_class))
-            drawn = of_class[np.argsort(self._draw(epoch, of_class, 1), kind="stable")[:rest]]
+            drawn = of_class[:0]
+            if rest:
+                drawn = of_class[np.argsort(self._draw(epoch, of_class, 1), kind="stable")[:rest]]
             rows += [np.tile(of_class, whole), drawn]
             copies += [np.repeat(np.arange(whole), len(of_class)), np.full(rest, whole)]
         all_rows, all_copies = np.concatenate(rows), np.concatenate(copies)
-        order = np.argsort(self._draw(epoch, all_rows + all_copies * len(self._X), 0), kind="stable")
+        order = np.argsort(self._draw(epoch, all_rows + all_copies * len(self.X), 0), kind="stable")
         return all_rows[order], all_copies[order]
 
     def _draw(self, epoch: int, index: np.ndarray, which: int) -> np.ndarray:

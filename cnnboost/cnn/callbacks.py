@@ -32,6 +32,8 @@ from cnnboost.images.augment import DROPOUT, uniforms
 
 log = logging.getLogger("cnnboost")
 
+_SHARE = 0.1
+"""Share of a training's time that its checkpoints may take; where epochs are short, not each is written."""
 _RANDOM = "seed_generator_state"
 """How Keras names the variable from which a layer draws."""
 
@@ -61,7 +63,7 @@ class AveragedValidation(keras.callbacks.Callback):
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Keeps the history, the best weights and, with a checkpoint, each finished epoch."""
+    """Keeps the history, the best weights and, with a checkpoint, finished epochs."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         if state and state["epochs"] > options.epochs:
             state = None
         self.done: int = state["epochs"] if state else 0
+        self._kept, self._due = self.done, 0.0
         self.record: dict[str, list[float]] = dict(state["history"]) if state else {}
         self._counters: list[dict[str, Any]] = state["counters"] if state else []
         if checkpoint and state:
@@ -133,21 +136,36 @@ class CheckpointCallback(keras.callbacks.Callback):
                     f"lower the learning rate ({rate:g})"
                 )
         logs.setdefault("learning_rate", rate)
+        if self._options.validation_freq > 1 and "val_loss" in logs:
+            logs["val_epoch"] = epoch + 1
         for name, value in logs.items():
             self.record.setdefault(name, []).append(float(value))
         self.done, self._counters = epoch + 1, [counters_of(stopper) for stopper in self._stoppers]
         averages = self._options.ema is not None
         if averages:
             self._last_weights = _weights(self._network)
-        best = self._counted and self._stopping is not None and self._stopping.wait == 0
+        stopping = self._stopping
+        best = stopping is not None and stopping.wait == 0 and self._counted and stopping.monitor in logs
         if self._checkpoint:
-            self._checkpoint.save(self._network, self.done, self.record, self._counters, best)
+            last = self.done == self._options.epochs or self.stopped
+            if best or last or time.perf_counter() >= self._due:
+                self._keep(best)
         elif best:
             with averaged(self._network, self._images(epoch)) if averages else nullcontext():
                 self._best_weights = _weights(self._network)
 
+    def _keep(self, best: bool) -> None:
+        """Write the epoch, and put off the next one until that has cost no more than its share."""
+        assert self._checkpoint is not None
+        began = time.perf_counter()
+        self._checkpoint.save(self._network, self.done, self.record, self._counters, best)
+        ended, self._kept = time.perf_counter(), self.done
+        self._due = ended + (ended - began) * (1 / _SHARE - 1)
+
     def finish(self) -> None:
         """Leave the network with the weights that the stopping rule chose."""
+        if self._checkpoint and self._kept < self.done:  # a callback has ended the training
+            self._keep(best=False)
         if self._best_weights is not None:
             self._network.set_weights(self._best_weights)
             return

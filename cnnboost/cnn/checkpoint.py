@@ -1,4 +1,4 @@
-"""A training that was killed continues at its last finished epoch.
+"""A training that was killed continues at the last epoch that was written.
 
 Keras' own `BackupAndRestore` brings back weights and optimiser; it does not bring back the history, the
 counters of early stopping and of the plateau schedule, or the best weights so far, and it writes weights and
@@ -142,6 +142,8 @@ def run_parameters(parameters: Mapping[str, Any], options: TrainingOptions) -> d
     apart = {"callbacks", "checkpoint", "model", "tta", *(() if options.planned else ("epochs",))}
     if options.teacher is None:
         apart |= {"teacher", "teacher_weight", "teacher_temperature"}
+    if options.validation_freq == 1:  # trainings that began before there was a choice
+        apart |= {"validation_freq"}
     chosen = {name: value for name, value in parameters.items() if name not in apart}
     return chosen if options.teacher is None else {**chosen, "teacher": teacher_digest(options.teacher)}
 

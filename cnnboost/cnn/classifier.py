@@ -100,7 +100,12 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         the last layer with weights on stay float32, and so does the model that is kept; faster where the
         processor has instructions for it.
     steps_per_execution : int, default=1
-        Steps that run between two returns to Python; more pays where a step takes a millisecond.
+        Steps that run between two returns to Python; more pays where a step takes a millisecond. All steps
+        of an epoch at once let a softmax regression ("linear" with optimizer="sgd" and nothing more) do
+        without TensorFlow, which gives the same weights up to rounding.
+    validation_freq : int, default=1
+        Score the validation images after every so many epochs. `early_stopping` and `reduce_lr` then count
+        the epochs that were scored, if those scores are what they watch.
     teacher : path, optional
         Log-probabilities of the training images by a better network, or the mean of several: a file that
         `cnnboost distill` or `cnnboost.cnn.teacher.write_teacher` wrote. Training also follows them (Hinton
@@ -130,7 +135,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         (`CSVLogger` then needs `append=True`); with it or another `precision`, their `model` is the copy that
         is trained, and `model_` gets its weights in the end.
     checkpoint : path, optional
-        Folder for finished epochs. A training that was killed continues there when `fit` is called again
+        Folder for finished epochs; where they are short, some are passed over so that writing takes no more
+        than a tenth of the time. A training that was killed continues there when `fit` is called again
         with the same images and parameters. The folder stays when the training is done, so that nothing is
         lost before the model is saved; another training there replaces it.
     random_state : int, default=0
@@ -141,7 +147,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     model_ : keras.Model
     classes_ : ndarray, (n_classes,)
     history_ : dict of list of float
-        Loss, accuracy, learning rate and seconds by epoch; `val_...` with validation data.
+        Loss, accuracy, learning rate and seconds by epoch; `val_...` with validation data. With
+        `validation_freq`, `val_epoch` has the epochs that these belong to, counted from 1.
     input_shape_ : tuple of int
         Height, width, channels.
     pixels_ : str
@@ -187,6 +194,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     progressive_resizing: Sequence[tuple[int, float]] = ()
     precision: str = "float32"
     steps_per_execution: int = 1
+    validation_freq: int = 1
     teacher: str | os.PathLike[str] | None = None
     teacher_weight: float = 0.7
     teacher_temperature: float = 3.0

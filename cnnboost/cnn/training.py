@@ -16,6 +16,7 @@ from cnnboost.cnn.checkpoint import Checkpoint
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.cnn.optimizers import build_optimizer
 from cnnboost.cnn.options import TrainingOptions
+from cnnboost.cnn.softmax_regression import SoftmaxRegression
 from cnnboost.cnn.training_model import make_training_model
 from cnnboost.errors import ParameterError
 
@@ -71,24 +72,32 @@ def train(
         )
         # Variables that are made inside of the first step have TensorFlow trace it twice.
         trained.optimizer.build(trained.trainable_variables)
+        regression = SoftmaxRegression.of(trained, feed, options)
         stoppers = _stoppers(options, validation is not None)
         keeping = CheckpointCallback(trained, options, stoppers, checkpoint, feed.images)
         first = [AveragedValidation(feed.images)] if options.ema is not None else []
         for stage in feed.stages:
             if keeping.stopped or keeping.done >= stage.stop:
                 continue
+            told: dict[str, Any] = {
+                "epochs": stage.stop,
+                "initial_epoch": keeping.done,
+                "validation_data": _scored(validation, stage.size, pixels),
+                "validation_freq": options.validation_freq,
+                "callbacks": [*first, *keeping.counting(stage), keeping, *callbacks],
+            }
             with feed.dataset(keeping.done * feed.steps) as batches, keeping.going_on(stage):
-                trained.fit(
-                    batches,
-                    steps_per_epoch=feed.steps,
-                    shuffle=False,
-                    epochs=stage.stop,
-                    initial_epoch=keeping.done,
-                    validation_data=_scored(validation, stage.size, pixels),
-                    validation_batch_size=max(256, options.batch_size),
-                    callbacks=[*first, *keeping.counting(stage), keeping, *callbacks],
-                    verbose=0,
-                )
+                if regression is not None:
+                    regression.fit(**told)
+                else:
+                    trained.fit(
+                        batches,
+                        steps_per_epoch=feed.steps,
+                        shuffle=False,
+                        validation_batch_size=max(256, options.batch_size),
+                        verbose=0,
+                        **told,
+                    )
             if trained.stop_training:
                 break
         keeping.finish()
@@ -122,17 +131,34 @@ def _stoppers(options: TrainingOptions, validated: bool) -> list[Any]:
         raise ParameterError(
             f"monitor={monitor!r}: there are no validation images; it can be loss or accuracy"
         )
+
+    class Scored:
+        """Counts the epochs that have been scored; Keras' own would warn of all others."""
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if monitor in (logs or {}):
+                super().on_epoch_end(epoch, logs)  # type: ignore[misc]
+
+    class EarlyStopping(Scored, keras.callbacks.EarlyStopping): ...
+
+    class ReduceLROnPlateau(Scored, keras.callbacks.ReduceLROnPlateau): ...
+
     stoppers: list[Any] = []
     if options.early_stopping is not None:
-        stoppers.append(keras.callbacks.EarlyStopping(monitor, patience=options.early_stopping))
+        stoppers.append(EarlyStopping(monitor, patience=options.early_stopping))
     if options.reduce_lr is not None:
         stoppers.append(
-            keras.callbacks.ReduceLROnPlateau(
+            ReduceLROnPlateau(
                 monitor,
                 factor=options.reduce_lr_factor,
                 patience=options.reduce_lr,
                 min_lr=options.min_learning_rate,
             )
+        )
+    if stoppers and monitor.startswith("val_") and options.validation_freq > options.epochs > 0:
+        raise ParameterError(
+            f"validation_freq={options.validation_freq}: of {options.epochs} epochs none is scored, and "
+            f"monitor={monitor!r} watches the scores; give {options.epochs} or less"
         )
     return stoppers
 

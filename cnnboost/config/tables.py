@@ -77,6 +77,7 @@ class Cnn(Table):
     progressive_resizing: tuple[tuple[Pixels, Share], ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
     steps_per_execution: Whole = 1
+    validation_freq: Whole = 1
     teacher: PathText | None = None
     teacher_weight: Annotated[float, Field(ge=0, le=1)] = 0.7
     teacher_temperature: Annotated[float, Field(ge=1e-3, le=10_000)] = 3.0

@@ -156,7 +156,7 @@ def plot_history(history: Mapping[str, Sequence[float]]) -> Figure:
             # Up to 20, a dot an epoch helps, and one epoch alone would be no line.
             mark = "os"[place] if len(values) <= 20 else None
             axes.plot(
-                range(1, len(values) + 1),
+                epochs_of(history, key),
                 values,
                 ("-", "--")[place],
                 color=COLOURS[place],
@@ -173,6 +173,12 @@ def plot_history(history: Mapping[str, Sequence[float]]) -> Figure:
         axes.legend(frameon=False)
         open_frame(axes, grid="both")
     return figure
+
+
+def epochs_of(history: Mapping[str, Sequence[float]], name: str) -> Sequence[float]:
+    """Return the epochs that the values of a curve belong to; not every one need have been validated."""
+    every = range(1, len(history.get(name) or []) + 1)
+    return history.get("val_epoch", every) if name.startswith("val_") else every
 
 
 def plot_modes(document: Mapping[str, Any]) -> Figure:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.report.plots import COLOURS, inches, literal, name_rows, new_figure, open_frame
+from cnnboost.report.plots import COLOURS, epochs_of, inches, literal, name_rows, new_figure, open_frame
 from cnnboost.report.searches import METRICS
 from cnnboost.report.table import setting
 
@@ -205,7 +205,7 @@ def _curve(axes: Axes, trial: Trial, name: str, **style: Any) -> None:
     values = trial["history"].get(name, [])
     if len(values) == 1:  # no line has one point
         style.setdefault("marker", "o")
-    axes.plot(range(1, len(values) + 1), values, **style)
+    axes.plot(epochs_of(trial["history"], name), values, **style)
 
 
 def plot_points(

@@ -39,7 +39,7 @@ log = logging.getLogger("cnnboost")
 #: Errors of the machine: no fault of a trial's values, so they end the search, and the trial is tried again.
 _NOT_THE_VALUES = (StoreError, DeviceError)
 
-_CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
+_CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_epoch")
 _REMEDIES = {
     "locked": "Another program has it open: end that one, and run the search again.",
     "readonly": "Make file and folder writable, or name another folder with --models.",

@@ -234,7 +234,7 @@ def smoke(job: Job) -> Job:
     small = recipe.model_copy(
         update={
             "name": f"{recipe.name}-smoke",
-            "cnn": recipe.cnn.model_copy(update={"epochs": 1}),
+            "cnn": recipe.cnn.model_copy(update={"epochs": 1, "validation_freq": 1}),
             "boost": recipe.boost.model_copy(
                 update={
                     "n_estimators": min(SMOKE_ROUNDS, recipe.boost.n_estimators),

@@ -44,9 +44,10 @@ _OFF: dict[str, Any] = {
     "decay": 0.0,
     "ema": None,
     "validation_fraction": 0.0,
+    "validation_freq": 1,
 }
 #: Of these the user is not told: they say how something else is done.
-_UNSAID = {"monitor", "step_epochs", "warmup", "validation_fraction"}
+_UNSAID = {"monitor", "step_epochs", "warmup", "validation_fraction", "validation_freq"}
 
 
 @dataclass(frozen=True)

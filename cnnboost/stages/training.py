@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -34,6 +35,8 @@ log = logging.getLogger("cnnboost")
 FORMAT = 1
 """Of what a CNN is made from; another one trains every CNN again."""
 
+_PAUSE = 1.0
+"""Seconds between two lines about epochs, the first and the last one apart."""
 _RECORD = 2
 """Of `history.json`; since 2 it carries a checksum."""
 
@@ -313,6 +316,7 @@ def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:
     import keras
 
     started: list[tuple[int, float]] = []
+    said = [-math.inf]
 
     def begun(epoch: int, logs: Any = None) -> None:
         if not started:  # a training that continues does not begin with the first
@@ -320,8 +324,12 @@ def _epoch_report(report: Callable[[int, int], None], epochs: int) -> Any:
 
     def finished(epoch: int, logs: dict[str, float]) -> None:
         report(epoch + 1, epochs)
+        now = time.perf_counter()
+        if now - said[0] < _PAUSE and epoch + 1 < epochs:
+            return
+        said[0] = now
         first, since = started[0]
-        seconds = (time.perf_counter() - since) / (epoch + 1 - first) * (epochs - epoch - 1)
+        seconds = (now - since) / (epoch + 1 - first) * (epochs - epoch - 1)
         left = f", {timedelta(seconds=round(seconds))} left" if epoch + 1 < epochs else ""
         watched = f", validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
         log.info(

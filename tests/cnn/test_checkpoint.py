@@ -82,6 +82,12 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def each_epoch_is_written(monkeypatch):
+    """Epochs of toys are shorter than it takes to write them."""
+    monkeypatch.setattr("cnnboost.cnn.callbacks._SHARE", 1)
+
+
 @pytest.fixture(scope="module")
 def train(toy_images):
     """Return a function that trains one of the cases, undisturbed trainings once only."""
@@ -144,6 +150,36 @@ def test_a_training_that_a_callback_ends_early_keeps_its_last_epoch(folder, trai
     assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(20, abs=1)
 
 
+def test_where_epochs_are_short_the_first_the_best_and_the_last_are_written(
+    toy_images, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("cnnboost.cnn.callbacks._SHARE", 1e-9)
+    options = {"epochs": 7, "learning_rate": 0.02, "early_stopping": 9, "validation_fraction": 0.3}
+    written, save = [], Checkpoint.save
+
+    def noted(self, model, epochs, *rest):
+        written.append(epochs)
+        save(self, model, epochs, *rest)
+
+    monkeypatch.setattr(Checkpoint, "save", noted)
+    folder = {"checkpoint": tmp_path / "checkpoint"}
+    whole = CNNClassifier("digits", monitor="val_accuracy", **folder, **options).fit(*toy_images)
+    best = np.maximum.accumulate(whole.history_["val_accuracy"])
+    improved = [1, *(np.flatnonzero(np.diff(best) > 0) + 2).tolist()]
+    assert written == sorted({*improved, 7})
+    # Without early stopping there is no best one, and a kill costs what was not written.
+    del options["early_stopping"]
+    whole, written[:] = CNNClassifier("digits", **options).fit(*toy_images), []
+    with pytest.raises(Stop):
+        CNNClassifier("digits", callbacks=[stop_after(4)], **folder, **options).fit(*toy_images)
+    with caplog.at_level("INFO", "cnnboost"):
+        continued = CNNClassifier("digits", **folder, **options).fit(*toy_images)
+    assert "training continues after epoch 1 of 7" in caplog.text
+    # The first after the kill, whatever the share, and the last.
+    assert written == [1, 2, 7]
+    same_training(continued, whole)
+
+
 TRAINING = """
     import sys
     import numpy as np
@@ -189,6 +225,7 @@ class TestWhatIsAnotherRun:
         [
             ({}, {"epochs": 7, "tta": "flip", "checkpoint": "elsewhere", "teacher_weight": 0.1}, True),
             ({}, {"learning_rate": 0.01}, False),
+            ({}, {"validation_freq": 2}, False),
             ({}, {"random_state": 1}, False),
             ({}, {"model_options": {"dropout": 0.1}}, False),
             ({"schedule": "cosine"}, {"schedule": "cosine", "epochs": 7}, False),
@@ -199,6 +236,10 @@ class TestWhatIsAnotherRun:
     )
     def test_parameters_that_change_its_epochs_make_it_another(self, one, other, same):
         assert (self.digest(**one) == self.digest(**other)) == same
+
+    def test_a_choice_that_is_new_leaves_trainings_that_had_none_as_they_were(self):
+        parameters = CNNClassifier().get_params()
+        assert "validation_freq" not in run_parameters(parameters, TrainingOptions.of(parameters))
 
     def test_so_do_images_weights_and_validation(self):
         model, X, codes = self.RUN

@@ -13,7 +13,7 @@ from keras.ops import convert_to_numpy
 from cnnboost import CNNClassifier
 from cnnboost.cnn.batches import shrink
 from cnnboost.cnn.teacher import write_teacher
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, ParameterError
 from tests.cnn.toys import losses_of, pooled, same_training, small
 
 STAGED = {
@@ -134,6 +134,50 @@ def test_steps_that_run_together_end_where_single_ones_do(parts, caplog):
     assert together.history_["learning_rate"] == one.history_["learning_rate"]
     for mine, its in zip(together.model_.get_weights(), one.model_.get_weights(), strict=True):
         np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-7)
+
+
+# A rate that is too high: the loss on the validation images goes up and down.
+RESTLESS = {"epochs": 11, "batch_size": 100, "learning_rate": 0.2}
+
+
+@pytest.fixture(scope="module")
+def every(parts):
+    """Return a training that was validated after every epoch."""
+    return CNNClassifier(small, **RESTLESS).fit(*parts[0], validation_data=parts[1])
+
+
+class TestValidationFreq:
+    @pytest.mark.parametrize("every_so_many", [3, 20])
+    def test_the_epochs_are_those_that_it_divides(self, every_so_many, every, parts):
+        cnn = CNNClassifier(small, validation_freq=every_so_many, **RESTLESS)
+        found = cnn.fit(*parts[0], validation_data=parts[1]).history_
+        assert found["loss"] == every.history_["loss"]
+        scored = list(range(every_so_many, 12, every_so_many))
+        assert found.get("val_epoch", []) == scored
+        assert found.get("val_loss", []) == [every.history_["val_loss"][epoch - 1] for epoch in scored]
+        assert "val_epoch" not in every.history_
+
+    @pytest.mark.parametrize("folder", [True, False], ids=["checkpoint", "memory"])
+    def test_stopping_counts_scored_epochs_and_keeps_the_best_of_them(
+        self, folder, every, parts, tmp_path, recwarn
+    ):
+        options = {**RESTLESS, "validation_freq": 2, "early_stopping": 1, "reduce_lr": 99}
+        cnn = CNNClassifier(small, checkpoint=tmp_path / "checkpoint" if folder else None, **options)
+        found = cnn.fit(*parts[0], validation_data=parts[1]).history_
+        scored = every.history_["val_loss"][1::2]
+        worse = next(i for i in range(1, 5) if scored[i] >= min(scored[:i]))
+        assert found["val_loss"] == scored[: worse + 1]
+        assert len(found["loss"]) == len(found["learning_rate"]) == 2 * (worse + 1)
+        assert losses_of(cnn, *parts[1]) == pytest.approx(min(found["val_loss"]), rel=1e-3)
+        assert not [warning for warning in recwarn if "not available" in str(warning.message)]
+
+    def test_one_that_scores_nothing_is_refused_where_scores_are_watched(self, parts):
+        cnn = CNNClassifier(small, epochs=4, validation_freq=5, early_stopping=1)
+        with pytest.raises(ParameterError, match="validation_freq=5: of 4 epochs none is scored"):
+            cnn.fit(*parts[0], validation_data=parts[1])
+        for bad in (0, 1.5, "often"):
+            with pytest.raises(ParameterError, match="validation_freq"):
+                cnn.set_params(validation_freq=bad).fit(*parts[0])
 
 
 class TestTeacher:

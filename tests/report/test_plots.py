@@ -76,6 +76,13 @@ def test_history_shows_train_and_validation_over_epochs_from_one(epochs):
     assert_legible(figure)
 
 
+def test_validation_lies_at_the_epochs_that_were_scored():
+    history = {"loss": [3.0, 2.0, 1.5, 1.0, 0.9], "val_loss": [2.5, 1.8], "val_epoch": [2.0, 4.0]}
+    train, validation = plot_history(history).axes[0].lines
+    assert list(train.get_xdata()) == [1, 2, 3, 4, 5]
+    assert list(validation.get_xdata()) == [2, 4]
+
+
 def test_history_without_validation_or_accuracy():
     (axes,) = plot_history({"loss": [2.0, 1.0], "accuracy": []}).axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train"]

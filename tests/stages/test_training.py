@@ -42,6 +42,20 @@ def test_a_kill_before_the_record_is_written_loses_no_epoch(job, change, monkeyp
     assert not (job.models_dir / "checkpoint").exists()
 
 
+def test_short_epochs_are_not_all_told_of(caplog, monkeypatch):
+    from cnnboost.stages import training
+
+    monkeypatch.setattr(training, "_PAUSE", 1e6)
+    done = []
+    callback = training._epoch_report(lambda *of: done.append(of), 50)
+    with caplog.at_level(logging.INFO, "cnnboost"):
+        for epoch in range(50):
+            callback.on_epoch_begin(epoch)
+            callback.on_epoch_end(epoch, {"loss": 1.0, "accuracy": 0.5})
+    assert [record.message[:11] for record in caplog.records] == ["epoch 1 of ", "epoch 50 of"]
+    assert done == [(epoch, 50) for epoch in range(1, 51)]
+
+
 @pytest.mark.parametrize("digit", ["fit_seconds", "made_from", "parameters", "seed", "model_sha256"])
 def test_a_digit_that_was_altered_is_found(job, digit):
     path = job.models_dir / "history.json"
