@@ -28,10 +28,10 @@ demo: $(VENV)/.installed ## train, cut, boost and score on handwritten digits, i
 	$(BIN)/cnnboost run digits
 
 test: $(VENV)/.installed ## run the tests but the slow ones, one file at a time in each of WORKERS processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: $(VENV)/.installed ## run every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/.installed ## damage every kind of file that is read and have it read; SECONDS=600 SEED=0
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Toy sizes gain nothing from threads, which would take the cores from the other processes of the suite.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import gc
 import shutil
 import signal
 from dataclasses import replace
@@ -17,6 +21,26 @@ import pytest
 from tests.dask_processes import client, pids, processes, stopped  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parent.parent
+
+
+#: Files that take long or much memory. They begin first: the last one to end has a process to itself.
+LONGEST = (
+    "test_recipes.py", "test_vgg19.py", "test_contract.py", "test_efficientnet.py",
+    "test_keras_applications.py", "test_docs.py", "test_study.py", "test_commands.py",
+    "test_checkpoint.py", "test_training.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+def pytest_collection_finish():
+    """Spare the search for garbage the modules, which are none, and let it begin less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,6 +66,20 @@ def _own_cache(tmp_path_factory):
     patch.delenv("CNNBOOST_DATA", raising=False)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _toy_figures(request):
+    """Draw figures small and without a layout, but for the tests of the drawing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in {"cli", "search", "stages"}:
+            from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+            from cnnboost.report import plots
+
+            patch.setattr(ConstrainedLayoutEngine, "execute", lambda self, figure: None)
+            patch.setattr(plots, "_DPI", 30)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -134,19 +172,40 @@ def trained_models(recipe_file, tmp_path_factory):
     return models
 
 
-@pytest.fixture
-def job(recipe_file, trained_models, tmp_path):
-    """Return a job whose CNN is trained and nothing else is done."""
+@pytest.fixture(scope="session")
+def job_in(recipe_file, trained_models):
+    """Return a function that gives a job in a folder, whose CNN is trained and nothing else is done."""
     from cnnboost import stages
     from cnnboost.config import load_recipe
 
-    shutil.copytree(trained_models, tmp_path / "models")
-    return stages.Job(
-        recipe=load_recipe(recipe_file), models=tmp_path / "models", reports=tmp_path / "reports"
-    )
+    def job_in(folder, *overrides):
+        shutil.copytree(trained_models, folder / "models")
+        recipe = load_recipe(recipe_file, overrides)
+        return stages.Job(recipe=recipe, models=folder / "models", reports=folder / "reports")
+
+    return job_in
 
 
 @pytest.fixture
+def job(job_in, tmp_path):
+    """Return a job whose CNN is trained and nothing else is done."""
+    return job_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def copy_of():
+    """Return a function that gives a job with its own copy, in a folder, of what another one has made."""
+
+    def copy_of(job, folder):
+        for name in ("models", "reports"):
+            if getattr(job, name).exists():
+                shutil.copytree(getattr(job, name), folder / name)
+        return replace(job, models=folder / "models", reports=folder / "reports")
+
+    return copy_of
+
+
+@pytest.fixture(scope="session")
 def change():
     """Return a function that gives a job with some keys of its recipe changed."""
 

@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import os
 import pkgutil
 import re
 import shlex
@@ -14,8 +13,10 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from typer.testing import CliRunner
 
 import cnnboost
+from cnnboost.cli import app
 from tests import readme
 from tests.conftest import ROOT
 from tests.faces.clips import astronaut, moving, write_clip
@@ -35,28 +36,21 @@ def block(kind):
     return found.group(1)
 
 
-def test_the_commands_of_the_quickstart_work_in_an_empty_folder(tmp_path):
+def test_the_commands_of_the_quickstart_work_in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     commands = [shlex.split(line, comments=True) for line in block("shell").splitlines() if line.strip()]
     assert len(commands) >= 5
-    environment = {**os.environ, "COLUMNS": "100"}
+    shown = {}
     for command in commands:
         assert command[0] == "cnnboost"
-        # Fewer epochs than a reader would wait for; everything else is as it stands there.
-        quick = [PROGRAM, *command[1:], "-s", "cnn.epochs=1"]
-        done = subprocess.run(quick, cwd=tmp_path, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
+        # Less training than a reader would wait for; everything else is as it stands there.
+        quick = [*command[1:], "-s", "cnn.epochs=1", "-s", "boost.n_estimators=2"]
+        done = CliRunner(env={"COLUMNS": "100"}).invoke(app, quick)
+        assert done.exit_code == 0, done.output
+        shown[command[1]] = done.stdout
     assert (tmp_path / "features/train-fc1.npy").is_file()
     assert (tmp_path / "models/digits/heads/fc1-plain.ubj").is_file()
-    assert (
-        "XGBoost at output"
-        in subprocess.run(
-            [PROGRAM, "evaluate", "-s", "cnn.epochs=1"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    )
+    assert "XGBoost at output" in shown["evaluate"]
 
 
 def test_the_python_of_the_quickstart_works(capsys):

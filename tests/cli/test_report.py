@@ -13,13 +13,10 @@ FACTS = Path(__file__).parents[1] / "report" / "report_facts.json"
 
 
 @pytest.fixture(scope="module")
-def scored(recipe_file, trained_models, tmp_path_factory):
+def scored(job_in, tmp_path_factory):
     """Return a folder where the toy recipe is inspected and scored; copy it, do not write to it."""
-    from cnnboost.config import load_recipe
-
     folder = tmp_path_factory.mktemp("scored")
-    shutil.copytree(trained_models, folder / "models")
-    job = stages.Job(load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
+    job = job_in(folder)
     stages.evaluate(job, ["fc1"])
     stages.inspect(job)
     return folder

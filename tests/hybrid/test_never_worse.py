@@ -20,7 +20,7 @@ from cnnboost.hybrid.crossfit import CrossFit
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.metrics.comparison import compare
 
-SEEDS = range(3)
+SEEDS = range(2)
 CLASSES = 3
 SIDE = 8
 #: How much surer the CNN is than it may be; calibration has to take it back.

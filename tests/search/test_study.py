@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -18,11 +19,13 @@ from cnnboost.search import TrialScore, search, study
 HEADS = {"boost.max_depth": Space(choices=(1, 2, 3)), "boost.n_estimators": Space(low=2, high=4, step=2)}
 
 
+GRID = {"space": HEADS, "sampler": "grid", "trials": 6, "target": "fc1", "fraction": 0.3}
+
+
 @pytest.fixture
 def searching(job, change):
     """Return a job that searches the head at fc1 by grid."""
-    metadata = {"space": HEADS, "sampler": "grid", "trials": 6, "target": "fc1", "fraction": 0.3}
-    return change(job, search=metadata)
+    return change(job, search=GRID)
 
 
 @pytest.fixture
@@ -278,11 +281,25 @@ DAMAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def searched_models(job_in, change, tmp_path_factory):
+    """Return the models of a job whose search is done; copy them, do not change them."""
+    job = change(job_in(tmp_path_factory.mktemp("searched")), search=GRID)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "run_trial", lambda job, metadata, values: TrialScore(0.5, None, None))
+        search(job)
+    return job.models
+
+
+@pytest.fixture
+def database(searching, searched_models):
+    """Return the file of a search that is done."""
+    shutil.copytree(searched_models, searching.models, dirs_exist_ok=True)
+    return searching.models_dir / "search" / "study.db"
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_database_is_named_with_the_remedy(searching, scored_by, damage):
-    scored_by(lambda values: 0.5)
-    search(searching)
-    database = searching.models_dir / "search" / "study.db"
+def test_a_damaged_database_is_named_with_the_remedy(searching, database, damage):
     if callable(damage):
         damage(database)
     else:
@@ -292,10 +309,7 @@ def test_a_damaged_database_is_named_with_the_remedy(searching, scored_by, damag
         search(searching)
 
 
-def test_a_locked_database_is_named(searching, scored_by):
-    scored_by(lambda values: 0.5)
-    search(searching)
-    database = searching.models_dir / "search" / "study.db"
+def test_a_locked_database_is_named(searching, database):
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match=r"study\.db cannot be used: .*locked.*Another program has it"):

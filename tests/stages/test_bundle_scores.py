@@ -23,13 +23,10 @@ def save_images(root, X, names):
 
 
 @pytest.fixture(scope="module")
-def bundles(recipe_file, trained_models, tmp_path_factory):
+def bundles(job_in, tmp_path_factory):
     """Return folders with a plain bundle, and one in residual mode over two views; copy them."""
-    from cnnboost.config import load_recipe
-
     folder = tmp_path_factory.mktemp("bundles")
-    shutil.copytree(trained_models, folder / "models")
-    job = stages.Job(recipe=load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
+    job = job_in(folder)
     stages.export(job, "fc1", out=folder / "plain")
     stages.export(job, ["flatten"], mode="residual", tta="flip", out=folder / "residual")
     return folder

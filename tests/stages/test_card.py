@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from cnnboost import stages
 from cnnboost.cli import app
-from cnnboost.config import load_recipe, packaged
+from cnnboost.config import packaged
 from cnnboost.deploy.bundle import read_bundle, write_bundle
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.files import read_json, write_json
@@ -40,18 +40,15 @@ def words_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(recipe_file, trained_models, tmp_path_factory):
+def finished(job_in, tmp_path_factory):
     """Return a job whose bundle, audit, scores and comparison are there; copy them, do not change them."""
-    root = tmp_path_factory.mktemp("finished")
-    shutil.copytree(trained_models, root / "models")
     few = [
         "compare.seeds=1",
         "compare.folds=2",
         'compare.modes=["residual"]',
         'compare.heads=["vector_scaling"]',
     ]
-    recipe = load_recipe(recipe_file, [*few, *CHANGES])
-    job = stages.Job(recipe=recipe, models=root / "models", reports=root / "reports")
+    job = job_in(tmp_path_factory.mktemp("finished"), *few, *CHANGES)
     stages.inspect(job)
     stages.export(job)
     stages.evaluate(job)
@@ -60,10 +57,8 @@ def finished(recipe_file, trained_models, tmp_path_factory):
 
 
 @pytest.fixture
-def job(finished, tmp_path):
-    for name in ("models", "reports"):
-        shutil.copytree(getattr(finished, name), tmp_path / name)
-    return replace(finished, models=tmp_path / "models", reports=tmp_path / "reports")
+def job(finished, copy_of, tmp_path):
+    return copy_of(finished, tmp_path)
 
 
 @pytest.fixture
@@ -92,14 +87,10 @@ def numbers(text):
 
 
 @pytest.fixture(scope="module")
-def residual(finished, tmp_path_factory):
+def residual(finished, copy_of, change, tmp_path_factory):
     """Return a finished job whose head is a residual one, over two views; do not change it."""
-    root = tmp_path_factory.mktemp("residual")
-    for name in ("models", "reports"):
-        shutil.copytree(getattr(finished, name), root / name)
-    hybrid = finished.recipe.hybrid.model_copy(update={"mode": "residual", "tta": "flip"})
-    recipe = finished.recipe.model_copy(update={"hybrid": hybrid})
-    job = replace(finished, recipe=recipe, models=root / "models", reports=root / "reports")
+    job = copy_of(finished, tmp_path_factory.mktemp("residual"))
+    job = change(job, hybrid={"mode": "residual", "tta": "flip"})
     (job.reports_dir / "compare.json").unlink()  # of other views
     stages.export(job, int8=True)
     stages.evaluate(job)

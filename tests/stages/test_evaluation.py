@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,13 @@ from cnnboost.report.published import beside_published
 from cnnboost.report.score_plots import plot_class_accuracy as class_accuracy
 
 
+@pytest.fixture(scope="module")
+def evaluated(job_in, tmp_path_factory):
+    """Return a job and all its scores; do not change them."""
+    job = job_in(tmp_path_factory.mktemp("evaluated"))
+    return job, stages.evaluate(job)
+
+
 @pytest.fixture
 def one_sided(job, change):
     """Return a job that hardly trains, on two classes of which one is rare."""
@@ -26,7 +34,9 @@ def one_sided(job, change):
 
 
 def warnings(caplog):
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    """Return what cnnboost warned of; TensorFlow may have something to say about its own work."""
+    own = (record for record in caplog.records if record.name.startswith("cnnboost"))
+    return [record.getMessage() for record in own if record.levelno == logging.WARNING]
 
 
 def test_predictions_of_one_class_are_warned_of_and_written_down(one_sided, caplog):
@@ -57,21 +67,23 @@ def test_scores_alone_write_no_report(job):
     assert not job.reports_dir.exists()
 
 
-@pytest.fixture
-def two_classes(job, change):
-    """Return a job on two classes, with scores that a study might have printed."""
+@pytest.fixture(scope="module")
+def two_classes(job_in, change, tmp_path_factory):
+    """Return a job on two classes, with scores that a study might have printed, and its scores."""
+    job = job_in(tmp_path_factory.mktemp("two"))
     published = Published(
         source="A study", scores={"average_class_accuracy": 0.99, "best_f1": 0.5, "auc": 0.6}
     )
-    return change(job, data={"binary": "3"}, evaluate={"published": published}, cut={"layer": "fc2"})
+    job = change(job, data={"binary": "3"}, evaluate={"published": published}, cut={"layer": "fc2"})
+    return job, stages.evaluate(job, ["fc1", "fc2"])
 
 
 def figures(evaluated):
     return {path.stem for path in evaluated.figures}
 
 
-def test_every_class_has_an_area_under_its_roc_curve(job):
-    metrics = stages.evaluation.scores_of(job, ["fc1"])
+def test_every_class_has_an_area_under_its_roc_curve(evaluated):
+    job, metrics = evaluated[0], evaluated[1].metrics
     held = job.images.validation
     proba = stages.train(job).cnn.predict_proba(held.X)
     for row in (metrics["cnn"], metrics["heads"][0]):
@@ -84,10 +96,10 @@ def test_every_class_has_an_area_under_its_roc_curve(job):
 
 
 def test_two_classes_are_scored_over_thresholds(two_classes):
-    evaluated = stages.evaluate(two_classes, ["fc1", "fc2"])
+    job, evaluated = two_classes
     metrics = read_json(evaluated.path)
-    held = two_classes.images.validation
-    positive = stages.train(two_classes).cnn.predict_proba(held.X)[:, 1]
+    held = job.images.validation
+    positive = stages.train(job).cnn.predict_proba(held.X)[:, 1]
     found = metrics["cnn"]["thresholds"]
     assert found["positive"] == "3"
     best = found["best"]
@@ -108,11 +120,11 @@ def test_the_positive_class_is_the_second_where_the_recipe_names_none(job, chang
     assert metrics["cnn"]["thresholds"]["positive"] == "1"
 
 
-def test_figures_of_two_classes_do_not_outlive_them(two_classes, change, job):
-    stages.evaluate(two_classes, ["fc1"])
-    folder = two_classes.reports_dir / "figures"
+def test_figures_of_two_classes_do_not_outlive_them(two_classes, job):
+    shutil.copytree(two_classes[0].reports, job.reports)
+    folder = job.reports_dir / "figures"
     assert (folder / "precision-recall.png").is_file()
-    ten = stages.evaluate(job, ["fc1"])
+    ten = stages.evaluate(job, ["fc1", "fc2"])
     assert {"roc", "class-accuracy"} < figures(ten)
     assert {path.stem for path in folder.iterdir()} == figures(ten)
 
@@ -154,10 +166,10 @@ def test_printed_values_of_other_classes_are_named_and_stop_nothing(job, change,
     assert "printed" not in metrics["published"]
 
 
-def test_the_document(job):
-    evaluated = stages.evaluate(job)
-    metrics = read_json(evaluated.path)
-    assert metrics == json.loads(json.dumps(evaluated.metrics))
+def test_the_document(evaluated):
+    job, found = evaluated
+    metrics = read_json(found.path)
+    assert metrics == json.loads(json.dumps(found.metrics))
     assert set(metrics) == {
         "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
         "tta", "cnn", "heads", "published", "recipe_facts", "machine", "versions",
@@ -170,14 +182,14 @@ def test_the_document(job):
         low, high = row["scores"]["accuracy"]["interval"]
         assert low < row["scores"]["accuracy"]["value"] < high
     assert all(0 <= row["against_cnn"]["p_value"] <= 1 for row in metrics["heads"])
-    assert sorted(p.name for p in evaluated.figures) == [
+    assert sorted(p.name for p in found.figures) == [
         "class-accuracy.png", "confusion-cnn.png", "confusion-fc1.png", "confusion-fc2.png",
         "confusion-output.png", "history.png", "roc.png",
     ]  # fmt: skip
 
 
-def test_scores_are_those_of_the_cnn(job):
-    metrics = stages.evaluate(job, ["fc1"]).metrics
+def test_scores_are_those_of_the_cnn(evaluated):
+    job, metrics = evaluated[0], evaluated[1].metrics
     cnn, held = stages.train(job).cnn, job.images.validation
     assert metrics["cnn"]["scores"]["accuracy"]["value"] == pytest.approx(
         np.mean(cnn.predict(held.X) == held.labels)

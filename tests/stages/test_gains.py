@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from cnnboost import stages
-from cnnboost.config import load_recipe
 from cnnboost.errors import StoreError
 from cnnboost.files import read_json, write_json
 from cnnboost.stages.gains import compare_networks, summarise_pairs
@@ -18,14 +17,11 @@ from cnnboost.stages.reporting import report_all
 
 
 @pytest.fixture(scope="module")
-def finished(recipe_file, trained_models, tmp_path_factory):
+def finished(job_in, tmp_path_factory):
     """Return a job whose scores and comparison are there; copy them, do not change them."""
-    root = tmp_path_factory.mktemp("finished")
-    shutil.copytree(trained_models, root / "models")
     few = ["compare.seeds=2", "compare.networks=2", "compare.folds=2", "cnn.epochs=1"]
     few += ['compare.heads=["logistic_regression", "nearest_neighbors"]', "hybrid.boost={n_estimators=4}"]
-    recipe = load_recipe(recipe_file, few)
-    job = stages.Job(recipe=recipe, models=root / "models", reports=root / "reports")
+    job = job_in(tmp_path_factory.mktemp("finished"), *few)
     stages.evaluate(job, ["fc1"])
     stages.compare_modes(job)
     return job

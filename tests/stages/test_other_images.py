@@ -32,21 +32,16 @@ def photos(toy_images, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def boosted_models(recipe_file, trained_models, tmp_path_factory):
-    """Return a models folder with the toy recipe's CNN and a head at fc1; copy it."""
-    from cnnboost.config import load_recipe
-
-    models = tmp_path_factory.mktemp("boosted") / "models"
-    shutil.copytree(trained_models, models)
-    stages.fit_boost(stages.Job(recipe=load_recipe(recipe_file), models=models), "fc1")
-    return models
+def with_head(job_in, tmp_path_factory):
+    """Return a job with the toy recipe's CNN and a head at fc1; copy them."""
+    job = job_in(tmp_path_factory.mktemp("boosted"))
+    stages.fit_boost(job, "fc1")
+    return job
 
 
 @pytest.fixture
-def boosted(job, boosted_models):
-    shutil.rmtree(job.models)
-    shutil.copytree(boosted_models, job.models)
-    return job
+def boosted(with_head, copy_of, tmp_path):
+    return copy_of(with_head, tmp_path)
 
 
 def contents(folder):

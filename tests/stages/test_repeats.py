@@ -72,7 +72,7 @@ def test_the_figures_are_those_of_the_runs(repeated, tmp_path):
         }
         own = tmp_path / str(number)
         alone = replace(job, recipe=recipe.model_copy(update=tables), models=own, reports=own)
-        runs.append(stages.evaluate(alone, ["fc1"]).metrics)
+        runs.append(stages.evaluation.scores_of(alone, ["fc1"]))
     for row, of_run in (
         (found.summary["cnn"], lambda m: m["cnn"]),
         (found.summary["heads"][0], lambda m: m["heads"][0]),

@@ -1,6 +1,5 @@
 """What is made again when something changes, and what is not: the whole table."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -37,31 +36,23 @@ def written(job):
 
 
 @pytest.fixture(scope="module")
-def walked(recipe_file, trained_models, tmp_path_factory):
-    from cnnboost.config import load_recipe
-
-    models = tmp_path_factory.mktemp("walked") / "models"
-    shutil.copytree(trained_models, models)
-    job = stages.Job(recipe=load_recipe(recipe_file), models=models, reports=models.parent / "reports")
+def walked(job_in, tmp_path_factory):
+    job = job_in(tmp_path_factory.mktemp("walked"))
     assert made(job) == ALL - {"cnn"}
     return job
 
 
 @pytest.fixture
-def copied(walked, tmp_path):
-    shutil.copytree(walked.models, tmp_path / "elsewhere")
-    return replace(walked, models=tmp_path / "elsewhere", reports=tmp_path / "reports")
+def copied(walked, copy_of, tmp_path):
+    return copy_of(walked, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("tables", "again"),
     [
         ({}, set()),  # the folder is another one than it was made in
-        ({"data": {"validation_fraction": 0.4}}, ALL),
         ({"data": {"seed": 1}}, ALL),
-        ({"data": {"binary": "3"}}, ALL),
         ({"cnn": {"epochs": 1}}, ALL),
-        ({"cnn": {"seed": 1}}, ALL),
         ({"cut": {"layers": ("fc2",), "layer": "fc2"}}, {"bundle"}),
         ({"boost": {"max_depth": 3}}, HEADS),
         ({"boost": {"device": "cpu"}}, {"bundle"}),

@@ -1,21 +1,17 @@
 """The toy hybrid, exported once, and where a path finds its parts."""
 
-import shutil
-
 import numpy as np
 import pytest
 
 from cnnboost import stages
-from cnnboost.config import load_recipe
 from cnnboost.stages.export import export
 from cnnboost.timing.paths import Source
 
 
 @pytest.fixture(scope="session")
-def source(recipe_file, trained_models, tmp_path_factory):
+def source(job_in, tmp_path_factory):
     folder = tmp_path_factory.mktemp("timing")
-    job = stages.Job(recipe=load_recipe(recipe_file), models=folder / "models", reports=folder / "reports")
-    shutil.copytree(trained_models, folder / "models")
+    job = job_in(folder)
     bundle = export(job, "fc1").bundle
     features = stages.extract(job, ["fc1"], ["validation"])["validation"].stored["fc1"].X
     np.save(folder / "images.npy", job.images.validation.X[:40])

@@ -1,6 +1,4 @@
-import os
-import subprocess
-import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -143,18 +141,21 @@ def test_a_file_that_will_not_do_is_named(tmp_path, toy_file):
         assert path.name in str(caught.value)
 
 
-def test_without_network_the_error_says_where_the_weights_are_looked_for(tmp_path):
-    code = "from cnnboost.cnn.architectures import build; build('vgg19', (48, 48, 1), 7)"
+def test_without_network_the_error_says_where_the_weights_are_looked_for(tmp_path, monkeypatch, capsys):
     # Nothing listens on the proxy's port, so nothing outside is reached.
-    closed = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
-    env = {**os.environ, **closed, "no_proxy": "", "NO_PROXY": "", "KERAS_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("cnnboost.errors.ModelError: the ImageNet weights of VGG19 cannot be loaded")
-    assert str(tmp_path / "models" / IMAGENET_FILE) in last
-    assert 'weights = "none"' in last
-    assert ".keras file" in last
-    assert done.stdout == ""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # one that knows other proxies
+    # Read by Keras when it is imported, and by the error.
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="the ImageNet weights of VGG19 cannot be loaded") as caught:
+        build("vgg19", SHAPE, 7)
+    for words in (str(tmp_path / "models" / IMAGENET_FILE), 'weights = "none"', ".keras file"):
+        assert words in str(caught.value)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
