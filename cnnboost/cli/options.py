@@ -36,7 +36,9 @@ RecipeOption = Annotated[
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", help="Folder, .zip, fer2013.csv, .npz, CIFAR-10 folder, or 'digits'. Else CNNBOOST_DATA."
+        "--data",
+        help="Folder, .zip, fer2013.csv, .npz, CIFAR-10 folder, URL of a folder, .txt list of paths or "
+        "URLs, 'digits'. Else CNNBOOST_DATA.",
     ),
 ]
 ModelsOption = Annotated[Path, typer.Option("--models", help="Folder for CNNs, features and heads.")]
