@@ -36,7 +36,7 @@ def test_features_that_are_more_than_a_block_are_read_block_by_block(job, change
     fits = []
     grow = trees.grow_trees
     monkeypatch.setattr(
-        classifier, "grow_trees", lambda *given: fits.append((given[1].X, given[-1])) or grow(*given)
+        classifier, "grow_trees", lambda *given: fits.append((given[1].X, given[5])) or grow(*given)
     )
     short = replace(job, force=True, memory="1kB")
     found = stages.fit_boost(short, "fc1").boost
