@@ -102,7 +102,7 @@ def _started(distributed: Any, address: str, n_local: int) -> Iterator[Client]:
                     n_workers=n_local,
                     threads_per_worker=1,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # None would be port 8787 of every address
                     silence_logs=logging.CRITICAL,
                 )
             client = distributed.Client(cluster or address, timeout=CONNECT_SECONDS)

