@@ -87,7 +87,7 @@ readme: $(VENV)/.installed ## write the figures of the reports into the README
 lock: $(VENV)/.installed ## write the versions in .venv to requirements.lock
 	@{ echo "# Versions that are tested together; 'make lock' writes this file."; \
 	  $(BIN)/python -m pip freeze --exclude-editable | grep -vi '^-e\|^cnnboost' \
-	  | sed -E 's/^(nvidia-nccl.*)$$/\1 ; platform_system == "Linux"/'; } > requirements.lock.tmp
+	  | sed -E -e 's/^(nvidia-nccl.*)$$/\1 ; platform_system == "Linux"/' -e 's/^(uvloop.*)$$/\1 ; platform_system != "Windows"/'; } > requirements.lock.tmp
 	mv requirements.lock.tmp requirements.lock
 
 clean: ## remove what can be made anew, but for the environment
