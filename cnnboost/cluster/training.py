@@ -103,22 +103,38 @@ def train(
     """
     load_distributed()
     grown, failures = Grown(), 0
-    while True:
-        before = grown.rounds
-        addresses = sorted(wait_for_workers(client))
-        attempt = _Attempt(client, params, rows, watched, addresses, grown, rounds, patience)
-        try:
-            return client.sync(attempt.run)
-        except _Lost as loss:
-            grown = attempt.kept()
-            failures = failures + 1 if grown.rounds == before else 0
-            if failures >= _ATTEMPTS:
-                raise ClusterError(
-                    f"the trees do not grow on: in {failures} attempts workers were lost before one more "
-                    f"round was kept ({loss}). Look at their logs, give them more memory ('dask worker "
-                    "--memory-limit'), and run the same command again"
-                ) from loss
-            log.warning("workers were lost in training (%s); it goes on from round %d", loss, grown.rounds)
+    names: list[str] = []
+    try:
+        while True:
+            before = grown.rounds
+            addresses = sorted(wait_for_workers(client))
+            attempt = _Attempt(client, params, rows, watched, addresses, grown, rounds, patience)
+            names.append(attempt.name)
+            try:
+                return client.sync(attempt.run)
+            except _Lost as loss:
+                grown = attempt.kept()
+                failures = failures + 1 if grown.rounds == before else 0
+                if failures >= _ATTEMPTS:
+                    raise ClusterError(
+                        f"the trees do not grow on: in {failures} attempts workers were lost before one "
+                        f"more round was kept ({loss}). Look at their logs, give them more memory ('dask "
+                        "worker --memory-limit'), and run the same command again"
+                    ) from loss
+                log.warning(
+                    "workers were lost in training (%s); it goes on from round %d", loss, grown.rounds
+                )
+    finally:
+        _forget(client, names)
+
+
+def _forget(client: Client, names: Sequence[str]) -> None:
+    """Have the scheduler forget trees; a worker left over may have kept some after its attempt was lost."""
+    from distributed import Variable
+
+    with suppress(OSError, RuntimeError):
+        for name in names:
+            Variable(name, client=client).delete()
 
 
 class _Lost(Exception):
@@ -147,7 +163,6 @@ class _Attempt:
         if grown.booster is not None:
             self.params.pop("base_score", None)  # the trees so far have theirs
         self.name = f"cnnboost-{secrets.token_hex(8)}"
-        self.lost = False
 
     async def run(self) -> tuple[Booster, list[float]]:
         """Train; always within bounds of time once a worker or the scheduler is gone."""
@@ -159,9 +174,6 @@ class _Attempt:
                 if not work.done():
                     await self._look(work)
             return await self._result(work)
-        except _Lost:
-            self.lost = True
-            raise
         finally:
             work.cancel()
             await self._release(known)
@@ -203,14 +215,12 @@ class _Attempt:
 
     async def _release(self, known: set[str]) -> None:
         """Let the workers stop: what XGBoost has asked of them is wanted no more."""
-        from distributed import Future, Variable
+        from distributed import Future
 
         left = [Future(key, self.client) for key in set(self.client.futures) - known]
         with suppress(OSError, TimeoutError, RuntimeError):
             if left and self.client.status == "running":
                 await asyncio.wait_for(self.client.cancel(left, force=True), ANSWER_SECONDS)
-            if not self.lost:
-                Variable(self.name, client=self.client).delete()
 
     async def _train(self) -> tuple[Booster, list[float]]:
         from xgboost import config_context
@@ -291,7 +301,6 @@ class _Attempt:
             return self.grown
         except OSError as error:
             raise gone(self.client, str(error)) from error
-        variable.delete()
         booster = xgboost.Booster()
         booster.load_model(bytearray(state["model"]))
         return Grown(booster, list(state["losses"]), booster.num_boosted_rounds())

@@ -128,6 +128,7 @@ def test_a_worker_that_is_killed_costs_few_rounds(client, pids, rows, monkeypatc
     assert losses == sorted(losses, reverse=True)
     assert "it goes on from round" in caplog.text
     assert "from round 0" not in caplog.text
+    wait_until(lambda: not client.run_on_scheduler(variables))
     wait_until(lambda: len(workers_of(client)) == 2)
 
 
@@ -138,6 +139,7 @@ def test_ctrl_c_leaves_nothing_running(client, rows, monkeypatch):
         grow(client, rows, rounds=100_000)
     thread.join()
     wait_until(lambda: not any(client.processing().values()))
+    wait_until(lambda: not client.run_on_scheduler(variables))
     # The scheduler forgets at once; the workers themselves must have stopped too.
     wait_until(lambda: not any(client.run(executing).values()), 20)
 
