@@ -230,7 +230,7 @@ def test_it_is_a_scikit_learn_estimator(digits, cnn, residual, toy_file):
         ({"views": 2, "augment": {"flop": 1}}, ParameterError, "did you mean 'flip'"),
         ({"holdout": 0.1}, ParameterError, "holdout is for a CNN that is not trained yet"),
         ({"folds": 3, "layer": "output"}, ParameterError, "folds is for a CNN that is not trained yet"),
-        ({"fit_on": "test"}, ParameterError, "fit_on='test': input should be 'train' or 'held-out'"),
+        ({"fit_on": "test"}, ParameterError, "fit_on='test': input should be 'train', 'held-out' or 'both'"),
         ({"boost": 3}, ParameterError, "boost=3: give a BoostClassifier"),
     ],
 )

@@ -496,7 +496,7 @@ class TestWords:
     def test_those_of_what_ships_name_the_law_and_the_limits(self):
         words = read_card_text(find_card_text("fer2013"))
         assert "Article 5(1)(f)" in words.misuse
-        assert "finds faces" in words.use
+        assert "`cnnboost predict`" in words.use
         assert "no figure can be given" in words.biases
 
 
