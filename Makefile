@@ -78,7 +78,7 @@ bench-cluster: $(VENV)/.installed ## measure 1, 2, ... workers of a Dask cluster
 	$(BIN)/python -m tests.benchmarks.cluster --gigabytes $(or $(CLUSTER_GIGABYTES),5) --workers $(or $(DASK_WORKERS),1,2) --json reports/bench-scale.json
 
 bench-faces: $(VENV)/.installed ## compare detectors of faces on photographs; FER_PYTHON=, OTHERS_PYTHON=interpreters
-	$(BIN)/python tests/benchmarks/faces.py --pictures $(or $(PICTURES),/tmp/cnnboost-faces) \
+	$(BIN)/python tests/benchmarks/faces.py --pictures $(or $(PICTURES),build/faces) \
 	  $(if $(FER_PYTHON),--fer-python $(FER_PYTHON)) $(if $(OTHERS_PYTHON),--others-python $(OTHERS_PYTHON))
 
 readme: $(VENV)/.installed ## write the figures of the reports into the README

@@ -66,7 +66,8 @@ def needed_cache(
     rows: Rows, watched: Rows | None, n_classes: int, max_bin: int, memory: str | int | None, device: str
 ) -> tuple[Path, int] | None:
     """Return the folder and the size of a cache, where bins would take more memory than is to be used."""
-    files = [part.X.files for part in (rows, watched) if part and isinstance(part.X, FeatureParts)]
+    kept = [part.X for part in (rows, watched) if part and isinstance(part.X, FeatureParts)]
+    files = [file for X in kept for file in X.files]
     if not files:
         return None
     parts = [rows, watched] if watched else [rows]
@@ -75,7 +76,7 @@ def needed_cache(
     needed, allowed = bins + sum(len(part.X) for part in parts) * n_classes * 12, budget(memory)
     if needed <= allowed:
         return None
-    folder = files[0][0].parent
+    folder = files[0].parent
     if device != "cpu":
         raise DeviceError(
             f"the features take {show_size(needed)} as XGBoost's bins and {show_size(allowed)} may be used, "

