@@ -19,7 +19,12 @@ from cnnboost.escape import visible
 @console.guarded
 def init(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Folder, .zip, csv or .npz of labelled images, or 'digits'.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder, .zip, csv or .npz of labelled images, URL of a folder, .txt list of paths or URLs, "
+            "or 'digits'.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The recipe to write. [default: named after DATA]")

@@ -17,6 +17,7 @@ from cnnboost.config.outcomes import Bench, Compare, Evaluate, Export
 from cnnboost.config.space import Search, StudyName
 from cnnboost.config.tables import Boost, Cnn, CutTable, Data, Hybrid, Table
 from cnnboost.errors import RecipeError
+from cnnboost.urls import is_url
 
 #: The tables that a bundle follows from.
 BUNDLE_TABLES = ("data", "cnn", "cut", "boost", "hybrid", "export")
@@ -95,9 +96,9 @@ class Recipe(Table):
 
     @property
     def source(self) -> str | None:
-        """Where the images are: `[data] source`, a path from the folder of the recipe's file."""
+        """Where the images are: `[data] source`, a path from the folder of the recipe's file, or a URL."""
         stated = self.data.source
-        if stated is None or stated == ALWAYS_AT_HAND or self._folder is None:
+        if stated is None or stated == ALWAYS_AT_HAND or is_url(stated) or self._folder is None:
             return stated
         beside = self._folder / stated
         if not beside.exists() and Path(stated).exists():

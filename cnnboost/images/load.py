@@ -34,6 +34,7 @@ from cnnboost.images.imageset import ImageSet
 from cnnboost.images.pool import Batch, decode_all
 from cnnboost.images.readers import Listing, Reader, find_reader
 from cnnboost.images.streamed import StreamedPixels
+from cnnboost.urls import local_path
 
 log = logging.getLogger("cnnboost")
 
@@ -127,7 +128,7 @@ def load_images(
     if on_bad not in ("stop", "skip"):
         raise ValueError(f"on_bad={on_bad!r}: give 'stop' or 'skip'")
     wanted = _wanted(size, channels)
-    source = os.fspath(source)
+    source = local_path(os.fspath(source))
     if source.startswith("~") and not os.path.lexists(source):
         source = os.path.expanduser(source)  # noqa: PTH111 - pathlib's fails where there is no such user
     reader = find_reader(source)

@@ -12,32 +12,41 @@ from cnnboost.errors import BadInput, DataError
 from cnnboost.images.decode import bad_input
 from cnnboost.images.kinds import HEAD
 from cnnboost.images.tree import MAX_FILE_BYTES, head_of, is_ignored, read_image_file
+from cnnboost.urls import is_url, without_secrets
 
 THREADS = 16
 """Files that are read at a time: most of that time is spent waiting."""
+PROTOCOLS = (
+    *("abfs", "abfss", "adl", "az", "ftp", "gcs", "gs", "hf", "http", "https", "memory"),
+    *("s3", "s3a", "sftp", "ssh"),
+)
+"""What is read. fsspec knows more: files of this machine without a check, archives, caches, references."""
+MAX_LIST_BYTES = 1 << 30
 _WAITS = (0.2, 1.0)
 """Seconds before another attempt at a file whose server stumbled."""
 _TAGS = ("ETag", "etag", "md5Hash", "crc32c", "content_md5", "checksum")
 """Under which file systems state what changes with the content of a file."""
 
 
-def is_url(name: str) -> bool:
-    """Tell a URL from a path."""
-    return "://" in name
-
-
 def file_system(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the path in it."""
+    shown = without_secrets(url)
+    protocol, _, rest = url.partition("://")
+    protocol = protocol.lower()
+    # fsspec reads `a::b` as one file system inside another, some of which follow what is in a file.
+    if "::" in url or protocol not in PROTOCOLS:
+        what = "a chain of URLs (::)" if "::" in url else f"a URL of the protocol {protocol!r}"
+        raise DataError(f"{shown}: is {what}, which is not read; accepted are {', '.join(PROTOCOLS)}")
     try:
         import fsspec
     except ImportError as error:
-        raise DataError(f"{url}: to read URLs takes fsspec: pip install 'cnnboost[remote]'") from error
+        raise DataError(f"{shown}: to read URLs takes fsspec: pip install 'cnnboost[remote]'") from error
     try:
-        return fsspec.core.url_to_fs(url)
+        return fsspec.core.url_to_fs(f"{protocol}://{rest}")
     except ImportError as error:
-        raise DataError(f"{url}: to read it takes another package: {error}") from error
-    except ValueError as error:
-        raise DataError(f"{url}: no file system for this kind of URL ({error})") from error
+        raise DataError(f"{shown}: to read it takes another package: {error}") from error
+    except Exception as error:  # no credentials, a host left out: each file system raises what it likes
+        raise DataError(f"{shown}: cannot be reached ({_reason(error, url)})") from error
 
 
 class RemoteTree:
@@ -62,7 +71,7 @@ class RemoteTree:
         try:
             found = system.find(root, detail=True)
         except Exception as error:
-            raise DataError(f"{url}: cannot be listed ({_reason(error)})") from error
+            raise DataError(f"{without_secrets(url)}: cannot be listed ({_reason(error, url)})") from error
         places, tags = {}, {}
         for path, info in found.items():
             name = path.removeprefix(root).lstrip("/")
@@ -79,7 +88,7 @@ class RemoteTree:
     def head(self, path: str) -> bytes:
         """Return the first bytes of one file."""
         place = self._places[path]
-        return fetch(place, path)[:HEAD] if is_url(place) else head_of(place)
+        return fetch(place, path, HEAD, whole=False) if is_url(place) else head_of(place)
 
     def content(self) -> str:
         """Return a sha256 over names and contents, or what stands for the contents where they lie."""
@@ -95,34 +104,55 @@ class RemoteTree:
         return whole.hexdigest()
 
 
-def fetch(place: str, name: str) -> bytes:
-    """Return the content of a file that should be an image; `DataError` where it cannot be one."""
+def fetch(place: str, name: str, most: int = MAX_FILE_BYTES, *, whole: bool = True) -> bytes:
+    """Return a file of `most` bytes or less, or its first ones; `DataError` where it cannot be read."""
     if not is_url(place):
         return read_image_file(place, name)
-    system, path = file_system(place)
+    try:
+        system, path = file_system(place)
+    except DataError as error:
+        raise bad_input(name, str(error).removeprefix(f"{without_secrets(place)}: ")) from error
     for wait in (*_WAITS, None):
         try:
-            data = bytes(system.cat_file(path))
+            data = _read(system, path, most + whole)
             break
         except (FileNotFoundError, PermissionError) as error:
             what = "does not exist" if isinstance(error, FileNotFoundError) else "may not be read"
             raise bad_input(name, what) from error
         except Exception as error:
             # Whatever a file system raises about a file is about that file.
-            if wait is None:
-                raise bad_input(name, f"cannot be read ({_reason(error)})") from error
+            if wait is None or _is_final(error):
+                raise bad_input(name, f"cannot be read ({_reason(error, place)})") from error
             time.sleep(wait)
-    if len(data) > MAX_FILE_BYTES:
-        raise bad_input(name, f"is larger than {MAX_FILE_BYTES:,} bytes, the limit")
+    if len(data) > most:
+        raise bad_input(name, f"is larger than {most:,} bytes, the limit")
     return data
 
 
+def _read(system: Any, path: str, most: int) -> bytes:
+    """Read the first bytes of a file, and no more: what a server says about size and ranges may be wrong."""
+    protocols = (system.protocol,) if isinstance(system.protocol, str) else system.protocol
+    # Over http, a stream from one request; elsewhere, no reading ahead.
+    how = {"block_size": 0, "size": 1} if "http" in protocols else {"cache_type": "none"}
+    with system.open(path, "rb", **how) as file:
+        size = getattr(file, "size", None)
+        left = most if size is None else min(most, size)
+        parts = []
+        while left > 0 and (part := file.read(left)):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts)
+
+
 def read_text(place: str) -> str:
-    """Return the content of a text file at a URL."""
+    """Return the content of a list at a URL."""
+    shown = without_secrets(place)
     try:
-        return fetch(place, place).decode("utf-8-sig")
+        return fetch(place, f"the list {shown}", MAX_LIST_BYTES).decode("utf-8-sig")
+    except DataError as error:
+        raise DataError(str(error)) from error  # it is not about one image
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: is not UTF-8 text; a list of images has one on each line") from error
+        raise DataError(f"{shown}: is not UTF-8 text; a list of images has one on each line") from error
 
 
 def _content(place: str) -> str:
@@ -133,7 +163,7 @@ def _content(place: str) -> str:
             if tag := _tag(system.info(path)):
                 return tag
         return hashlib.sha256(fetch(place, place)).hexdigest()
-    except (DataError, OSError) as error:  # named when it is decoded; here it must not look like content
+    except Exception as error:  # noqa: BLE001 - named when it is decoded; it must not look like content
         return f"unreadable {type(error).__name__}"
 
 
@@ -142,10 +172,21 @@ def _tag(info: Mapping[str, Any]) -> str | None:
     return None if tag is None else f"{tag} {info.get('size')}"
 
 
-def _reason(error: Exception) -> str:
+def _status(error: Exception) -> int | None:
+    found = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+    return next((status for status in found if isinstance(status, int)), None)
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell a refusal that another attempt would meet again."""
+    status = _status(error)
+    return status is not None and 400 <= status < 500 and status not in (408, 429)
+
+
+def _reason(error: Exception, url: str) -> str:
     """Say in one line what a file system raised."""
-    status = getattr(error, "status", None)
-    text = f"status {status}" if status else " ".join(str(error).split())
+    status = _status(error)
+    text = f"status {status}" if status else " ".join(str(error).replace(url, without_secrets(url)).split())
     return f"{text or type(error).__name__}"[:200]
 
 

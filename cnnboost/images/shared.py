@@ -14,8 +14,8 @@ from cnnboost.errors import StoreError
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.imageset import Split
 from cnnboost.images.readers import find_reader
-from cnnboost.images.remote import is_url
 from cnnboost.images.streamed import StreamedPixels
+from cnnboost.urls import is_url
 
 _MOST_SENT = 1 << 28
 """Bytes of pixels that are in no file and are sent with the tasks, of one set, at most."""

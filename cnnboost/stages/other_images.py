@@ -17,6 +17,7 @@ from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.stages import training
 from cnnboost.stages.job import Job
 from cnnboost.stages.training import Trained, TrainedOn, Training, trained_from
+from cnnboost.urls import local_path, without_secrets
 
 _TYPO = 0.8
 """How like the class of a binary recipe another name may be before it counts as mistyped."""
@@ -73,7 +74,7 @@ def find_other_images(job: Job) -> OtherImages | None:
 
 def source_name(source: str) -> str:
     """Name a source for a folder: its last part, without what file systems dislike."""
-    path = Path(source).resolve()
+    path = Path(without_secrets(local_path(source))).resolve()
     name = path.name if path.is_dir() else path.stem
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
 

@@ -15,6 +15,7 @@ from cnnboost.errors import ParameterError
 from cnnboost.escape import visible
 from cnnboost.files import write_bytes
 from cnnboost.stages.recipe_for import LARGEST, Glance, glance, of_images
+from cnnboost.urls import is_url
 
 #: A class with this many times the images of another is worth a word about weights.
 _UNEVEN = 2.0
@@ -82,8 +83,9 @@ def write_recipe(
 
 def _from(source: str | os.PathLike[str], target: Path) -> str:
     """Return the source as seen from the folder of the recipe."""
-    if os.fspath(source) == ALWAYS_AT_HAND:
-        return ALWAYS_AT_HAND
+    stated = os.fspath(source)
+    if stated == ALWAYS_AT_HAND or is_url(stated):
+        return stated
     place, folder = Path(source).expanduser().resolve(), target.parent.resolve()
     try:
         return Path(os.path.relpath(place, folder)).as_posix()
@@ -115,7 +117,7 @@ def recipe_text(recipe: Recipe, found: Glance, source: str) -> str:
 
 def _data(recipe: Recipe, found: Glance, source: str) -> Iterable[Line]:
     height, width = found.size
-    yield "source", source, "from the folder of this file"
+    yield "source", source, "a URL" if is_url(source) else "from the folder of this file"
     shrunk = f", the longer side shrunk to {LARGEST} pixels" if max(found.size) > LARGEST else ""
     yield "size", recipe.data.size, f"height and width; {height}x{width} is the median{shrunk}"
     yield "channels", recipe.data.channels or 1, "3 for colour, 1 for grey"

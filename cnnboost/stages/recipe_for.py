@@ -22,6 +22,7 @@ from cnnboost.files import file_digest
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.readers import find_reader
 from cnnboost.stages.other_images import source_name
+from cnnboost.urls import local_path
 
 log = logging.getLogger("cnnboost")
 
@@ -117,7 +118,7 @@ def glance(source: str | os.PathLike[str]) -> Glance:
     """Look at a source: all names, and the size and colour of some images."""
     shapes: list[InputSpec] = []
     bad: list[BadInput] = []
-    place = os.fspath(source)
+    place = local_path(os.fspath(source))
     listing = find_reader(place).read(place)
     for row in np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(int)):
         try:

@@ -371,6 +371,10 @@ class TestSource:
         with pytest.raises(RecipeError, match=r'Write source = "\.\./elsewhere/pets", or give --data pets'):
             _ = load_recipe(recipe).source
 
+    def test_a_url_is_no_path(self, recipe):
+        recipe.write_text('[data]\nsource = "s3://bucket/faces"\n')
+        assert load_recipe(recipe).source == "s3://bucket/faces"
+
     def test_the_digits_are_no_path(self, recipe):
         recipe.write_text('[data]\nsource = "digits"\n')
         assert load_recipe(recipe).source == "digits"

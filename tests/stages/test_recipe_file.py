@@ -49,6 +49,17 @@ def test_images_are_found_from_any_folder(tmp_path, monkeypatch):
     assert (tmp_path / "pets").samefile(load_recipe(made.path).source)
 
 
+def test_a_url_is_stated_as_it_is(tmp_path):
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    for path in photographs(tmp_path / "pets", {"cat": 3, "dog": 3}).rglob("*.png"):
+        system.pipe(f"/init/pets/{path.parent.name}/{path.name}", path.read_bytes())
+    made = write_recipe("memory://init/pets", tmp_path / "mine.toml")
+    assert tomllib.loads(made.path.read_text())["data"]["source"] == "memory://init/pets"
+    assert load_recipe(made.path).source == "memory://init/pets"
+    assert 'source = "memory://init/pets"  # a URL' in made.path.read_text()
+    system.rm("/init", recursive=True)
+
+
 def test_splits_and_uneven_classes_are_told(tmp_path):
     made = write_recipe(photographs(tmp_path / "a", {"x": 2, "y": 6}, SPLITS), tmp_path / "a.toml")
     text = made.path.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from cnnboost.files import digest_of, read_regular
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
 from cnnboost.images.readers.folder import FOLDER, list_tree
 from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order
-from cnnboost.images.remote import THREADS, RemoteTree, common_names, is_url, read_text
+from cnnboost.images.remote import THREADS, RemoteTree, common_names, read_text
+from cnnboost.urls import is_absolute, is_url, local_path, without_query, without_secrets
 
 _SUFFIXES = (".txt", ".tsv")
 _FORM = "<path or URL>, or <path or URL><tab><class>, or <path or URL><tab><class><tab><split>"
@@ -29,19 +31,20 @@ class _Line(NamedTuple):
 
 def _is_list(source: str) -> bool:
     is_file = is_url(source) or Path(source).is_file()
-    return is_file and source.lower().endswith(_SUFFIXES)
+    return is_file and without_query(source).lower().endswith(_SUFFIXES)
 
 
 def _lines(source: str) -> list[_Line]:
     """Read a list; places in it may be relative to the folder of the list."""
     if is_url(source):
-        text, folder = read_text(source), source.rpartition("/")[0]
+        text, folder = read_text(source), without_query(source).rpartition("/")[0]
     else:
         try:
             text = read_regular(source).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DataError(f"{source}: is not UTF-8 text; a list of images has one on each line") from error
         folder = str(Path(source).absolute().parent)
+    at_url, source = is_url(source), without_secrets(source)
     lines = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
@@ -52,6 +55,12 @@ def _lines(source: str) -> list[_Line]:
             raise DataError(f"{source}: line {number} ({line[:80]!r}) is not of the form {_FORM}")
         if split and split_of(split) is None:
             raise DataError(f"{source}: line {number} has the split {split!r}; use train, validation or test")
+        if at_url and is_absolute(place):
+            raise DataError(
+                f"{source}: line {number} names {place!r}, a file of the machine that reads the list; a list "
+                "at a URL may name URLs, and paths relative to itself"
+            )
+        place = local_path(place)
         if not is_url(place) and not posixpath.isabs(place):
             place = f"{folder}/{place}"
         lines.append(_Line(number, place, label, split_of(split) or "train"))
@@ -61,7 +70,9 @@ def _lines(source: str) -> list[_Line]:
     for one in lines:
         first = seen.setdefault(one.place, one.number)
         if first != one.number:
-            raise DataError(f"{source}: {one.place} is on line {first} and on line {one.number}")
+            raise DataError(
+                f"{source}: {without_secrets(one.place)} is on line {first} and on line {one.number}"
+            )
         if bool(one.label) != bool(lines[0].label):
             raise DataError(
                 f"{source}: line {one.number} names {'a' if one.label else 'no'} class and line "
@@ -71,20 +82,32 @@ def _lines(source: str) -> list[_Line]:
     return lines
 
 
-def _list_tree_of(source: str) -> tuple[RemoteTree, list[_Line]]:
+def _list_tree_of(source: str) -> tuple[RemoteTree, list[_Line], list[str]]:
     lines = _lines(source)
-    places = [line.place for line in lines]
-    names = places if lines[0].label else common_names(places)
-    return RemoteTree(source, {name: line.place for name, line in zip(names, lines, strict=True)}), lines
+    names = _names(lines)
+    if not lines[0].label:
+        names = common_names(names)
+    places = {name: line.place for name, line in zip(names, lines, strict=True)}
+    return RemoteTree(without_secrets(source), places), lines, names
+
+
+def _names(lines: list[_Line]) -> list[str]:
+    """Name lines by their places without signatures; those that only a query tells apart, by their number."""
+    names = [without_secrets(line.place) for line in lines]
+    times = Counter(names)
+    return [
+        name if times[name] == 1 else f"{name} (line {line.number})"
+        for name, line in zip(names, lines, strict=True)
+    ]
 
 
 def _read_list(source: str) -> Listing:
-    tree, lines = _list_tree_of(source)
+    tree, lines, names = _list_tree_of(source)
     if not lines[0].label:
         return _waiting(list_tree(tree))
     splits = [line.split for line in lines]
     order = split_order(splits)
-    ids = [lines[row].place for row in order]
+    ids = [names[row] for row in order]
     classes = tuple(sorted({line.label for line in lines}))
 
     def shape(row: int) -> InputSpec:
@@ -105,7 +128,7 @@ def _read_list(source: str) -> Listing:
 
 
 def _list_content(source: str) -> str:
-    tree, lines = _list_tree_of(source)
+    tree, lines, _ = _list_tree_of(source)
     return digest_of([tree.content(), [(line.label, line.split) for line in lines]])
 
 
@@ -115,9 +138,10 @@ def _waiting(listing: Listing) -> Listing:
 
 
 def _below(source: str) -> RemoteTree:
-    if source.lower().endswith((".zip", ".csv", ".npz")):
+    if without_query(source).lower().endswith((".zip", ".csv", ".npz")):
         raise DataError(
-            f"{source}: archives and tables are read from the disk; download it, and give the file"
+            f"{without_secrets(source)}: archives and tables are read from the disk; download it, and give "
+            "the file"
         )
     return RemoteTree.below(source)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import os
 import sys
 import threading
 from collections import Counter
@@ -31,11 +33,21 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     """Serves files; some answers can be spoilt, by the name of the file."""
 
     def do_GET(self) -> None:
-        name = self.path.rpartition("/")[2]
+        name = self.path.partition("?")[0].rpartition("/")[2]
         self.server.asked[name] += 1
         fault = self.server.faults.get(name)
         if fault == "500" or (fault == "500 once" and self.server.asked[name] == 1):
             self.send_error(500)
+        elif fault in ("403", "429"):
+            self.send_error(int(fault))
+        elif fault == "endless":  # and it knows neither its length nor ranges
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(5000):
+                    self.wfile.write(bytes(1 << 16))
+                    self.server.sent += 1 << 16
+            self.close_connection = True
         elif fault == "cut off":
             self.send_response(200)
             self.send_header("Content-Length", "1000")
@@ -59,7 +71,7 @@ def server(faces, tmp_path):
         return _Handler(*args, directory=str(folder))
 
     found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    found.faults, found.asked = {}, Counter()
+    found.faults, found.asked, found.sent = {}, Counter(), 0
     found.url = f"http://127.0.0.1:{found.server_port}"
     thread = threading.Thread(target=found.serve_forever, daemon=True)
     thread.start()
@@ -160,10 +172,94 @@ def test_urls_that_cannot_be_read(tmp_path, bucket, monkeypatch):
     for source, complaint in {
         "memory://bucket/nothing": "holds no files",
         f"{bucket}.zip": "download it, and give the file",
-        "nope://bucket/faces": "no file system for this kind of URL",
+        "nope://bucket/faces": "a URL of the protocol 'nope', which is not read; accepted are .*https",
+        f"simplecache::{bucket}": "is a chain of URLs",
+        "sftp:///x": r"sftp:///x: (cannot be reached|to read it takes another package)",
+        "file:///dev/zero": "'/dev/zero' cannot be read .a device, not a regular file",
+        "memory://bucket/list.txt?x=1": "holds no files",
+        "memory://bucket/list.txt": "the list memory://bucket/list.txt: does not exist",
     }.items():
         with pytest.raises(DataError, match=complaint):
             load_images(source, cache=tmp_path / "c")
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(DataError, match=r"takes fsspec: pip install 'cnnboost\[remote\]'"):
         load_images(bucket, cache=tmp_path / "c")
+
+
+def test_what_a_list_names_is_a_file_or_a_url_of_few_kinds(tmp_path, faces):
+    (tmp_path / "a b.png").write_bytes(faces["train/sad/1.png"])
+    os.mkfifo(tmp_path / "pipe.png")
+    lines = [
+        f"file://{tmp_path}/a%20b.png\tsad",
+        "file:///dev/zero\tsad",
+        f"file://{tmp_path}/pipe.png\tsad",
+        "reference://x::http://127.0.0.1/refs.json\tsad",
+        "local:///etc/hostname\tsad",
+    ]
+    images = load_images(
+        write_list(tmp_path / "list.txt", lines), cache=False, validation_fraction=0, on_bad="skip"
+    )
+    assert images.ids.tolist() == [str(tmp_path / "a b.png")]
+    reasons = [one.reason for one in images.bad]
+    assert [reason.partition(";")[0] for reason in reasons] == [
+        "cannot be read (a device, not a regular file)",
+        "cannot be read (a named pipe, not a regular file)",
+        "is a chain of URLs (::), which is not read",
+        "is a URL of the protocol 'local', which is not read",
+    ]
+
+
+@pytest.mark.parametrize("place", ["/etc/hostname", "file:///etc/hostname", "FILE:/etc/hostname"])
+def test_a_list_at_a_url_names_no_file_of_this_machine(bucket, place):
+    fsspec.filesystem("memory").pipe("/bucket/list.txt", f"a/1.png\tsad\n{place}\tsad\n".encode())
+    with pytest.raises(DataError, match=f"line 2 names '{place}', a file of the machine that reads the list"):
+        load_images("memory://bucket/list.txt", cache=False)
+
+
+def test_no_more_is_read_than_is_wanted(server):
+    server.faults["1.png"] = "endless"
+    place = f"{server.url}/train/sad/1.png"
+    assert remote.RemoteTree("x", {"1.png": place}).head("1.png") == bytes(512)
+    with pytest.raises(DataError, match=r"1\.png: is larger than 100,000 bytes, the limit"):
+        remote.fetch(place, "1.png", 100_000)
+    assert server.sent < 5000 << 16
+    assert remote.fetch(f"{server.url}/train/sad/0.png", "0.png")[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(("fault", "times"), [("403", 1), ("429", 3), ("500", 3)])
+def test_a_refusal_is_not_asked_again(server, monkeypatch, fault, times):
+    monkeypatch.setattr(remote, "_WAITS", (0.01, 0.01))
+    server.faults["1.png"] = fault
+    with pytest.raises(DataError, match=rf"cannot be read \(status {fault}\)"):
+        remote.fetch(f"{server.url}/train/sad/1.png", "1.png")
+    assert server.asked["1.png"] == times
+
+
+def test_signatures_are_not_shown(tmp_path, server, faces):
+    """A list at a signed URL, of signed URLs."""
+    host = server.url.removeprefix("http://")
+    lines = [f"http://{host}/{name}?sig=secret\tsad" for name in ("train/sad/0.png", "train/sad/1.png")]
+    lines += [f"http://{host}/train/sad/1.png?sig={one}\tsad" for one in (1, 2)]
+    lines.append(f"http://{host}/absent.png?sig=secret\tsad")
+    (tmp_path / "served" / "list.txt").write_text("\n".join(lines))
+    images = load_images(
+        f"{server.url}/list.txt?sig=secret", cache=False, validation_fraction=0, on_bad="skip"
+    )
+    name = f"{server.url}/train/sad/1.png"
+    assert images.ids.tolist() == [
+        f"{server.url}/train/sad/0.png",
+        *(f"{name} (line {line})" for line in (2, 3, 4)),
+    ]
+    assert [(one.place, one.reason) for one in images.bad] == [(f"{server.url}/absent.png", "does not exist")]
+
+
+def test_whatever_a_file_system_raises_has_a_place(monkeypatch):
+    class NoCredentialsError(Exception):
+        pass
+
+    def refuse(url):
+        raise NoCredentialsError(f"no credentials for {url}")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(DataError, match=r"^ftp://h/x: cannot be reached \(no credentials for ftp://h/x\)"):
+        load_images("ftp://user:secret@h/x", cache=False)
