@@ -23,6 +23,7 @@ MAX_PIXELS = 1 << 26  # 67 million: above any camera in use, below what would ex
 ORIENTATION = 0x0112
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _MAXIMUM, _DNG = 254, 256, 257, 258, 281, 50706  # TIFF tags
 _TWELVE_BITS = 1 << 12
+_AT_ONCE = 1 << 16  # pixels of more than 8 bits that are scaled at one time
 _SHOWN = 5
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -118,6 +119,19 @@ def image_shape(data: bytes, place: str) -> InputSpec:
         if image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
         return InputSpec(height, width, 1 if image.mode in _GREY else 3)
+
+
+def claimed_pixels(data: bytes) -> int:
+    """Return how many pixels an image file has by its header; 0 if it has no header that can be read.
+
+    Nothing is decoded, which `image_shape` may do where it looks for an orientation.
+    """
+    plain = _plain_jpeg(data)
+    try:
+        width, height = _open(data).size if plain is None else plain[1]
+    except Exception:  # noqa: BLE001 - `decode_image` says what is wrong, and stops at the header too
+        return 0
+    return width * height
 
 
 def fit_image(image: Image.Image, spec: InputSpec, place: str, *, resize: bool = True) -> np.ndarray:
@@ -250,7 +264,7 @@ def _maximum(image: Image.Image) -> int | None:
 
 def _eight_bits(image: Image.Image, maximum: int, place: str) -> Image.Image:
     narrow = not image.mode.startswith("I")  # Pillow cuts colours of 16 bits to 8 by itself
-    wide = np.asarray(image, dtype=np.int64)
+    wide = np.asarray(image)
     colours = wide[..., :-1] if image.mode in _ALPHA else wide
     top = int(colours.max()) << (8 if narrow else 0)
     if top > maximum:
@@ -261,7 +275,16 @@ def _eight_bits(image: Image.Image, maximum: int, place: str) -> Image.Image:
             f"has 16-bit pixels of at most {top}, which would come out nearly black: they look like 12 bits "
             "or fewer. Save the images as 8-bit, scaled by their true range",
         )
-    return image if narrow else Image.fromarray(((wide * 255 + maximum // 2) // maximum).astype(np.uint8))
+    if narrow:
+        return image
+    pixels = np.empty(wide.shape, np.uint8)
+    rows = max(1, _AT_ONCE // wide.shape[1])
+    for start in range(
+        0, len(wide), rows
+    ):  # as a whole, the 64-bit integers would take eight times the image
+        block = wide[start : start + rows].astype(np.int64)
+        pixels[start : start + rows] = (block * 255 + maximum // 2) // maximum
+    return Image.fromarray(pixels)
 
 
 def _plain_jpeg(data: bytes, most_pixels: int = MAX_PIXELS) -> tuple[str, tuple[int, int]] | None:

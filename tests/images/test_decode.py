@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -10,7 +11,15 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from cnnboost.errors import DataError
-from cnnboost.images.decode import MAX_PIXELS, ColourError, InputSpec, decode_image, fit_array, image_shape
+from cnnboost.images.decode import (
+    MAX_PIXELS,
+    ColourError,
+    InputSpec,
+    claimed_pixels,
+    decode_image,
+    fit_array,
+    image_shape,
+)
 
 from .conftest import encode
 
@@ -272,3 +281,24 @@ def test_changed_pixels_of_a_png_do_not_match_its_checksum():
     assert (taken != pattern).any()
     with pytest.raises(DataError, match=r"a\.png: is damaged: its content does not match its checksums"):
         decode_image(bytes(cut), InputSpec(20, 15, 1), "a.png")
+
+
+def test_many_pixels_of_16_bits_are_scaled_exactly_and_in_little_memory():
+    pixels = np.random.default_rng(0).integers(0, 65536, (1000, 1003), dtype=np.uint16)
+    wanted = (pixels.astype(np.int64) * 255 + 32767) // 65535
+    content = encode(pixels)
+    tracemalloc.start()
+    try:
+        decoded = decode_image(content, InputSpec(1000, 1003, 1), "x.png")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(decoded[..., 0], wanted)
+    assert most < 8 * pixels.size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP"])
+def test_the_pixels_that_a_header_claims(kind):
+    content = encode(np.zeros((30, 20), np.uint8), kind)
+    assert claimed_pixels(content[: len(content) if kind in ("TIFF", "WEBP") else -8]) == 600
+    assert [claimed_pixels(bad) for bad in (b"", b"no", content[:10])] == [0, 0, 0]
