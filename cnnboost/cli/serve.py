@@ -107,4 +107,9 @@ def serve(
                 sys.stdout.flush()
 
         run(make_app(service, about(predictor, read)), opened, limits, ready)
-    log.info("stopped; everything that was accepted is answered")
+    if service.given_up:
+        log.warning(
+            "stopped; %d requests took too long and were given up without an answer", service.given_up
+        )
+    else:
+        log.info("stopped; everything that was accepted is answered")

@@ -52,8 +52,10 @@ def make_app(service: Service, about: dict[str, Any]) -> Any:
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncGenerator[None, None]:
         service.batches.start()
-        yield
-        service.close()
+        try:
+            yield
+        finally:  # a second Ctrl-C cancels it
+            service.close()
 
     app = FastAPI(
         title="cnnboost",
@@ -188,6 +190,7 @@ def _add_handlers(app: FastAPI) -> None:
 
 
 def _json(document: Any, status: int = 200, headers: Any = None) -> Response:
-    # Not `JSONResponse`, which escapes nothing: a lone surrogate in a file name could not be encoded.
+    # Not `JSONResponse`, which writes with `ensure_ascii=False`: a lone surrogate in a file name, which
+    # `json.dumps` escapes here, could not be encoded as UTF-8.
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     return Response(text, status, headers, media_type=JSONResponse.media_type)

@@ -15,7 +15,7 @@ import numpy as np
 
 from cnnboost.errors import DataError
 
-#: The probabilities of an image, why there are none, or what stopped the whole batch.
+#: The probabilities of an image, or why there are none.
 Result = np.ndarray | DataError
 
 
@@ -29,7 +29,7 @@ class Asked:
 
     def settle(self, place: int, result: Result | Exception) -> None:
         """Note the result of one image; the request goes on when there are all of them."""
-        if self.done.done():  # the client has gone, or another image of the request broke the batch
+        if self.done.done():  # the client has gone, or another image of the request failed
             return
         if isinstance(result, np.ndarray | DataError):
             self.results[place] = result
@@ -85,7 +85,7 @@ class Batches:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads when they have done what is waiting."""
+        """End the threads when they have done what somebody still waits for."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -102,7 +102,7 @@ class Batches:
 
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch = [first]
+            batch = [first] if _is_awaited(first) else []
             while len(batch) < self._most:
                 try:
                     following = self._queue.get_nowait()
@@ -111,24 +111,26 @@ class Batches:
                 if following is None:
                     self._queue.put(None)
                     break
-                batch.append(following)
-            results = self._results([image for _, _, image in batch])
-            self._loop.call_soon_threadsafe(self._settle, batch, results)
+                if _is_awaited(following):
+                    batch.append(following)
+            if batch:
+                results = self._results([image for _, _, image in batch])
+                self._loop.call_soon_threadsafe(self._settle, batch, results)
 
     def _results(self, images: Sequence[bytes | np.ndarray]) -> Sequence[Result | Exception]:
+        results: list[Result | Exception] = []
+        pixels: list[np.ndarray] = []
+        for image in images:
+            try:
+                decoded = image if isinstance(image, np.ndarray) else self._decode(image)
+            except Exception as error:  # noqa: BLE001 - the request of this image raises it, no other
+                results.append(error)
+            else:
+                pixels.append(decoded)
+                results.append(decoded)
         try:
-            results: list[Result] = []
-            pixels: list[np.ndarray] = []
-            for image in images:
-                try:
-                    decoded = image if isinstance(image, np.ndarray) else self._decode(image)
-                except DataError as error:
-                    results.append(error)
-                else:
-                    pixels.append(decoded)
-                    results.append(decoded)
             rows = iter(self._predict(np.stack(pixels)) if pixels else ())
-            return [result if isinstance(result, DataError) else next(rows) for result in results]
+            return [result if isinstance(result, Exception) else next(rows) for result in results]
         except Exception as error:  # noqa: BLE001 - each request of the batch raises it
             return [error] * len(images)
 
@@ -136,3 +138,7 @@ class Batches:
         self._observe(len(batch))
         for (asked, place, _), result in zip(batch, results, strict=True):
             asked.settle(place, result)
+
+
+def _is_awaited(waiting: _Waiting) -> bool:
+    return not waiting[0].done.done()

@@ -1,4 +1,4 @@
-"""The server process: its socket, its signals, and the time that a client has for its headers."""
+"""The server process: its socket, its signals, and the limits of a request's headers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from cnnboost.errors import ServerError, Stopped
 from cnnboost.serve.limits import Limits
 
 _BACKLOG = 1024
-_LATE = (
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%b"
+_REFUSAL = (
+    b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
 )
+#: Bytes of the headers of one request.
+_HEADERS = 1 << 16
 _KEEP_ALIVE = 15
 
 
@@ -67,7 +68,7 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
 
     config = uvicorn.Config(
         app,
-        http=_timed(AutoHTTPProtocol, limits.seconds),
+        http=_limited(AutoHTTPProtocol, limits.seconds),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -78,9 +79,14 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
     )
     _log_errors()
     server = uvicorn.Server(config)
-    # When it has ended, uvicorn raises the signal once more; then there is nothing left to stop.
+
+    # Until uvicorn has its own handlers. When it has ended, it raises the signal once more: its `handle_exit`
+    # would take that for a second Ctrl-C.
+    def stop(number: int, frame: Any) -> None:
+        server.should_exit = True
+
     for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), lambda number, frame: None)
+        signal.signal(getattr(signal, name), stop)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)
     ready()
@@ -100,25 +106,38 @@ def _log_errors() -> None:
     log.setLevel(logging.WARNING)
 
 
-def _timed(protocol: Any, seconds: float) -> Any:
-    """Give a protocol of uvicorn a limit for the time that headers take: it has none of its own."""
-    text = b'{"error":"the request did not arrive within %g seconds, the limit"}' % seconds
+def _limited(protocol: Any, seconds: float) -> Any:
+    """Give a protocol of uvicorn limits for the time and the bytes of headers: it has none of its own."""
+    late = b'{"error":"the request did not arrive within %g seconds, the limit"}' % seconds
+    long = b'{"error":"the headers are longer than %d bytes, the limit"}' % _HEADERS
 
-    class Timed(protocol):
-        """The protocol; a connection on which no request is complete in time is closed."""
+    class Limited(protocol):
+        """The protocol; a connection whose headers are late or too long is closed."""
 
         _timer: Any = None
+        _held = 0  # bytes since the last body or request: headers, or what follows a body
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._timer = self.loop.call_later(seconds, self._late)
 
         def data_received(self, data: bytes) -> None:
+            self._held += len(data)
             super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
+            if self._held > _HEADERS and not self.transport.is_closing():
+                self._refuse(b"431 Request Header Fields Too Large", long)
+            elif self._is_asked():
                 self._stop_timer()
             elif self._timer is None:
                 self._timer = self.loop.call_later(seconds, self._late)
+
+        def on_body(self, body: bytes) -> None:
+            self._held = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._held = 0
+            super().on_message_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
@@ -132,7 +151,14 @@ def _timed(protocol: Any, seconds: float) -> Any:
         def _late(self) -> None:
             self._timer = None
             if not self.transport.is_closing():
-                self.transport.write(_LATE % (len(text), text))
-                self.transport.close()
+                self._refuse(b"408 Request Timeout", late)
 
-    return Timed
+        def _is_asked(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def _refuse(self, status: bytes, text: bytes) -> None:
+            if not self._is_asked():  # otherwise the refusal would be taken for the answer under way
+                self.transport.write(_REFUSAL % (status, len(text), text))
+            self.transport.close()
+
+    return Limited

@@ -16,14 +16,15 @@ from starlette.requests import Request
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
 from cnnboost.faces.detector import can_find_faces
-from cnnboost.images.decode import decode_image, open_image
+from cnnboost.images.decode import claimed_pixels, decode_image, open_image
 from cnnboost.images.pool import n_threads
 from cnnboost.serve.batches import Batches, Result
 from cnnboost.serve.limits import Limits, Refused, Room, Share
 from cnnboost.serve.metrics import Metrics
 
-#: Bytes of an image file that is decoded by the threads that predict: passing it to others takes longer.
-_SMALL = 1 << 16
+#: Bytes and pixels of an image file that is decoded by the threads that predict: passing it to others takes
+#: longer. A file of few bytes may have many pixels.
+_SMALL, _SMALL_PIXELS = 1 << 16, 1 << 20
 _MOST_IN_BATCH = 32
 _LONGEST_NAME = 255
 _PLACE = "the image"
@@ -61,6 +62,7 @@ class Service:
         self.classes: list[str] = [str(name) for name in predictor.classes_.tolist()]
         self.room = Room(limits)
         self.metrics = Metrics(self.room)
+        self.given_up = 0  # requests that were accepted and not answered, because the server ended
         threads = n_threads(workers)
         self.batches = Batches(
             self._decode,
@@ -78,19 +80,23 @@ class Service:
         )
 
     def close(self) -> None:
-        """End the threads when they have done what is waiting."""
-        self._large.shutdown()
+        """End the threads when they have done what they are at, and what somebody still waits for."""
+        self._large.shutdown(cancel_futures=True)
         self.batches.stop()
 
     async def predict(self, request: Request, faces: bool) -> tuple[list[dict[str, Any]], int]:
         """Answer a request with a row for each image; also say how many of them have an error."""
         if faces and self.no_faces:
             raise Refused(400, self.no_faces)
-        with self.room.share() as share:
-            pictures = await _politely(request, self._read(request, share))
-            share.add_images(len(pictures))
-            find = self._faces if faces else self._whole
-            rows = await find(pictures)
+        try:
+            with self.room.share() as share:
+                pictures = await _politely(request, self._read(request, share))
+                share.add_images(len(pictures))
+                find = self._faces if faces else self._whole
+                rows = await find(pictures)
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
         failed = sum("error" in row for row in rows)
         found = sum(len(row.get("faces", ())) for row in rows)
         self.metrics.images(len(rows) - failed, failed, found)
@@ -149,7 +155,7 @@ class Service:
             row: dict[str, Any] = {"name": name}
             rows.append(row)
             try:
-                if len(content) > _SMALL:
+                if len(content) > _SMALL or claimed_pixels(content) > _SMALL_PIXELS:
                     ready.append(await loop.run_in_executor(self._large, self._decode, content))
                 else:
                     ready.append(content)

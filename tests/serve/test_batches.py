@@ -9,6 +9,8 @@ from cnnboost.serve.batches import Batches
 
 
 def decode(content):
+    if isinstance(content, int):
+        raise TypeError("what no decoder should raise")
     if not content:
         raise DataError("empty")
     return np.frombuffer(content, np.uint8)
@@ -81,6 +83,37 @@ def test_an_error_of_the_engine_reaches_each_request_and_the_next_ones_are_serve
 
     found, _ = run(ask, predict)
     assert found[0] == 2
+
+
+def test_an_image_that_breaks_the_decoder_fails_its_own_request_only():
+    async def ask(batches):
+        return await asyncio.gather(batches([b"\1"]), batches([3]), batches([b"\2"]), return_exceptions=True)
+
+    (first, broken, last), _ = run(ask, lambda X: X.astype(np.float32))
+    assert (first[0][0], last[0][0]) == (1, 2)
+    assert isinstance(broken, TypeError)
+
+
+def test_what_nobody_waits_for_is_not_predicted_at_the_end():
+    entered, leave, predicted = threading.Event(), threading.Event(), []
+
+    def predict(X):
+        predicted.append(len(X))
+        entered.set()
+        assert leave.wait(60)
+        return X.astype(np.float32)
+
+    async def ask(batches):
+        first = asyncio.create_task(batches([b"\0"]))
+        await asyncio.to_thread(entered.wait, 60)
+        gone = asyncio.create_task(batches([b"\1"] * 40))
+        await asyncio.sleep(0)
+        gone.cancel()
+        leave.set()
+        await first
+
+    run(ask, predict)
+    assert predicted == [1]
 
 
 def test_a_client_that_has_gone_does_not_keep_the_others_from_their_answers():

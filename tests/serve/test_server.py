@@ -3,8 +3,11 @@
 import io
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -206,6 +209,36 @@ class TestRefusals:
             connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
             assert b"400" in connection.recv(100)
 
+    @pytest.mark.parametrize(
+        "start",
+        [
+            b"GET /",
+            b"GET / HTTP/1.1\r\nX: ",
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX: ",
+        ],
+        ids=["path", "header", "second request"],
+    )
+    def test_headers_without_end(self, server, start):
+        with socket.create_connection(server.place, 30) as connection:
+            connection.sendall(start)
+            said, sent = b"", 0
+            while b"431 " not in said and sent < 1 << 22:
+                connection.settimeout(0.01)
+                with suppress(TimeoutError):
+                    said += connection.recv(1000)
+                connection.settimeout(30)
+                with suppress(OSError):  # it may have hung up; what it said comes next
+                    connection.sendall(b"a" * 10_000)
+                    sent += 10_000
+        assert b"431 Request Header Fields Too Large" in said
+        assert b"the headers are longer than 65536 bytes, the limit" in said
+
+    def test_headers_up_to_the_limit_and_a_body_in_many_parts(self, server):
+        content = png(pixels(0, (300, 300)))
+        parts = (content[i : i + 100] for i in range(0, len(content), 100))
+        answer = ask(server, parts, {**IMAGE, "X": "a" * 60_000})
+        assert (len(content) > 1 << 16, answer.status_code) == (True, 200)
+
     def test_a_client_that_hangs_up(self, server):
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
         for sent in (b"POST /pre", head, head + bytes(10), head + bytes(1000)):
@@ -302,6 +335,25 @@ def test_a_signal_ends_it_when_what_was_accepted_is_answered(toy_bundle):
         assert server.stop(signal.SIGTERM) == 0
         assert (asked.result().status_code, asked.result().json()["failed"]) == (200, 0)
         assert not any("Traceback" in line for line in server.errors)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_it_starts_is_not_lost(name):
+    code = f"""
+import signal
+from cnnboost.serve.limits import Limits
+from cnnboost.serve.server import listen, run
+
+async def app(scope, receive, send):
+    for name in ("startup", "shutdown"):
+        await receive()
+        await send({{"type": f"lifespan.{{name}}.complete"}})
+
+with listen("127.0.0.1", 0) as opened:
+    run(app, opened, Limits(), lambda: signal.raise_signal(signal.{name}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_neither_tensorflow_nor_xgboost_is_loaded(loaded_modules):
