@@ -330,6 +330,7 @@ def _keeper(name: str, seconds: float, patience: int | None, losses: Sequence[fl
             self.kept_at = time.monotonic()
 
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            from distributed import Variable
             from xgboost import collective
 
             from cnnboost.cluster.tasks import is_cancelled
@@ -337,12 +338,12 @@ def _keeper(name: str, seconds: float, patience: int | None, losses: Sequence[fl
             # All workers must stop in the same round: the others would wait for one that stopped alone.
             flag = np.array([is_cancelled()], dtype=np.int32)
             if collective.allreduce(flag, collective.Op.MAX)[0]:
+                if collective.get_rank() == 0:  # these trees may have been kept after the client forgot them
+                    Variable(name).delete()
                 return True
             log_loss = evals_log.get("validation", {}).get("mlogloss", [])
             history = [*losses, *map(float, log_loss)]
             if collective.get_rank() == 0 and time.monotonic() - self.kept_at >= seconds:
-                from distributed import Variable
-
                 state = {"model": bytes(model.save_raw("ubj")), "losses": history}
                 Variable(name).set(state)
                 self.kept_at = time.monotonic()
