@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
                 else f"{row['label']}  {values.max():.3f}  {path}"
             )
     if not done:
-        parser.error("there is no image in " + ", ".join(given.paths))
+        parser.error("no image was found in " + ", ".join(given.paths))
     if given.json:
         print(json.dumps({"classes": classes, "rows": rows, "failed": failed}, indent=2))
     return 1 if failed else 0

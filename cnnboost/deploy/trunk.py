@@ -1,4 +1,4 @@
-"""A trunk as an ONNX graph: features where there is no TensorFlow, equal to Keras' up to rounding."""
+"""A trunk as an ONNX graph: features without TensorFlow, equal to Keras' up to rounding."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Clip:
                 self._stack = stack.pop_all()
         except self._av.error.FFmpegError as error:
             raise DataError(
-                f"{path}: is no clip, or is damaged at its beginning ({_reason(error)})"
+                f"{path} cannot be read as a video, or is damaged at its beginning ({_reason(error)})"
             ) from error
         if not self._container.streams.video:
             self.close()

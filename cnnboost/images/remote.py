@@ -91,7 +91,7 @@ class RemoteTree:
         return fetch(place, path, HEAD, whole=False) if is_url(place) else head_of(place)
 
     def content(self) -> str:
-        """Return a sha256 over names and contents, or what stands for the contents where they lie."""
+        """Return a sha256 over the names of the files and the checksums of their contents."""
 
         def line(name: str) -> bytes:
             tag = self._tags.get(name) or _content(self._places[name])
@@ -156,7 +156,7 @@ def read_text(place: str) -> str:
 
 
 def _content(place: str) -> str:
-    """Return what stands for the content of a file."""
+    """Return the checksum of a file: the one its server states, where it states one."""
     try:
         if is_url(place):
             system, path = file_system(place)

@@ -105,7 +105,7 @@ def test_a_damaged_end_is_marked_and_what_comes_before_is_kept(clip, tmp_path):
         (["clip.mp4", "--annotated", "out.gif"], 2, ["out.gif", ".mp4"]),
         (["none.mp4"], 1, ["none.mp4", "No such file"]),
         (["sound.mp4"], 1, ["sound.mp4", "only sound"]),
-        (["text.mp4"], 1, ["text.mp4", "is no clip"]),
+        (["text.mp4"], 1, ["text.mp4", "cannot be read as a video"]),
         (["clip.mp4", "--csv", "text.mp4/rows.csv"], 1, ["cannot be written"]),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_table_and_mistakes(alone, odd_images, tmp_path):
     assert bad.startswith("-")
     assert "No such file" in bad
     (tmp_path / "folder").mkdir()
-    assert "there is no image in" in run(alone, tmp_path / "folder", status=2).stderr
+    assert "no image was found in" in run(alone, tmp_path / "folder", status=2).stderr
 
 
 def test_a_graph_and_labels_that_do_not_belong_together_are_refused(bundle, odd_images, tmp_path):

@@ -77,8 +77,8 @@ def test_damaged_parts_are_left_out_and_the_rest_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.write_bytes(b""), ["is no clip"]),
-        (lambda path: path.write_bytes(b"nothing of the kind" * 100), ["is no clip"]),
+        (lambda path: path.write_bytes(b""), ["cannot be read as a video"]),
+        (lambda path: path.write_bytes(b"nothing of the kind" * 100), ["cannot be read as a video"]),
         (lambda path: write_clip(path, [], sound=True), ["only sound"]),
         (lambda path: path.mkdir(), ["a folder"]),
         (lambda path: None, ["No such file"]),
@@ -86,7 +86,10 @@ def test_damaged_parts_are_left_out_and_the_rest_is_read(tmp_path):
             lambda path: path.write_bytes(write_clip(path, shades()).read_bytes()[:900]),
             ["damaged at its beginning"],
         ),
-        (lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n"), ["is no clip"]),
+        (
+            lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n"),
+            ["cannot be read as a video"],
+        ),
     ],
 )
 def test_what_is_no_clip_is_named(tmp_path, make, words):
