@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,13 +31,8 @@ class DaskProcesses:
             "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
             "--scheduler-file", str(file),
         )  # fmt: skip
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            with suppress(OSError, ValueError, KeyError):
-                self.address = json.loads(file.read_text())["address"]
-                break
-            assert time.monotonic() < deadline, "the scheduler did not start"
-            time.sleep(0.1)
+        wait_until(lambda: file.is_file() and file.read_text().endswith("}"), _SECONDS, self.scheduler)
+        self.address = json.loads(file.read_text())["address"]
 
     def _start(self, *command, path=(), **options):
         environment = {
@@ -71,14 +67,6 @@ class DaskProcesses:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def wait_until(condition, seconds=_SECONDS):
-    """Wait for a condition; fail where it does not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

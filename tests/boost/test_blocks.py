@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from cnnboost import BoostClassifier, FeatureParts
 from cnnboost.boost.blocks import bins_cache, needed_cache
 from cnnboost.boost.trees import Rows, grow_trees
 from cnnboost.errors import DataError, DeviceError, FeatureError, ParameterError, StoreError
+from tests.waiting import wait_until
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
 OPTIONS = {"n_estimators": 6, "max_depth": 3, "n_jobs": 1, "device": "cpu"}
@@ -209,10 +209,7 @@ def fit_elsewhere(folder: Path, first: str = "", block: int = 6000) -> subproces
 
 
 def wait_for_cache(folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not any(path.is_file() for path in folder.glob(".boost-cache-*/*")):
-        assert time.monotonic() < deadline, "the fit never began"
-        time.sleep(0.02)
+    wait_until(lambda: any(path.is_file() for path in folder.glob(".boost-cache-*/*")))
 
 
 @posix_only

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 
 from cnnboost.cli import app
 from cnnboost.files import read_json
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -206,11 +206,7 @@ def test_ctrl_c_keeps_finished_epochs(recipe_file, tmp_path, monkeypatch):
         [sys.executable, "-m", "cnnboost", *command], stderr=subprocess.PIPE, text=True
     )
     state = tmp_path / "models/toy/checkpoint/state.json"
-    deadline = time.monotonic() + 120
-    while not state.is_file():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(state.is_file, process=process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from cnnboost.cli import app
 from cnnboost.faces.clip import Clip
 from cnnboost.faces.tracks import HALF_LIFE
 from tests.faces.clips import background, moving, write_clip
+from tests.waiting import wait_until
 
 pytest.importorskip("av")
 
@@ -126,9 +126,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
          "--csv", "out/rows.csv", "--annotated", "out/a.mp4"],
         cwd=tmp_path, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
-    while not (tmp_path / "out").is_dir() or len(list((tmp_path / "out").iterdir())) < 2:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: len(list(tmp_path.glob("out/*"))) == 2, process=process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

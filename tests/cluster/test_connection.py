@@ -12,7 +12,7 @@ import pytest
 from cnnboost.cluster import connection
 from cnnboost.cluster.connection import check_folder, check_paths, check_versions, connected, workers_of
 from cnnboost.errors import ClusterError, ParameterError
-from tests.dask_processes import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("address", ["here", "local:0", "local:x", "local:9999", "http://a:1", "a b:1", ""])

@@ -15,7 +15,8 @@ from cnnboost.features.store import StoreWarning
 from cnnboost.files import read_json
 from cnnboost.stages.on_cluster import cluster_of
 from tests.cluster.test_connection import limited_files
-from tests.dask_processes import DaskProcesses, wait_until
+from tests.dask_processes import DaskProcesses
+from tests.waiting import wait_until
 
 PARTS = 12  # of 512 images
 

@@ -14,7 +14,8 @@ from cnnboost.cluster import training
 from cnnboost.cluster.connection import connected, workers_of
 from cnnboost.cluster.training import train
 from cnnboost.errors import ClusterError, FeatureError
-from tests.dask_processes import DaskProcesses, wait_until
+from tests.dask_processes import DaskProcesses
+from tests.waiting import wait_until
 
 PARAMS = {
     "objective": "multi:softprob", "num_class": 3, "eval_metric": "mlogloss", "max_depth": 3, "seed": 0,

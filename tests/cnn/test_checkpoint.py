@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import keras
 import numpy as np
@@ -22,6 +21,7 @@ from cnnboost.cnn.teacher import write_teacher
 from cnnboost.errors import StoreError
 from cnnboost.files import read_json, write_json
 from tests.cnn.toys import Stop, pooled, same_training, small, stop_after
+from tests.waiting import wait_until
 
 STOPPING = {
     "epochs": 5,
@@ -197,11 +197,7 @@ def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
     state = folder / "state.json"
     worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(TRAINING), str(folder)])
     try:
-        deadline = time.monotonic() + 120
-        while not state.is_file() or json.loads(state.read_text())["epochs"] < 3:
-            assert worker.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: state.is_file() and json.loads(state.read_text())["epochs"] >= 3, process=worker)
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()

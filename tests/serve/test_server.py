@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -16,6 +15,7 @@ from PIL import Image
 
 from tests.deploy.small_graph import CLASSES, expected
 from tests.serve.conftest import pixels, png, started
+from tests.waiting import wait_until
 
 IMAGE = {"Content-Type": "image/png"}
 
@@ -245,10 +245,7 @@ class TestRefusals:
             connection = socket.create_connection(server.place, 30)
             connection.sendall(sent)
             connection.close()
-        deadline = time.monotonic() + 30
-        while metric(server, "cnnboost_held_bytes") and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert metric(server, "cnnboost_held_bytes") == 0
+        wait_until(lambda: metric(server, "cnnboost_held_bytes") == 0, 30)
         assert right(ask(server, png(pixels(0))).json()["rows"][0], pixels(0))
 
 

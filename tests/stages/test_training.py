@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from cnnboost import stages
 from cnnboost.config import load_recipe
 from cnnboost.errors import StoreError
 from cnnboost.files import read_json
+from tests.waiting import wait_until
 
 
 def test_the_record_says_how_it_was_made(job):
@@ -99,9 +99,7 @@ def test_two_processes_train_once(recipe_file, tmp_path):
     other = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     job = stages.Job(recipe=load_recipe(recipe_file), models=tmp_path / "models")
     assert job.images  # read already, so that nothing is left to do but to wait
-    while not list(job.models_dir.glob("*.lock")):
-        assert other.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: list(job.models_dir.glob("*.lock")), process=other)
     cached = stages.train(job).cached
     _, said = other.communicate(timeout=200)
     assert other.returncode == 0, said
