@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.images.pixels import pixel_digest
-from cnnboost.images.streamed import StreamedPixels
+from cnnboost.images.split import Rows, Split, consecutive
 
 SPLITS = ("train", "validation", "test")
 
@@ -34,91 +33,7 @@ def check_labels(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Rows:
-    """Rows of pixels with their labels."""
-
-    pixels: np.ndarray | StreamedPixels
-    pixel_rows: npt.NDArray[np.int64]
-    y: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
-    ids: npt.NDArray[np.str_]
-    pixels_digest: str
-
-    @cached_property
-    def X(self) -> np.ndarray:
-        """Pixels of every row, uint8 (n, height, width, channels): a view where it can be, else a copy."""
-        return self.part(0, len(self))
-
-    @cached_property
-    def labels(self) -> npt.NDArray[np.str_]:
-        """Class name of each row, (n,)."""
-        return np.asarray(self.classes, dtype=np.str_)[self.y]
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(n, height, width, channels), without touching the pixels."""
-        _, height, width, channels = self.pixels.shape
-        return len(self), height, width, channels
-
-    def part(self, start: int, stop: int) -> np.ndarray:
-        """Pixels of the rows from `start` up to `stop`, read-only; no others are touched."""
-        rows = self.pixel_rows[start:stop]
-        if _consecutive(rows):
-            first = int(rows[0]) if len(rows) else 0
-            return self.pixels[first : first + len(rows)]
-        taken: np.ndarray = self.pixels[rows]
-        taken.setflags(write=False)
-        return taken
-
-    def at(self, rows: npt.NDArray[np.integer]) -> np.ndarray:
-        """Pixels of the rows with these numbers, copied; no others are touched."""
-        taken: np.ndarray = self.pixels[self.pixel_rows[rows]]
-        return taken
-
-    def chunks(self, size: int, start: int = 0) -> Generator[np.ndarray, None, None]:
-        """Pixels from row `start` on in pieces of at most `size` rows; one piece is copied at a time.
-
-        Where they are streamed, the next piece is decoded meanwhile.
-        """
-        if size < 1:
-            raise ValueError(f"size={size!r}: give a number of rows of at least 1")
-        if isinstance(self.pixels, StreamedPixels):
-            yield from self.pixels.chunks(self.pixel_rows[start:], size)
-            return
-        for first in range(start, len(self), size):
-            yield self.part(first, first + size)
-
-    def _rows_digest(self) -> str:
-        content = self.pixels_digest.encode() + b"\n" + self.pixel_rows.astype("<i8").tobytes()
-        return hashlib.sha256(content).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-def _consecutive(rows: npt.NDArray[np.int64]) -> bool:
-    return len(rows) == 0 or bool(rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Split(_Rows):
-    """The rows of one split; `rows` are their numbers in the image set."""
-
-    name: str
-    rows: npt.NDArray[np.int64]
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 over the set's pixel digest and the row numbers: the same for the same images."""
-        return self._rows_digest()
-
-    def __repr__(self) -> str:
-        n, height, width, channels = self.shape
-        return f"<Split {self.name}: {n} images of {height}x{width}x{channels}>"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ImageSet(_Rows):
+class ImageSet(Rows):
     """The images of one data source. Make one with `load_images` or `ImageSet.from_arrays`.
 
     Sets derived from another (`drop`, `select`, ...) share its pixels; nothing is copied before
@@ -239,8 +154,8 @@ class ImageSet(_Rows):
     @cached_property
     def digest(self) -> str:
         """sha256 of the content of this set: pixels, shape and order; never labels or locations."""
-        whole = len(self) == len(self.pixels) and _consecutive(self.pixel_rows)
-        return self.pixels_digest if whole else self._rows_digest()
+        whole = len(self) == len(self.pixels) and consecutive(self.pixel_rows)
+        return self.pixels_digest if whole else self.rows_digest()
 
     @property
     def split_names(self) -> tuple[str, ...]:

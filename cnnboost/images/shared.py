@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from cnnboost.errors import StoreError
 from cnnboost.images.decode import InputSpec
-from cnnboost.images.imageset import Split
 from cnnboost.images.readers import find_reader
+from cnnboost.images.split import Split
 from cnnboost.images.streamed import StreamedPixels
 from cnnboost.urls import is_url
 

@@ -31,23 +31,35 @@ def run(ask, predict, **options):
     return asyncio.run(main()), sizes
 
 
-def test_what_arrives_while_a_batch_is_at_work_is_predicted_together():
-    entered, leave = threading.Event(), threading.Event()
+class Gate:
+    """A prediction that is at work until it is let go on."""
 
-    def predict(X):
-        entered.set()
-        assert leave.wait(60)
+    def __init__(self):
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def predict(self, X):
+        self.entered.set()
+        assert self.leave.wait(60)
         return X.astype(np.float32)
 
+    async def first(self, batches):
+        """Return a request whose batch is at work."""
+        asked = asyncio.create_task(batches([b"\0"]))
+        await asyncio.to_thread(self.entered.wait, 60)
+        return asked
+
+
+def test_what_arrives_while_a_batch_is_at_work_is_predicted_together():
+    gate = Gate()
+
     async def ask(batches):
-        first = asyncio.create_task(batches([b"\0"]))
-        await asyncio.to_thread(entered.wait, 60)
+        first = await gate.first(batches)
         others = [asyncio.create_task(batches([bytes([i])])) for i in range(1, 10)]
         await asyncio.sleep(0)
-        leave.set()
+        gate.leave.set()
         return [rows[0][0] for rows in await asyncio.gather(first, *others)]
 
-    found, sizes = run(ask, predict)
+    found, sizes = run(ask, gate.predict)
     assert found == list(range(10))
     assert sizes == [1, 4, 4, 1]
 
@@ -95,25 +107,17 @@ def test_an_image_that_breaks_the_decoder_fails_its_own_request_only():
 
 
 def test_what_nobody_waits_for_is_not_predicted_at_the_end():
-    entered, leave, predicted = threading.Event(), threading.Event(), []
-
-    def predict(X):
-        predicted.append(len(X))
-        entered.set()
-        assert leave.wait(60)
-        return X.astype(np.float32)
+    gate = Gate()
 
     async def ask(batches):
-        first = asyncio.create_task(batches([b"\0"]))
-        await asyncio.to_thread(entered.wait, 60)
+        first = await gate.first(batches)
         gone = asyncio.create_task(batches([b"\1"] * 40))
         await asyncio.sleep(0)
         gone.cancel()
-        leave.set()
+        gate.leave.set()
         await first
 
-    run(ask, predict)
-    assert predicted == [1]
+    assert run(ask, gate.predict)[1] == [1]
 
 
 def test_a_client_that_has_gone_does_not_keep_the_others_from_their_answers():
