@@ -81,7 +81,7 @@ bench-faces: $(VENV)/.installed ## compare detectors of faces on photographs; FE
 	$(BIN)/python tests/benchmarks/faces.py --pictures $(or $(PICTURES),build/faces) \
 	  $(if $(FER_PYTHON),--fer-python $(FER_PYTHON)) $(if $(OTHERS_PYTHON),--others-python $(OTHERS_PYTHON))
 
-readme: $(VENV)/.installed ## write the figures of the reports into the README
+readme: $(VENV)/.installed ## write the figures of the reports into README and docs
 	$(BIN)/python -m tests.readme
 
 lock: $(VENV)/.installed ## write the versions in .venv to requirements.lock
@@ -90,5 +90,5 @@ lock: $(VENV)/.installed ## write the versions in .venv to requirements.lock
 	  | sed -E -e 's/^(nvidia-nccl.*)$$/\1 ; platform_system == "Linux"/' -e 's/^(uvloop.*)$$/\1 ; platform_system != "Windows"/'; } > requirements.lock.tmp
 	mv requirements.lock.tmp requirements.lock
 
-clean: ## remove what can be made anew, but for the environment
+clean: ## remove what can be built again, except the environment
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

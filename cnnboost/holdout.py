@@ -129,7 +129,10 @@ def folds_of_every_class(
 
 
 def drawn(codes: NDArray[np.intp], groups: NDArray[np.intp], n: int, seed: int) -> NDArray[np.intp]:
-    """Draw groups, class by class in proportion, and return their rows; a larger `n` only adds some."""
+    """Draw groups, class by class in proportion, and return their rows.
+
+    A larger `n` keeps nearly all of those of a smaller one: the shares of the classes are rounded.
+    """
     _, first, place = np.unique(groups, return_index=True, return_inverse=True)
     of_group = codes[first]
     order = np.random.default_rng(seed).permutation(len(first))

@@ -1,6 +1,6 @@
 """
-Photographs of one's own
-========================
+Photographs of your own
+=======================
 
 A folder for each class is all it takes. Without an argument, the script draws its own
 "photographs": coloured circles, squares and triangles on noise.

@@ -127,7 +127,7 @@ def test_what_a_kill_left_is_swept_and_what_is_being_written_is_not(tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", '{"a": NaN}', "[" * 100_000, '{"facts_sha256": 1}', None]
 )
-def test_what_is_no_json_object_is_none(tmp_path, content):
+def test_what_is_not_a_json_object_is_none(tmp_path, content):
     path = tmp_path / "x.json"
     if content is not None:
         path.write_text(content)

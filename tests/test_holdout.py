@@ -78,9 +78,6 @@ def test_drawn_rows_are_whole_groups_in_the_shares_of_the_classes(counts, share,
     assert len(images) == min(n, len(codes))
     for code, count in enumerate(counts):
         assert abs((codes[images] == code).sum() - min(n, len(codes)) * count / len(codes)) <= 1
-    if n < len(codes):
-        more = drawn(codes[rows], rows, len(codes), seed)
-        assert set(chosen) <= set(more)
 
 
 def test_draws_of_more_images_keep_those_of_fewer():

@@ -28,7 +28,7 @@ def test_sizes_as_people_write_them(text, size):
     "wrong",
     ["0", "-1", "12XB", "", "GiB", "2iB", "1e9", "2 Gi B", "nan", "0.2", "two", 0, -1, True, 2.5, None],
 )
-def test_what_is_no_size_is_named_with_an_example(wrong):
+def test_what_is_not_a_size_is_named_with_an_example(wrong):
     with pytest.raises(ParameterError, match="give a size such as 2GiB") as caught:
         parse_size(wrong)
     assert repr(wrong) in str(caught.value)

@@ -14,7 +14,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -143,7 +143,8 @@ def bins_cache(beside: Path, needed: int) -> Iterator[BinsCache]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that cannot be written to has said so already
+            Path(lock.lock_file).unlink()
 
 
 def _sweep(beside: Path) -> None:
@@ -165,11 +166,11 @@ def block_matrix(
 
     blocks = _blocks_class()(rows, name, cache, max_bin)
     kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
-    return uninterrupted(lambda: kind(blocks, max_bin=max_bin, nthread=n_threads, ref=ref), blocks.stop)
+    return in_thread(lambda: kind(blocks, max_bin=max_bin, nthread=n_threads, ref=ref), blocks.stop)
 
 
-def uninterrupted(make: Callable[[], T], stop: Callable[[], None] = lambda: None) -> T:
-    """Return what a function makes.
+def in_thread(make: Callable[[], T], stop: Callable[[], None] = lambda: None) -> T:
+    """Call a function in another thread, and return its result.
 
     XGBoost calls back into Python while it makes a matrix, and an exception that a signal raises there would
     be lost. Signals arrive in the main thread, so the work is done in another one.

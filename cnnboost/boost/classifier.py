@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from cnnboost.boost.blocks import refuse_non_finite
-from cnnboost.boost.cluster import check_for_cluster
+from cnnboost.boost.cluster import check_for_cluster, check_in_files
 from cnnboost.boost.headfile import SavedHead
 from cnnboost.boost.params import check_parameters, draw_seed
 from cnnboost.boost.trees import Rows, check_margin, grow_trees
@@ -248,8 +248,7 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         """
         check_parameters(self.get_params(deep=False))
         if client is not None:
-            for one in (X, *(validation_data or ())[:1]):
-                check_for_cluster(one, base_margin, self.device)
+            check_for_cluster(base_margin, self.device)
         if memory is not None:
             parse_size(memory)
         seed = draw_seed(self.random_state)
@@ -361,6 +360,8 @@ class BoostClassifier(ClassifierMixin, SavedHead):
 
     def _validated(self, X: Any, *y: Any, name: str = "X", reset: bool = False, on_disk: bool = False) -> Any:
         """Check features (and labels, if there are any) as scikit-learn does; float32 is not copied."""
+        if on_disk:
+            check_in_files(X, name)
         if isinstance(X, FeatureParts):
             if X.n_blocks > 1 or on_disk:
                 validate_data(self, X, skip_check_array=True, reset=reset)

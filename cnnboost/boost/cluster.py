@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from cnnboost.boost.trees import Rows
 
 
-def check_for_cluster(X: Any, base_margin: Any, device: str) -> None:
-    """Refuse what is in the memory of this process, and what is done on one machine only."""
+def check_in_files(X: Any, name: str) -> None:
+    """Refuse features that are in the memory of this process."""
     if not isinstance(X, FeatureParts) or not X.files:
         raise ParameterError(
-            f"with client=, X is FeatureParts: features in files that all machines see, and not a "
+            f"with client=, {name} is FeatureParts: features in files that all machines see, and not a "
             f"{type(X).__name__} in the memory of this one; save it with numpy.save in a shared folder, and "
             "open it with FeatureParts.open"
         )
+
+
+def check_for_cluster(base_margin: Any, device: str) -> None:
+    """Refuse what is done on one machine only."""
     if base_margin is not None:
         raise ParameterError("base_margin and client= do not go together; leave one of them out")
     if device not in ("auto", "cpu"):
@@ -40,7 +44,7 @@ def check_for_cluster(X: Any, base_margin: Any, device: str) -> None:
 
 
 @dataclass(frozen=True)
-class SharedRows:
+class FeatureRows:
     """Rows whose features lie in files that all machines see."""
 
     features: FeatureParts
@@ -72,7 +76,7 @@ def grow_on_cluster(
     for part, name in ((rows, "X"), (watched, "X of validation_data")):
         if part is not None:
             assert isinstance(part.X, FeatureParts)
-            shared.append(SharedRows(part.X, part.codes, part.weight, name))
+            shared.append(FeatureRows(part.X, part.codes, part.weight, name))
     check_versions(client)
     check_paths(client, [part.features.files[0] for part in shared])
     chosen = dict(params)

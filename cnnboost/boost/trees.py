@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnboost.boost.blocks import BinsCache, bins_cache, block_matrix, needed_cache, uninterrupted
+from cnnboost.boost.blocks import BinsCache, bins_cache, block_matrix, in_thread, needed_cache
 from cnnboost.boost.params import (
     check_with_xgboost,
     count_threads,
@@ -83,7 +83,8 @@ class Rows(NamedTuple):
         X = np.asarray(taken.X)
         # What is not finite is named where all rows are read.
         finite = np.flatnonzero(np.isfinite(X).all(axis=1))
-        return taken._replace(X=X).take(finite) if len(finite) else taken._replace(X=X)
+        taken = taken._replace(X=X)
+        return taken.take(finite) if 0 < len(finite) < len(X) else taken
 
     def log_loss_of_margin(self) -> float | None:
         """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""
@@ -102,7 +103,7 @@ class Rows(NamedTuple):
 
         if isinstance(self.X, FeatureParts) or cache is not None:
             return block_matrix(self, name, max_bin=max_bin, n_threads=n_threads, ref=ref, cache=cache)
-        return uninterrupted(
+        return in_thread(
             lambda: QuantileDMatrix(
                 self.X,
                 label=self.codes,

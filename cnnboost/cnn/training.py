@@ -86,10 +86,11 @@ def train(
                 "validation_freq": options.validation_freq,
                 "callbacks": [*first, *keeping.counting(stage), keeping, *callbacks],
             }
-            with feed.dataset(keeping.done * feed.steps) as batches, keeping.going_on(stage):
-                if regression is not None:
+            if regression is not None:
+                with keeping.going_on(stage):
                     regression.fit(**told)
-                else:
+            else:
+                with feed.dataset(keeping.done * feed.steps) as batches, keeping.going_on(stage):
                     trained.fit(
                         batches,
                         steps_per_epoch=feed.steps,

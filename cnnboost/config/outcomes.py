@@ -22,6 +22,11 @@ class Evaluate(Table):
     seed: Seed = 0
     published: Published | None = None
 
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """How intervals are made, as the functions of `cnnboost.metrics` take it."""
+        return {"confidence": self.confidence, "n_resamples": self.resamples, "seed": self.seed}
+
     @field_validator("published", mode="before")
     @classmethod
     def _none(cls, given: Any) -> Any:
@@ -37,7 +42,7 @@ RIVALS = (
 
 
 class Head(Table):
-    """A classifier of `[compare] heads`: its import path, its options, and how it is called."""
+    """A classifier of `[compare] heads`: its import path, its options, and what it is called."""
 
     path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
     options: dict[str, Plain] = Field(default_factory=dict)

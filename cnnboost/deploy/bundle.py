@@ -89,6 +89,11 @@ def shipped_bundle() -> Bundle:
     )
 
 
+def member_name(kind: str, number: int) -> str:
+    """Name the file of a network or head without its ending: `cnn`, then `cnn-2`, `cnn-3`, ..."""
+    return kind if number == 1 else f"{kind}-{number}"
+
+
 def describe(bundle: Bundle, graph: str = "hybrid") -> str:
     """Describe a bundle in one line: its model, and how good it is."""
     manifest = bundle.manifest

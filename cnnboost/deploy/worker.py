@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cnnboost.images.shared import SharedRows
 
 
-class PartFile(NamedTuple):
+class PartToWrite(NamedTuple):
     """A part to write: which output of the trunk, its layer, its rows within the split, its file."""
 
     output: int
@@ -32,7 +32,7 @@ class PartFile(NamedTuple):
 
 
 def make_parts(
-    trunk: GraphFile, images: SharedRows, files: Sequence[PartFile], chunk: int
+    trunk: GraphFile, images: SharedRows, files: Sequence[PartToWrite], chunk: int
 ) -> list[dict[str, Any]]:
     """Compute features of some rows, and write them as parts.
 
@@ -42,7 +42,7 @@ def make_parts(
         Of `trunk_file`.
     images : SharedRows
         The rows of the parts, from the first row of any of them on.
-    files : sequence of PartFile
+    files : sequence of PartToWrite
     chunk : int
         Images at a time; the rows of each part but the last are a multiple of it.
 

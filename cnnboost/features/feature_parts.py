@@ -19,7 +19,9 @@ ONE_BLOCK = 1 << 30
 BLOCK_BYTES = 64 << 20
 """Of a block of larger ones, at most."""
 _READ_BYTES = 16 << 20
+"""Of rows that are read in one go."""
 _FAR = 16
+"""Mean distance of chosen rows from which on each is read by itself."""
 
 
 class PartFile(NamedTuple):
@@ -213,7 +215,13 @@ class FeatureParts:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> FeatureParts:
-        """Choose rows by a slice, by their numbers in ascending order, or by a mask; nothing is read."""
+        """Choose rows by a slice, by their numbers in ascending order, or by a mask; nothing is read.
+
+        Raises
+        ------
+        IndexError
+            If rows are chosen in another way, or one is not there.
+        """
         rows = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
         if len(rows) and rows.dtype.kind not in "iub":
             raise IndexError(f"rows are chosen by whole numbers or a mask, and these are {rows.dtype}")
@@ -237,14 +245,26 @@ class FeatureParts:
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def beside(self, *others: FeatureParts) -> FeatureParts:
-        """Put the columns of others to the right of these; all must have the same rows."""
+        """Put the columns of others to the right of these.
+
+        Raises
+        ------
+        FeatureError
+            If they have another number of rows, or rows were chosen of one already.
+        """
         parts = (self, *others)
         if any(one._chosen is not None for one in parts):
             raise FeatureError("columns are put side by side before rows are chosen of them")
         return FeatureParts([of for one in parts for of in one._columns], block_bytes=self._block_bytes)
 
     def below(self, *others: FeatureParts) -> FeatureParts:
-        """Put the rows of others under these; all must have the same columns, side by side alike."""
+        """Put the rows of others under these.
+
+        Raises
+        ------
+        FeatureError
+            If they have other columns, side by side otherwise, or rows were chosen of one already.
+        """
         parts = (self, *others)
         if any(one._chosen is not None for one in parts):
             raise FeatureError("rows are put below others before some are chosen of them")
@@ -281,12 +301,18 @@ class FeatureParts:
         return FeatureParts(columns, None if chosen is None else chosen - first, self._block_bytes)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Give the rows in blocks, each an array of its own, with the number of its first row."""
+        """Give the rows in blocks: the number of the first row, and a float32 array (rows, columns)."""
         for start in range(0, len(self), self.block_rows):
             yield start, self.read(start, min(start + self.block_rows, len(self)))
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return the rows from `start` up to `stop`."""
+        """Return the rows from `start` up to `stop`, float32 (stop - start, columns).
+
+        Raises
+        ------
+        StoreError
+            If a file was changed since it was opened, or cannot be read.
+        """
         out = np.empty((stop - start, self._width), np.float32)
         step = max(1, _READ_BYTES // (4 * max(1, self._width)))
         if self._chosen is None:

@@ -98,7 +98,7 @@ class PartTable(PartFolder):
         return min(start + self.size, self.spec.rows) - start
 
     def missing(self, table: int) -> dict[int, PartToMake]:
-        """Return the parts that are to be made, by their first row; `table` is what they call this."""
+        """Return the parts to make, by their first row; they carry the number of this table."""
         return {
             start: PartToMake(
                 table, number, start, start + self._rows(number), self.folder / part_name(number)

@@ -46,7 +46,7 @@ def announced(parts: Sequence[Sides]) -> Iterator[tuple[int, Sides]]:
     for number, sides in enumerate(parts):
         started = time.monotonic()
         yield number, sides
-        # Networks that are there already take no time and tell none.
+        # Networks that exist already take no time, so they do not count.
         longest = max(longest, time.monotonic() - started)
         left = timedelta(seconds=round(longest * (len(parts) - number - 1)))
         log.info("network %d of %d is ready%s", number + 1, len(parts), f", {left} left" if left else "")

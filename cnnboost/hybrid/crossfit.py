@@ -50,8 +50,9 @@ class CrossFit:
         grown: HeadInputs | None = None,
         more: HeadInputs | None = None,
         groups: NDArray[np.intp] | None = None,
+        memory: str | int | None = None,
     ) -> None:
-        self.views, self.n_classes, self.seed = list(views), n_classes, seed
+        self.views, self.n_classes, self.seed, self._memory = list(views), n_classes, seed, memory
         for name, rows in (("grown", grown), ("more", more)):
             if rows is not None and rows.groups is None:
                 raise ParameterError(
@@ -76,7 +77,9 @@ class CrossFit:
     @property
     def images_per_head(self) -> int:
         """Different images that a head is fitted on at least."""
-        return min(self._own(others).images for others, _ in self._parts)
+        more = [] if self._more is None else [self._more.groups]
+        own = (np.unique(np.concatenate([self._groups[others], *more])) for others, _ in self._parts)
+        return min(map(len, own))
 
     def softmax(self) -> tuple[CrossFitted, CrossFitted]:
         """Score the CNN: as it is, and at a temperature that is fitted on the other folds."""
@@ -101,7 +104,8 @@ class CrossFit:
         fixed: FittedMode | None = None
         least = 1 if mode == "plain" else FOLDS
         if mode == "plain" and grown_on is not None:
-            fixed = fit_mode(mode, boost, grown_on, self.n_classes)  # nothing about it is chosen
+            # Nothing about it is chosen.
+            fixed = fit_mode(mode, boost, grown_on, self.n_classes, memory=self._memory)
         for chosen, scored in self._parts:
             fitted = fixed or fit_mode(
                 mode,
@@ -110,6 +114,7 @@ class CrossFit:
                 self.n_classes,
                 watched=None if grown_on is None else self._together(chosen),
                 seed=self.seed,
+                memory=self._memory,
             )
             parts = [
                 fitted.predict_proba(view.features[scored], view.log_proba[scored]) for view in self.views
@@ -159,7 +164,7 @@ class CrossFit:
             return own
         if not len(own.codes):
             return self._more
-        return own.beside(self._more)
+        return own.below(self._more)
 
     def _some(self, seen: HeadInputs, n: int | None, least: int = 1) -> HeadInputs:
         """Draw images of what a head could be fitted on, each in all its views."""
@@ -180,6 +185,8 @@ class CrossFit:
     def _together(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Put all views of some images together."""
         parts = [view.take(rows) for view in self.views]
+        if len(parts) == 1:  # which may lie on the disk
+            return parts[0]._replace(groups=self._groups[rows])
         return HeadInputs(
             np.concatenate([part.features for part in parts]),
             np.concatenate([part.log_proba for part in parts]),
@@ -189,7 +196,7 @@ class CrossFit:
 
 
 class BagFit:
-    """The same of a bagged hybrid: what its members say of the images to score, and the mean of that."""
+    """The cross-fits of the members of a bagged hybrid on the images to score, and their mean."""
 
     def __init__(self, members: Sequence[CrossFit]) -> None:
         self.members = list(members)

@@ -39,13 +39,8 @@ class HeadInputs(NamedTuple):
         groups = None if self.groups is None else self.groups[rows]
         return HeadInputs(self.features[rows], self.log_proba[rows], self.codes[rows], groups)
 
-    @property
-    def images(self) -> int:
-        """How many different ones they are, where `groups` tell; else how many."""
-        return len(self.codes if self.groups is None else np.unique(self.groups))
-
-    def beside(self, others: HeadInputs) -> HeadInputs:
-        """Put others after these; the groups of both number the same images alike."""
+    def below(self, others: HeadInputs) -> HeadInputs:
+        """Put the rows of others under these; the groups of both number the same images alike."""
         assert self.groups is not None, "equal images would not be known"
         assert others.groups is not None, "equal images would not be known"
         return HeadInputs(

@@ -89,18 +89,18 @@ def _difference(row: Mapping[str, Any] | None) -> list[Any]:
 
 def verdict_on_rows(compared: Mapping[str, Any]) -> list[str]:
     """Say what trees gain over the softmax and the best linear head, from the fewest images to the most."""
-    points = compared["curve"]["points"]
+    points, linear = compared["curve"]["points"], compared["best_linear"]
     first, last = points[0], points[-1]
     said = []
     for head in compared["runs"][0]["modes"]:
-        for other, key in (("the softmax", None), (compared["best_linear"], "against_linear")):
+        for other, key in (("the softmax", None), (linear and head_title(linear), "against_linear")):
             ends = [point["heads"][head] for point in (first, last)]
             rows = ends if key is None else [end.get(key) for end in ends]
             if other is not None and all(row is not None for row in rows):
                 gains = " to ".join(f"{100 * row['difference']:+.2f}" for row in rows)
                 said.append(
-                    f"{head} against {other}, from {first['n']:,} to {last['n']:,} images for each head: "
-                    f"{gains} points (p = {rows[-1]['median_p_value']:.2g} at the end)"
+                    f"{head_title(head)} against {other}, from {first['n']:,} to {last['n']:,} images for "
+                    f"each head: {gains} points (p = {rows[-1]['median_p_value']:.2g} at the end)"
                 )
     return said
 
@@ -111,7 +111,7 @@ def rows_section(compared: Mapping[str, Any], figures: Mapping[str, bytes]) -> S
     text = (
         f"The same comparison with heads that are fitted on fewer images, drawn class by class, {draws} "
         f"draw{'s' * (draws > 1)}; each image counts once, however many views of it there are. The last row "
-        "is of all images that there are for a head. Scored are the same images throughout."
+        "is of all images that there are for a head. The scored images are the same throughout."
     )
     left_out = compared["curve"]["left_out"]
     if left_out:

@@ -14,7 +14,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def head_title(name: str) -> str:
-    """Return how a table calls a head; an import path stays what it is."""
+    """Return the name of a head in tables; an import path stays what it is."""
     return name if "." in name else name.replace("_", " ")
 
 

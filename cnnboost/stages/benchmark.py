@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
-from cnnboost.deploy.bundle import Bundle
+from cnnboost.deploy.bundle import Bundle, member_name
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes, write_json
@@ -233,16 +233,13 @@ def _head_features(job: Job, bundle: Bundle, split: Split) -> np.ndarray:
         extracted = extract(job.needs(), [manifest["layer"]], [split.name])[split.name]
         return np.asarray(extracted.stored[manifest["layer"]].X)
     parts: list[np.ndarray] = []
-    for name in _cnn_files(manifest):
-        cnn = CNNClassifier.load(bundle.members[name], pixels=manifest["pixels"])
+    for number in range(1, manifest["networks"] + 1):
+        cnn = CNNClassifier.load(
+            bundle.members[f"{member_name('cnn', number)}.keras"], pixels=manifest["pixels"]
+        )
         found = FeatureExtractor([cnn], manifest["layers"], manifest["norm"]).all(split.X)
         parts += map(np.asarray, found)
     return np.concatenate(parts, axis=1)
-
-
-def _cnn_files(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the names of the networks of a bundle."""
-    return ["cnn.keras", *(f"cnn-{number}.keras" for number in range(2, manifest["networks"] + 1))]
 
 
 def _chosen(manifest: Mapping[str, Any], members: Mapping[str, str]) -> dict[str, Any]:
@@ -252,8 +249,11 @@ def _chosen(manifest: Mapping[str, Any], members: Mapping[str, str]) -> dict[str
         return {key: manifest[key] for key in kept if key in manifest}
     first, *others = [{key: head[key] for key in kept} for head in manifest["heads"]]
     files = [
-        {"cnn": members[cnn], "head": members[cnn.replace("cnn", "head").replace(".keras", ".ubj")]}
-        for cnn in _cnn_files(manifest)[1:]
+        {
+            "cnn": members[f"{member_name('cnn', number)}.keras"],
+            "head": members[f"{member_name('head', number)}.ubj"],
+        }
+        for number in range(2, manifest["networks"] + 1)
     ]
     return {**first, "others": [{**of, **chosen} for of, chosen in zip(files, others, strict=True)]}
 

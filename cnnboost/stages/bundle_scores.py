@@ -12,7 +12,7 @@ import numpy as np
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn.model_file import read_model
 from cnnboost.config.experiment import checked
-from cnnboost.deploy.bundle import Bundle, read_bundle
+from cnnboost.deploy.bundle import Bundle, member_name, read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
 from cnnboost.files import file_part
@@ -103,10 +103,9 @@ def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray 
 
 
 def _head(bundle: Bundle) -> Head:
-    files = [name for name in bundle.members if name.startswith("head") and name.endswith(".ubj")]
     heads = []
-    for name in sorted(files, key=lambda name: (name != "head.ubj", name)):
-        path = bundle.members[name]
+    for number in range(1, len(bundle.manifest.get("heads", [None])) + 1):
+        path = bundle.members[f"{member_name('head', number)}.ubj"]
         boost = BoostClassifier.load(path)
         layer, mode = bundle.manifest["layer"], bundle.manifest["mode"]
         heads.append(Head(layer, mode, boost, path, boost.details_, True))

@@ -85,8 +85,9 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
             for name, row in heads_of(run).items():
                 if name != linear:
                     row["against_linear"] = compare(
-                        scored.y, of_heads[linear], of_heads[name], names=(linear, name), **_options(job)
-                    ).to_dict()
+                        scored.y, of_heads[linear], of_heads[name], names=(linear, name),
+                        **job.recipe.evaluate.intervals,
+                    ).to_dict()  # fmt: skip
     document = {
         "format": FORMAT,
         "recipe": job.recipe.name,
@@ -201,12 +202,6 @@ def _accuracy_on(split: Split, networks: Networks, tta: str) -> float:
     return float((proba.argmax(axis=1) == split.y).mean())
 
 
-def _options(job: Job) -> dict[str, Any]:
-    """Return how intervals are made."""
-    table = job.recipe.evaluate
-    return {"confidence": table.confidence, "n_resamples": table.resamples, "seed": table.seed}
-
-
 def _run(
     job: Job,
     scored: Split,
@@ -221,7 +216,7 @@ def _run(
     proba = {SOFTMAX: softmax.proba}
 
     def scores_of(found: CrossFitted) -> dict[str, Any]:
-        return score(scored.y, found.proba, scored.classes, **_options(job)).to_dict()
+        return score(scored.y, found.proba, scored.classes, **job.recipe.evaluate.intervals).to_dict()
 
     def row_of(found: CrossFitted) -> dict[str, Any]:
         return {
@@ -233,7 +228,7 @@ def _run(
 
     def against_softmax(name: str, found: CrossFitted, row: dict[str, Any]) -> dict[str, Any]:
         row["against_softmax"] = compare(
-            scored.y, softmax.proba, found.proba, names=("the softmax", name), **_options(job)
+            scored.y, softmax.proba, found.proba, names=("the softmax", name), **job.recipe.evaluate.intervals
         ).to_dict()
         log_loss = row["scores"]["log_loss"]["value"]
         row["log_loss_difference"] = log_loss - calibrated_row["scores"]["log_loss"]["value"]

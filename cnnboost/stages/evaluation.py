@@ -120,7 +120,7 @@ def _score(
         softmax = softmax_on_cluster(job, trained, scored)
     else:
         predict_view = trained.cnn.predict_view_proba
-        softmax = over_chunks(lambda X: mean_over_views(predict_view, X, seen_as), scored)
+        softmax = _over_chunks(lambda X: mean_over_views(predict_view, X, seen_as), scored)
     splits = list(dict.fromkeys(["train", scored.name] if seen_as == "none" else ["train"]))
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
@@ -134,7 +134,7 @@ def _score(
             proba = head.boost.predict_proba(features[scored.name].stored[head.layer].features)
         else:
             hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
-            proba = over_chunks(hybrid.predict_proba, scored)
+            proba = _over_chunks(hybrid.predict_proba, scored)
         rows.append(scorer.head(head, proba))
     for mode in wanted:
         found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
@@ -183,6 +183,6 @@ def _train_accuracy(job: Job, trained: Trained) -> float:
     return right / len(split)
 
 
-def over_chunks(predict: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarray:
+def _over_chunks(predict: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarray:
     """Return what a function gives for all images of a split, a chunk of them in memory at a time."""
     return np.concatenate([predict(X) for X in split.chunks(CHUNKS[-1])])

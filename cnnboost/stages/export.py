@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.model_file import write_model
 from cnnboost.config import BUNDLE_TABLES
-from cnnboost.deploy.bundle import Bundle, finish, read_bundle, write_bundle
+from cnnboost.deploy.bundle import Bundle, finish, member_name, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, trunk_graph
 from cnnboost.deploy.graph_file import serialise
 from cnnboost.deploy.int8 import IMAGES as CALIBRATED
@@ -245,12 +245,12 @@ def _native(hybrid: Hybrid) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number, trained in enumerate(hybrid.networks.trained, 1):
-            member = "cnn.keras" if number == 1 else f"cnn-{number}.keras"
+            member = f"{member_name('cnn', number)}.keras"
             is_keras = trained.path.suffix == ".keras"
             path = trained.path if is_keras else write_model(trained.model, folder / member)
             members[member] = path.read_bytes()
         for number, head in enumerate(hybrid.head.all, 1):
-            member = "head" if number == 1 else f"head-{number}"
+            member = member_name("head", number)
             head.boost.save(folder / f"{member}.ubj", details=head.details)
             for file in (f"{member}.ubj", f"{member}.json"):
                 members[file] = (folder / file).read_bytes()

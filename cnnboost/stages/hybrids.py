@@ -18,7 +18,7 @@ from cnnboost.features.store import FeatureStore
 from cnnboost.files import file_digest
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import FeatureExtractor, layers_name
-from cnnboost.hybrid.modes import FOLDS, FittedMode, check_mode, fit_mode
+from cnnboost.hybrid.modes import FittedMode, check_mode, fit_mode
 from cnnboost.images.views import check_tta
 from cnnboost.stages.boosting import Head, HeadStage, estimator, fit_boost
 from cnnboost.stages.job import Job, labelled_digest
@@ -203,7 +203,6 @@ class ModeHead(HeadStage):
                 seen,
                 len(classes),
                 watched=watched,
-                folds=FOLDS,
                 seed=seed,
                 memory=job.memory,
             )

@@ -26,7 +26,7 @@ from cnnboost.stages.feeding import Feeding, find_feeding
 log = logging.getLogger("cnnboost")
 
 MOST_DECODED = 32 << 30
-"""Bytes of decoded images that are kept on the disk for a model file, unless it is asked for otherwise."""
+"""Bytes of decoded images that are kept on the disk for a model file, unless `image_cache` says otherwise."""
 SMOKE_IMAGES, SMOKE_ROUNDS, SMOKE_RESAMPLES = 24, 5, 100
 """Images of each class and split; boosting rounds; bootstrap resamples."""
 
@@ -143,7 +143,7 @@ class Job:
         return images
 
     def _stream_above(self) -> int | None:
-        """Return the bytes of decoded images from which on they are kept nowhere; None to keep all."""
+        """Return the bytes of decoded images above which none are cached; None to cache all."""
         if self.image_cache is False and self.model is None:
             raise RecipeError(
                 "--no-image-cache has images go through a network that is trained already: name it with "

@@ -28,7 +28,7 @@ WITH_VALIDATION = f"{HELD_OUT}, and {VALIDATION}"
 
 @dataclass(frozen=True)
 class Networks:
-    """Trained CNNs, and which images are whose."""
+    """Trained CNNs, and which images each was trained on."""
 
     trained: list[Trained]
     seen: Split

@@ -17,7 +17,7 @@ from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
 from cnnboost.deploy.trunk import RUNTIME, GraphFile, Place, check_features, shared_graph, trunk_file
 from cnnboost.deploy.worker import (
-    PartFile,
+    PartToWrite,
     count_right,
     fault_of,
     make_parts,
@@ -86,7 +86,9 @@ def features_on_cluster(
             for number, parts in enumerate(pieces):
                 under_way[number] = parts
                 files = [
-                    PartFile(part.table, places[part.table].name, part.start, part.stop, part.path.resolve())
+                    PartToWrite(
+                        part.table, places[part.table].name, part.start, part.stop, part.path.resolve()
+                    )
                     for part in parts
                 ]
                 rows = images.range(min(f.start for f in files), max(f.stop for f in files))
@@ -117,8 +119,7 @@ def _exported(cut: Cut, places: Sequence[Place], split: Split, trained: Trained)
     """Export the trunk, and compare it with Keras on a few images."""
     model = cut.trunk([place.name for place in places])
     content = trunk_file(model, places, pixels=trained.pixels, shape=split.shape[1:])
-    step = max(1, len(split) // COMPARED)
-    X = np.concatenate([split.part(row, row + 1) for row in range(0, len(split), step)][:COMPARED])
+    X = split.at(np.unique(np.linspace(0, len(split) - 1, COMPARED).astype(int)))
     check_features(content, Inference(model, trained.pixels)(X), X, places)
     return content
 

@@ -89,14 +89,14 @@ def cross_fit(
     images = np.asarray(split.X)
     grown = None if on_train else grown_on(split)
     scored = [HeadInputs(*extractor.all(view), split.y) for view in views(images, tta)]
-    fit = CrossFit(scored, images, len(split.classes), folds=folds, seed=seed, grown=grown)
+    fit = CrossFit(scored, images, len(split.classes), folds=folds, seed=seed, grown=grown, memory=job.memory)
     return fit, grown_on(networks.seen) if on_train else None
 
 
 def _member_fit(
     job: Job, member: Member, layers: Sequence[str], split: Split, *, tta: str, folds: int, seed: int
 ) -> CrossFit:
-    """Do the same for a member of a bagged hybrid, whose heads are fitted on the images of its fold too."""
+    """Return the cross-fit of a member of a bagged hybrid; heads are fitted on the images of its fold too."""
     table, images = job.recipe.hybrid, np.asarray(split.X)
     extractor = extractor_of(member.job, [member.networks.trained[0].cnn], layers)
     # Of the images that are scored each fold is left out in turn; any others can be fitted on as they are.
@@ -118,4 +118,5 @@ def _member_fit(
         grown=grown_on(split, groups[: len(images)]) if in_turn else None,
         more=grown_on(others, groups[len(images) :]),
         groups=groups[: len(images)],
+        memory=job.memory,
     )

@@ -20,7 +20,7 @@ from cnnboost.stages.job import Job
 log = logging.getLogger("cnnboost")
 
 SOFTMAX = "softmax"
-"""How the softmax is called among the probabilities of heads."""
+"""Key of the softmax among the probabilities of heads."""
 
 
 class RowCurve:
@@ -68,8 +68,10 @@ class RowCurve:
 
     def document(self, linear: str | None) -> dict[str, Any]:
         """Return a point for each number of images, with differences to the softmax and a linear head."""
-        points = [self._point(self.draws[n], linear) for n in (*self.sizes, None) if n in self.draws]
-        return {"points": points, "left_out": self.left_out}
+        # A size that is too large for the folds of one seed has no mean over the seeds.
+        of_all = [n for n in self.sizes if len(self.draws.get(n, ())) == len(self.draws[None])]
+        points = [self._point(self.draws[n], linear) for n in (*of_all, None)]
+        return {"points": points, "left_out": [n for n in self.sizes if n not in of_all]}
 
     def _point(self, draws: Sequence[dict[str, Any]], linear: str | None) -> dict[str, Any]:
         confidence, heads = self.job.recipe.evaluate.confidence, {}
@@ -104,11 +106,8 @@ class RowCurve:
         }
 
     def _compared(self, other: str, theirs: np.ndarray, name: str, own: np.ndarray) -> dict[str, Any]:
-        table = self.job.recipe.evaluate
-        return compare(
-            self.scored.y, theirs, own, names=(other, name),
-            confidence=table.confidence, n_resamples=table.resamples, seed=table.seed,
-        ).to_dict()  # fmt: skip
+        intervals = self.job.recipe.evaluate.intervals
+        return compare(self.scored.y, theirs, own, names=(other, name), **intervals).to_dict()
 
     def _leave_out(self, most: int) -> None:
         """Say which sizes are larger than what there is."""

@@ -41,11 +41,7 @@ class Scorer:
         self._job, self._rows, self._softmax = job, rows, softmax
         self._no_softmax = no_softmax
         self._positive = job.recipe.data.binary or rows.classes[-1]
-        self._options: dict[str, Any] = {
-            "confidence": metadata.confidence,
-            "n_resamples": metadata.resamples,
-            "seed": metadata.seed,
-        }
+        self._options = metadata.intervals
         self.proba = {} if softmax is None else {"": softmax}
         """Probabilities by key of the head; the CNN's under the empty name."""
 

@@ -187,7 +187,7 @@ class TestInputs:
         piped = json.loads(run("-", "--json", input=path.read_bytes()).stdout)["rows"]
         assert piped == [{**named, "path": "-"}]
 
-    def test_what_is_no_image_on_stdin_is_named(self, folder):
+    def test_what_is_not_an_image_on_stdin_is_named(self, folder):
         whole = (folder / "faces/1.png").read_bytes()
         for content, words in ((whole[:50], "truncated"), (b"\0\0\0\x18ftypheic" + bytes(90), "HEIC")):
             (row,) = json.loads(run("-", "--json", input=content, status=1).stdout)["rows"]

@@ -46,7 +46,7 @@ def test_memory_maps_are_not_read(tmp_path):
         (csr_array(np.eye(4)), ["toarray"]),
     ],
 )
-def test_what_is_no_image_set_is_refused(X, words):
+def test_what_is_not_an_image_set_is_refused(X, words):
     with pytest.raises(DataError) as caught:
         check_images(X)
     assert all(word in str(caught.value) for word in words)

@@ -92,7 +92,7 @@ def test_damaged_parts_are_left_out_and_the_rest_is_read(tmp_path):
         ),
     ],
 )
-def test_what_is_no_clip_is_named(tmp_path, make, words):
+def test_what_is_not_a_clip_is_named(tmp_path, make, words):
     path = tmp_path / "a.mp4"
     make(path)
     with pytest.raises(DataError) as error:

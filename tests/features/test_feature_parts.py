@@ -122,7 +122,7 @@ def test_a_folder_that_is_not_what_its_manifest_states(tmp_path, damage, complai
         FeatureParts.open(found.path)
 
 
-def test_what_is_no_part_is_named(tmp_path):
+def test_what_is_not_a_part_is_named(tmp_path):
     good, *_ = write(tmp_path, X)
     wrong = tmp_path / "wrong.npy"
 

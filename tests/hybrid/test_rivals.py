@@ -154,7 +154,7 @@ def test_built_in_heads_may_have_another_name():
         ("..", "cannot be imported"),
     ],
 )
-def test_what_is_no_head_is_named(head, said):
+def test_what_is_not_a_head_is_named(head, said):
     with pytest.raises(ParameterError, match=said):
         rival_of(head)
 

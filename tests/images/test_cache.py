@@ -111,7 +111,7 @@ def pipe(name):
         lambda entry: (entry / "images.npy").unlink(),
     ],
 )
-def test_a_damaged_set_is_named_and_made_anew(source, tmp_path, damage):
+def test_a_damaged_set_is_named_and_made_again(source, tmp_path, damage):
     first = load_images(source, cache=tmp_path)
     want = first.X.copy(), first.digest
     (entry,) = entries(tmp_path)

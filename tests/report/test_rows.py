@@ -41,7 +41,7 @@ def test_the_page_has_the_curve(findings, curved):
     assert "9,570 images for each head" in html
     assert "+1.25" in html
     assert (
-        "residual against linear_svm, from 500 to 9,570 images for each head: -0.30 to +0.75 points" in html
+        "residual against linear svm, from 500 to 9,570 images for each head: -0.30 to +0.75 points" in html
     )
     assert "Left out, as there are not as many: 20,000." in html
     assert html.count("data:image/png") == 1

@@ -147,7 +147,7 @@ def test_an_early_stopped_head(job, change):
     assert bundle.manifest["rounds"] < 80
 
 
-def test_a_damaged_member_is_made_anew(exported, caplog):
+def test_a_damaged_member_is_made_again(exported, caplog):
     job, path = exported[0], exported[1].members["hybrid.onnx"]
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with caplog.at_level(logging.WARNING, "cnnboost"):

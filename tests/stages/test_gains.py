@@ -19,7 +19,7 @@ from cnnboost.stages.reporting import report_all
 @pytest.fixture(scope="module")
 def finished(job_in, tmp_path_factory):
     """Return a job whose scores and comparison are there; copy them, do not change them."""
-    few = ["compare.seeds=2", "compare.networks=2", "compare.folds=2", "cnn.epochs=1"]
+    few = ["compare.seeds=3", "compare.networks=2", "compare.folds=2", "cnn.epochs=1"]
     few += ['compare.heads=["logistic_regression", "nearest_neighbors"]', "hybrid.boost={n_estimators=4}"]
     job = job_in(tmp_path_factory.mktemp("finished"), *few)
     stages.evaluate(job, ["fc1"])
@@ -44,7 +44,7 @@ def test_every_network_is_a_pair(compared, job):
     assert document == json.loads(json.dumps(found.document))
     assert [path.name for path in found.figures] == ["gains.png"]
     assert [pair["network"] for pair in document["pairs"]] == compared["networks"]
-    assert [pair["seeds"] for pair in document["pairs"]] == [1, 1]
+    assert [pair["seeds"] for pair in document["pairs"]] == [2, 1]
     first = document["pairs"][0]
     runs = [run for run in compared["runs"] if run["network"] == 0]
     assert first["epochs"] == 1
