@@ -242,10 +242,14 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
     peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
-    served = ROOT / "reports/bench-serve.json"
-    service = {"serve: table": bench_table(json.loads(served.read_text()))} if served.is_file() else {}
+    benches = {name: ROOT / f"reports/bench-{name}.json" for name in ("serve", "scale")}
+    tables = {
+        f"{name}: table": bench_table(json.loads(path.read_text()))
+        for name, path in benches.items()
+        if path.is_file()
+    }
     return {
-        **service,
+        **tables,
         "oslo modes: table": modes_table(compared),
         "oslo modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(compared)),
         "fer2013 modes: table": modes_table(shipped),

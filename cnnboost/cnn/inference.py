@@ -9,6 +9,7 @@ Only this file depends on the backend of Keras.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,9 @@ from cnnboost.cnn.inputs import check_fits, scale_pixels
 from cnnboost.errors import ModelError
 
 CHUNKS = (1, 8, 64, 256, 512)
-"""Chunk sizes that are traced, in images. Larger batches run in chunks of the last."""
+"""Chunk sizes that are traced, in images. Larger batches run in chunks of the last that fits `_PIXELS`."""
+_PIXELS = 1 << 22
+"""Most pixels in a chunk of more than one image: as many in 64 channels of float32 take 1 GiB."""
 
 
 class Inference:
@@ -35,7 +38,7 @@ class Inference:
         """Run the model on a batch of any size."""
         check_fits(X, self.input_shape)
         results: list[np.ndarray] | None = None
-        for start, size, chunk in plan(len(X)):
+        for start, size, chunk in plan(len(X), largest_chunk(X.shape[1:])):
             outputs = self._run(X[start : start + size], chunk)
             if size == len(X):
                 return [out[:size] for out in outputs]
@@ -63,9 +66,14 @@ class Inference:
         return outputs
 
 
-def plan(n: int) -> Iterator[tuple[int, int, int]]:
+def largest_chunk(shape: tuple[int, ...]) -> int:
+    """Return how many images of a shape (height, width, ...) run at once at most."""
+    pixels = max(1, math.prod(shape[:2]))
+    return max(chunk for chunk in CHUNKS if chunk == 1 or chunk * pixels <= _PIXELS)
+
+
+def plan(n: int, largest: int = CHUNKS[-1]) -> Iterator[tuple[int, int, int]]:
     """Divide n images into chunks: (first row, rows, traced chunk size), the last one padded."""
-    largest = CHUNKS[-1]
     for start in range(0, n, largest):
         size = min(largest, n - start)
         yield start, size, next(chunk for chunk in CHUNKS if chunk >= size)

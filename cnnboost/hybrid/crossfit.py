@@ -96,13 +96,18 @@ class CrossFit:
             CrossFitted(calibrated, temperatures=temperatures),
         )
 
+    def check_rows(self, n: int, modes: Sequence[str]) -> None:
+        """Refuse a number of images that is too small for heads in these modes, before any is fitted."""
+        least = max(map(_least, modes), default=1)
+        for chosen, _ in self._parts:
+            self._some(self._own(chosen), n, least)
+
     def head(
         self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None, n: int | None = None
     ) -> CrossFitted:
         """Score a head in one mode, fitted on `n` of the images that there are for it, or on all."""
         found = CrossFitted(np.empty(self.views[0].log_proba.shape, np.float32))
         fixed: FittedMode | None = None
-        least = 1 if mode == "plain" else FOLDS
         if mode == "plain" and grown_on is not None:
             # Nothing about it is chosen.
             fixed = fit_mode(mode, boost, grown_on, self.n_classes, memory=self._memory)
@@ -110,7 +115,7 @@ class CrossFit:
             fitted = fixed or fit_mode(
                 mode,
                 boost,
-                self._some(self._own(chosen), n, least) if grown_on is None else grown_on,
+                self._some(self._own(chosen), n, _least(mode)) if grown_on is None else grown_on,
                 self.n_classes,
                 watched=None if grown_on is None else self._together(chosen),
                 seed=self.seed,
@@ -211,6 +216,11 @@ class BagFit:
         plain, calibrated = zip(*(member.softmax() for member in self.members), strict=True)
         return _mean(plain), _mean(calibrated)
 
+    def check_rows(self, n: int, modes: Sequence[str]) -> None:
+        """Refuse a number of images that is too small for the head of any network."""
+        for member in self.members:
+            member.check_rows(n, modes)
+
     def head(
         self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None, n: int | None = None
     ) -> CrossFitted:
@@ -220,6 +230,11 @@ class BagFit:
     def rival(self, rival: Rival, grown_on: HeadInputs | None = None, n: int | None = None) -> CrossFitted:
         """Score another classifier, one for each network."""
         return _mean([member.rival(rival, grown_on, n) for member in self.members])
+
+
+def _least(mode: str) -> int:
+    """Images of each class that the choice of a head's rounds takes."""
+    return 1 if mode == "plain" else FOLDS
 
 
 def _mean(parts: Sequence[CrossFitted]) -> CrossFitted:

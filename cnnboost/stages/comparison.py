@@ -74,6 +74,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
                 job, networks[network], hybrid_layers(job), scored,
                 tta=job.recipe.hybrid.tta, folds=metadata.folds, seed=seed,
             )  # fmt: skip
+            curve.check(fit)
             run, of_heads = _run(job, scored, fit, grown_on, rivals, seed, network)
             curve.draw(fit, seed, of_heads, run)
             runs.append(run)

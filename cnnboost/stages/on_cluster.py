@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnboost.cluster.connection import check_folder, check_versions
 from cnnboost.cluster.tasks import spread
-from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.inference import CHUNKS, Inference, largest_chunk
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
 from cnnboost.deploy.trunk import RUNTIME, GraphFile, Place, check_features, shared_graph, trunk_file
@@ -92,7 +92,7 @@ def features_on_cluster(
                     for part in parts
                 ]
                 rows = images.range(min(f.start for f in files), max(f.stop for f in files))
-                yield trunk, rows, files, CHUNKS[-1]
+                yield trunk, rows, files, largest_chunk(split.shape[1:])
 
         with shared_graph(content, store.root) as trunk:
             for number, records in spread(client, make_parts, tasks(trunk), what="features"):

@@ -33,6 +33,18 @@ class RowCurve:
         self.draws: dict[int | None, list[dict[str, Any]]] = {}
         """By the number of images that was asked for; None: all that there are."""
 
+    def check(self, fit: CrossFit | BagFit) -> None:
+        """Find out before any head is fitted which sizes there are images for; refuse those too small."""
+        for n in self.sizes:
+            if n < fit.images_per_head:
+                fit.check_rows(n, self.job.recipe.compare.modes)
+            elif n not in self.left_out:
+                log.warning(
+                    "[compare] rows: a head can be fitted on %d images here; left out: %d",
+                    fit.images_per_head, n,
+                )  # fmt: skip
+                self.left_out.append(n)
+
     def draw(
         self,
         fit: CrossFit | BagFit,
@@ -44,7 +56,6 @@ class RowCurve:
         if not self.sizes:
             return
         most = fit.images_per_head
-        self._leave_out(most)
         modes = self.job.recipe.compare.modes
         names = [*modes, *(rival.name for rival in self.rivals)]
         proba: dict[int | None, dict[str, np.ndarray]] = {None: {name: whole[name] for name in names}}
@@ -108,13 +119,3 @@ class RowCurve:
     def _compared(self, other: str, theirs: np.ndarray, name: str, own: np.ndarray) -> dict[str, Any]:
         intervals = self.job.recipe.evaluate.intervals
         return compare(self.scored.y, theirs, own, names=(other, name), **intervals).to_dict()
-
-    def _leave_out(self, most: int) -> None:
-        """Say which sizes are larger than what there is."""
-        new = [n for n in self.sizes if n >= most and n not in self.left_out]
-        if new:
-            log.warning(
-                "[compare] rows: a head can be fitted on %d images here; left out: %s",
-                most, ", ".join(map(str, new)),
-            )  # fmt: skip
-            self.left_out += new

@@ -102,6 +102,23 @@ def test_many_blocks_are_as_accurate_and_a_cache_is_gone_afterwards(rows, tmp_pa
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("memory", ["1GiB", 1])
+def test_no_more_than_two_blocks_are_read_at_once(rows, tmp_path, monkeypatch, memory):
+    X, y = rows
+    parts, read, n_rows = parts_of(tmp_path, X), FeatureParts.read, []
+
+    def noted(self, start, stop):
+        n_rows.append(stop - start)
+        return read(self, start, stop)
+
+    monkeypatch.setattr(FeatureParts, "read", noted)
+    head = BoostClassifier(**OPTIONS).fit(parts, y, validation_data=(parts[:900], y[:900]), memory=memory)
+    assert max(n_rows) == 2 * parts.block_rows  # to place the bins
+    n_rows.clear()
+    head.predict_proba(parts)
+    assert max(n_rows) == parts.block_rows
+
+
 def test_the_cache_does_not_change_where_bins_are_cut(rows, tmp_path):
     X, y = rows
     parts = parts_of(tmp_path, X)

@@ -7,16 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnboost.cnn.inference import CHUNKS, Inference, plan
+from cnnboost.cnn import inference
+from cnnboost.cnn.inference import CHUNKS, Inference, largest_chunk, plan
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.errors import ModelError
 
 
-@given(st.integers(1, 2000))
-def test_chunks_cover_every_image_once(n):
-    parts = list(plan(n))
+@given(st.integers(1, 2000), st.sampled_from(CHUNKS))
+def test_chunks_cover_every_image_once(n, largest):
+    parts = list(plan(n, largest))
     assert [row for start, size, _ in parts for row in range(start, start + size)] == list(range(n))
-    assert all(size <= chunk and chunk in CHUNKS for _, size, chunk in parts)
+    assert all(size <= chunk <= largest and chunk in CHUNKS for _, size, chunk in parts)
+
+
+@pytest.mark.parametrize(("side", "chunk"), [(8, 512), (48, 512), (96, 256), (224, 64), (1000, 1), (5000, 1)])
+def test_large_images_run_in_smaller_chunks(side, chunk):
+    assert largest_chunk((side, side, 3)) == chunk
+
+
+def test_chunks_of_large_images_are_put_together(monkeypatch, toy_cnn, toy_images):
+    X = toy_images[0][:100]
+    expected = Inference(toy_cnn.model_)(X)[0]
+    monkeypatch.setattr(inference, "_PIXELS", 8 * 64)
+    run = Inference(toy_cnn.model_)
+    np.testing.assert_allclose(run(X)[0], expected, atol=1e-5)
+    assert {chunk for chunk, _, _ in run._traced} == {8}
 
 
 def test_it_is_the_models_own_answer(toy_cnn, toy_images):

@@ -10,7 +10,7 @@ import pytest
 
 from cnnboost import stages
 from cnnboost.config.outcomes import Head
-from cnnboost.errors import LayerError, ParameterError
+from cnnboost.errors import DataError, LayerError, ParameterError
 from cnnboost.files import file_digest, read_json
 from cnnboost.images.views import views
 from cnnboost.stages.comparison import summarise
@@ -112,6 +112,14 @@ def test_a_curve_by_the_images_for_a_head(comparing, change):
         for key in ("accuracy", "difference", "median_p_value", "log_loss"):
             assert row[key] == pytest.approx(document["summary"][name][key], abs=1e-6)
     assert points[0]["heads"]["residual"]["log_loss"] > points[-1]["heads"]["residual"]["log_loss"]
+
+
+def test_too_few_images_for_a_head_are_refused_before_any_is_fitted(comparing, change, caplog):
+    caplog.set_level("INFO", "cnnboost")
+    job = change(comparing, compare={"rows": (9,), "modes": ("residual",)}, hybrid={"fit_on": "held-out"})
+    with pytest.raises(DataError, match="among 9 images for a head"):
+        stages.compare_modes(job)
+    assert "seed 0" not in caplog.text
 
 
 def test_a_bagged_hybrid_is_compared_with_the_means_of_the_same_networks(comparing, change):
