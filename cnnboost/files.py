@@ -21,7 +21,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cnnboost.errors import StoreError
+from cnnboost.errors import CnnboostError, StoreError
 
 try:
     import fcntl
@@ -35,6 +35,7 @@ CHECKSUM = "facts_sha256"
 NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LONGEST_STEM = 200
+_LONGEST_REASON = 300
 _MOST_JSON_BYTES = 1 << 28
 # A pipe that is opened for reading waits for a writer, even against Ctrl-C, unless it is told not to.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -89,13 +90,23 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
     raise OSError(errno.EFBIG, f"larger than {limit:,} bytes, the limit", os.fspath(path))
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in one line why something failed.
+
+    Of an error of the system these are its words alone, without number and file name; of an error of another
+    library, whose message may be pages long, the beginning. A message of this package is left as it is.
+    """
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text if isinstance(error, CnnboostError) else " ".join(str(text).split())[:_LONGEST_REASON]
+
+
 def disk_error(
     path: str | os.PathLike[str], error: OSError, needed: int | None = None, remedy: str = REMEDY
 ) -> StoreError:
     """Return what to raise where a file could not be written: its name, the reason, the remedy."""
     if isinstance(error, StoreError):
         return error
-    reason = error.strerror or str(error)
+    reason = reason_of(error)
     if error.errno in NO_ROOM:
         wanted = "" if needed is None else f"{needed:,} bytes are needed, "
         reason += f" ({wanted}{_free(Path(path)):,} are free)"
@@ -216,7 +227,7 @@ def parsed_json(path: Path, remedy: str, most: int = _MOST_JSON_BYTES) -> dict[s
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing; {remedy}") from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
+        raise StoreError(f"{path} cannot be read: {reason_of(error)}; {remedy}") from error
     except (ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: not JSON ({error}); {remedy}") from error
     if not isinstance(metadata, dict):

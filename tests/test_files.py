@@ -17,6 +17,7 @@ from cnnboost.files import (
     parsed_json,
     read_json,
     read_regular,
+    reason_of,
     replacing,
     write_bytes,
     write_json,
@@ -182,3 +183,18 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, monkeypatch, re
         with pytest.raises(OSError, match=told):
             read(name)
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), "No such file or directory"),
+        (OSError("no number"), "no number"),
+        (ValueError(" two\n  lines\t"), "two lines"),
+        (TimeoutError(), "TimeoutError"),
+        (RuntimeError("x" * 5000), "x" * 300),
+        (StoreError("y" * 400), "y" * 400),
+    ],
+)
+def test_the_reason_of_an_error_is_one_line(error, reason):
+    assert reason_of(error) == reason

@@ -19,6 +19,7 @@ from cnnboost.cli import console
 from cnnboost.cli.options import JobOptions, OnBad
 from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import ParameterError
+from cnnboost.files import reason_of
 
 
 class _Commands(TyperGroup):
@@ -192,7 +193,7 @@ def _names(text: str) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else text.split(",")
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(
-            f"--classes {text}: cannot be read as names, one on each line: {error}"
+            f"--classes {text}: cannot be read as names, one on each line: {reason_of(error)}"
         ) from error
     names = tuple(name.strip() for name in lines if name.strip())
     if len(names) < 2:

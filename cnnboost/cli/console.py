@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cnnboost.errors import CnnboostError, LayerError, ParameterError, RecipeError
 from cnnboost.escape import visible
-from cnnboost.files import NO_ROOM
+from cnnboost.files import NO_ROOM, reason_of
 
 
 class _Screen(Console):
@@ -73,7 +73,7 @@ def guarded(command: Command) -> Command:
             # Files of ours name themselves: this is a temporary one of a library.
             hint = f" (temporary files go to {tempfile.gettempdir()}; TMPDIR names another folder)"
             hint = hint if error.errno in NO_ROOM else ""
-            _fail(f"{place}{error.strerror or error}{hint}", FAILED, error)
+            _fail(f"{place}{reason_of(error)}{hint}", FAILED, error)
 
     return run  # type: ignore[return-value]
 
@@ -109,7 +109,7 @@ def open_streams() -> Iterator[None]:
         raise SystemExit(FAILED) from None
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        stderr.print(f"error: stdout cannot be written: {error.strerror or error}")
+        stderr.print(f"error: stdout cannot be written: {reason_of(error)}")
         raise SystemExit(FAILED) from None
 
 

@@ -20,7 +20,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from cnnboost.deploy.bundle import WANTS, brief, check_values, valid_classes, valid_input
 from cnnboost.errors import ModelError, StoreError
-from cnnboost.files import read_regular
+from cnnboost.files import read_regular, reason_of
 from cnnboost.images.decode import InputSpec
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class GraphFile(NamedTuple):
         try:
             content = read_regular(self.path)
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {error.strerror or error}") from error
+            raise StoreError(f"{self.path} cannot be read: {reason_of(error)}") from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise StoreError(f"{self.path} is not the graph that was exported: it was altered or replaced")
         return content
@@ -122,7 +122,7 @@ def open_session(
                 f"{place} keeps weights in other files, which are not read; export it again "
                 "('cnnboost export'), or save it with all of its weights"
             ) from error
-        raise ModelError(f"{place}: ONNX Runtime cannot read the graph: {one_line(error)}") from error
+        raise ModelError(f"{place}: ONNX Runtime cannot read the graph: {reason_of(error)}") from error
     return session, metadata
 
 
@@ -137,11 +137,6 @@ def session_on(content: bytes, threads: int) -> onnxruntime.InferenceSession:
     nowhere = f"{os.devnull}/none"
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of an error of ONNX Runtime in one line."""
-    return " ".join(str(error).split())[:300]
 
 
 def _metadata(text: str | None, place: str) -> dict[str, Any]:

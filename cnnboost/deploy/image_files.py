@@ -27,6 +27,7 @@ from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
 from cnnboost.faces.face import Face
 from cnnboost.faces.find import Finder, Found
+from cnnboost.files import reason_of
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
 from cnnboost.images.pool import Batch, decode_all, why_not, work_ahead
@@ -235,13 +236,13 @@ def _find(path: str, others: Counter[str]) -> Iterator[ImageFile]:
     except DataError as error:
         yield _unusable(path, str(error).removeprefix(f"{path}: "))
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        yield _unusable(path, f"cannot be read ({getattr(error, 'strerror', None) or error})")
+        yield _unusable(path, f"cannot be read ({reason_of(error)})")
 
 
 def _in_folder(root: str, others: Counter[str]) -> Iterator[ImageFile]:
     for folder in scan(root):
         if folder.error is not None:
-            yield _unusable(folder.path, f"cannot be read ({folder.error.strerror})")
+            yield _unusable(folder.path, f"cannot be read ({reason_of(folder.error)})")
         for entry in folder.files:
             if named_as_image(entry.name) or is_picture(head_of(entry.path)):
                 yield _file(entry.path)

@@ -10,6 +10,7 @@ import numpy as np
 from cnnboost.cnn.graph import is_half
 from cnnboost.deploy.graph_builder import IMAGE, LABEL, PROBABILITIES
 from cnnboost.errors import ModelError
+from cnnboost.files import reason_of
 
 BATCHES = (1, 7, 256)
 #: Images that are compared, where there are as many.
@@ -115,8 +116,7 @@ def _compared(content: bytes, images: np.ndarray, reference: np.ndarray, batch: 
             for start in range(0, len(images), batch)
         ]
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"ONNX Runtime cannot run {name}: {reason}; it was not written") from error
+        raise ModelError(f"ONNX Runtime cannot run {name}: {reason_of(error)}; it was not written") from error
     labels, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     if probabilities.shape != reference.shape or not np.isfinite(probabilities).all():
         raise ModelError(

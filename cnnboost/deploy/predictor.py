@@ -18,13 +18,12 @@ from cnnboost.deploy.graph_file import (
     ENGINE_ERRORS,
     KINDS,
     GraphFile,
-    one_line,
     open_session,
     verify_checksum,
 )
 from cnnboost.deploy.pixels import as_batch, as_pixels, decode_pictures
 from cnnboost.errors import ModelError, ParameterError, StoreError
-from cnnboost.files import read_regular
+from cnnboost.files import read_regular, reason_of
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.pool import n_threads
 
@@ -275,7 +274,7 @@ class Predictor:
         return checked
 
     def _failed(self, error: Exception) -> ModelError:
-        return ModelError(f"{self.place} cannot be run: {one_line(error)}")
+        return ModelError(f"{self.place} cannot be run: {reason_of(error)}")
 
 
 class Slices:
@@ -352,4 +351,4 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise StoreError(f"{path} cannot be read: {reason_of(error)}") from error

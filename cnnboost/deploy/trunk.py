@@ -16,13 +16,12 @@ from cnnboost.deploy.graph_file import (
     ENGINE_ERRORS,
     GraphFile,
     add_checksum,
-    one_line,
     session_on,
     verify_checksum,
 )
 from cnnboost.deploy.predictor import Slices
 from cnnboost.errors import ModelError
-from cnnboost.files import write_bytes
+from cnnboost.files import reason_of, write_bytes
 
 RUNTIME = ("cnnboost", "onnxruntime", "numpy", "pillow")
 """Packages that decide about the last bits of features that a graph computes."""
@@ -82,7 +81,7 @@ class Graph:
         try:
             session = session_on(content, 1)
         except ENGINE_ERRORS as error:
-            raise ModelError(f"ONNX Runtime cannot read the exported network: {one_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot read the exported network: {reason_of(error)}") from error
         self._run = session.run
         self._outputs = {
             node.name: int(node.shape[1]) for node in session.get_outputs() if node.type == "tensor(float)"
@@ -97,7 +96,7 @@ class Graph:
             try:
                 outputs = self._run(list(self._outputs), {IMAGE: X[start : start + self._step]})
             except ENGINE_ERRORS as error:
-                raise ModelError(f"the exported network cannot be run: {one_line(error)}") from error
+                raise ModelError(f"the exported network cannot be run: {reason_of(error)}") from error
             for whole, part in zip(found, outputs, strict=True):
                 whole[start : start + len(part)] = part
         return found

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from cnnboost.errors import DataError, ParameterError, StoreError
-from cnnboost.files import open_regular
+from cnnboost.files import open_regular, reason_of
 from cnnboost.images.decode import MAX_PIXELS
 
 #: Names that are taken for clips.
@@ -71,7 +71,6 @@ class Clip:
         self.path = path
         self.damage: str | None = None
         self._av = _av()
-        self._stack = ExitStack()
         try:
             with ExitStack() as stack:
                 file = stack.enter_context(_opened(path))
@@ -79,7 +78,7 @@ class Clip:
                 self._stack = stack.pop_all()
         except self._av.error.FFmpegError as error:
             raise DataError(
-                f"{path} cannot be read as a video, or is damaged at its beginning ({_reason(error)})"
+                f"{path} cannot be read as a video, or is damaged at its beginning ({reason_of(error)})"
             ) from error
         if not self._container.streams.video:
             self.close()
@@ -138,14 +137,14 @@ class Clip:
             except StopIteration:
                 return
             except errors as error:
-                yield None, _reason(error)
+                yield None, reason_of(error)
                 return
             try:
                 frames = packet.decode()
             except self._av.error.EOFError:
                 return
             except errors as error:
-                yield None, _reason(error)
+                yield None, reason_of(error)
                 continue
             for frame in frames:
                 yield frame, None
@@ -218,7 +217,7 @@ class ClipWriter:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except self._av.error.FFmpegError as error:
-            raise StoreError(f"{self._path} cannot be encoded: {_reason(error)}") from error
+            raise StoreError(f"{self._path} cannot be encoded: {reason_of(error)}") from error
 
 
 def _even(size: tuple[int, int]) -> tuple[int, int]:
@@ -243,11 +242,7 @@ def _opened(path: str) -> Any:
     try:
         return open_regular(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def _av() -> Any:

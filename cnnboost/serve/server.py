@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cnnboost.errors import ServerError, Stopped
+from cnnboost.files import reason_of
 from cnnboost.serve.limits import Limits
 
 _BACKLOG = 1024
@@ -29,9 +30,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise ServerError(
-            f"the server cannot listen on {where}: {reason}; choose another --port (0 is any that is free) "
+            f"the server cannot listen on {where}: {reason_of(error)}; choose another --port (0 is any that is free) "
             "or --host"
         ) from error
 
