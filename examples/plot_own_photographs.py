@@ -1,6 +1,6 @@
 """
-Photographs of your own
-=======================
+Your own photographs
+====================
 
 A folder for each class is all it takes. Without an argument, the script draws its own
 "photographs": coloured circles, squares and triangles on noise.
