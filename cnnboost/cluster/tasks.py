@@ -24,6 +24,8 @@ log = logging.getLogger("cnnboost")
 
 WAITING = 2
 """Tasks of a worker besides the one at work, so that it never waits for the client."""
+AHEAD = 4
+"""Where results are wanted in order: tasks that may begin before the first has ended, for each under way."""
 _POLL_SECONDS = 1
 _MOST_REFUSALS = 3
 """Of one task, by as many workers: then it is the task's fault, or that of the folder they share."""
@@ -73,6 +75,7 @@ def spread(
     tasks: Iterable[tuple[Any, ...]],
     *,
     what: str,
+    ordered: bool = False,
 ) -> Generator[tuple[int, Any], None, None]:
     """Call a function once for each tuple of arguments, on any worker.
 
@@ -85,11 +88,14 @@ def spread(
         Read as far as workers can take tasks up.
     what : str
         What a task makes, for messages.
+    ordered : bool
+        Whether results come in the order of the tasks. While one task is slow, the results of only so many
+        others are kept in memory (`AHEAD`): further tasks wait for it.
 
     Yields
     ------
     tuple of int and object
-        Number and result of each task, in the order in which they end.
+        Number and result of each task, in the order in which they end, or in their own.
 
     Raises
     ------
@@ -99,7 +105,8 @@ def spread(
         What a task raised; a `StoreError` only where several workers did.
     """
     distributed = load_distributed()
-    run = _Run(client, function, what)
+    run = _Run(client, function, what, ordered)
+    kept: dict[int, Any] = {}
     remaining = (_Task(number, arguments) for number, arguments in enumerate(tasks))
     try:
         while True:
@@ -108,7 +115,13 @@ def spread(
                 return
             with suppress(TimeoutError):
                 distributed.wait(list(run.running), timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
-            yield from run.ended()
+            if not ordered:
+                yield from run.ended()
+                continue
+            kept.update(run.ended())
+            while run.first in kept:
+                yield run.first, kept.pop(run.first)
+                run.first += 1
     finally:
         run.give_up()
 
@@ -116,8 +129,9 @@ def spread(
 class _Run:
     """The tasks under way."""
 
-    def __init__(self, client: Client, function: Callable[..., Any], what: str) -> None:
-        self.client, self.function, self.what = client, function, what
+    def __init__(self, client: Client, function: Callable[..., Any], what: str, ordered: bool) -> None:
+        self.client, self.function, self.what, self.ordered = client, function, what, ordered
+        self.first = self.taken = 0  # the task whose result is wanted next, and those that were begun
         self.running: dict[Future, _Task] = {}
         self.again: deque[_Task] = deque()
         self.refused: dict[str, Exception] = {}
@@ -130,10 +144,16 @@ class _Run:
                 del self.running[future]  # it would wait for workers that are gone
                 self.client.cancel([future], force=True)
                 self.again.append(task)
-        room = sum(threads.values()) + WAITING * len(threads) - len(self.running)
+        most = sum(threads.values()) + WAITING * len(threads)
+        room = most - len(self.running)
         while room > 0:
-            new = self.again.popleft() if self.again else next(remaining, None)
-            if new is None:
+            if self.again:
+                new = self.again.popleft()
+            elif self.ordered and self.taken - self.first >= AHEAD * most:
+                return
+            elif (taken := next(remaining, None)) is not None:
+                new, self.taken = taken, self.taken + 1
+            else:
                 return
             new.allowed = frozenset(threads) if self.refused else None
             self.running[self._submit(new)] = new

@@ -87,9 +87,8 @@ def predict_files(
     With `faces`, each face of a picture gets a prediction of its own: of every picture, or of those that are
     too large to be a crop, see `cnnboost.faces.find.Finder`.
     """
-    classes: list[str] = predictor.classes_.tolist()
     if faces != "never":
-        yield from _predict_found(predictor, files, classes, threads, always=faces == "always")
+        yield from _predict_found(predictor, files, threads, always=faces == "always")
         return
     with closing(decode_files(files, predictor.input, threads=threads)) as batches:
         for batch in batches:
@@ -97,13 +96,13 @@ def predict_files(
             for file, error in zip(batch.items, batch.errors, strict=True):
                 if error is None:
                     row = next(rows)
-                    yield Prediction(file.path, classes[row.argmax()], row, None)
+                    yield Prediction(file.path, predictor.names[row.argmax()], row, None)
                 else:
                     yield Prediction(file.path, None, None, error)
 
 
 def _predict_found(
-    predictor: Predictor, files: Iterable[ImageFile], classes: list[str], threads: int | None, *, always: bool
+    predictor: Predictor, files: Iterable[ImageFile], threads: int | None, *, always: bool
 ) -> Generator[Prediction, None, None]:
     """Predict the faces of image files; those of a few files at a time."""
     finder = Finder(predictor.input, always=always)
@@ -131,7 +130,7 @@ def _predict_found(
                 else:
                     for nth, one in enumerate(found):
                         row = next(rows)
-                        yield Prediction(path, classes[row.argmax()], row, None, one.face, nth)
+                        yield Prediction(path, predictor.names[row.argmax()], row, None, one.face, nth)
 
 
 def predict_on_cluster(
@@ -151,14 +150,9 @@ def predict_on_cluster(
     check_paths(client, [model.path, *map(Path, paths)])
     remaining = iter(files)
     tasks = ((model, batch, faces) for batch in iter(lambda: list(islice(remaining, _BATCH)), []))
-    waiting: dict[int, list[Prediction]] = {}
-    following = 0
-    with closing(spread(client, predictions, tasks, what="predictions")) as spreading:
-        for number, rows in spreading:
-            waiting[number] = rows
-            while following in waiting:
-                yield from waiting.pop(following)
-                following += 1
+    with closing(spread(client, predictions, tasks, what="predictions", ordered=True)) as spreading:
+        for _, rows in spreading:
+            yield from rows
 
 
 def predictions(
