@@ -10,11 +10,15 @@ from cnnboost.errors import Stopped
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
+def heeded_signals() -> list[int]:
+    """Return the signals that end the program; those that its caller had ignored (nohup) do not."""
+    known = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def heed_signals() -> None:
     """Let signals raise `Stopped`, so that files, locks and workers are left tidily."""
-    known = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    # What the caller had ignored (nohup) stays so.
-    heeded = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = heeded_signals()
 
     def stop(number: int, frame: Any) -> None:
         for one in heeded:

@@ -46,7 +46,7 @@ _KEPT = {
     "fit_boost": "features are kept, the same command continues there; the trees begin again",
     "card": "the former card is unchanged",
     "report": "the former page is unchanged",
-    "serve": "requests that were at work were not answered",
+    "serve": "the server has ended",
 }
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -14,6 +14,7 @@ from cnnboost.cli.app import app
 from cnnboost.cli.options import QuietOption
 from cnnboost.cli.predict import Graph
 from cnnboost.errors import ParameterError, ServerError
+from cnnboost.serve.limits import Limits
 
 log = logging.getLogger("cnnboost")
 
@@ -46,13 +47,19 @@ def serve(
     ] = None,
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Images that may wait; past it, the answer is 503.")
-    ] = 1024,
-    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1024, help="Bytes of one request.")] = 32 << 20,
-    max_images: Annotated[int, typer.Option("--max-images", min=1, help="Images of one request.")] = 256,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of one image.")] = 50_000_000,
+    ] = Limits.queue,
+    max_bytes: Annotated[
+        int, typer.Option("--max-bytes", min=1024, help="Bytes of one request.")
+    ] = Limits.bytes,
+    max_images: Annotated[
+        int, typer.Option("--max-images", min=1, help="Images of one request.")
+    ] = Limits.images,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Pixels of one image.")
+    ] = Limits.pixels,
     seconds: Annotated[
         float, typer.Option("--timeout", min=0.1, max=3600, help="Seconds for a client to send a request.")
-    ] = 20.0,
+    ] = Limits.seconds,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout when it listens: its address.")
     ] = False,
@@ -66,11 +73,12 @@ def serve(
     if max_images > queue:
         raise ParameterError(
             f"--max-images {max_images} is more than --queue {queue}: a request of so many images would "
-            "never be taken"
+            "never be accepted"
         )
     console.notes(quiet)
     try:
         import fastapi  # noqa: F401 - whether they are there
+        import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
@@ -78,19 +86,24 @@ def serve(
         raise ServerError(f"the server needs {error.name}: pip install 'cnnboost[serve]'") from error
     from cnnboost.deploy.bundle import describe, read_bundle, shipped_bundle
     from cnnboost.deploy.predictor import Predictor
+    from cnnboost.images.decode import MAX_PIXELS
     from cnnboost.serve.about import about
     from cnnboost.serve.app import make_app
-    from cnnboost.serve.limits import Limits
     from cnnboost.serve.server import address_of, is_open, listen, run
     from cnnboost.serve.service import Service
 
+    if max_pixels > MAX_PIXELS:
+        raise ParameterError(
+            f"--max-pixels {max_pixels}: images of more than {MAX_PIXELS} pixels are never decoded; give at "
+            "most that many"
+        )
     wanted: Any = graph.value if graph else "hybrid"
     read = shipped_bundle() if bundle is None else read_bundle(bundle) if bundle.is_dir() else None
     predictor = Predictor.load(read or bundle, threads=1, graph=wanted)
     loaded = "int8" if predictor.int8 else predictor.kind
     if graph and loaded != graph:
         raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
-    limits = Limits(max_bytes, max_images, max_pixels, seconds, queue)
+    limits = Limits(bytes=max_bytes, images=max_images, pixels=max_pixels, seconds=seconds, queue=queue)
     service = Service(predictor, limits, threads)
     with listen(host, port) as opened:
         address = address_of(opened)
@@ -100,16 +113,21 @@ def serve(
             log.info("listening on %s; Ctrl-C ends it", address)
             if is_open(opened.getsockname()[0]):
                 log.warning(
-                    "whoever reaches this machine can ask it: it knows no passwords and no encryption"
+                    "anyone who can reach this machine can use the server: it has neither passwords nor "
+                    "encryption"
                 )
             if as_json:
                 console.emit({"address": address, "model": predictor.place}, True, lambda out: None)
                 sys.stdout.flush()
 
-        run(make_app(service, about(predictor, read)), opened, limits, ready)
-    if service.given_up:
-        log.warning(
-            "stopped; %d requests took too long and were given up without an answer", service.given_up
-        )
-    else:
-        log.info("stopped; everything that was accepted is answered")
+        try:
+            run(make_app(service, about(predictor, read)), opened, limits, ready)
+        finally:
+            if service.given_up:
+                log.warning(
+                    "%d request%s in progress %s not answered",
+                    service.given_up,
+                    *(("", "was") if service.given_up == 1 else ("s", "were")),
+                )
+    if not service.given_up:
+        log.info("stopped; every request in progress was answered")

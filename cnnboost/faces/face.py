@@ -36,8 +36,12 @@ class Face(NamedTuple):
         (x, y), (to_x, to_y) = self.landmarks[:2]
         return math.degrees(math.atan2(to_y - y, to_x - x))
 
+    @property
+    def box(self) -> dict[str, float]:
+        """Where it is, as values of JSON."""
+        return {name: round(getattr(self, name), 1) for name in ("x", "y", "width", "height")}
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as values of JSON, rounded to what has a meaning."""
-        box = {name: round(getattr(self, name), 1) for name in ("x", "y", "width", "height")}
         points = [[round(x, 1), round(y, 1)] for x, y in self.landmarks] if self.landmarks else None
-        return {**box, "score": round(self.score, 4), "landmarks": points}
+        return {**self.box, "score": round(self.score, 4), "landmarks": points}

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost import __version__
-from cnnboost.deploy.bundle import Bundle
+from cnnboost.deploy.bundle import CARD, Bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.files import read_regular
 
-CARD = "README.md"
 #: The sections of a card that are shown, by their headings.
 SECTIONS = {"use": "What it is for", "misuse": "What it must not be used for"}
 _MOST_BYTES = 1 << 20
@@ -28,7 +27,7 @@ def about(predictor: Predictor, bundle: Bundle | None) -> dict[str, Any]:
         "title": manifest.get("title") or predictor.details.get("recipe") or "a model",
         "recipe": predictor.details.get("recipe"),
         "graph": graph,
-        "classes": [str(name) for name in predictor.classes_.tolist()],
+        "classes": predictor.names,
         "input": predictor.input._asdict(),
         "wants": predictor.wants,
         "layer": predictor.layer,

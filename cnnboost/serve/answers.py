@@ -95,17 +95,18 @@ class Health(BaseModel):
     status: str
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe refusals for the OpenAPI document."""
-    words = {
-        400: "The body cannot be read, or faces cannot be found here.",
-        408: "The body did not arrive in time.",
-        413: "The body is too large, or holds too many images.",
-        415: "The body is of a type that is not accepted.",
-        422: "No image of the request could be used, or a parameter has a wrong value.",
-        503: "The server has too much to do; Retry-After says when to try again.",
-    }
-    return {
-        status: {"description": words[status], "model": NoAnswer if status == 422 else Problem}
-        for status in statuses
-    }
+#: Refusals, for the OpenAPI document.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body cannot be read, or faces cannot be found here.", "model": Problem},
+    408: {"description": "The body did not arrive in time.", "model": Problem},
+    413: {"description": "The body is too large, or holds too many images.", "model": Problem},
+    415: {"description": "The body is of a type that is not accepted.", "model": Problem},
+    422: {
+        "description": "No image of the request could be used, or a parameter has a wrong value.",
+        "model": NoAnswer,
+    },
+    503: {
+        "description": "The server has too much to do; Retry-After says when to try again.",
+        "model": Problem,
+    },
+}

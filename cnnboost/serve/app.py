@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from cnnboost import __version__
 from cnnboost.errors import ModelError
-from cnnboost.serve.answers import Answer, Health, Model, problems
+from cnnboost.serve.answers import PROBLEMS, Answer, Health, Model
 from cnnboost.serve.limits import Refused
 from cnnboost.serve.metrics import CONTENT_TYPE, Counted
 from cnnboost.serve.service import Service
@@ -73,18 +74,17 @@ def make_app(service: Service, about: dict[str, Any]) -> Any:
 
 
 def _add_routes(app: FastAPI, service: Service, about: dict[str, Any]) -> None:
-    limits = service.limits
     model = {
         **about,
         "faces": service.no_faces is None,
-        "limits": {name: getattr(limits, name) for name in ("bytes", "images", "pixels", "seconds", "queue")},
+        "limits": asdict(service.limits),
     }
 
     @app.post(
         "/predict",
         summary="Predict the class of images",
         response_model=Answer,
-        responses=problems(400, 408, 413, 415, 422, 503),
+        responses=PROBLEMS,
         openapi_extra={"requestBody": _BODY},
     )
     async def predict(
@@ -101,7 +101,7 @@ def _add_routes(app: FastAPI, service: Service, about: dict[str, Any]) -> None:
         rows, failed = await service.predict(request, faces)
         if failed == len(rows):
             return _json({"error": rows[0]["error"], "rows": rows}, 422)
-        return _json({"classes": service.classes, "rows": rows, "failed": failed})
+        return _json({"classes": service.predictor.names, "rows": rows, "failed": failed})
 
     @app.get("/model", summary="Describe the model", response_model=Model)
     async def describe() -> Response:
@@ -168,9 +168,10 @@ def _add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
+        path = request.url.path[:200]
         reasons = {
-            404: f"there is nothing at {request.url.path[:200]}; /docs lists what there is",
-            405: f"{request.method[:20]} is not what {request.url.path[:200]} takes; /docs says what is",
+            404: f"there is nothing at {path}; /docs lists what there is",
+            405: f"{path} does not accept {request.method[:20]}; send a {(error.headers or {}).get('Allow')}",
         }
         return _json(
             {"error": reasons.get(error.status_code, str(error.detail))}, error.status_code, error.headers

@@ -39,7 +39,6 @@ class Metrics:
             ("cnnboost_held_bytes", "Bytes of bodies in memory.", lambda: room.bytes),
         ):
             Gauge(name, words, registry=own).set_function(read)
-        self._known: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def images(self, predicted: int, refused: int, faces: int = 0) -> None:
         """Count the images of a request."""
@@ -49,12 +48,8 @@ class Metrics:
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count a request."""
-        known = self._known.get((path, status))
-        if known is None:
-            known = self._requests.labels(path, str(status)), self._seconds.labels(path)
-            self._known[path, status] = known
-        known[0].inc()
-        known[1].observe(seconds)
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
 
     def text(self) -> bytes:
         """Return all of them in the text format."""

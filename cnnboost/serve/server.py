@@ -13,6 +13,7 @@ from typing import Any
 from cnnboost.errors import ServerError, Stopped
 from cnnboost.files import reason_of
 from cnnboost.serve.limits import Limits
+from cnnboost.stopping import heeded_signals
 
 _BACKLOG = 1024
 _REFUSAL = (
@@ -31,8 +32,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
         raise ServerError(
-            f"the server cannot listen on {where}: {reason_of(error)}; choose another --port (0 is any that is free) "
-            "or --host"
+            f"the server cannot listen on {where}: {reason_of(error)}; choose another --port (0 is any that "
+            "is free) or --host"
         ) from error
 
 
@@ -64,11 +65,11 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
         If a second signal ended it before all was answered.
     """
     import uvicorn
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     config = uvicorn.Config(
         app,
-        http=_limited(AutoHTTPProtocol, limits.seconds),
+        http=_limited(HttpToolsProtocol, limits.seconds),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -85,10 +86,8 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
     def stop(number: int, frame: Any) -> None:
         server.should_exit = True
 
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), stop)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, server.handle_exit)
+    for number in heeded_signals():
+        signal.signal(number, stop)
     ready()
     server.run([opened])
     if not server.started:
@@ -107,7 +106,7 @@ def _log_errors() -> None:
 
 
 def _limited(protocol: Any, seconds: float) -> Any:
-    """Give a protocol of uvicorn limits for the time and the bytes of headers: it has none of its own."""
+    """Give uvicorn's protocol on httptools limits for time and bytes of headers; it has none of its own."""
     late = b'{"error":"the request did not arrive within %g seconds, the limit"}' % seconds
     long = b'{"error":"the headers are longer than %d bytes, the limit"}' % _HEADERS
 

@@ -40,12 +40,6 @@ class Picture(NamedTuple):
     content: bytes
 
 
-class _InMemory(MultiPartParser):
-    """Parts stay in memory, whose size the limits bound: pictures of people are never written to a disk."""
-
-    spool_max_size = 1 << 62
-
-
 class Service:
     """What the routes of the application call.
 
@@ -59,7 +53,6 @@ class Service:
 
     def __init__(self, predictor: Predictor, limits: Limits, workers: int | None = None) -> None:
         self.predictor, self.limits = predictor, limits
-        self.classes: list[str] = [str(name) for name in predictor.classes_.tolist()]
         self.room = Room(limits)
         self.metrics = Metrics(self.room)
         self.given_up = 0  # requests that were accepted and not answered, because the server ended
@@ -131,7 +124,9 @@ class Service:
 
     async def _parts(self, request: Request, body: AsyncGenerator[bytes, None]) -> list[Picture]:
         """Read the files of a form; what its fields are called plays no part."""
-        parser = _InMemory(request.headers, body, max_files=self.limits.images, max_fields=8)
+        parser = MultiPartParser(request.headers, body, max_files=self.limits.images, max_fields=8)
+        # No body is larger, so every part stays in memory: pictures of people are never written to a disk.
+        parser.spool_max_size = self.limits.bytes
         try:
             form = await parser.parse()
         except (MultiPartException, KeyError, UnicodeDecodeError) as error:
@@ -170,11 +165,8 @@ class Service:
     def _row(self, result: Result) -> dict[str, Any]:
         if isinstance(result, DataError):
             return {"error": _reason(result)}
-        return {"label": self.classes[int(result.argmax())], "probabilities": self._named(result)}
-
-    def _named(self, row: np.ndarray) -> dict[str, float]:
-        # As text and back: the shortest number that is this float32.
-        return dict(zip(self.classes, map(float, row.astype(str).tolist()), strict=True))
+        label = self.predictor.names[int(result.argmax())]
+        return {"label": label, "probabilities": self.predictor.named(result)}
 
     async def _faces(self, pictures: list[Picture]) -> list[dict[str, Any]]:
         """Predict each face of each image."""
@@ -192,10 +184,10 @@ class Service:
             return {"error": _reason(error)}
         faces = [
             {
-                "box": {name: round(getattr(face, name), 1) for name in ("x", "y", "width", "height")},
-                "score": round(face.score, 4),
-                "label": label,
-                "probabilities": self._named(probabilities),
+                "box": face.box,
+                "score": face.to_dict()["score"],
+                "label": str(label),
+                "probabilities": self.predictor.named(probabilities),
             }
             for face, label, probabilities in found
         ]

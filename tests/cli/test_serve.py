@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cnnboost.cli import app
 from cnnboost.deploy.bundle import write_bundle
+from cnnboost.images.decode import MAX_PIXELS
 from tests.deploy.small_graph import MANIFEST, small_file
 
 
@@ -45,11 +46,18 @@ def test_a_bundle_that_is_not_there_or_lacks_the_graph(refused, tmp_path):
     assert "checksum" in refused(status=1)
 
 
+def test_limits_beyond_those_of_the_decoder(refused):
+    said = refused("--max-pixels", str(MAX_PIXELS + 1), status=2)
+    assert f"images of more than {MAX_PIXELS} pixels are never decoded" in said
+
+
 def test_limits_that_contradict_each_other(refused):
     assert "--max-images 256 is more than --queue 2" in refused("--queue", "2", status=2)
 
 
-@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client", "python_multipart"])
+@pytest.mark.parametrize(
+    "package", ["fastapi", "httptools", "uvicorn", "prometheus_client", "python_multipart"]
+)
 def test_a_package_that_is_missing(refused, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     said = refused(status=1)

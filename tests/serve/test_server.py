@@ -201,7 +201,7 @@ class TestRefusals:
         assert requests.get(server.address + "nowhere", timeout=30).status_code == 404
         response = requests.get(server.address + "predict", timeout=30)
         assert (response.status_code, response.headers["allow"]) == (405, "POST")
-        assert "GET is not what /predict takes" in response.json()["error"]
+        assert response.json()["error"] == "/predict does not accept GET; send a POST"
         assert ask(server, b"", path="predict?faces=perhaps").status_code == 422
 
     def test_what_is_not_http(self, server):

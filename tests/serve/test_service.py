@@ -1,13 +1,16 @@
 import asyncio
+import tempfile
 import threading
 
 import numpy as np
 import pytest
+import requests
 from starlette.requests import Request
 
 from cnnboost import Predictor
 from cnnboost.serve.limits import Limits
 from cnnboost.serve.service import Service
+from tests.deploy.small_graph import small_file
 from tests.serve.conftest import pixels, png
 
 
@@ -16,11 +19,11 @@ def service(toy_bundle):
     return Service(Predictor.load(toy_bundle, threads=1), Limits(), workers=1)
 
 
-def request(content):
+def request(content, kind="image/png"):
     async def receive():
         return {"type": "http.request", "body": content, "more_body": False}
 
-    return Request({"type": "http", "method": "POST", "headers": [(b"content-type", b"image/png")]}, receive)
+    return Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}, receive)
 
 
 async def during(service, ask):
@@ -47,6 +50,29 @@ def test_a_small_file_of_many_pixels_is_decoded_apart(service, size, thread):
     rows, failed = asyncio.run(during(service, lambda: service.predict(request(content), False)))
     assert (len(rows), failed) == (1, 0)
     assert [name[: len(thread)] for name in threads] == [thread]
+
+
+def test_files_of_a_form_are_never_written_to_a_disk(service, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError), tempfile.TemporaryFile():
+        pass
+    content = png(pixels(0, (1500, 1500)))
+    assert len(content) > 1 << 21
+    form = requests.Request("POST", "http://x", files=[("a", ("a.png", content)), ("b", ("b.png", content))])
+    sent = form.prepare()
+    asked = request(sent.body, sent.headers["Content-Type"])
+    rows, failed = asyncio.run(during(service, lambda: service.predict(asked, False)))
+    assert ([row["name"] for row in rows], failed) == (["a.png", "b.png"], 0)
+
+
+@pytest.mark.parametrize("faces", [False, True])
+def test_labels_that_are_numbers_are_answered_as_text(portrait, faces):
+    numbers = Service(Predictor(small_file(classes=(7, 8, 9)), threads=1), Limits(), workers=1)
+    (row,), failed = asyncio.run(during(numbers, lambda: numbers.predict(request(png(portrait)), faces)))
+    (found,) = row["faces"] if faces else [row]
+    assert failed == 0
+    assert list(found["probabilities"]) == ["7", "8", "9"]
+    assert found["label"] == max(found["probabilities"], key=found["probabilities"].get)
 
 
 def test_what_is_given_up_is_counted(service):
