@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -129,7 +129,7 @@ def cluster(address: str | None) -> Iterator[Any]:
 
 def job_of(options: JobOptions, *, keras: bool = True, **metadata: Any) -> Any:
     """Make the job that the options of a command describe."""
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    given = asdict(options)
     del given["as_json"]
     return make_job(keras=keras, **{**given, **metadata})
 

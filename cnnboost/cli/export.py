@@ -19,6 +19,7 @@ from cnnboost.cli.options import (
     ModeOption,
     TtaOption,
 )
+from cnnboost.deploy.bundle import graph_name
 from cnnboost.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -59,7 +60,11 @@ def export(
 ) -> None:
     """Export the hybrid: a verified bundle and one ONNX graph from uint8 image to probabilities."""
     if standalone is not None and (found := _ready_bundle(options)):
-        _refuse_given({"--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--out": out})
+        _refuse_given({
+            "--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--out": out,
+            "--force": force or None, "--pixels": options.pixels, "--classes": options.classes,
+            "--image-cache": options.image_cache,
+        })  # fmt: skip
         document: dict[str, Any] = {
             "bundle": str(found.folder),
             "written": _standalone(found, standalone, int8),
@@ -88,7 +93,9 @@ def _ready_bundle(options: ModelOptions) -> Bundle | None:
     from cnnboost.deploy.bundle import describe, is_bundle, read_bundle, shipped_bundle
 
     if options.model is not None and is_bundle(options.model):
-        _refuse_given({"--recipe": options.recipe, "--data": options.data, "--set": options.overrides})
+        _refuse_given({
+            "--recipe": options.recipe, "--data": options.data, "--set": options.overrides or None
+        })  # fmt: skip
         bundle = read_bundle(options.model)
     elif options.model is None and options.recipe is None and options.data is None and not options.overrides:
         bundle = shipped_bundle()
@@ -101,11 +108,11 @@ def _ready_bundle(options: ModelOptions) -> Bundle | None:
 
 def _refuse_given(options: dict[str, Any]) -> None:
     """Refuse options that would have no effect."""
-    given = [name for name, value in options.items() if value]
+    given = [name for name, value in options.items() if value is not None]
     if given:
         raise ParameterError(
-            f"{given[0]} is about a bundle that is going to be made, and --standalone is of one that is "
-            "there already; leave it out, or name a recipe with --recipe"
+            f"{given[0]} is about making a bundle, and --standalone takes one that exists already, with its "
+            "layer, pixels and classes; leave it out, or name a recipe with --recipe"
         )
 
 
@@ -129,7 +136,7 @@ def show_bundle(out: Console, document: dict[str, Any]) -> None:
     for kind, rows in manifest["parity"].items():
         for row in rows:
             table.add_row(
-                f"{kind}.onnx", f"{scores[kind]['accuracy']:.2%}", str(row["batch"]),
+                graph_name(kind), f"{scores[kind]['accuracy']:.2%}", str(row["batch"]),
                 f"{row['agreement']:.2%}", f"{row['median']:.1e}", f"{row['largest']:.1e}",
             )  # fmt: skip
     out.print(table)

@@ -38,6 +38,13 @@ log = logging.getLogger("cnnboost")
 _OF_A_RECIPE = ("overrides", "data", "models", "reports")
 
 
+def _stated(value: str | None) -> None:
+    if value is not None:
+        raise typer.BadParameter(
+            "a bundle states the scale of its pixels and its classes itself; leave it out"
+        )
+
+
 class Graph(StrEnum):
     """The graphs of a bundle."""
 
@@ -85,7 +92,7 @@ def predict(
         typer.Option(
             "--faces/--whole",
             help="Find the faces of each image and predict every one; or take each image as a whole.",
-            show_default="faces of images that are no crops, where the bundle wants faces",
+            show_default="faces of images that are not crops, where the bundle wants faces",
         ),
     ] = None,
     annotated: Annotated[
@@ -102,6 +109,8 @@ def predict(
             show_default="none",
         ),
     ] = None,
+    pixels: Annotated[str | None, typer.Option("--pixels", hidden=True, callback=_stated)] = None,
+    classes: Annotated[str | None, typer.Option("--classes", hidden=True, callback=_stated)] = None,
     dask: DaskOption = None,
     data: DataOption = None,
     models: ModelsOption = Path("models"),
@@ -119,6 +128,7 @@ def predict(
     """
     if as_json and csv_path == STDOUT:
         raise ParameterError("--json and --csv - both want stdout; give --csv a file")
+    _check_outputs(paths, csv_path, annotated)
     console.notes(quiet)
     wanted: Any = graph.value if graph else "hybrid"
     source: Path | Bundle
@@ -160,11 +170,23 @@ def predict(
     if not done.images:
         raise DataError(f"no image in {', '.join(paths)}; name image files, folders or .zip archives of them")
     if done.faceless:
-        log.info("%d of %d images have no face that was found", done.faceless, done.images)
+        log.info("no face was found in %d of %d images", done.faceless, done.images)
     if done.failed:
         log.warning("%d of %d images could not be used; see their rows", done.failed, done.images)
         raise typer.Exit(console.FAILED)
     log.info("%d image%s", done.images, "" if done.images == 1 else "s")
+
+
+def _check_outputs(paths: Sequence[str], csv_path: str | None, annotated: Path | None) -> None:
+    """Refuse to write over images and clips, as `--csv` without its FILE would."""
+    from cnnboost.faces.clip import is_clip
+    from cnnboost.images.kinds import named_as_image
+
+    if csv_path is not None and (named_as_image(csv_path) or is_clip(csv_path)):
+        raise ParameterError(f"--csv {csv_path}: that is the name of an image or a clip; name a .csv file")
+    for path in map(Path, paths):
+        if annotated is not None and annotated.exists() and path.exists() and path.samefile(annotated):
+            raise ParameterError(f"--annotated {annotated} is the clip itself; name another file")
 
 
 def _refuse(ctx: typer.Context, names: Sequence[str], remedy: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.predict_output import FACE_COLUMNS, STDOUT, csv_file, face_cells, named, show_json
+from cnnboost.cli.predict_output import FACE_COLUMNS, STDOUT, csv_file, face_cells, show_json
 from cnnboost.errors import ParameterError
 from cnnboost.escape import csv_cell, visible
 from cnnboost.files import replacing
@@ -56,7 +55,7 @@ def predict_clip(
 
     if annotated is not None and annotated.suffix.lower() not in WRITTEN:
         raise ParameterError(f"--annotated {annotated}: the name must end with {', '.join(WRITTEN)}")
-    classes: list[str] = predictor.classes_.tolist()
+    classes = predictor.names
     rows = frames = 0
     tracker = Tracker()
     with ExitStack() as stack:
@@ -66,11 +65,10 @@ def predict_clip(
             sinks: list[Sink] = []
             mark = None
             if csv_path is not None:
-                file = sys.stdout if csv_path == STDOUT else files.enter_context(csv_file(csv_path))
-                sink, mark = _csv_sink(file, classes)
+                sink, mark = _csv_sink(files.enter_context(csv_file(csv_path)), classes)
                 sinks.append(sink)
             if as_json:
-                sinks.append(_json_sink(document, classes))
+                sinks.append(_json_sink(document, predictor))
             elif csv_path is None and annotated is None:
                 sinks.append(_table_sink(classes))
             writer = None
@@ -97,7 +95,7 @@ def predict_clip(
             tables.written(console.stdout, written)
         damage = clip.damage
     log.info(
-        "%d frames, %d faces in %d tracks; probabilities of a track are smoothed, half-life %g s",
+        "frames: %d, faces: %d, tracks: %d; probabilities of a track are smoothed, half-life %g s",
         frames,
         rows,
         tracker.known,
@@ -149,7 +147,7 @@ def _csv_sink(file: TextIO, classes: Sequence[str]) -> tuple[Sink, Callable[[int
     return write, mark
 
 
-def _json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
+def _json_sink(file: IO[str], predictor: Predictor) -> Sink:
     separator = ""
 
     def write(row: Seen) -> None:
@@ -159,9 +157,9 @@ def _json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
             "time_s": round(row.time, 6),
             "track": row.track,
             "face": row.face.to_dict(),
-            "label": classes[int(row.smoothed.argmax())],
-            "probabilities": named(classes, row.probabilities),
-            "smoothed": named(classes, row.smoothed.astype("float32")),
+            "label": predictor.names[int(row.smoothed.argmax())],
+            "probabilities": predictor.named(row.probabilities),
+            "smoothed": predictor.named(row.smoothed),
         }
         file.write(f"{separator}    {json.dumps(entry, allow_nan=False)}")
         separator = ",\n"

@@ -18,8 +18,6 @@ from cnnboost.escape import csv_cell, visible
 from cnnboost.files import replacing
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from cnnboost.deploy.image_files import Prediction
     from cnnboost.deploy.predictor import Predictor
     from cnnboost.faces.face import Face
@@ -53,7 +51,7 @@ def write_predictions(
     faces: bool = False,
 ) -> Written:
     """Write predictions, with `faces` also of which face; where there is none at all, nothing is written."""
-    classes: list[str] = predictor.classes_.tolist()
+    classes = predictor.names
     images = failed = faceless = 0
     with ExitStack() as stack:
         stack.enter_context(closing(rows))
@@ -63,13 +61,10 @@ def write_predictions(
         document = stack.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8"))
         with ExitStack() as files:
             sinks: list[Sink] = []
-            if csv_path == STDOUT:
-                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-                sinks.append(_csv_sink(sys.stdout, classes, faces))
-            elif csv_path is not None:
+            if csv_path is not None:
                 sinks.append(_csv_sink(files.enter_context(csv_file(csv_path)), classes, faces))
             if as_json:
-                sinks.append(_json_sink(document, classes))
+                sinks.append(_json_sink(document, predictor))
             elif csv_path is None:
                 sinks.append(_table_sink(classes, faces))
             bar = console.progress(quiet or not (as_json or csv_path))
@@ -134,7 +129,7 @@ def _csv_sink(file: TextIO, classes: Sequence[str], faces: bool) -> Sink:
     return write
 
 
-def _json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
+def _json_sink(file: IO[str], predictor: Predictor) -> Sink:
     """Write the rows of the JSON document, one a line."""
     separator = ""
 
@@ -144,7 +139,7 @@ def _json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
         if row.face is not None:
             entry["face"] = row.face.to_dict()
         if row.probabilities is not None:
-            entry |= {"label": row.label, "probabilities": named(classes, row.probabilities)}
+            entry |= {"label": row.label, "probabilities": predictor.named(row.probabilities)}
         elif row.error is not None:
             entry["error"] = row.error
         else:
@@ -153,11 +148,6 @@ def _json_sink(file: IO[str], classes: Sequence[str]) -> Sink:
         separator = ",\n"
 
     return write
-
-
-def named(classes: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
-    """Return probabilities by class, each as the shortest number that is this float32."""
-    return dict(zip(classes, map(float, probabilities.astype(str).tolist()), strict=True))
 
 
 def face_cells(face: Face | None) -> list[Any]:
@@ -175,8 +165,15 @@ def show_json(rows: IO[str], before: dict[str, Any], after: dict[str, Any]) -> N
 
 @contextmanager
 def csv_file(path: str) -> Iterator[TextIO]:
-    """Open a csv file for writing; it appears under its name when it is complete, or not at all."""
+    """Open a csv file or stdout for writing; a file appears when it is complete, or not at all.
+
+    It is UTF-8 whatever the locale, and a file name that is not text is written byte for byte.
+    """
     options: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    if path == STDOUT:
+        sys.stdout.reconfigure(**options)  # type: ignore[union-attr]
+        yield sys.stdout
+        return
     target = Path(path)
     if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced
         with target.open("w", **options) as file:

@@ -31,6 +31,8 @@ from cnnboost.files import (
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+#: The model card beside a bundle, for people; it is not a member.
+CARD = "README.md"
 #: What a bundle may say that its images show, so that it can be found in photographs.
 WANTS = ("face",)
 #: The recipe whose bundle comes with the package.
@@ -92,6 +94,11 @@ def shipped_bundle() -> Bundle:
 def member_name(kind: str, number: int) -> str:
     """Name the file of a network or head without its ending: `cnn`, then `cnn-2`, `cnn-3`, ..."""
     return kind if number == 1 else f"{kind}-{number}"
+
+
+def graph_name(graph: str) -> str:
+    """Name the file of a graph: `hybrid.onnx`, `cnn.onnx` or `int8.onnx`."""
+    return f"{graph}.onnx"
 
 
 def describe(bundle: Bundle, graph: str = "hybrid") -> str:
@@ -243,12 +250,22 @@ def _valid_parity(value: Any) -> bool:
     )
 
 
+def _valid_scores(value: Any) -> bool:
+    """Tell whether a value can be scores: of which images, and of each graph at least its accuracy."""
+    if not isinstance(value, dict):
+        return False
+    graphs = [value[graph] for graph in ("hybrid", "cnn", "int8") if graph in value]
+    stated = type(value.get("split")) is str and type(value.get("images")) is int
+    return all(stated and isinstance(one, dict) and isinstance(one.get("accuracy"), float) for one in graphs)
+
+
 _REQUIRED = {"recipe", "layer", "mode", "pixels", "input", "versions", "members", "classes", "rounds"}
 _VALID: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         ("recipe", "layer", "mode", "pixels", "title", "tta", "made_from", "recipe_digest"), _is_a(str)
     ),
-    **dict.fromkeys(("members", "scores"), _is_a(dict)),
+    "members": _is_a(dict),
+    "scores": _valid_scores,
     **dict.fromkeys(("rounds", "networks"), _is_a(int)),
     "classes": valid_classes,
     "input": valid_input,

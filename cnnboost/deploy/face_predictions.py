@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class FacePrediction(NamedTuple):
-    """One face of a picture, its most probable class, and the probability of each."""
+    """One face of a picture, its class as `Predictor.predict` gives it, and the probability of each class."""
 
     face: Face
-    label: str
+    label: Any
     probabilities: np.ndarray
 
 

@@ -25,6 +25,7 @@ from cnnboost.files import write_bytes
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import layers_name
 from cnnboost.hybrid.modes import described
+from cnnboost.images.decode import InputSpec
 from cnnboost.images.views import TTA
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def export_onnx(
     graph, metadata, models = _graph(estimator, images.shape[1:])
     if int8:
         graph, metadata["int8"] = int8_graph(graph, images[:CALIBRATED], str(path)), True
-    shape = dict(zip(("height", "width", "channels"), images.shape[1:], strict=True))
-    metadata |= {"format": FORMAT, "recipe": None, "input": shape, "native": {}}
+    spec = InputSpec(*images.shape[1:])
+    metadata |= {"format": FORMAT, "recipe": None, "input": spec._asdict(), "native": {}}
     content = serialise(graph, {**metadata, "classes": estimator.classes_.tolist()})
     check_parity(
         content, images, estimator.predict_proba(images),

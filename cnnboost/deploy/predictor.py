@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cnnboost.deploy.bundle import Bundle, read_bundle, shipped_bundle
+from cnnboost.deploy.bundle import Bundle, graph_name, read_bundle, shipped_bundle
 from cnnboost.deploy.graph_file import (
     ENGINE_ERRORS,
     KINDS,
@@ -59,8 +59,10 @@ class Predictor:
 
     Attributes
     ----------
-    classes_ : ndarray of shape (k,), dtype str
-        In the order of the columns of `predict_proba`.
+    classes_ : ndarray of shape (k,)
+        In the order of the columns of `predict_proba`: text, or whatever labels the model was fitted on.
+    names : list of str
+        The same as text.
     input : InputSpec
         Height, width and channels of the images.
     kind : {"hybrid", "cnn"}
@@ -92,6 +94,7 @@ class Predictor:
         self.threads = _checked_threads(threads)
         session, self.details = open_session(model, self.threads, place)
         self.classes_ = np.array(self.details["classes"])
+        self.names = [str(label) for label in self.classes_.tolist()]
         self.input = InputSpec(**self.details["input"])
         self.kind: str = self.details["kind"]
         self.int8: bool = self.details.get("int8", False)
@@ -208,7 +211,7 @@ class Predictor:
 
         Returns
         -------
-        ndarray of shape (n,), dtype str
+        ndarray of shape (n,), of the dtype of `classes_`
 
         Raises
         ------
@@ -216,6 +219,21 @@ class Predictor:
             As `predict_proba`.
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def named(self, row: np.ndarray) -> dict[str, float]:
+        """Return the probabilities of one image by the names of the classes.
+
+        Parameters
+        ----------
+        row : ndarray of shape (k,)
+            A row of `predict_proba`.
+
+        Returns
+        -------
+        dict of str to float
+            Of each class the shortest number that is this float32.
+        """
+        return dict(zip(self.names, map(float, row.astype(np.float32).astype(str).tolist()), strict=True))
 
     def faces(self, image: Any) -> list[FacePrediction]:
         """Find the faces in a photograph, and return the probabilities of each.
@@ -336,7 +354,7 @@ def _checked_threads(threads: int | None) -> int:
 
 
 def _member(bundle: Bundle, graph: str) -> Path:
-    name = f"{graph}.onnx"
+    name = graph_name(graph)
     if name not in bundle.members:
         raise StoreError(
             f"{bundle.folder} holds a bundle without {name}, only {', '.join(sorted(bundle.members))}; "

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cnnboost import __version__
-from cnnboost.deploy.bundle import Bundle
+from cnnboost.deploy.bundle import CARD, Bundle, graph_name
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
 from cnnboost.files import read_regular, write_bytes
@@ -18,8 +18,7 @@ from cnnboost.locks import alone_in
 #: The oldest versions that the folder was tried with; the same as those of this package.
 REQUIREMENTS = ("onnxruntime>=1.31", "numpy>=2.0", "pillow>=11.0")
 _SCRIPT = "standalone_predict.py"
-_CARD = "README.md"
-_FILES = frozenset({"model.onnx", "labels.json", "predict.py", "requirements.txt", _CARD})
+_FILES = frozenset({"model.onnx", "labels.json", "predict.py", "requirements.txt", CARD})
 _MOST_BYTES = 1 << 31
 
 
@@ -50,10 +49,10 @@ def write_standalone(bundle: Bundle, folder: str | os.PathLike[str], *, graph: s
     """
     place = Path(folder)
     predictor = Predictor.load(bundle, graph=graph)  # type: ignore[arg-type] # refuses other names
-    model = read_regular(bundle.members[f"{graph}.onnx"], _MOST_BYTES)
+    model = read_regular(bundle.members[graph_name(graph)], _MOST_BYTES)
     labels = {
         "title": bundle.manifest.get("title") or bundle.manifest["recipe"],
-        "classes": [str(name) for name in predictor.classes_.tolist()],
+        "classes": predictor.names,
         "input": predictor.input._asdict(),
         "model_sha256": hashlib.sha256(model).hexdigest(),
         "made_by": f"cnnboost {__version__}",
@@ -64,22 +63,27 @@ def write_standalone(bundle: Bundle, folder: str | os.PathLike[str], *, graph: s
         "requirements.txt": "".join(f"{line}\n" for line in REQUIREMENTS).encode(),
         "predict.py": files("cnnboost.deploy").joinpath(_SCRIPT).read_bytes(),
     }
-    card = bundle.folder / _CARD
+    card = bundle.folder / CARD
     if card.is_file():
-        content[_CARD] = read_regular(card, _MOST_BYTES)
+        content[CARD] = read_regular(card, _MOST_BYTES)
     if place.exists():
         _check_own(place)
     with alone_in(place):
         # A kill in between leaves labels that are not about the model, which the script refuses.
-        return [write_bytes(place / name, data) for name, data in content.items()]
+        written = [write_bytes(place / name, data) for name, data in content.items()]
+        if CARD not in content:  # that of another bundle may be there, or the beginning of one
+            for left in (place / CARD, *place.glob(f".{Path(CARD).stem}.*")):
+                left.unlink(missing_ok=True)
+    return written
 
 
 def _check_own(place: Path) -> None:
     """Refuse a folder that holds the files of somebody else."""
     if not place.is_dir():
         raise StoreError(f"{place} is a file; name a folder")
-    others = sorted(path.name for path in place.iterdir() if path.name not in _FILES)
-    names = {path.name for path in place.iterdir()}
+    # Names with a dot are temporary ones that a kill left; whoever writes the file removes them.
+    names = {path.name for path in place.iterdir() if not path.name.startswith(".")}
+    others = sorted(names - _FILES)
     if others or (names and "labels.json" not in names and "model.onnx" not in names):
         found = ", ".join((others or sorted(names))[:3])
         raise StoreError(f"{place} holds other files ({found}); name a new folder")

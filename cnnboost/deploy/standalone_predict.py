@@ -2,9 +2,8 @@
 
     python predict.py face.png folder/ [--json]
 
-This file, model.onnx and labels.json work by themselves; `pip install -r requirements.txt` installs what they
-need. An image is taken as a whole, in colour or grey and of any size: give a model of faces faces that were
-cut out. The exit status is 1 where an image could not be used.
+It needs model.onnx, labels.json, and what requirements.txt names. An image of any size is taken as a whole:
+give a model of faces faces that were cut out. The exit status is 1 where an image could not be used.
 """
 
 import argparse
@@ -111,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names may hold anything
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # of narrow encodings
     try:
         session, labels = open_model(Path(__file__).resolve().parent, given.threads)
     except (OSError, KeyError, ValueError) as error:
@@ -123,18 +122,17 @@ def main(arguments: list[str] | None = None) -> int:
             pixels = read_pixels(path, **labels["input"])
         except Exception as error:  # noqa: BLE001 - Pillow raises many kinds for damaged files
             failed += 1
-            rows.append({"path": str(path), "error": str(error) or type(error).__name__})
+            row: dict[str, Any] = {"path": str(path), "error": str(error) or type(error).__name__}
+            shown = f"-  -  {path}: {row['error']}"
         else:
             values = session.run(["probabilities"], {"image": pixels})[0][0]
             named = dict(zip(classes, map(float, values.astype(str).tolist()), strict=True))
-            rows.append({"path": str(path), "label": classes[int(values.argmax())], "probabilities": named})
-        if not given.json:
-            row = rows.pop()
-            print(
-                f"-  -  {path}: {row['error']}"
-                if "error" in row
-                else f"{row['label']}  {values.max():.3f}  {path}"
-            )
+            row = {"path": str(path), "label": classes[int(values.argmax())], "probabilities": named}
+            shown = f"{row['label']}  {values.max():.3f}  {path}"
+        if given.json:
+            rows.append(row)
+        else:
+            print("".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown))
     if not done:
         parser.error("no image was found in " + ", ".join(given.paths))
     if given.json:
@@ -147,3 +145,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except BrokenPipeError:
         os._exit(1)  # whoever reads the output has seen enough
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -117,6 +117,8 @@ class Clip:
             number += 1
         if lost:
             self.damage = f"{lost} part{'s' if lost > 1 else ''} could not be decoded ({reason})"
+        elif not number:
+            self.damage = "it holds no frame"
         elif self._stream.frames and number < self._stream.frames - _SPARE:
             self.damage = f"it ends after {number} frames, and says that it has {self._stream.frames}"
         elif self._seconds and self._seconds - time - float(1 / self.rate) > _MISSING:
@@ -170,8 +172,10 @@ class ClipWriter:
         self._path = path
         self._av = _av()
         self._clip = clip
-        self._container = self._av.open(str(path), "w")
+        # FFmpeg takes what is before a colon for a protocol, unless the name begins with a slash.
+        self._container = self._av.open(str(path.absolute()), "w")
         self._stream: Any = None
+        self._last = -1
 
     def __enter__(self) -> ClipWriter:
         return self
@@ -186,7 +190,7 @@ class ClipWriter:
             self._container.close()
 
     def write(self, picture: Image.Image, time: float) -> None:
-        """Add a frame; all have the size of the first."""
+        """Add a frame; all have the size of the first, and each comes after the one before."""
         if self._stream is None:
             self._begin(picture)
         size = (self._stream.width, self._stream.height)
@@ -194,7 +198,7 @@ class ClipWriter:
         shown = picture.crop((0, 0, *size)) if _even(picture.size) == size else picture.resize(size)
         frame = self._av.VideoFrame.from_image(shown)
         frame.time_base = self._clip.time_base
-        frame.pts = round(time / self._clip.time_base)
+        frame.pts = self._last = max(self._last + 1, round(time / self._clip.time_base))
         self._mux(frame)
 
     def _begin(self, picture: Image.Image) -> None:

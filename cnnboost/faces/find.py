@@ -121,7 +121,7 @@ class Finder:
         return len(faces) == 1 and square_of(faces[0])[2] ** 2 >= CROP_SHARE * picture.width * picture.height
 
     def _tell(self, level: int, message: str, place: str) -> None:
-        """Say once what is done with pictures that are no crops."""
+        """Say once what is done with pictures that are not crops."""
         if not self._told.is_set():
             self._told.set()
             log.log(level, message, place)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnboost.cnn import CNNClassifier
 from cnnboost.cnn.model_file import read_model
-from cnnboost.deploy.bundle import Bundle, member_name
+from cnnboost.deploy.bundle import Bundle, graph_name, member_name
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import write_bytes, write_json
@@ -70,7 +70,7 @@ def bench(
     asked = check_batches(config.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
     sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
-    int8 = (job.bundle_dir / "int8.onnx").is_file() or None  # a bundle keeps its int8 graph
+    int8 = (job.bundle_dir / graph_name("int8")).is_file() or None  # a bundle keeps its int8 graph
     bundle = export(job, layers, mode=mode, tta=tta, int8=int8).bundle
     manifest = bundle.manifest
     if manifest["networks"] > 1 and "heads" not in manifest:
@@ -267,8 +267,8 @@ def _source(bundle: Bundle, folder: Path, split: Split, features: np.ndarray, th
     return Source(
         cnn=members["cnn.keras"],
         head=members["head.ubj"],
-        cnn_onnx=members["cnn.onnx"],
-        hybrid_onnx=members["hybrid.onnx"],
+        cnn_onnx=members[graph_name("cnn")],
+        hybrid_onnx=members[graph_name("hybrid")],
         images=str(folder / "images.npy"),
         features=str(folder / "features.npy"),
         threads=threads,

@@ -12,7 +12,7 @@ import numpy as np
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn.model_file import read_model
 from cnnboost.config.experiment import checked
-from cnnboost.deploy.bundle import Bundle, member_name, read_bundle
+from cnnboost.deploy.bundle import Bundle, graph_name, member_name, read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
 from cnnboost.files import file_part
@@ -85,13 +85,13 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
 
 def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the probabilities by the hybrid and by its network alone, where there is a graph of it."""
-    if "hybrid.onnx" not in bundle.members:
+    if graph_name("hybrid") not in bundle.members:
         raise StoreError(f"{bundle.folder} holds a bundle without hybrid.onnx; export it again")
     found: list[np.ndarray | None] = []
     with job.progress("score", "image") as report:
         for graph in ("hybrid", "cnn"):
             parts = []
-            if f"{graph}.onnx" in bundle.members:
+            if graph_name(graph) in bundle.members:
                 predictor = Predictor.load(bundle, graph=graph)
                 for start in range(0, len(rows), _CHUNK):
                     parts.append(predictor.predict_proba(np.asarray(rows.part(start, start + _CHUNK))))

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnnboost.config import BUNDLE_TABLES, Recipe, packaged
 from cnnboost.config.experiment import checked
-from cnnboost.deploy.bundle import Bundle, read_bundle
+from cnnboost.deploy.bundle import CARD, Bundle, read_bundle
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.files import read_regular, write_bytes
 from cnnboost.report.card import Documents, render_card
@@ -22,7 +22,6 @@ from cnnboost.stages.job import Job
 from cnnboost.stages.reporting import command, read_metrics, read_optional, reason_of
 from cnnboost.stages.training import read_history
 
-FILE = "README.md"
 ENDING = ".card.md"
 MOST_BYTES = 1 << 20
 _HEADING = re.compile(r"^## +(.*?) *#*$", re.MULTILINE)
@@ -106,7 +105,7 @@ def write_card(job: Job, words: CardText) -> Card:
             f"({reason_of(error)}); run {command('export', job)}, {command('evaluate', job)} and, if their "
             "files exist, compare and inspect again"
         ) from error
-    path = write_bytes(documents.bundle.folder / FILE, text.encode(errors="backslashreplace"))
+    path = write_bytes(documents.bundle.folder / CARD, text.encode(errors="backslashreplace"))
     return Card(path, text, documents.bundle)
 
 

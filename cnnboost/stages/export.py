@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.model_file import write_model
 from cnnboost.config import BUNDLE_TABLES
-from cnnboost.deploy.bundle import Bundle, finish, member_name, read_bundle, write_bundle
+from cnnboost.deploy.bundle import Bundle, finish, graph_name, member_name, read_bundle, write_bundle
 from cnnboost.deploy.graph import cnn_graph, hybrid_graph, trunk_graph
 from cnnboost.deploy.graph_file import serialise
 from cnnboost.deploy.int8 import IMAGES as CALIBRATED
@@ -205,13 +205,13 @@ def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) 
             content = serialise(graph, {"format": FORMAT, **metadata, "native": digests, **kind})
             compared = check_parity(
                 content, images, references[name],
-                name=f"{name}.onnx", views=TTA[hybrid.tta], limits=limits_of(models, int8=name == "int8"),
+                name=graph_name(name), views=TTA[hybrid.tta], limits=limits_of(models, int8=name == "int8"),
             )  # fmt: skip
             parity[name] = [row._asdict() for row in compared]
-            files[f"{name}.onnx"] = content
+            files[graph_name(name)] = content
         report(len(graphs), len(graphs))
     if int8:
-        proba["int8"] = int8_proba(files["int8.onnx"], hybrid, exact, job.images.train, scored.X)
+        proba["int8"] = int8_proba(files[graph_name("int8")], hybrid, exact, job.images.train, scored.X)
     manifest = {
         **metadata,
         "title": job.recipe.title,

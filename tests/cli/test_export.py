@@ -85,9 +85,12 @@ class TestStandalone:
         assert (tmp_path / "alone/model.onnx").read_bytes() == bundle.read_bytes()
 
     def test_mistakes(self, run, tmp_path):
-        assert "--layer is about a bundle that is going to be made" in run("--layer", "fc1", status=2).stderr
+        for option in (["--layer", "fc1"], ["--pixels", "raw"], ["--classes", "a,b"], ["--force"]):
+            for model in ([], ["--model", "toy"]):
+                said = run(*model, *option, status=2).stderr
+                assert f"{option[0]} is about making a bundle" in said
         said = run("--model", "toy", "--recipe", "digits", status=2).stderr
-        assert "--recipe is about a bundle that is going to be made" in said
+        assert "--recipe is about making a bundle" in said
         (tmp_path / "alone").mkdir()
         (tmp_path / "alone/thesis.txt").write_text("mine")
         assert "alone holds other files (thesis.txt)" in run("--model", "toy", status=1).stderr

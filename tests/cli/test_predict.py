@@ -118,6 +118,17 @@ class TestOutputs:
             np.testing.assert_allclose(list(row["probabilities"].values()), probabilities(i), atol=1e-5)
         assert found["rows"][2] == {"path": "faces/bad.png", "error": "is empty (0 bytes)"}
 
+    def test_labels_that_are_numbers_are_shown_as_text(self, folder):
+        labels = [7, 8, 9]
+        (folder / "numbers.onnx").write_bytes(small_file(classes=labels))
+        names, best = ["7", "8", "9"], str(labels[probabilities(0).argmax()])
+        assert run("faces/0.png", model="numbers.onnx").stdout.splitlines()[1].split()[0] == best
+        (row,) = csv.DictReader(io.StringIO(run("faces/0.png", "--csv", "-", model="numbers.onnx").stdout))
+        assert (row["label"], float(row[best])) == (best, pytest.approx(probabilities(0).max(), abs=1e-5))
+        found = json.loads(run("faces/0.png", "--json", model="numbers.onnx").stdout)
+        assert (found["classes"], found["rows"][0]["label"]) == (names, best)
+        assert list(found["rows"][0]["probabilities"]) == names
+
     def test_json_and_csv(self, folder):
         found = json.loads(run("faces/0.png", "--json", "--csv", "rows.csv", "-q").stdout)
         assert found["written"] == ["rows.csv"]
@@ -222,8 +233,11 @@ class TestInputs:
             (["empty"], 1, ["no image in empty"]),
             (["-"], 1, ["no image in -"]),
             (["faces/0.png", "--json", "--csv", "-"], 2, ["--json", "stdout"]),
+            (["--csv", "faces/0.png", "faces/1.png"], 2, ["--csv faces/0.png", "name of an image"]),
             (["faces/0.png", "--threads", "0"], 2, ["--threads"]),
             (["faces/0.png", "--graph", "trunk"], 2, ["trunk", "hybrid"]),
+            (["faces/0.png", "--pixels", "raw"], 2, ["--pixels", "a bundle states"]),
+            (["faces/0.png", "--classes", "a,b,c"], 2, ["--classes", "a bundle states"]),
             (
                 ["faces/0.png", "--graph", "hybrid", "--model", "toy/cnn.onnx"],
                 2,
@@ -422,7 +436,7 @@ class TestFaces:
         assert float(written[2]["happy"]) == rows[2]["probabilities"]["happy"]
         result = run("none.png", "portrait.png", model=None)
         assert "none.png: no face was found" in result.stdout
-        assert "1 of 2 images have no face that was found" in result.stderr
+        assert "no face was found in 1 of 2 images" in result.stderr
         assert re.search(r"happy +0\.9\d+ +\d+ +\d+ +\d+ +\d+ +[01]\.\d\d  portrait\.png", result.stdout)
 
     def test_a_bundle_that_does_not_say_that_it_wants_faces_gets_the_whole(self, folder, photographs):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from cnnboost.cli import app
 from cnnboost.faces.clip import Clip
 from cnnboost.faces.tracks import HALF_LIFE
+from tests.deploy.small_graph import small_file
 from tests.faces.clips import background, moving, write_clip
 from tests.waiting import wait_until
 
@@ -78,11 +79,45 @@ def test_a_row_for_each_frame_smoothed_over_its_track(clip, tmp_path):
 def test_the_table_and_a_clip_without_faces(clip, tmp_path):
     result = run(clip)
     assert len(result.stdout.splitlines()) == 1 + len(TIMES)
-    assert "12 frames, 12 faces in 1 tracks" in result.stderr
+    assert "frames: 12, faces: 12, tracks: 1;" in result.stderr
     empty = write_clip(tmp_path / "none.mp4", [background()] * 4)
     result = run(empty, "--csv", tmp_path / "none.csv")
     assert (tmp_path / "none.csv").read_text().count("\n") == 1
-    assert "4 frames, 0 faces" in result.stderr
+    assert "frames: 4, faces: 0, tracks: 0;" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A clip of few frames."""
+    return write_clip(tmp_path_factory.mktemp("short") / "short.mp4", moving(3))
+
+
+def test_labels_that_are_numbers_are_shown_as_text(short, tmp_path):
+    (tmp_path / "numbers.onnx").write_bytes(small_file(classes=(7, 8, 9)))
+    model = ("--model", tmp_path / "numbers.onnx", "--faces")
+    assert run(short, *model).stdout.splitlines()[1].split()[3] in "789"
+    result = run(short, *model, "--csv", tmp_path / "rows.csv", "--annotated", tmp_path / "out.mp4", "--json")
+    (row, *_) = csv.DictReader((tmp_path / "rows.csv").open(newline=""))
+    document = json.loads(result.stdout)
+    assert document["classes"] == ["7", "8", "9"]
+    assert row["label"] == document["rows"][0]["label"]
+    assert document["rows"][0]["smoothed"][row["label"]] == float(row[f"smoothed_{row['label']}"])
+
+
+def test_csv_on_stdout_is_utf_8_whatever_the_locale(short, tmp_path):
+    (tmp_path / "toy.onnx").write_bytes(small_file(classes=("fâché", "heureux", "triste")))
+    command = [sys.executable, "-m", "cnnboost", "predict", str(short), "--model", str(tmp_path / "toy.onnx")]
+    ascii_only = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [*command, "--faces", "--csv", "-"],
+        env={**os.environ, **ascii_only},
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    head, *rows = done.stdout.decode("utf-8").splitlines()
+    assert "fâché,heureux,triste,smoothed_fâché" in head
+    assert len(rows) == 3
 
 
 def test_a_damaged_end_is_marked_and_what_comes_before_is_kept(clip, tmp_path):
@@ -103,6 +138,8 @@ def test_a_damaged_end_is_marked_and_what_comes_before_is_kept(clip, tmp_path):
         (["clip.mp4", "b.png"], 2, ["clip by itself"]),
         (["clip.mp4", "--whole"], 2, ["--whole"]),
         (["clip.mp4", "--annotated", "out.gif"], 2, ["out.gif", ".mp4"]),
+        (["clip.mp4", "--annotated", "./clip.mp4"], 2, ["is the clip itself"]),
+        (["--csv", "text.mp4", "clip.mp4"], 2, ["--csv text.mp4"]),
         (["none.mp4"], 1, ["none.mp4", "No such file"]),
         (["sound.mp4"], 1, ["sound.mp4", "only sound"]),
         (["text.mp4"], 1, ["text.mp4", "cannot be read as a video"]),

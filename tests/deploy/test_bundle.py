@@ -87,6 +87,9 @@ def test_what_is_written_is_read_and_other_files_stay(folder):
                 ({"networks": [1]}, r"networks = \[1\], which is invalid"),
                 ({"versions": {"numpy": 2}}, "versions = .*, which is invalid"),
                 ({"parity": {"hybrid": 1}}, "parity = .*, which is invalid"),
+                ({"scores": {"hybrid": 1}}, "scores = .*, which is invalid"),
+                ({"scores": {"hybrid": {"accuracy": 0.5}}}, "scores = .*, which is invalid"),
+                ({"scores": {"split": "test", "images": 1, "cnn": {}}}, "scores = .*, which is invalid"),
             )
         ),
     ],

@@ -94,6 +94,13 @@ class TestPrediction:
         np.testing.assert_allclose(colour.predict_proba(X), expected(X), atol=1e-5)
         assert repr(colour) == "<Predictor the model: 6 x 4 RGB, hybrid, 3 classes>"
 
+    def test_labels_that_are_numbers_have_names(self, images):
+        own = Predictor(small_file(classes=(7, 8, 9)), threads=1)
+        (row,) = own.predict_proba(images[:1])
+        assert own.predict(images[:1]).tolist() == [7 + row.argmax()]
+        assert own.names == ["7", "8", "9"]
+        assert own.named(row) == dict(zip(own.names, map(float, map(str, row)), strict=True))
+
 
 @pytest.fixture(scope="module")
 def files(odd_images, tmp_path_factory):

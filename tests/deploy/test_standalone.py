@@ -110,8 +110,10 @@ def test_what_the_predictor_refuses_it_refuses(alone, odd_images, tmp_path):
 
 def test_a_table_and_mistakes(alone, odd_images, tmp_path):
     (tmp_path / "a.png").write_bytes(odd_images["plain.png"])
-    done = run(alone, tmp_path / "a.png", tmp_path / "none.png", status=1)
+    done = run(alone, tmp_path / "a.png", tmp_path / "none\x1b[31m.png", status=1)
     good, bad = done.stdout.splitlines()
+    assert "\x1b" not in bad
+    assert "none\\x1b[31m.png" in bad
     assert good.split()[0] in CLASSES
     assert good.endswith("a.png")
     assert bad.startswith("-")
@@ -131,6 +133,23 @@ def test_another_graph_and_a_second_time(bundle, alone, tmp_path):
     write_standalone(bundle, tmp_path / "folder")
     write_standalone(bundle, tmp_path / "folder", graph="int8")
     assert (tmp_path / "folder" / "model.onnx").read_bytes() == bundle.members["int8.onnx"].read_bytes()
+
+
+def test_what_a_killed_run_and_another_bundle_left_is_removed(bundle, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in (".model.0a1b2c3d.onnx", ".labels.00000000.json", ".README.ffffffff.md"):
+        (folder / name).write_bytes(b"half of it")
+    written = write_standalone(bundle, folder)
+    assert set(folder.iterdir()) == set(written)
+    assert (folder / "README.md").read_text() == "a card"
+    other = write_bundle(
+        tmp_path / "other", {**MANIFEST, "classes": [0, 1, 2]}, {"hybrid.onnx": small_file(classes=(0, 1, 2))}
+    )
+    (folder / ".README.ffffffff.md").write_bytes(b"half of it")
+    assert set(write_standalone(other, folder)) == set(folder.iterdir())
+    assert not (folder / "README.md").exists()
+    assert json.loads((folder / "labels.json").read_text())["classes"] == ["0", "1", "2"]
 
 
 def test_the_files_of_others_are_not_touched(bundle, tmp_path):

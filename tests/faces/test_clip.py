@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,12 +64,26 @@ def test_damaged_parts_are_left_out_and_the_rest_is_read(tmp_path):
     path = write_clip(
         tmp_path / "a.mp4", [Image.fromarray(frame) for frame in noise], options={"movflags": "faststart"}
     )
+    with Clip(str(path)) as clip:
+        whole = {frame.time: np.asarray(frame.picture) for frame in clip}
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
-    content[middle : middle + 3000] = os.urandom(3000)
+    content[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
     path.write_bytes(content)
     with Clip(str(path)) as clip:
-        assert sum(1 for _ in clip) >= 20
+        found = {frame.time: np.asarray(frame.picture) for frame in clip}
+    same = [time for time in found if np.array_equal(found[time], whole.get(time))]
+    assert len(found) >= 20
+    assert 10 <= len(same) < 40
+
+
+def test_a_clip_that_ends_before_its_first_frame_is_damaged(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", shades(3), options={"movflags": "frag_keyframe+empty_moov"})
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"moof") - 4])
+    with Clip(str(path)) as clip:
+        assert list(clip) == []
+    assert clip.damage == "it holds no frame"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +130,20 @@ def test_what_is_written_has_the_same_times(tmp_path, size):
     np.testing.assert_allclose([frame.time for frame in frames], np.array(times) / 1000, atol=2e-3)
     assert frames[0].picture.size == (64, 48)
     np.testing.assert_allclose([right_half(frame) for frame in frames], 20 + 10 * np.arange(5), atol=6)
+
+
+def test_frames_at_one_time_follow_each_other_in_a_folder_with_a_colon(tmp_path):
+    folder = tmp_path / "http:"
+    folder.mkdir()
+    frames = shades(3)
+    with (
+        Clip(str(write_clip(tmp_path / "a.mp4", frames))) as clip,
+        ClipWriter(folder / "b.mp4", clip) as writer,
+    ):
+        for frame, time in zip(frames, (0, 0.04, 0.04), strict=True):
+            writer.write(frame, time)
+    with Clip(str(folder / "b.mp4")) as clip:
+        assert [round(right_half(frame), -1) for frame in clip] == [20, 30, 40]
 
 
 def test_names_of_clips():
