@@ -37,6 +37,13 @@ class DataError(CnnboostError, ValueError):
         self.bad = tuple(bad)
 
 
+class UnreadError(DataError):
+    """An input that could not be read for a reason outside of it: its server, its disk, its permissions.
+
+    Another attempt may succeed, so that nothing of it is kept.
+    """
+
+
 class RecipeError(CnnboostError, ValueError):
     """A recipe with an unknown key or an impossible value."""
 

@@ -155,6 +155,31 @@ def replacing(
         raise disk_error(target, error, needed, remedy) from error
 
 
+@contextmanager
+def while_used(path: str | os.PathLike[str], content: bytes, remedy: str = REMEDY) -> Iterator[Path]:
+    """Keep content in a file for as long as it is used, under a name that no other process has.
+
+    The name is that of `path` with a random part. What an earlier process left under such a name when it was
+    killed is removed.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        used, handle = _claim(target)
+    except OSError as error:
+        raise disk_error(target, error, len(content), remedy) from error
+    try:
+        try:
+            used.write_bytes(content)
+        except OSError as error:
+            raise disk_error(used, error, len(content), remedy) from error
+        yield used
+    finally:
+        os.close(handle)
+        used.unlink(missing_ok=True)
+
+
 def _temporary(target: Path, mark: str) -> str:
     """Name a temporary file of a target; it is never longer than the target's own name may be."""
     stem = os.fsencode(target.stem)[:_LONGEST_STEM].decode(errors="ignore")

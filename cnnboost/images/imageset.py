@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.images.pixels import pixel_digest
-from cnnboost.images.split import Rows, Split, consecutive
+from cnnboost.images.split import Rows, Split, as_slice
 
 SPLITS = ("train", "validation", "test")
 
@@ -154,7 +154,7 @@ class ImageSet(Rows):
     @cached_property
     def digest(self) -> str:
         """sha256 of the content of this set: pixels, shape and order; never labels or locations."""
-        whole = len(self) == len(self.pixels) and consecutive(self.pixel_rows)
+        whole = len(self) == len(self.pixels) and as_slice(self.pixel_rows) is not None
         return self.pixels_digest if whole else self.rows_digest()
 
     @property

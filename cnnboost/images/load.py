@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
-import PIL
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import digest_of
-from cnnboost.images.cache import (
-    FORMAT,
-    Write,
-    cache_folder,
-    cached_set,
-    checked,
-    content_hash,
-    is_cached,
-    write_to_memory,
-)
-from cnnboost.images.decode import ColourError, InputSpec, bad_images
+from cnnboost.images.cache import cache_folder, cached_set, is_cached, known_bad_rows, write_to_memory
+from cnnboost.images.decode import bad_images
 from cnnboost.images.imageset import ImageSet
-from cnnboost.images.pool import Batch, decode_all
-from cnnboost.images.readers import Listing, Reader, find_reader
+from cnnboost.images.source import Progress, Source
 from cnnboost.images.streamed import StreamedPixels
 from cnnboost.urls import local_path
-
-log = logging.getLogger("cnnboost")
-
-T = TypeVar("T")
-Progress = Callable[[int, int], None]
-
-_SAMPLED = 64
-_MIXED = "%s: some images are grey and others in colour; all become RGB (channels=1 makes all of them grey)"
 
 
 def load_images(
@@ -131,39 +106,14 @@ def load_images(
     source = local_path(os.fspath(source))
     if source.startswith("~") and not os.path.lexists(source):
         source = os.path.expanduser(source)  # noqa: PTH111 - pathlib's fails where there is no such user
-    reader = find_reader(source)
-
-    def decode(write: Write[T]) -> T:
-        listing = reader.read(source)
-        spec, guessed = _spec(listing, wanted[0], channels, source)
-
-        def run(spec: InputSpec, colour: bool) -> T:
-            def pixels(row: int) -> np.ndarray:
-                return listing.image(row, spec, size is not None, colour)
-
-            threads = listing.threads if n_jobs is None else n_jobs
-            with closing(decode_all(range(len(listing)), pixels, spec, threads)) as batches:
-                return write(listing, spec, _reported(batches, len(listing), progress))
-
-        try:
-            return run(spec, not guessed)
-        except ColourError as error:
-            log.info(_MIXED, source)
-            log.debug("%s: %s is the first in colour", source, error)
-            return run(spec._replace(channels=3), True)
-
-    streamed = None
-    if stream_above is not None:
-        streamed = _streamed(
-            reader, source, wanted, stream_above, cache_folder(cache or None), on_bad, n_jobs, progress
-        )
+    found = Source(source, *wanted, cache_folder(cache or None), n_jobs, progress)
+    streamed = None if stream_above is None else _streamed(found, stream_above, on_bad)
     if streamed is not None:
         images = streamed
     elif cache is False:
-        images = decode(partial(write_to_memory, source))
+        images = found.decode(partial(write_to_memory, found.shown))
     else:
-        folder = cache_folder(cache)
-        images = cached_set(folder / "images" / _key(reader, source, wanted, folder, n_jobs), source, decode)
+        images = cached_set(found.entry, found.shown, found.decode)
     if images.bad and on_bad == "stop":
         raise bad_images(images.source, images.bad, len(images.bad) + len(images))
     if drop:
@@ -176,28 +126,19 @@ def load_images(
     return images.with_validation(validation_fraction, seed) if "train" in images.split_names else images
 
 
-def _streamed(
-    reader: Reader,
-    source: str,
-    wanted: tuple[tuple[int, int] | None, int | None],
-    above: int,
-    folder: Path,
-    on_bad: str,
-    n_jobs: int | None,
-    progress: Progress | None,
-) -> ImageSet | None:
+def _streamed(source: Source, above: int, on_bad: str) -> ImageSet | None:
     """Return a set whose images are decoded when asked for; None for a small one, or a cached one."""
-    key = _key(reader, source, wanted, folder, n_jobs)
-    if is_cached(folder / "images" / key):
+    entry = source.entry
+    if is_cached(entry):
         return None
-    listing = reader.read(source)
-    spec, guessed = _spec(listing, *wanted, source)
-    if len(listing) * int(np.prod(spec)) <= above:
+    listing = source.listing
+    if len(listing) * int(np.prod(source.spec[0])) <= above:
         return None
-    if guessed and any(shape.channels == 3 for shape in _shapes(listing, range(len(listing)), [])):
-        log.info(_MIXED, source)
-        spec = spec._replace(channels=3)
-    pixels = StreamedPixels(listing, spec, source, resize=wanted[0] is not None, n_jobs=n_jobs)
+    spec = source.spec_of_all()
+    resize = source.size is not None
+    pixels = StreamedPixels(
+        listing, spec, source.name, resize=resize, n_jobs=source.n_jobs, content=entry.name
+    )
     images = ImageSet(
         pixels=pixels,
         pixel_rows=np.arange(len(listing), dtype=np.int64),
@@ -205,16 +146,17 @@ def _streamed(
         classes=listing.classes,
         ids=np.array(listing.ids, dtype=np.str_),
         splits=listing.splits,
-        pixels_digest=digest_of(["streamed", key, *spec]),
-        source=source,
+        pixels_digest=digest_of(["streamed", entry.name, *spec]),
+        source=source.shown,
         bad=listing.bad,
     )
     if on_bad == "stop":
         return images
-    bad = checked(folder / "images" / f"{key}.checked.json", lambda: pixels.find_bad(progress))
+    note = entry.with_name(f"{entry.name}.checked.json")
+    bad = known_bad_rows(note, len(images), partial(pixels.find_bad, progress=source.progress))
     good = np.ones(len(images), dtype=np.bool_)
-    good[[row for row, _ in bad]] = False
-    found = [BadInput(listing.ids[row], reason) for row, reason in bad]
+    good[list(bad)] = False
+    found = [BadInput(listing.ids[row], reason) for row, reason in bad.items()]
     return replace(images.select(good), bad=(*listing.bad, *found))
 
 
@@ -229,67 +171,6 @@ def _wanted(
     if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"size={size!r}: give a number of pixels, or (height, width)")
     return (int(pair[0]), int(pair[1])), channels
-
-
-def _reported(batches: Iterator[Batch[int]], total: int, progress: Progress | None) -> Iterator[Batch[int]]:
-    done = 0
-    for batch in batches:
-        yield batch
-        done += len(batch.items)
-        if progress is not None:
-            progress(done, total)
-
-
-def _spec(
-    listing: Listing, size: tuple[int, int] | None, channels: int | None, source: str
-) -> tuple[InputSpec, bool]:
-    """Return the shape of the pixels, and whether it is only guessed that all images are grey."""
-    if size is not None and channels is not None:
-        return InputSpec(*size, channels), False
-    bad = list(listing.bad)
-    first = next(_shapes(listing, range(len(listing)), bad), None)
-    if first is None:
-        reason = f": {bad[0].place} {bad[0].reason}" if bad else ""
-        raise DataError(f"{source}: none of {len(listing)} images can be decoded{reason}", bad)
-    if size is None:
-        size = first[:2]
-    if channels is not None:
-        return InputSpec(*size, channels), False
-    spread = range(0, len(listing), max(1, len(listing) // _SAMPLED))
-    sampled = {first.channels, *(shape.channels for shape in _shapes(listing, spread, bad))}
-    if len(sampled) > 1:
-        log.info(_MIXED, source)
-    return InputSpec(*size, max(sampled)), max(sampled) == 1
-
-
-def _shapes(listing: Listing, rows: Iterable[int], bad: list[BadInput]) -> Iterator[InputSpec]:
-    """Give the shapes of the rows that can be read, by their headers; collect the others in `bad`."""
-    for row in rows:
-        try:
-            yield listing.shape(row)
-        except DataError as error:
-            bad += error.bad
-
-
-def _key(
-    reader: Reader,
-    source: str,
-    wanted: tuple[tuple[int, int] | None, int | None],
-    folder: Path,
-    n_jobs: int | None,
-) -> str:
-    if reader.content_of is not None:
-        content = reader.content_of(source)
-    else:
-        content = _content(reader, source, folder, n_jobs)
-    # Pillow decides on the pixels: another version of it may round otherwise.
-    metadata = [FORMAT, reader.name, content, *wanted, PIL.__version__, find_spec("pillow_heif") is not None]
-    return hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:32]
-
-
-def _content(reader: Reader, source: str, folder: Path, n_jobs: int | None) -> str:
-    origin = f"{reader.name} {source if reader.name == source else Path(source).resolve()}"
-    return content_hash(list(reader.files(source)), origin, folder / "sources", n_jobs)
 
 
 def _check_classes(images: ImageSet) -> None:

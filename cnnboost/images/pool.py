@@ -6,32 +6,41 @@ as fast as one; there is nothing to start, nothing to send back, and no script i
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, StoreError, UnreadError
 from cnnboost.images.decode import InputSpec
+
+log = logging.getLogger("cnnboost")
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _BATCH = 256
 _BATCH_BYTES = 1 << 20
+_GONE = 32
+"""Number of images in a row that could not be read, from which on the others are not tried."""
 
 
 class Batch(NamedTuple, Generic[T]):
-    """Some items in order, what is wrong with each (None: nothing), and the pixels of the good ones."""
+    """Some items in order, what is wrong with each (None: nothing), and the pixels of the good ones.
+
+    `unread` are those of them that may be read another time, see `UnreadError`.
+    """
 
     items: list[T]
     errors: list[str | None]
     pixels: np.ndarray
+    unread: list[T]
 
 
 def n_threads(n_jobs: int | None) -> int:
@@ -54,24 +63,63 @@ def decode_all(
 ) -> Generator[Batch[T], None, None]:
     """Decode items in order, some batches and at least `ahead` items before their use; see `work_ahead`."""
     step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
+    if isinstance(
+        items, Sized
+    ):  # few are shared out evenly: at URLs, threads that have none wait for nothing
+        step = min(step, max(1, len(items) // (4 * n_threads(n_jobs))))
 
     def work(chunk: list[T], stop: threading.Event) -> Batch[T]:
         pixels = np.empty((len(chunk), *spec), dtype=np.uint8)
         errors: list[str | None] = []
+        unread: list[T] = []
         good = 0
         for item in chunk:
             if stop.is_set():
                 break
             try:
                 pixels[good] = decode(item)
+            except StoreError:  # it is about the machine
+                raise
             except (DataError, OSError) as error:
                 errors.append(why_not(error))
+                if isinstance(error, UnreadError | OSError):
+                    unread.append(item)
             else:
                 errors.append(None)
                 good += 1
-        return Batch(chunk, errors, pixels[:good])
+        return Batch(chunk, errors, pixels[:good], unread)
 
     return work_ahead(items, work, step, n_jobs, ahead)
+
+
+def watched(
+    batches: Iterable[Batch[T]], source: str, total: int, progress: Callable[[int, int], object] | None
+) -> Iterator[Batch[T]]:
+    """Give batches of all images of a source on; report progress, and say what could not be read this time.
+
+    Raises
+    ------
+    UnreadError
+        If many images in a row could not be read: whatever holds them is gone.
+    """
+    done = unread = in_a_row = 0
+    for batch in batches:
+        unread += len(batch.unread)
+        in_a_row = in_a_row + len(batch.items) if len(batch.unread) == len(batch.items) else 0
+        if in_a_row >= _GONE:
+            raise UnreadError(
+                f"{source}: {in_a_row} images in a row could not be read (the last one {batch.errors[-1]}). "
+                "Nothing was kept: run the same command again when they can be"
+            )
+        yield batch
+        done += len(batch.items)
+        if progress is not None:
+            progress(done, total)
+    if unread:
+        log.warning(
+            "%s: %d of %d images could not be read this time; the next run tries to read them again",
+            source, unread, total,
+        )  # fmt: skip
 
 
 def why_not(error: DataError | OSError) -> str:

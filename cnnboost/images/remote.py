@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cnnboost.errors import BadInput, DataError
+from cnnboost.errors import BadInput, DataError, UnreadError
 from cnnboost.images.decode import bad_input
 from cnnboost.images.kinds import HEAD
 from cnnboost.images.tree import MAX_FILE_BYTES, head_of, is_ignored, read_image_file
 from cnnboost.urls import is_url, without_secrets
 
 THREADS = 16
-"""Files that are read at a time: most of that time is spent waiting."""
+"""Number of files that are read at a time: most of that time is spent waiting."""
 PROTOCOLS = (
     *("abfs", "abfss", "adl", "az", "ftp", "gcs", "gs", "hf", "http", "https", "memory"),
     *("s3", "s3a", "sftp", "ssh"),
 )
 """What is read. fsspec knows more: files of this machine without a check, archives, caches, references."""
 MAX_LIST_BYTES = 1 << 30
+"""Bytes of a list of images, at most."""
+_ANSWER_SECONDS = 30
+"""Seconds for which a server of http may say nothing."""
 _WAITS = (0.2, 1.0)
 """Seconds before another attempt at a file whose server stumbled."""
 _TAGS = ("ETag", "etag", "md5Hash", "crc32c", "content_md5", "checksum")
@@ -42,11 +45,22 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise DataError(f"{shown}: to read URLs takes fsspec: pip install 'cnnboost[remote]'") from error
     try:
-        return fsspec.core.url_to_fs(f"{protocol}://{rest}")
+        return fsspec.core.url_to_fs(f"{protocol}://{rest}", **_options(protocol))
     except ImportError as error:
         raise DataError(f"{shown}: to read it takes another package: {error}") from error
     except Exception as error:  # no credentials, a host left out: each file system raises what it likes
-        raise DataError(f"{shown}: cannot be reached ({_reason(error, url)})") from error
+        raise UnreadError(f"{shown}: cannot be reached ({_reason(error, url)})") from error
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """Return how a file system is made: aiohttp by itself waits five minutes for a silent server."""
+    if protocol not in ("http", "https"):
+        return {}
+    import aiohttp
+    from fsspec.config import conf
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ANSWER_SECONDS, sock_read=_ANSWER_SECONDS)
+    return {"client_kwargs": {"timeout": timeout, **conf.get(protocol, {}).get("client_kwargs", {})}}
 
 
 class RemoteTree:
@@ -79,7 +93,7 @@ class RemoteTree:
                 places[name] = system.unstrip_protocol(path)
                 if tag := _tag(info):
                     tags[name] = tag
-        return cls(url, places, tags)
+        return cls(without_secrets(url), places, tags)
 
     def read(self, path: str) -> bytes:
         """Return the content of one file."""
@@ -105,13 +119,20 @@ class RemoteTree:
 
 
 def fetch(place: str, name: str, most: int = MAX_FILE_BYTES, *, whole: bool = True) -> bytes:
-    """Return a file of `most` bytes or less, or its first ones; `DataError` where it cannot be read."""
+    """Return a file of `most` bytes or less, or its first ones.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read; `UnreadError` where that may be otherwise the next time.
+    """
     if not is_url(place):
         return read_image_file(place, name)
     try:
         system, path = file_system(place)
     except DataError as error:
-        raise bad_input(name, str(error).removeprefix(f"{without_secrets(place)}: ")) from error
+        reason = str(error).removeprefix(f"{without_secrets(place)}: ")
+        raise bad_input(name, reason, type(error)) from error
     for wait in (*_WAITS, None):
         try:
             data = _read(system, path, most + whole)
@@ -121,8 +142,11 @@ def fetch(place: str, name: str, most: int = MAX_FILE_BYTES, *, whole: bool = Tr
             raise bad_input(name, what) from error
         except Exception as error:
             # Whatever a file system raises about a file is about that file.
-            if wait is None or _is_final(error):
-                raise bad_input(name, f"cannot be read ({_reason(error, place)})") from error
+            reason = f"cannot be read ({_reason(error, place)})"
+            if _is_final(error):
+                raise bad_input(name, reason) from error
+            if wait is None:
+                raise bad_input(name, f"{reason}; its server may answer later", UnreadError) from error
             time.sleep(wait)
     if len(data) > most:
         raise bad_input(name, f"is larger than {most:,} bytes, the limit")
@@ -188,14 +212,3 @@ def _reason(error: Exception, url: str) -> str:
     status = _status(error)
     text = f"status {status}" if status else " ".join(str(error).replace(url, without_secrets(url)).split())
     return f"{text or type(error).__name__}"[:200]
-
-
-def common_names(places: Sequence[str]) -> list[str]:
-    """Name files by what is below the folder that they have in common."""
-    folders = [place.rpartition("/")[0].split("/") for place in places]
-    shared = 0
-    for steps in zip(*folders, strict=False):
-        if len(set(steps)) > 1:
-            break
-        shared += 1
-    return ["/".join(place.split("/")[shared:]) for place in places]

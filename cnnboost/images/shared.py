@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnboost.errors import StoreError
+from cnnboost.errors import DataError, StoreError
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.readers import find_reader
-from cnnboost.images.split import Split
+from cnnboost.images.split import Split, as_slice
 from cnnboost.images.streamed import StreamedPixels
-from cnnboost.urls import is_url
+from cnnboost.urls import is_url, without_secrets
 
 _MOST_SENT = 1 << 28
-"""Bytes of pixels that are in no file and are sent with the tasks, of one set, at most."""
+"""Bytes of pixels of one set that are in no file and are sent with the tasks, at most."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,29 @@ class DecodedFile:
     def open(self) -> Any:
         """Map the file."""
         try:
+            size = self.path.stat().st_size
+            if size != self.offset + math.prod(self.shape):
+                raise ValueError(
+                    f"it has {size:,} bytes here, and is another file than where the command runs"
+                )
             return np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{self.path} cannot be read: {error}; all machines need the decoded images under this path "
-                "(CNNBOOST_CACHE names a shared folder), or --no-image-cache"
+                f"the decoded images {self.path} cannot be read here: "
+                f"{getattr(error, 'strerror', None) or error}; have CNNBOOST_CACHE name a folder that all "
+                "machines share under one path, or give --no-image-cache"
             ) from error
 
 
 @dataclass(frozen=True)
-class Source:
-    """Images that each process decodes itself."""
+class EncodedFiles:
+    """Images of a source that each process decodes itself."""
 
-    name: str
+    source: str = field(repr=False)  # it may hold a password or a signature
     spec: InputSpec
     resize: bool
+    digest: str
+    content: str  # what was listed of other content is not used again
     count: int
 
     def open(self) -> Any:
@@ -55,43 +64,47 @@ class Source:
 
 
 @functools.lru_cache(maxsize=2)
-def _streamed(source: Source) -> StreamedPixels:
+def _streamed(files: EncodedFiles) -> StreamedPixels:
     try:
-        listing = find_reader(source.name).read(source.name)
-    except ValueError as error:
-        raise StoreError(f"{error} All machines need the images under this path") from error
-    if len(listing) != source.count:
+        listing = find_reader(files.source).read(files.source)
+    except DataError as error:
         raise StoreError(
-            f"{source.name} has {len(listing)} images here and {source.count} where the command runs; all "
-            "machines need the same images under this path"
+            f"the images cannot be listed here: {error}. Every machine needs them under the path or URL that "
+            "the command names: share their folder"
+        ) from error
+    if listing.digest != files.digest:
+        raise StoreError(
+            f"{without_secrets(files.source)} names {len(listing)} images here and {files.count} where the "
+            "command runs, or others, or in another order: it was changed meanwhile, or machines see "
+            "different files under this path. Let all see the same, and run the command again"
         )
-    return StreamedPixels(listing, source.spec, source.name, resize=source.resize, n_jobs=1)
+    return StreamedPixels(listing, files.spec, files.source, resize=files.resize, n_jobs=1)
 
 
 @dataclass(frozen=True)
 class SharedRows:
     """Rows of an image set: where its pixels come from, and which of them."""
 
-    place: DecodedFile | Source | np.ndarray
+    place: DecodedFile | EncodedFiles | np.ndarray
     rows: slice | npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, split: Split) -> SharedRows:
         """Describe the rows of a split."""
         pixels, rows = split.pixels, split.pixel_rows
-        chosen: slice | npt.NDArray[np.int64] = rows
-        if bool(np.all(np.diff(rows) == 1)):
-            chosen = slice(int(rows[0]), int(rows[0]) + len(rows))
+        together = as_slice(rows)
+        chosen = rows if together is None else together
         if isinstance(pixels, StreamedPixels):
-            name, spec, resize = pixels.origin
-            return cls(Source(shared_name(name), spec, resize, len(pixels)), chosen)
+            name, spec, resize, listed, content = pixels.origin
+            files = EncodedFiles(_shared_name(name), spec, resize, listed, content, len(pixels))
+            return cls(files, chosen)
         if isinstance(pixels, np.memmap) and pixels.filename is not None:
             path = Path(pixels.filename).resolve()
             return cls(DecodedFile(path, int(pixels.offset), pixels.shape), chosen)
         if pixels.nbytes > _MOST_SENT:
             raise StoreError(
-                f"{split!r} is in memory, not in a file that other machines can read; load it with a cache "
-                "in a shared folder (CNNBOOST_CACHE)"
+                f"{split!r} is in memory, and not in a file that other machines can read; load it with a "
+                "cache in a folder that all share (CNNBOOST_CACHE)"
             )
         return cls(pixels, chosen)
 
@@ -110,7 +123,7 @@ class SharedRows:
         return np.ascontiguousarray(pixels[rows.rows])
 
 
-def shared_name(source: str) -> str:
-    """Return the name under which other processes find a source of images."""
+def _shared_name(source: str) -> str:
+    """Return the name under which other processes find a source of images: as it was given, links and all."""
     found = find_reader(source)
-    return source if is_url(source) or found.name == source else str(Path(source).resolve())
+    return source if is_url(source) or found.name == source else str(Path(source).absolute())

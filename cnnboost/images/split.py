@@ -43,9 +43,8 @@ class Rows:
     def part(self, start: int, stop: int) -> np.ndarray:
         """Pixels of the rows from `start` up to `stop`, read-only; no others are touched."""
         rows = self.pixel_rows[start:stop]
-        if consecutive(rows):
-            first = int(rows[0]) if len(rows) else 0
-            return self.pixels[first : first + len(rows)]
+        if (together := as_slice(rows)) is not None:
+            return self.pixels[together]
         taken: np.ndarray = self.pixels[rows]
         taken.setflags(write=False)
         return taken
@@ -77,9 +76,13 @@ class Rows:
         return len(self.y)
 
 
-def consecutive(rows: npt.NDArray[np.int64]) -> bool:
-    """Say whether row numbers follow one another."""
-    return len(rows) == 0 or bool(rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1))
+def as_slice(rows: npt.NDArray[np.int64]) -> slice | None:
+    """Return row numbers as a slice where they follow one another."""
+    if len(rows) == 0:
+        return slice(0, 0)
+    first, last = int(rows[0]), int(rows[-1])
+    is_one = last - first + 1 == len(rows) and bool(np.all(np.diff(rows) == 1))
+    return slice(first, last + 1) if is_one else None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.images.decode import InputSpec, bad_images
-from cnnboost.images.pool import Batch, decode_all
+from cnnboost.images.pool import Batch, decode_all, watched
 from cnnboost.memory import budget, show_size
+from cnnboost.urls import without_secrets
 
 if TYPE_CHECKING:
     from cnnboost.images.readers.listing import Listing
@@ -30,19 +31,29 @@ class StreamedPixels:
     ndim = 4
 
     def __init__(
-        self, listing: Listing, spec: InputSpec, source: str, *, resize: bool, n_jobs: int | None = None
+        self,
+        listing: Listing,
+        spec: InputSpec,
+        source: str,
+        *,
+        resize: bool,
+        n_jobs: int | None = None,
+        content: str = "",
     ) -> None:
         self.shape = (len(listing), *spec)
-        self._listing, self._spec, self._source = listing, spec, source
+        self._listing, self._spec, self._source, self._content = listing, spec, source, content
         self._resize, self._n_jobs = resize, listing.threads if n_jobs is None else n_jobs
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @property
-    def origin(self) -> tuple[str, InputSpec, bool]:
-        """What another process needs to decode the same: the source, the shape, whether sizes may differ."""
-        return self._source, self._spec, self._resize
+    def origin(self) -> tuple[str, InputSpec, bool, str, str]:
+        """What another process needs to decode the same.
+
+        The source, the shape, whether sizes may differ, and digests of the listing and of the content.
+        """
+        return self._source, self._spec, self._resize, self._listing.digest, self._content
 
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
         numbers = np.arange(len(self))[rows]
@@ -51,7 +62,7 @@ class StreamedPixels:
         needed = len(numbers) * int(np.prod(self._spec))
         if needed > budget(None):
             raise DataError(
-                f"{self._source}: {len(numbers)} images at once take {show_size(needed)} of memory, and half "
+                f"{self._shown}: {len(numbers)} images at once take {show_size(needed)} of memory, and half "
                 f"of what is free is {show_size(budget(None))}. What is asked for needs them in one array: "
                 "have them decoded to the disk (--image-cache)"
             )
@@ -85,17 +96,21 @@ class StreamedPixels:
                         yield chunk
                         chunk, filled = np.empty((min(size, left), *self._spec), np.uint8), 0
 
-    def find_bad(self, progress: Any = None) -> list[tuple[int, str]]:
-        """Decode every image, and return the numbers of those that cannot be used, with the reasons."""
-        bad: list[tuple[int, str]] = []
-        done = 0
-        with closing(self._batches(np.arange(len(self)), 0)) as batches:
-            for batch in batches:
-                bad += [(row, why) for row, why in zip(batch.items, batch.errors, strict=True) if why]
-                done += len(batch.items)
-                if progress is not None:
-                    progress(done, len(self))
-        return bad
+    def find_bad(
+        self, rows: Sequence[int], progress: Callable[[int, int], object] | None = None
+    ) -> tuple[dict[int, str], list[int]]:
+        """Decode some images; return why which cannot be used, and those of them to be tried another time."""
+        bad: dict[int, str] = {}
+        unread: list[int] = []
+        with closing(self._batches(np.asarray(rows), 0)) as batches:
+            for batch in watched(batches, self._shown, len(rows), progress):
+                bad |= {row: why for row, why in zip(batch.items, batch.errors, strict=True) if why}
+                unread += batch.unread
+        return bad, unread
+
+    @property
+    def _shown(self) -> str:
+        return without_secrets(self._source)
 
     def _batches(self, rows: NDArray[np.integer], ahead: int) -> Any:
         def decode(row: int) -> NDArray[np.uint8]:
@@ -110,4 +125,4 @@ class StreamedPixels:
             if reason is not None
         ]
         if bad:
-            raise bad_images(self._source, bad, len(self), "at least ")
+            raise bad_images(self._shown, bad, len(self), "at least ")

@@ -192,6 +192,6 @@ def _check_input(job: Job, split: Split, trained: Trained) -> None:
     want = trained.model.input_shape[1:]
     if any(w not in (None, g) for g, w in zip(split.shape[1:], want, strict=True)):
         raise ModelError(
-            f"{trained.path} takes images of {'x'.join(map(str, want))}, those of {job.source} are "
+            f"{trained.path} takes images of {'x'.join(map(str, want))}, those of {job.source_shown} are "
             f"{'x'.join(map(str, split.shape[1:]))}; set data.size and data.channels of the recipe"
         )

@@ -12,7 +12,6 @@ from cnnboost.files import write_json
 from cnnboost.images.audit import audit
 from cnnboost.report.plots import plot_class_distribution, plot_contact_sheet, save_figure
 from cnnboost.stages.job import Job
-from cnnboost.urls import without_secrets
 
 PER_CLASS = 12
 
@@ -37,7 +36,7 @@ def inspect(job: Job) -> Inspected:
         "recipe": job.recipe.name,
         "data_digest": images.digest,
         **found,
-        "source": Path(without_secrets(images.source)).name,
+        "source": Path(images.source).name,
     }
     path = write_json(job.reports_dir / "audit.json", metadata)
     folder = job.reports_dir / "figures"

@@ -22,6 +22,7 @@ from cnnboost.escape import csv_cell
 from cnnboost.files import digest_of, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.stages.feeding import Feeding, find_feeding
+from cnnboost.urls import without_secrets
 
 log = logging.getLogger("cnnboost")
 
@@ -92,6 +93,11 @@ class Job:
                 ".zip of it, fer2013.csv, .npz, ...) or set CNNBOOST_DATA"
             )
         return os.fspath(source)
+
+    @property
+    def source_shown(self) -> str:
+        """Where the images are, for messages: without the password or signature of a URL."""
+        return without_secrets(self.source)
 
     @cached_property
     def images(self) -> ImageSet:

@@ -117,8 +117,8 @@ def _check_metadata(job: Job, on: TrainedOn, path: Path) -> None:
     if changed:
         raise RecipeError(
             f"{path} was trained with other values in {' and '.join(changed)} than recipe "
-            f"{job.recipe.name!r} states now, and on other images than those of {job.source}. To score it, "
-            "take the changes back (--set, or the recipe file); to train on these images: "
+            f"{job.recipe.name!r} states now, and on other images than those of {job.source_shown}. To score "
+            "it, take the changes back (--set, or the recipe file); to train on these images: "
             f"{train_instead(job)}"
         )
 
@@ -173,7 +173,7 @@ def _unknown_classes(source: str, unknown: Sequence[str], names: Sequence[str], 
 
 def train_instead(job: Job) -> str:
     """Return the command that trains on the job's images."""
-    return f"cnnboost run {job.recipe.name} --data {job.source}"
+    return f"cnnboost run {job.recipe.name} --data {job.source_shown}"
 
 
 def _command(job: Job, name: str) -> str:

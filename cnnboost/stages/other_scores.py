@@ -64,7 +64,7 @@ def evaluate_other(
     log.info(
         "nothing is trained: %s, trained on %d other images, is scored on %d images of %s as it is; to "
         "train on these instead: %s",
-        other.trained.path, other.trained_on.train_images, len(rows), job.source, train_instead(job),
+        other.trained.path, other.trained_on.train_images, len(rows), job.source_shown, train_instead(job),
     )  # fmt: skip
     for known in other.images.classes:
         names = [name for name, of in other.counted_as.items() if of == known != name]

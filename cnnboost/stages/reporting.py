@@ -261,7 +261,7 @@ def _mistakes(job: Job, metrics: dict[str, Any]) -> list[Mistake]:
     metadata = read_history(job) or {}
     images = job.images
     if images.digest != metrics["data_digest"]:
-        raise NotTheSame(f"the images at {job.source} are others than those that were scored")
+        raise NotTheSame(f"the images at {job.source_shown} are others than those that were scored")
     if file_digest(path) != metadata.get("model_sha256"):
         raise NotTheSame(f"{path} changed on disk since it was trained")
     split = images[metrics["split"]]

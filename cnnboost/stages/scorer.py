@@ -116,7 +116,7 @@ class Scorer:
             notes.append(
                 f"{job.model} was not trained here: some of the images of {rows.name} may be among those "
                 "that it was trained on, and its accuracy on them says little about others. A test split in "
-                f"{job.source} would tell."
+                f"{job.source_shown} would tell."
             )
         return {"given": {"model": str(job.model), "pixels": job.feeding.pixels, "notes": notes}}
 

@@ -1,4 +1,5 @@
 import logging
+from importlib.metadata import requires, version
 
 import numpy as np
 import pytest
@@ -62,3 +63,11 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
     assert not can_find_faces()
     with pytest.raises(ParameterError, match=r"cnnboost\[faces\]"):
         FaceDetector()
+
+
+def test_the_package_that_is_named_is_that_of_the_extra():
+    assert module.DETECTOR
+    for package, extra in module.DETECTOR.items():
+        assert version(package)
+        named = [one for one in requires("cnnboost") if one.startswith(package) and f"'{extra}'" in one]
+        assert len(named) == 1

@@ -12,7 +12,7 @@ from cnnboost.errors import StoreError
 from cnnboost.images import cache as cache_module
 from cnnboost.images import load_images
 from cnnboost.images.cache import cache_folder, content_hash
-from cnnboost.images.tree import FolderTree
+from cnnboost.images.tree import FileStamp, FolderTree
 
 from .conftest import encode, write_folder, write_zip
 
@@ -72,6 +72,19 @@ def test_the_key_is_content_and_wishes_and_never_the_path(source, tmp_path, deco
     changed = faces | {"train/sad/9.png": encode(np.zeros((8, 8), np.uint8))}
     assert len(load_images(write_zip(source, changed), cache=cache)) == 15
     assert len(decoded) == 4
+
+
+def test_what_could_not_be_read_is_looked_at_again_though_its_stamp_is_the_same(tmp_path):
+    """Rights, or a disk that comes back, change neither the size nor the time of a file."""
+    path = tmp_path / "1.png"
+    files = [FileStamp("1.png", str(path), 3, 1_600_000_000 * 10**9)]
+    path.mkdir()
+    first = content_hash(files, "x", tmp_path)
+    path.rmdir()
+    path.write_bytes(b"abc")
+    assert content_hash(files, "x", tmp_path) != first
+    path.write_bytes(b"abd")
+    assert content_hash(files, "x", tmp_path) == content_hash([files[0]._replace(path="")], "x", tmp_path)
 
 
 def change(name, edit):

@@ -120,7 +120,9 @@ def test_bad_images_are_looked_for_once(tmp_path, faces, monkeypatch):
     source = write_folder(tmp_path / "x", faces | {"train/sad/2.png": b""})
     calls = []
     find = StreamedPixels.find_bad
-    monkeypatch.setattr(StreamedPixels, "find_bad", lambda self, p: calls.append(1) or find(self, p))
+    monkeypatch.setattr(
+        StreamedPixels, "find_bad", lambda self, *a, **k: calls.append(1) or find(self, *a, **k)
+    )
     for _ in range(2):
         images = load_images(source, cache=tmp_path / "c", on_bad="skip", **STREAM)
         assert [bad.place for bad in images.bad] == ["train/sad/2.png"]

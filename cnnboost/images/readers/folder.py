@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import logging
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cnnboost.errors import DataError
+from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
-from cnnboost.images.kinds import kind_of
+from cnnboost.images.kinds import kind_of, named_as_image
+from cnnboost.images.pool import n_threads
 from cnnboost.images.readers.layout import ADVICE, find_layout
 from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order, stamp
-from cnnboost.images.tree import FolderTree, Tree, ZipTree, looks_like_image
+from cnnboost.images.tree import FolderTree, Tree, looks_like_image
 
 log = logging.getLogger("cnnboost")
 
 
-def list_tree(tree: Tree) -> Listing:
-    """List the images of a tree.
+def list_tree(tree: Tree, threads: int | None = None) -> Listing:
+    """List the images of a tree; so many threads look at its files, where that is mostly waiting.
 
     Class names are the folders' names in alphabetical order; `find_layout` says which folders are classes
     and which are splits. A file name that begins with ``Training_``, ``PublicTest_`` or ``PrivateTest_`` is
     of that split in whatever folder it is. Files that are not images, by name or by their first bytes, are
     left out.
     """
-    images: list[str] = []
-    others: list[str] = []
-    for path in tree.files:
-        (images if looks_like_image(tree, path) else others).append(path)
+    unnamed = [path for path in tree.files if not named_as_image(path)]
+    with ThreadPoolExecutor(n_threads(threads)) as pool:
+        are_images = pool.map(partial(looks_like_image, tree), unnamed)
+        others = [path for path, is_image in zip(unnamed, are_images, strict=True) if not is_image]
+    left_out = set(others)
+    images = [path for path in tree.files if path not in left_out]
     if not images:
         raise DataError(_no_images(tree), tree.bad)
     layout = find_layout(tree.name, images, others, tree.folders)
@@ -62,6 +68,7 @@ def list_tree(tree: Tree) -> Listing:
         shape=shape,
         image=image,
         bad=(*tree.bad, *layout.outside),
+        threads=threads,
     )
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
+from cnnboost.files import digest_of
 from cnnboost.images.decode import InputSpec, fit_array
 from cnnboost.images.imageset import SPLITS, check_labels
 from cnnboost.images.tree import FileStamp
+from cnnboost.urls import without_secrets
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -43,6 +46,8 @@ class Listing:
         Rows that are left out already.
     threads : int, optional
         How many threads pay off where rows are mostly waited for; None is one for each core.
+    below : str
+        The folder or URL that `ids` are relative to, where it is another one than the source.
     """
 
     ids: Sequence[str]
@@ -53,6 +58,12 @@ class Listing:
     image: Callable[[int, InputSpec, bool, bool], np.ndarray]
     bad: tuple[BadInput, ...] = ()
     threads: int | None = None
+    below: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the places of the rows: two processes that agree on it list the same rows."""
+        return digest_of([self.below, *self.ids])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,7 +101,9 @@ class Reader:
         try:
             return self.list_rows(source)
         except OSError as error:
-            raise DataError(f"{error.filename or source}: cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{error.filename or without_secrets(source)}: cannot be read ({error.strerror})"
+            ) from error
 
 
 def file_reader(name: str, accepts: str, suffix: str, list_rows: Callable[[str], Listing]) -> Reader:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from cnnboost.errors import DataError
 from cnnboost.escape import is_unicode
 from cnnboost.files import open_regular
+from cnnboost.images.archive import list_members
 from cnnboost.images.imageset import SPLITS
 from cnnboost.images.readers.listing import Listing, array_listing, codes_of, file_reader, split_of
-from cnnboost.images.tree import list_members
 
 _CLASSES = ("", "classes")
 #: What an array is by its name in small letters: its split, and "x" or "y".

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from cnnboost.files import digest_of, read_regular
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
 from cnnboost.images.readers.folder import FOLDER, list_tree
 from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order
-from cnnboost.images.remote import THREADS, RemoteTree, common_names, read_text
+from cnnboost.images.remote import THREADS, RemoteTree, read_text
 from cnnboost.urls import is_absolute, is_url, local_path, without_query, without_secrets
 
 _SUFFIXES = (".txt", ".tsv")
@@ -52,7 +53,9 @@ def _lines(source: str) -> list[_Line]:
         place, *more = (cell.strip() for cell in line.split("\t"))
         label, split = [*more, "", ""][:2]
         if not place or len(more) > 2 or (more and not label):
-            raise DataError(f"{source}: line {number} ({line[:80]!r}) is not of the form {_FORM}")
+            raise DataError(
+                f"{source}: line {number} ({without_secrets(line)[:80]!r}) is not of the form {_FORM}"
+            )
         if split and split_of(split) is None:
             raise DataError(f"{source}: line {number} has the split {split!r}; use train, validation or test")
         if at_url and is_absolute(place):
@@ -82,13 +85,25 @@ def _lines(source: str) -> list[_Line]:
     return lines
 
 
-def _list_tree_of(source: str) -> tuple[RemoteTree, list[_Line], list[str]]:
+def _list_tree_of(source: str) -> tuple[RemoteTree, list[_Line], list[str], str]:
+    """Return the files that a list names, its lines, the names of their files, and what these are below."""
     lines = _lines(source)
-    names = _names(lines)
+    below, names = "", _names(lines)
     if not lines[0].label:
-        names = common_names(names)
+        below, names = _common_folder(names)
     places = {name: line.place for name, line in zip(names, lines, strict=True)}
-    return RemoteTree(without_secrets(source), places), lines, names
+    return RemoteTree(without_secrets(source), places), lines, names, below
+
+
+def _common_folder(places: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the folder that files have in common, and their names below it."""
+    folders = [place.rpartition("/")[0].split("/") for place in places]
+    shared = 0
+    for steps in zip(*folders, strict=False):
+        if len(set(steps)) > 1:
+            break
+        shared += 1
+    return "/".join(folders[0][:shared]), ["/".join(place.split("/")[shared:]) for place in places]
 
 
 def _names(lines: list[_Line]) -> list[str]:
@@ -102,9 +117,9 @@ def _names(lines: list[_Line]) -> list[str]:
 
 
 def _read_list(source: str) -> Listing:
-    tree, lines, names = _list_tree_of(source)
+    tree, lines, names, below = _list_tree_of(source)
     if not lines[0].label:
-        return _waiting(list_tree(tree))
+        return replace(list_tree(tree, THREADS), below=below)
     splits = [line.split for line in lines]
     order = split_order(splits)
     ids = [names[row] for row in order]
@@ -116,25 +131,20 @@ def _read_list(source: str) -> Listing:
     def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
         return decode_image(tree.read(ids[row]), spec, ids[row], resize=resize, colour=colour)
 
-    listing = Listing(
+    return Listing(
         ids=ids,
         y=codes_of([lines[row].label for row in order], classes),
         classes=classes,
         splits=np.array(splits, dtype=np.str_)[order],
         shape=shape,
         image=image,
+        threads=THREADS,
     )
-    return _waiting(listing)
 
 
 def _list_content(source: str) -> str:
-    tree, lines, _ = _list_tree_of(source)
+    tree, lines, _, _ = _list_tree_of(source)
     return digest_of([tree.content(), [(line.label, line.split) for line in lines]])
-
-
-def _waiting(listing: Listing) -> Listing:
-    """Say that rows are mostly waited for."""
-    return replace(listing, threads=THREADS)
 
 
 def _below(source: str) -> RemoteTree:
@@ -159,6 +169,6 @@ REMOTE = Reader(
     "a URL of a folder of class folders (s3://, gs://, http://)",
     is_url,
     lambda source: [],
-    lambda source: _waiting(list_tree(_below(source))),
+    lambda source: list_tree(_below(source), THREADS),
     lambda source: _below(source).content(),
 )

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from cnnboost.errors import DataError
 from cnnboost.images import load_images
+from cnnboost.images.archive import ZipTree
 from cnnboost.images.readers.folder import list_tree
-from cnnboost.images.tree import FolderTree, ZipTree
+from cnnboost.images.tree import FolderTree
 from tests.images.conftest import encode, write_folder, write_zip
 
 PNG = encode(np.zeros((4, 4), np.uint8))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cnnboost.errors import DataError
-from cnnboost.images import load_images, remote
+from cnnboost.images import load_images, pool, remote
+from cnnboost.images.shared import SharedRows
 from tests.images.conftest import write_folder
 
 fsspec = pytest.importorskip("fsspec")
@@ -36,9 +37,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         name = self.path.partition("?")[0].rpartition("/")[2]
         self.server.asked[name] += 1
         fault = self.server.faults.get(name)
+        if isinstance(fault, set):  # these of the requests fail
+            fault = "503" if self.server.asked[name] in fault else None
         if fault == "500" or (fault == "500 once" and self.server.asked[name] == 1):
             self.send_error(500)
-        elif fault in ("403", "429"):
+        elif fault in ("403", "429", "503"):
             self.send_error(int(fault))
         elif fault == "endless":  # and it knows neither its length nor ranges
             self.send_response(200)
@@ -47,6 +50,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
                 for _ in range(5000):
                     self.wfile.write(bytes(1 << 16))
                     self.server.sent += 1 << 16
+            self.close_connection = True
+        elif fault == "silent":
+            self.server.ended.wait(30)
             self.close_connection = True
         elif fault == "cut off":
             self.send_response(200)
@@ -71,11 +77,12 @@ def server(faces, tmp_path):
         return _Handler(*args, directory=str(folder))
 
     found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    found.faults, found.asked, found.sent = {}, Counter(), 0
+    found.faults, found.asked, found.sent, found.ended = {}, Counter(), 0, threading.Event()
     found.url = f"http://127.0.0.1:{found.server_port}"
     thread = threading.Thread(target=found.serve_forever, daemon=True)
     thread.start()
     yield found
+    found.ended.set()
     found.shutdown()
     found.server_close()
     thread.join(10)
@@ -235,6 +242,58 @@ def test_a_refusal_is_not_asked_again(server, monkeypatch, fault, times):
     assert server.asked["1.png"] == times
 
 
+@pytest.mark.parametrize("options", [{}, {"stream_above": 0}], ids=["cached", "streamed"])
+def test_what_a_server_could_not_give_is_asked_for_again(
+    tmp_path, server, faces, local, monkeypatch, caplog, options
+):
+    """Each file is asked for once to hash it, and once to decode it."""
+    monkeypatch.setattr(remote, "_WAITS", ())
+    for name, other in (("sad/one.png", "sad/0.png"), ("happy/two.png", "happy/0.png")):
+        (tmp_path / "served/train" / name).write_bytes(faces[f"train/{other}"])
+    names = [*faces, "train/sad/one.png", "train/happy/two.png"]
+    source = write_list(tmp_path / "list.txt", [f"{server.url}/{name}" for name in names])
+    options = {"cache": tmp_path / "c", "size": 8, "channels": 1, "on_bad": "skip", **options}
+    server.faults["one.png"] = {2}
+    first = load_images(source, **options)
+    assert [tuple(one) for one in first.bad] == [
+        ("train/sad/one.png", "cannot be read (status 503); its server may answer later")
+    ]
+    assert len(first) == 15
+    assert "1 of 16 images could not be read this time; the next run tries" in caplog.text
+    again = load_images(source, **options)
+    assert (len(again), again.bad) == (16, ())
+    assert server.asked["one.png"] == 4
+    # All images are in one file of the cache, and are decoded together; of those that are streamed, it alone.
+    assert server.asked["two.png"] == (3 if "stream_above" in options else 4)
+    assert load_images(source, **options).digest == again.digest
+    assert server.asked["one.png"] == 5
+
+
+def test_a_server_that_is_gone_is_not_asked_for_every_image(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(remote, "_WAITS", ())
+    monkeypatch.setattr(pool, "_GONE", 5)
+    for number in range(40):
+        (tmp_path / f"served/train/sad/x{number}.png").write_bytes(b"")
+        server.faults[f"x{number}.png"] = "500"
+    names = [f"{server.url}/train/sad/x{number}.png\tsad" for number in range(40)]
+    source = write_list(tmp_path / "list.txt", names)
+    for options in ({}, {"stream_above": 0}):
+        with pytest.raises(
+            DataError, match=r"5 images in a row could not be read .*status 500.*Nothing was kept"
+        ):
+            load_images(source, cache=tmp_path / "c", size=8, channels=1, on_bad="skip", **options)
+
+
+def test_a_silent_server_is_not_waited_for_long(server, monkeypatch):
+    monkeypatch.setattr(remote, "_WAITS", ())
+    monkeypatch.setattr(remote, "_ANSWER_SECONDS", 0.3)
+    server.faults["1.png"] = "silent"
+    with pytest.raises(
+        DataError, match=r"1\.png: cannot be read \(.*[Tt]ime.*\); its server may answer later"
+    ):
+        remote.fetch(f"{server.url}/train/sad/1.png", "1.png")
+
+
 def test_signatures_are_not_shown(tmp_path, server, faces):
     """A list at a signed URL, of signed URLs."""
     host = server.url.removeprefix("http://")
@@ -243,8 +302,14 @@ def test_signatures_are_not_shown(tmp_path, server, faces):
     lines.append(f"http://{host}/absent.png?sig=secret\tsad")
     (tmp_path / "served" / "list.txt").write_text("\n".join(lines))
     images = load_images(
-        f"{server.url}/list.txt?sig=secret", cache=False, validation_fraction=0, on_bad="skip"
+        f"{server.url}/list.txt?sig=secret",
+        cache=tmp_path / "c",
+        stream_above=0,
+        validation_fraction=0,
+        on_bad="skip",
     )
+    assert images.source == f"{server.url}/list.txt"
+    assert "secret" not in repr(SharedRows.of(images.train))
     name = f"{server.url}/train/sad/1.png"
     assert images.ids.tolist() == [
         f"{server.url}/train/sad/0.png",
