@@ -19,6 +19,7 @@ from cnnboost.files import (
     read_regular,
     reason_of,
     replacing,
+    while_used,
     write_bytes,
     write_json,
 )
@@ -123,6 +124,42 @@ def test_what_a_kill_left_is_swept_and_what_is_being_written_is_not(tmp_path):
     assert live.returncode == 0
     assert path.read_bytes() == b"half"
     assert sorted(tmp_path.iterdir()) == [alike, path]
+
+
+USER = """
+import sys
+from cnnboost.files import while_used
+
+with while_used(sys.argv[1], b"theirs") as used:
+    print(used, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and locks")
+def test_a_file_is_there_while_it_is_used_and_each_user_has_one(tmp_path):
+    path = tmp_path / "graph.onnx"
+    command = [sys.executable, "-c", USER, str(path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        theirs = Path(other.stdout.readline().strip())
+        with while_used(path, b"mine") as mine:
+            assert (mine.read_bytes(), theirs.read_bytes()) == (b"mine", b"theirs")
+            assert (mine.parent, mine.suffix) == (tmp_path, ".onnx")
+        assert list(tmp_path.iterdir()) == [theirs]
+    finally:
+        other.kill()
+        other.communicate()
+    assert theirs.is_file()
+    with while_used(path, b"mine"):
+        assert not theirs.exists()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StoreError, match=r"x\.onnx cannot be written"),
+        while_used(tmp_path / "file/x.onnx", b""),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ own machine refuses it (a full disk, a folder that it does not see), and such a 
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnnboost.cluster.connection import ANSWER_SECONDS, gone, load_distributed, wait_for_workers, workers_of
+from cnnboost.cluster.connection import gone, load_distributed, wait_for_workers, workers_of
 from cnnboost.errors import ClusterError, CnnboostError, StoreError
 
 if TYPE_CHECKING:
@@ -23,12 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("cnnboost")
 
 WAITING = 2
-"""Tasks of a worker besides the one at work, so that it never waits for the client."""
+"""Number of tasks of a worker besides the one at work, so that it never waits for the client."""
 AHEAD = 4
-"""Where results are wanted in order: tasks that may begin before the first has ended, for each under way."""
-_POLL_SECONDS = 1
+"""Number of tasks that may begin before the first has ended, for each under way, where order counts."""
+_LOOK_SECONDS = 1
+"""Seconds after which it is looked who is there, where no task has ended by then."""
 _MOST_REFUSALS = 3
-"""Of one task, by as many workers: then it is the task's fault, or that of the folder they share."""
+"""Number of workers that refuse one task: then it is the task's fault, or that of the folder they share."""
 
 
 class TaskCancelled(Exception):
@@ -114,7 +114,7 @@ def spread(
             if not run.running:
                 return
             with suppress(TimeoutError):
-                distributed.wait(list(run.running), timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
+                distributed.wait(list(run.running), timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED")
             if not ordered:
                 yield from run.ended()
                 continue
@@ -164,18 +164,13 @@ class _Run:
         return self.client.submit(_attempt, self.function, *task.arguments, workers=allowed, pure=False)
 
     def _able(self) -> dict[str, int]:
-        """Return the workers that have refused nothing; wait for a while where all are gone."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while True:
-            threads = workers_of(self.client)
-            able = {address: n for address, n in threads.items() if address not in self.refused}
-            if able:
-                return able
-            if threads:
-                raise next(iter(self.refused.values()))
-            if time.monotonic() > deadline:
-                wait_for_workers(self.client, 0.1)
-            time.sleep(0.2)
+        """Return the threads of workers that have refused nothing; wait for a while where all are gone."""
+        while not (threads := workers_of(self.client)):
+            wait_for_workers(self.client)
+        able = {address: n for address, n in threads.items() if address not in self.refused}
+        if not able:
+            raise next(iter(self.refused.values()))
+        return able
 
     def ended(self) -> Iterator[tuple[int, Any]]:
         """Give the results of the tasks that have ended."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cnnboost.cluster.connection import ANSWER_SECONDS, gone, load_distributed, wait_for_workers
 from cnnboost.errors import ClusterError, CnnboostError, TrainingError
+from cnnboost.files import reason_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("cnnboost")
 
 CHECKPOINT_SECONDS = 5.0
-"""Of training that a lost worker costs, about."""
+"""Seconds of training that a lost worker costs, about."""
 COLLECTIVE_SECONDS = 300
-"""For which workers wait for each other: for the slowest one to read its rows, or to grow a level."""
+"""Seconds for which workers wait for each other: for the slowest one to read its rows, or to grow a level."""
 _ATTEMPTS = 4
-"""Without one more round between them."""
+"""Number of attempts to train without one more round between them."""
 _BLOCKS = 16
-"""Blocks of rows that a worker reads one by one: a large file is never in memory twice."""
+"""Number of blocks of rows that a worker reads one by one: a large file is never in memory twice."""
 
 
 class Rows(Protocol):
@@ -62,7 +63,11 @@ class Grown:
 
     booster: Booster | None = None
     losses: list[float] = field(default_factory=list)
-    rounds: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds that have grown."""
+        return 0 if self.booster is None else int(self.booster.num_boosted_rounds())
 
 
 def train(
@@ -300,10 +305,10 @@ class _Attempt:
         except TimeoutError:
             return self.grown
         except OSError as error:
-            raise gone(self.client, str(error)) from error
+            raise gone(self.client, reason_of(error)) from error
         booster = xgboost.Booster()
         booster.load_model(bytearray(state["model"]))
-        return Grown(booster, list(state["losses"]), booster.num_boosted_rounds())
+        return Grown(booster, list(state["losses"]))
 
 
 def _shares(n: int, addresses: Sequence[str]) -> Iterator[tuple[str, slice]]:

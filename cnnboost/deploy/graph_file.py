@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
@@ -52,10 +53,11 @@ _VALID = {
 }
 
 
-class GraphFile(NamedTuple):
-    """An exported graph in a file that several machines see."""
+@dataclass(frozen=True)
+class GraphFile:
+    """An exported graph in a file that several machines see; one of the same content is equal to it."""
 
-    path: Path
+    path: Path = field(compare=False)
     sha256: str
 
     def read(self) -> bytes:

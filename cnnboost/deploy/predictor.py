@@ -308,7 +308,7 @@ class Slices:
     FEWEST_IMAGES = 4
 
     def __init__(self, open_run: Callable[[], Run], threads: int, pixels: int) -> None:
-        self.most = max(self.FEWEST_IMAGES, self.PIXELS // pixels)
+        self.most = self.size(pixels)
         #: A batch of so many images is not cut into slices.
         self.most_at_once = self.most * threads - (threads > 1)
         self._open = open_run
@@ -317,6 +317,11 @@ class Slices:
         self._run: Run | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
+
+    @classmethod
+    def size(cls, pixels: int) -> int:
+        """Return how many images of so many pixels a slice has, at most."""
+        return max(cls.FEWEST_IMAGES, cls.PIXELS // pixels)
 
     def __call__(self, X: np.ndarray, result: np.ndarray) -> None:
         """Compute the probabilities of images."""

@@ -21,7 +21,7 @@ from cnnboost.deploy.graph_file import (
 )
 from cnnboost.deploy.predictor import Slices
 from cnnboost.errors import ModelError
-from cnnboost.files import reason_of, write_bytes
+from cnnboost.files import reason_of, while_used
 
 RUNTIME = ("cnnboost", "onnxruntime", "numpy", "pillow")
 """Packages that decide about the last bits of features that a graph computes."""
@@ -87,7 +87,7 @@ class Graph:
             node.name: int(node.shape[1]) for node in session.get_outputs() if node.type == "tensor(float)"
         }
         _, height, width, _ = session.get_inputs()[0].shape
-        self._step = max(Slices.FEWEST_IMAGES, Slices.PIXELS // (height * width))
+        self._step = Slices.size(height * width)
 
     def __call__(self, X: np.ndarray) -> list[np.ndarray]:
         """Return the outputs for images, uint8 (n, height, width, channels)."""
@@ -110,13 +110,9 @@ def opened(file: GraphFile) -> Graph:
 
 @contextmanager
 def shared_graph(content: bytes, folder: Path) -> Iterator[GraphFile]:
-    """Keep an exported graph in a file for a while, for workers to open."""
-    digest = hashlib.sha256(content).hexdigest()
-    file = GraphFile(write_bytes(folder.resolve() / f"{digest[:16]}.onnx", content), digest)
-    try:
-        yield file
-    finally:
-        file.path.unlink(missing_ok=True)
+    """Keep an exported graph in a file of its own for a while, for workers to open."""
+    with while_used(folder.resolve() / "shared.onnx", content) as path:
+        yield GraphFile(path, hashlib.sha256(content).hexdigest())
 
 
 def check_features(

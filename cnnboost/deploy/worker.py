@@ -12,7 +12,7 @@ import numpy as np
 from cnnboost.cluster.tasks import check_wanted
 from cnnboost.deploy.trunk import GraphFile, opened
 from cnnboost.errors import StoreError
-from cnnboost.features.parts import PartCheck, write_part
+from cnnboost.features.parts import write_part
 from cnnboost.features.store import check_block
 from cnnboost.files import file_digest
 
@@ -103,20 +103,6 @@ def count_right(network: GraphFile, images: SharedRows, codes: np.ndarray) -> in
     int
     """
     return int(np.sum(probabilities(network, images, len(codes)).argmax(axis=1) == codes))
-
-
-def fault_of(check: PartCheck) -> str | None:
-    """Say what is wrong with a part; None where it is the one that was written.
-
-    Parameters
-    ----------
-    check : PartCheck
-
-    Returns
-    -------
-    str or None
-    """
-    return check.fault()
 
 
 @functools.lru_cache(maxsize=2)

@@ -16,14 +16,7 @@ from cnnboost.cnn.inference import CHUNKS, Inference, largest_chunk
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
 from cnnboost.deploy.trunk import RUNTIME, GraphFile, Place, check_features, shared_graph, trunk_file
-from cnnboost.deploy.worker import (
-    PartToWrite,
-    count_right,
-    fault_of,
-    make_parts,
-    probabilities,
-    tree_probabilities,
-)
+from cnnboost.deploy.worker import PartToWrite, count_right, make_parts, probabilities, tree_probabilities
 from cnnboost.errors import ParameterError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.part_table import PartToMake
@@ -38,9 +31,9 @@ from cnnboost.stages.training import Trained
 log = logging.getLogger("cnnboost")
 
 COMPARED = 64
-"""Images on which the exported trunk is compared with Keras before any worker runs it."""
+"""Number of images on which the exported trunk is compared with Keras before any worker runs it."""
 _SCORED, _SCORED_BYTES = 2048, 32 << 20
-"""Images, and bytes of features, of a task that gives probabilities."""
+"""Number of images, and of bytes of features, of a task that gives probabilities."""
 
 _checked: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
@@ -100,7 +93,7 @@ def features_on_cluster(
 
     def verify(checks: Sequence[PartCheck]) -> Iterable[str | None]:
         given = ((check._replace(path=check.path.resolve()),) for check in checks)
-        found = dict(spread(client, fault_of, given, what="comparisons of parts with their checksums"))
+        found = dict(spread(client, PartCheck.fault, given, what="comparisons of parts with their checksums"))
         return [found[number] for number in range(len(checks))]
 
     return store.extract_elsewhere(

@@ -15,9 +15,23 @@ from cnnboost.errors import ClusterError, ParameterError
 from tests.waiting import wait_until
 
 
-@pytest.mark.parametrize("address", ["here", "local:0", "local:x", "local:9999", "http://a:1", "a b:1", ""])
+@pytest.mark.parametrize(
+    "address", ["here", "local:0", "local:x", "local:9999", "local:" + "9" * 5000, "http://a:1", "a b:1", ""]
+)
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(ParameterError, match="give"), connected(address):
+        pass
+
+
+def test_where_local_workers_cannot_start_the_error_says_so(monkeypatch):
+    import distributed
+
+    def fail(**options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail)
+    said = r"--dask local:3: the workers cannot be started on this machine \(Nanny failed .*\(local:1\)"
+    with pytest.raises(ClusterError, match=said), connected("local:3"):
         pass
 
 
@@ -62,31 +76,38 @@ def test_machines_that_are_like_this_one_are_accepted(client, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("hook", "said"),
-    [
-        ("return '9.9.9' if name == 'xgboost' else found(name)", r"xgboost 9\.9\.9 \(here \d"),
-        (
-            "if name == 'onnxruntime': raise importlib.metadata.PackageNotFoundError(name)\n"
-            "    return found(name)",
-            r"lacks onnxruntime; .*pip install",
-        ),
-    ],
-    ids=["other-version", "missing"],
-)
-def test_a_worker_with_other_packages_is_named(processes, client, tmp_path, hook, said):
+def test_a_worker_with_other_packages_is_named(processes, client, tmp_path):
     """A worker whose Python says otherwise of its packages, in a process of its own."""
     before = set(workers_of(client))
     (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.metadata\nfound = importlib.metadata.version\n\n\n"
-        f"def version(name):\n    {hook}\n\n\nimportlib.metadata.version = version\n"
+        "import importlib.metadata\n"
+        "from pathlib import Path\n\n"
+        "found = importlib.metadata.version\n\n\n"
+        "def version(name):\n"
+        "    lacking, other = (Path(__file__).with_name('said.txt').read_text() + ' ').split(' ')[:2]\n"
+        "    if name == lacking:\n"
+        "        raise importlib.metadata.PackageNotFoundError(name)\n"
+        "    return '9.9.9' if name == other else found(name)\n\n\n"
+        "importlib.metadata.version = version\n"
     )
+    said = tmp_path / "said.txt"
+    said.write_text("")
     other = processes.worker("--no-nanny", path=[tmp_path])
     try:
         wait_until(lambda: len(workers_of(client)) == 3)
         (address,) = set(workers_of(client)) - before
-        with pytest.raises(ClusterError, match=f"worker {address}.*{said}"):
-            check_versions(client)
+        for packages, reason in {
+            "none xgboost": r"xgboost 9\.9\.9 \(here \d",
+            "onnxruntime": r"lacks onnxruntime; .*pip install 'cnnboost\[dask\]'",
+            "pluggy": r"lacks pluggy; .*pip install 'cnnboost\[dask,faces\]'",
+            "none absent": r"absent 9\.9\.9 \(here it is not installed\)",
+        }.items():
+            said.write_text(packages)
+            with pytest.raises(ClusterError, match=f"worker {address}.*{reason}"):
+                check_versions(client, {"pluggy": "faces", "absent": "faces"})
+        said.write_text("pluggy")
+        check_versions(client)  # it is not needed for other work
+        check_versions(client, {"absent": "faces"})
     finally:
         other.kill()
         wait_until(lambda: set(workers_of(client)) == before)

@@ -162,7 +162,7 @@ def test_where_every_disk_is_full_the_reason_is_told(tmp_path_factory, job, monk
             with pytest.raises(StoreError, match=r"part-00000\.npy cannot be written: File too large"):
                 stages.extract(replace(job, client=client), ["fc1"])
             # The same cluster, of which nobody is left.
-            monkeypatch.setattr("cnnboost.cluster.tasks.ANSWER_SECONDS", 1)
+            monkeypatch.setattr("cnnboost.cluster.connection.ANSWER_SECONDS", 1)
             for process in processes.processes[1:]:
                 process.kill()
             wait_until(lambda: not client.nthreads())

@@ -1,6 +1,8 @@
 """The line on a cluster: the same documents as on one machine, and what is done on one machine is refused."""
 
+import os
 import shutil
+import signal
 import sys
 from dataclasses import replace
 
@@ -9,8 +11,14 @@ import pytest
 from PIL import Image
 
 from cnnboost import stages
-from cnnboost.errors import DataError, ModelError, ParameterError
+from cnnboost.cluster import training
+from cnnboost.config import load_recipe
+from cnnboost.errors import DataError, ParameterError
 from cnnboost.images.streamed import StreamedPixels
+from cnnboost.stages.on_cluster import cluster_of
+from tests.cluster.test_extraction import after_first_part, bytes_of
+from tests.cluster.test_training import when_trees_are_kept
+from tests.waiting import wait_until
 
 
 def test_scores_on_a_cluster_are_those_of_one_machine(job, client):
@@ -62,21 +70,6 @@ def test_what_one_machine_does_is_refused(job, client, change):
             do()
 
 
-def test_a_trunk_that_is_not_that_of_keras_is_refused(toy_cnn, toy_images):
-    from cnnboost.cnn.inference import Inference
-    from cnnboost.deploy.trunk import Place, check_features, trunk_file
-    from cnnboost.features.cut import Cut
-
-    X = toy_images[0][:20]
-    trunk = Cut(toy_cnn.model_).trunk(["fc1"])
-    places = [Place("fc1", 64)]
-    right = Inference(trunk, "raw")(X)
-    check_features(trunk_file(trunk, places, pixels="raw", shape=X.shape[1:]), right, X, places)
-    wrong = trunk_file(trunk, places, pixels="unit", shape=X.shape[1:])
-    with pytest.raises(ModelError, match="differs from Keras at fc1"):
-        check_features(wrong, right, X, places)
-
-
 def test_workers_need_no_tensorflow():
     """What workers import is imported by a program in which there is no TensorFlow and no Keras."""
     import subprocess
@@ -90,3 +83,45 @@ def test_workers_need_no_tensorflow():
         "from cnnboost.features import FeatureParts\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_workers_die_while_fer2013_is_extracted_and_while_trees_grow_on_it(
+    fer2013, recipe_file, client, pids, stopped, tmp_path, monkeypatch, caplog
+):
+    from cnnboost.cnn.architectures import build
+
+    network = tmp_path / "network.keras"
+    build("digits", (48, 48, 1), 7, filters=[8], dense=[16, 12]).save(network)
+    recipe = load_recipe(
+        recipe_file,
+        ["data.size=48", "data.validation_fraction=0", "boost.n_estimators=60", "boost.max_depth=6"],
+    )
+    alone = stages.Job(
+        recipe=recipe, data=fer2013, model=network, models=tmp_path / "alone", reports=tmp_path / "reports",
+        client=client,
+    )  # fmt: skip
+    wanted = bytes_of(stages.extract(alone, ["fc1"], ["train"]))
+    assert sum(name.startswith("part-") for _, name in wanted) > 1
+
+    job = replace(alone, models=tmp_path / "killed")
+    cluster_of(job)
+    first, second = pids.values()
+    with stopped(first):  # its parts cannot be finished by it
+        job = after_first_part(job, lambda: os.kill(first, signal.SIGKILL))
+        assert bytes_of(stages.extract(job, ["fc1"], ["train"])) == wanted
+    wait_until(lambda: len(client.nthreads()) == 2)
+
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    thread = when_trees_are_kept(client, lambda: os.kill(second, signal.SIGKILL))
+    head = stages.fit_boost(job, "fc1")
+    thread.join()
+    assert head.rounds == 60
+    assert "it goes on from round" in caplog.text
+    assert "from round 0" not in caplog.text
+    wait_until(lambda: len(client.nthreads()) == 2)
+    undisturbed = stages.fit_boost(alone, "fc1")
+    split = stages.extract(job, ["fc1"], ["train"])["train"]
+    X, labels = split.stored["fc1"].X, split.split.labels
+    right = [float((one.boost.predict(X) == labels).mean()) for one in (head, undisturbed)]
+    assert right[0] == pytest.approx(right[1], abs=0.02)
