@@ -172,8 +172,7 @@ class ClipWriter:
         self._path = path
         self._av = _av()
         self._clip = clip
-        # FFmpeg takes what is before a colon for a protocol, unless the name begins with a slash.
-        self._container = self._av.open(str(path.absolute()), "w")
+        self._container = self._av.open(str(path), "w")
         self._stream: Any = None
         self._last = -1
 

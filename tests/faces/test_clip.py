@@ -132,17 +132,13 @@ def test_what_is_written_has_the_same_times(tmp_path, size):
     np.testing.assert_allclose([right_half(frame) for frame in frames], 20 + 10 * np.arange(5), atol=6)
 
 
-def test_frames_at_one_time_follow_each_other_in_a_folder_with_a_colon(tmp_path):
-    folder = tmp_path / "http:"
-    folder.mkdir()
+def test_times_that_go_back_do_not_end_the_writing(tmp_path):
     frames = shades(3)
-    with (
-        Clip(str(write_clip(tmp_path / "a.mp4", frames))) as clip,
-        ClipWriter(folder / "b.mp4", clip) as writer,
-    ):
-        for frame, time in zip(frames, (0, 0.04, 0.04), strict=True):
+    source = write_clip(tmp_path / "a.mp4", frames)
+    with Clip(str(source)) as clip, ClipWriter(tmp_path / "b.mp4", clip) as writer:
+        for frame, time in zip(frames, (0, 0.08, 0.04), strict=True):
             writer.write(frame, time)
-    with Clip(str(folder / "b.mp4")) as clip:
+    with Clip(str(tmp_path / "b.mp4")) as clip:
         assert [round(right_half(frame), -1) for frame in clip] == [20, 30, 40]
 
 
