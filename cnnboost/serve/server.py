@@ -78,8 +78,9 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(limits.seconds) + 30,
     )
-    _log_errors()
     server = uvicorn.Server(config)
+    # A second signal breaks off whatever is in progress, which is no error.
+    _log_errors(lambda record: not server.force_exit)
 
     # Until uvicorn has its own handlers. When it has ended, it raises the signal once more: its `handle_exit`
     # would take that for a second Ctrl-C.
@@ -96,9 +97,10 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
         raise Stopped(signal.SIGINT)
 
 
-def _log_errors() -> None:
+def _log_errors(wanted: Callable[[logging.LogRecord], bool]) -> None:
     """Show what goes wrong inside, with its traceback, on stderr."""
     handler = logging.StreamHandler()
+    handler.addFilter(wanted)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("uvicorn")
     log.handlers, log.propagate = [handler], False

@@ -87,9 +87,9 @@ class Service:
                 share.add_images(len(pictures))
                 find = self._faces if faces else self._whole
                 rows = await find(pictures)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # nothing but the end of the server cancels a request
             self.given_up += 1
-            raise
+            raise Refused(503, "the server has ended before it could answer") from None
         failed = sum("error" in row for row in rows)
         found = sum(len(row.get("faces", ())) for row in rows)
         self.metrics.images(len(rows) - failed, failed, found)

@@ -334,6 +334,28 @@ def test_a_signal_ends_it_when_what_was_accepted_is_answered(toy_bundle):
         assert not any("Traceback" in line for line in server.errors)
 
 
+def test_a_second_signal_ends_it_at_once_and_says_what_was_not_answered(toy_bundle):
+    slow = [("dark.png", png(np.zeros((7000, 7000), np.uint8)))] * 40
+
+    def is_closed():
+        try:
+            socket.create_connection(server.place, 30).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    with started(toy_bundle, "--threads", "1") as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask_form, server, *slow)
+        wait_until(lambda: metric(server, "cnnboost_waiting_images"), 60)
+        server.process.send_signal(signal.SIGINT)
+        wait_until(is_closed, 60)
+        assert server.stop(signal.SIGINT) == 130
+        assert isinstance(asked.exception(60), requests.RequestException) or asked.result().status_code == 503
+        wait_until(lambda: any("stopped" in line for line in server.errors), 60)
+    assert "1 request in progress was not answered\n" in server.errors
+    assert not any("Traceback" in line for line in server.errors)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_it_starts_is_not_lost(name):
     code = f"""

@@ -8,7 +8,7 @@ import requests
 from starlette.requests import Request
 
 from cnnboost import Predictor
-from cnnboost.serve.limits import Limits
+from cnnboost.serve.limits import Limits, Refused
 from cnnboost.serve.service import Service
 from tests.deploy.small_graph import small_file
 from tests.serve.conftest import pixels, png
@@ -90,7 +90,7 @@ def test_what_is_given_up_is_counted(service):
         asked = asyncio.create_task(service.predict(request(png(pixels(0))), False))
         await asyncio.to_thread(entered.wait, 60)
         asked.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Refused, match="the server has ended"):
             await asked
         leave.set()
         return (await service.predict(request(png(pixels(0))), False))[1]
