@@ -142,15 +142,10 @@ class FeatureParts:
     ndim = 2
     dtype = np.dtype(np.float32)
 
-    def __init__(
-        self,
-        columns: Sequence[Sequence[Part]],
-        chosen: NDArray[np.intp] | None = None,
-        block_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, columns: Sequence[Sequence[Part]], chosen: NDArray[np.intp] | None = None) -> None:
         self._columns = tuple(tuple(parts) for parts in columns)
         self._starts = [np.cumsum([0, *(part.rows for part in parts)]) for parts in self._columns]
-        self._chosen, self._block_bytes = chosen, block_bytes
+        self._chosen = chosen
         rows = {int(starts[-1]) for starts in self._starts}
         if len(rows) != 1:
             counts = " and ".join(f"{starts[-1]:,}" for starts in self._starts)
@@ -202,9 +197,9 @@ class FeatureParts:
     def block_rows(self) -> int:
         """Rows of a block, at most."""
         of_a_row = 4 * max(1, self._width)
-        if len(self) * of_a_row <= (ONE_BLOCK if self._block_bytes is None else self._block_bytes):
+        if len(self) * of_a_row <= ONE_BLOCK:
             return max(1, len(self))
-        return max(1, (self._block_bytes or BLOCK_BYTES) // of_a_row)
+        return max(1, BLOCK_BYTES // of_a_row)
 
     @property
     def n_blocks(self) -> int:
@@ -233,7 +228,7 @@ class FeatureParts:
         if len(rows) and not 0 <= rows[0] <= rows[-1] < len(self):
             raise IndexError(f"rows {rows[0]} to {rows[-1]} of {len(self)}")
         chosen = rows if self._chosen is None else self._chosen[rows]
-        return FeatureParts(self._columns, chosen, self._block_bytes)
+        return FeatureParts(self._columns, chosen)
 
     def __repr__(self) -> str:
         return f"<FeatureParts: {self.shape[0]} rows of {self.shape[1]} features in {len(self.files)} files>"
@@ -255,7 +250,7 @@ class FeatureParts:
         parts = (self, *others)
         if any(one._chosen is not None for one in parts):
             raise FeatureError("columns are put side by side before rows are chosen of them")
-        return FeatureParts([of for one in parts for of in one._columns], block_bytes=self._block_bytes)
+        return FeatureParts([of for one in parts for of in one._columns])
 
     def below(self, *others: FeatureParts) -> FeatureParts:
         """Put the rows of others under these.
@@ -275,11 +270,7 @@ class FeatureParts:
             [part for parts in of for part in parts]
             for of in zip(*(one._columns for one in parts), strict=True)
         ]
-        return FeatureParts(columns, block_bytes=self._block_bytes)
-
-    def in_blocks_of(self, size: int) -> FeatureParts:
-        """Return the same in blocks of another size in bytes."""
-        return FeatureParts(self._columns, self._chosen, size)
+        return FeatureParts(columns)
 
     def excerpt(self, start: int, stop: int) -> FeatureParts:
         """Return consecutive rows that name no more files than they lie in: small enough to be sent.
@@ -298,7 +289,7 @@ class FeatureParts:
                     for part, place in zip(parts[begin:end], starts[begin:end], strict=True)
                 ]
             )
-        return FeatureParts(columns, None if chosen is None else chosen - first, self._block_bytes)
+        return FeatureParts(columns, None if chosen is None else chosen - first)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Give the rows in blocks: the number of the first row, and a float32 array (rows, columns)."""

@@ -18,11 +18,19 @@ from cnnboost import BoostClassifier, FeatureParts
 from cnnboost.boost.blocks import bins_cache, needed_cache
 from cnnboost.boost.trees import Rows, grow_trees
 from cnnboost.errors import DataError, DeviceError, FeatureError, ParameterError, StoreError
+from tests.features.blocks import blocks_of
 from tests.waiting import wait_until
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
 OPTIONS = {"n_estimators": 6, "max_depth": 3, "n_jobs": 1, "device": "cpu"}
 EMOTIONS = np.array(["angry", "happy", "sad"])
+BLOCK_ROWS = 250
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_blocks():
+    with blocks_of(250 * 6 * 4):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +42,18 @@ def rows():
     return X.astype(np.float32), EMOTIONS[codes]
 
 
-def parts_of(folder: Path, X: np.ndarray, cuts=(500, 900), block_rows: int = 250) -> FeatureParts:
+def parts_of(folder: Path, X: np.ndarray, cuts=(500, 900)) -> FeatureParts:
     paths = []
     for number, part in enumerate(np.split(X, sorted(cuts))):
         paths.append(folder / f"{number:03}.npy")
         np.save(paths[-1], part)
-    return FeatureParts.open(paths).in_blocks_of(block_rows * X.shape[1] * 4)
+    return FeatureParts.open(paths)
+
+
+def has_cache(X: FeatureParts, memory: str | int) -> bool:
+    """Say whether the bins of such a fit go to the disk."""
+    some = Rows(X, np.zeros(len(X), np.intp), None)
+    return needed_cache(some, None, 3, 256, memory, "cpu") is not None
 
 
 def trees(head: BoostClassifier) -> bytes:
@@ -54,15 +68,17 @@ def test_one_block_grows_the_trees_of_an_array(rows, tmp_path):
     X, y = rows
     weight = np.linspace(0.5, 1.5, len(X)).astype(np.float32)
     memory = BoostClassifier(**OPTIONS).fit(X, y, weight)
-    parts = parts_of(tmp_path, X, block_rows=5000)
-    assert trees(BoostClassifier(**OPTIONS).fit(parts, y, weight)) == trees(memory)
-    # By way of the iterator too, which a single block otherwise does not take.
     codes = np.searchsorted(EMOTIONS, y)
     parameters = BoostClassifier(**OPTIONS).get_params()
-    raw = [
-        bytes(grow_trees(parameters, Rows(of, codes, weight), None, 3, 0).booster.save_raw("ubj"))
-        for of in (X, parts)
-    ]
+    with blocks_of(X.nbytes):
+        parts = parts_of(tmp_path, X)
+        assert parts.n_blocks == 1
+        assert trees(BoostClassifier(**OPTIONS).fit(parts, y, weight)) == trees(memory)
+        # By way of the iterator too, which a single block otherwise does not take.
+        raw = [
+            bytes(grow_trees(parameters, Rows(of, codes, weight), None, 3, 0).booster.save_raw("ubj"))
+            for of in (X, parts)
+        ]
     assert raw[0] == raw[1] == trees(memory)
 
 
@@ -70,10 +86,10 @@ def test_one_block_grows_the_trees_of_an_array(rows, tmp_path):
 @settings(max_examples=8, deadline=None)
 def test_trees_and_predictions_do_not_depend_on_how_rows_lie_in_files(rows, cuts, block_rows):
     X, y = rows
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, blocks_of(block_rows * 6 * 4):
         (Path(name) / "one").mkdir()
-        one = parts_of(Path(name) / "one", X, (), block_rows)
-        many = parts_of(Path(name), X, cuts, block_rows)
+        one = parts_of(Path(name) / "one", X, ())
+        many = parts_of(Path(name), X, cuts)
         first, second = (BoostClassifier(**OPTIONS).fit(parts, y) for parts in (one, many))
         assert trees(first) == trees(second)
         proba = first.predict_proba(X)
@@ -87,9 +103,10 @@ def test_trees_and_predictions_do_not_depend_on_how_rows_lie_in_files(rows, cuts
 def test_many_blocks_are_as_accurate_and_a_cache_is_gone_afterwards(rows, tmp_path, memory, capfd):
     X, y = rows
     np.save(tmp_path / "held.npy", X[900:])
-    held = FeatureParts.open(tmp_path / "held.npy").in_blocks_of(100 * 24)
+    held = FeatureParts.open(tmp_path / "held.npy")
     (tmp_path / "train").mkdir()
     parts = parts_of(tmp_path / "train", X[:900])
+    assert has_cache(parts, memory) == (memory == "1kB")
     options = {**OPTIONS, "early_stopping_rounds": 3, "n_estimators": 40}
     array = BoostClassifier(**options).fit(X[:900], y[:900], validation_data=(X[900:], y[900:]))
     made = BoostClassifier(**options).fit(parts, y[:900], validation_data=(held, y[900:]), memory=memory)
@@ -122,6 +139,8 @@ def test_no_more_than_two_blocks_are_read_at_once(rows, tmp_path, monkeypatch, m
 def test_the_cache_does_not_change_where_bins_are_cut(rows, tmp_path):
     X, y = rows
     parts = parts_of(tmp_path, X)
+    assert has_cache(parts, 1)
+    assert not has_cache(parts, "1GiB")
     first = BoostClassifier(**OPTIONS).fit(parts, y, memory="1GiB")
     second = BoostClassifier(**OPTIONS).fit(parts, y, memory=1)
     np.testing.assert_allclose(first.predict_proba(X), second.predict_proba(X), atol=1e-4)
@@ -198,10 +217,11 @@ from pathlib import Path
 import numpy as np
 from cnnboost import BoostClassifier, FeatureParts
 from cnnboost.errors import CnnboostError
-folder = Path(sys.argv[1])
-parts = FeatureParts.open(sorted(folder.glob("*.npy"))).in_blocks_of(int(sys.argv[2]))
+from cnnboost.features import feature_parts
+feature_parts.ONE_BLOCK = feature_parts.BLOCK_BYTES = 6000
+parts = FeatureParts.open(sorted(Path(sys.argv[1]).glob("*.npy")))
 y = np.arange(len(parts)) % 3
-exec(sys.argv[3])
+exec(sys.argv[2])
 try:
     BoostClassifier(n_estimators=20000, max_depth=2, n_jobs=1, device="cpu").fit(parts, y, memory=1)
 except (CnnboostError, KeyboardInterrupt) as error:
@@ -220,8 +240,8 @@ FeatureParts.read = slowly
 """
 
 
-def fit_elsewhere(folder: Path, first: str = "", block: int = 6000) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", FIT, str(folder), str(block), first]
+def fit_elsewhere(folder: Path, first: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", FIT, str(folder), first]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

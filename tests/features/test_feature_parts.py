@@ -16,6 +16,7 @@ from cnnboost import FeatureParts
 from cnnboost.errors import DataError, FeatureError, StoreError
 from cnnboost.features.feature_parts import ArrayPart
 from cnnboost.features.store import FeatureSpec, FeatureStore
+from tests.features.blocks import blocks_of
 
 X = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
 
@@ -43,10 +44,9 @@ def stored(root: Path, rows: int = 60):
 )
 @settings(max_examples=40, deadline=None)
 def test_blocks_are_the_rows_however_they_lie_in_files(cuts, block_rows, mask, width):
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, blocks_of(block_rows * 4 * (5 + width)):
         parts = FeatureParts.open(write(Path(name), X, cuts))
-        other = FeatureParts.open(write(Path(name), X[:, :width], cuts[:2], "other"))
-        parts = parts.beside(other).in_blocks_of(block_rows * 4 * (5 + width))
+        parts = parts.beside(FeatureParts.open(write(Path(name), X[:, :width], cuts[:2], "other")))
         whole = np.hstack([X, X[:, :width]])
         if mask is not None:
             parts, whole = parts[np.array(mask)], whole[np.array(mask)]
