@@ -247,9 +247,7 @@ def inner_job(job: Job, metadata: Search, recipe: Recipe, folder: Path) -> Job:
         update={"evaluate": recipe.evaluate.model_copy(update={"split": "validation"})}
     )
     outer = job if recipe.data == job.recipe.data else replace(job, recipe=recipe)
-    inner = replace(job, recipe=recipe, models=folder, force=False)
-    inner.__dict__["images"] = _inner_images(outer.images, metadata)
-    return inner
+    return job.with_images(_inner_images(outer.images, metadata), recipe=recipe, models=folder, force=False)
 
 
 def _inner_images(images: ImageSet, metadata: Search) -> ImageSet:
@@ -273,8 +271,7 @@ def run_trial(job: Job, metadata: Search, values: Mapping[str, Any]) -> TrialSco
     images = job.images
     # A CNN has a folder of its own; heads on it share that.
     made_from = {"cnn": recipe.digest("data", "cnn"), "train": labelled_digest(images.train)}
-    trial = replace(job, recipe=recipe.model_copy(update={"name": digest_of(made_from)[:16]}))
-    trial.__dict__["images"] = images
+    trial = job.with_images(images, recipe=recipe.model_copy(update={"name": digest_of(made_from)[:16]}))
     trained = train(trial)
     split = images.validation
     probabilities = softmax = trained.cnn.predict_proba(split.X)

@@ -92,9 +92,7 @@ def fit_hybrid(
         return Hybrid(head, networks_of(job.needs(), alone=True), views_of, device)
     if metadata.folds and layers:
         # Layers and folds together say which heads there are.
-        other = replace(job, recipe=changed(job.recipe, {"hybrid.layers": list(layers)}))
-        other.__dict__["images"] = job.images
-        job = other
+        job = job.with_images(job.images, recipe=changed(job.recipe, {"hybrid.layers": list(layers)}))
     return _fit(job, tuple(dict.fromkeys(layers or hybrid_layers(job))), mode, views_of, device)
 
 
@@ -139,8 +137,7 @@ def _bagged_head(
     """Bring the heads of all members up to date; each lies beside its CNN."""
     heads = []
     for member in networks.members:
-        part = replace(member.job, force=job.force)
-        part.__dict__["images"] = member.job.images
+        part = member.job.with_images(member.job.images, force=job.force)
         heads.append(ModeHead(part, member.networks, layers, mode, tta, device).run())
     first, *others = heads
     return replace(first, others=tuple(others))

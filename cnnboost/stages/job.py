@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -106,6 +106,12 @@ class Job:
         if self.model is not None:
             images = images.with_classes(self.feeding.classes)
         return images if self.few is None else _thin(images, self.few)
+
+    def with_images(self, images: ImageSet, **changes: Any) -> Self:
+        """Return the job with images that are decoded already, and some of its fields changed."""
+        job = replace(self, **changes)
+        job.__dict__["images"] = images
+        return job
 
     @cached_property
     def feeding(self) -> Feeding:
@@ -228,10 +234,8 @@ def run_of(job: Job, number: int) -> Job:
         for name in ("cnn", "boost")
     }
     metadata = {field.name: getattr(job, field.name) for field in fields(Job)}
-    run = _Run(**{**metadata, "recipe": recipe.model_copy(update=tables)})
     # Decoded once for all runs; no seed that changes here has a part in it.
-    run.__dict__["images"] = job.images
-    return run
+    return _Run(**metadata).with_images(job.images, recipe=recipe.model_copy(update=tables))
 
 
 def smoke(job: Job) -> Job:

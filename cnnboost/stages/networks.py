@@ -127,7 +127,5 @@ def _fold(job: Job, number: int, rows: np.ndarray) -> Job:
 def _on(job: Job, name: str, rows: Sequence[int] | np.ndarray) -> Job:
     """Return the job of a CNN that is trained on some of the training images; its files lie apart."""
     others = np.flatnonzero(~np.isin(np.arange(len(job.images)), job.images.train.rows))
-    part = replace(job, models=job.models_dir / "parts" / name)
-    # What is replaced in a job has no part in the images, which are decoded once for all.
-    part.__dict__["images"] = job.images.select(np.sort(np.concatenate([rows, others])))
-    return part
+    images = job.images.select(np.sort(np.concatenate([rows, others])))
+    return job.with_images(images, models=job.models_dir / "parts" / name)

@@ -20,7 +20,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +101,7 @@ def _job(model: Path, data: str, folder: Path, rows: int | None = None) -> Any:
 
     job = Job(recipe=load_recipe("oslo"), data=data, models=folder, model=model)
     if rows is not None:
-        images = job.images
-        job = replace(job)
-        job.__dict__["images"] = images.select(images.train.rows[:rows])
+        job = job.with_images(job.images.select(job.images.train.rows[:rows]))
     return job
 
 

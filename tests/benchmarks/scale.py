@@ -143,8 +143,6 @@ def _fit(task: str, folder: str, parts: str, rounds: str, width: str, memory: st
 
 
 def _images(task: str, folder: str, model: str, images: str) -> dict[str, Any]:
-    from dataclasses import replace
-
     from cnnboost import load_images, stages
     from cnnboost.cnn.inference import Inference
     from cnnboost.cnn.model_file import read_model
@@ -174,9 +172,7 @@ def _images(task: str, folder: str, model: str, images: str) -> dict[str, Any]:
                 models=Path(models),
                 image_cache=False,
             )
-            chosen = job.images.select(np.arange(n))
-            job = replace(job)
-            job.__dict__["images"] = chosen
+            job = job.with_images(job.images.select(np.arange(n)))
             started = time.perf_counter()
             found = stages.extract(job, ["fc1"], ["train"])
             done = found["train"].stored["fc1"].spec.rows

@@ -45,9 +45,7 @@ def made(recipe_file, tmp_path_factory):
 @pytest.fixture
 def bagged(made, tmp_path):
     shutil.copytree(made.models, tmp_path / "models")
-    job = replace(made, models=tmp_path / "models", reports=tmp_path / "reports")
-    job.__dict__["images"] = made.images
-    return job
+    return made.with_images(made.images, models=tmp_path / "models", reports=tmp_path / "reports")
 
 
 def images_in(split):
