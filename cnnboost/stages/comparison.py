@@ -18,7 +18,6 @@ from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.rivals import Rival, rivals_of
 from cnnboost.images import Split
 from cnnboost.images.views import views
-from cnnboost.metrics.comparison import compare, over_seeds
 from cnnboost.metrics.scores import score
 from cnnboost.report.plots import plot_modes, save_figure
 from cnnboost.report.rows import ROWS_FIGURE, plot_rows
@@ -28,7 +27,7 @@ from cnnboost.stages.names import check_names
 from cnnboost.stages.networks import VALIDATION, Networks, networks_of
 from cnnboost.stages.predictions import cross_fit
 from cnnboost.stages.provenance import machine, versions
-from cnnboost.stages.row_curve import SOFTMAX, RowCurve
+from cnnboost.stages.row_curve import SOFTMAX, RowCurve, compared, verdicts
 from cnnboost.stages.training import chosen_on_validation, train
 
 log = logging.getLogger("cnnboost")
@@ -85,10 +84,9 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
         for run, of_heads in zip(runs, proba, strict=True):
             for name, row in heads_of(run).items():
                 if name != linear:
-                    row["against_linear"] = compare(
-                        scored.y, of_heads[linear], of_heads[name], names=(linear, name),
-                        **job.recipe.evaluate.intervals,
-                    ).to_dict()  # fmt: skip
+                    row["against_linear"] = compared(
+                        job, scored, linear, of_heads[linear], name, of_heads[name]
+                    )
     document = {
         "format": FORMAT,
         "recipe": job.recipe.name,
@@ -166,11 +164,8 @@ def summarise(
             "log_loss": statistics.fmean(row["scores"]["log_loss"]["value"] for row in rows),
             "log_loss_difference": statistics.fmean(losses),
             "highest_log_loss_difference": max(losses),
-            **over_seeds(name, "the softmax", [row["against_softmax"] for row in rows], confidence),
+            **verdicts(name, rows, confidence, linear),
         }
-        if linear not in (None, name):
-            against = [row["against_linear"] for row in rows]
-            found[name]["against_linear"] = over_seeds(name, str(linear), against, confidence)
     return found
 
 
@@ -228,9 +223,7 @@ def _run(
         }
 
     def against_softmax(name: str, found: CrossFitted, row: dict[str, Any]) -> dict[str, Any]:
-        row["against_softmax"] = compare(
-            scored.y, softmax.proba, found.proba, names=("the softmax", name), **job.recipe.evaluate.intervals
-        ).to_dict()
+        row["against_softmax"] = compared(job, scored, "the softmax", softmax.proba, name, found.proba)
         log_loss = row["scores"]["log_loss"]["value"]
         row["log_loss_difference"] = log_loss - calibrated_row["scores"]["log_loss"]["value"]
         proba[name] = found.proba

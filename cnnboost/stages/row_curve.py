@@ -23,6 +23,24 @@ SOFTMAX = "softmax"
 """Key of the softmax among the probabilities of heads."""
 
 
+def compared(
+    job: Job, scored: Split, other: str, theirs: np.ndarray, name: str, own: np.ndarray
+) -> dict[str, Any]:
+    """Compare the probabilities of two heads, with the intervals of the recipe."""
+    return compare(scored.y, theirs, own, names=(other, name), **job.recipe.evaluate.intervals).to_dict()
+
+
+def verdicts(
+    name: str, rows: Sequence[Mapping[str, Any]], confidence: float, linear: str | None
+) -> dict[str, Any]:
+    """Put the differences of a head in several draws together: to the softmax, and to a linear head."""
+    found = over_seeds(name, "the softmax", [row["against_softmax"] for row in rows], confidence)
+    if linear not in (None, name):
+        against = [row["against_linear"] for row in rows]
+        found["against_linear"] = over_seeds(name, str(linear), against, confidence)
+    return found
+
+
 class RowCurve:
     """Trees and linear heads that are fitted on `[compare] rows` images each, one draw for each seed."""
 
@@ -88,22 +106,16 @@ class RowCurve:
         confidence, heads = self.job.recipe.evaluate.confidence, {}
         for name in draws[0]["rows"]:
             rows = [draw["rows"][name] for draw in draws]
-            found = {
-                **{
-                    key: statistics.fmean(row[key] for row in rows)
-                    for key in ("accuracy", "log_loss", "log_loss_difference")
-                },
-                **over_seeds(name, "the softmax", [row["against_softmax"] for row in rows], confidence),
-            }
             if linear not in (None, name):
                 for draw, row in zip(draws, rows, strict=True):
                     of = draw["proba"]
                     row["against_linear"] = self._compared(str(linear), of[linear], name, of[name])
-                against = [row["against_linear"] for row in rows]
-                found["against_linear"] = over_seeds(name, str(linear), against, confidence)
-            seeds = [draw["seed"] for draw in draws]
-            found["draws"] = [{"seed": seed, **row} for seed, row in zip(seeds, rows, strict=True)]
-            heads[name] = found
+            means = ("accuracy", "log_loss", "log_loss_difference")
+            heads[name] = {
+                **{key: statistics.fmean(row[key] for row in rows) for key in means},
+                **verdicts(name, rows, confidence, linear),
+                "draws": [{"seed": draw["seed"], **row} for draw, row in zip(draws, rows, strict=True)],
+            }
         # All images are not as many in each draw, as equal ones stay together.
         return {"n": min(draw["n"] for draw in draws), "heads": heads}
 
@@ -117,5 +129,4 @@ class RowCurve:
         }
 
     def _compared(self, other: str, theirs: np.ndarray, name: str, own: np.ndarray) -> dict[str, Any]:
-        intervals = self.job.recipe.evaluate.intervals
-        return compare(self.scored.y, theirs, own, names=(other, name), **intervals).to_dict()
+        return compared(self.job, self.scored, other, theirs, name, own)
