@@ -88,7 +88,6 @@ def fit_mode(
     n_classes: int,
     *,
     watched: HeadInputs | None = None,
-    folds: int = FOLDS,
     seed: int = 0,
     memory: str | int | None = None,
 ) -> FittedMode:
@@ -106,7 +105,7 @@ def fit_mode(
     temperature = fit_temperature(chosen_on.log_proba, chosen_on.codes)
     residual = mode == "residual"
     if watched is None:
-        fitted, unseen = _cross_fitted(template, seen, temperature if residual else None, folds, seed, memory)
+        fitted, unseen = _cross_fitted(template, seen, temperature if residual else None, seed, memory)
     else:
         fitted, unseen = _watched(template, seen, watched, temperature if residual else None, memory)
     if residual:
@@ -151,7 +150,6 @@ def _cross_fitted(
     template: BoostClassifier,
     seen: HeadInputs,
     temperature: float | None,
-    folds: int,
     seed: int,
     memory: str | int | None,
 ) -> tuple[BoostClassifier, NDArray[np.float32]]:
@@ -159,7 +157,7 @@ def _cross_fitted(
     margin = _margin(seen, temperature)
     template = template.set_params(early_stopping_rounds=None)
     heads, losses, rows = [], [], []
-    for grown, left_out in folds_of(seen.codes, seen.groups, folds, seed):
+    for grown, left_out in folds_of(seen.codes, seen.groups, FOLDS, seed):
         start, start_out = (None if margin is None else margin[part] for part in (grown, left_out))
         data = (seen.features[left_out], seen.codes[left_out])
         head = clone(template).fit(

@@ -18,9 +18,7 @@ def log_probabilities(proba: NDArray[np.floating]) -> NDArray[np.float32]:
         return np.maximum(np.log(np.asarray(proba, dtype=np.float64)), _FLOOR).astype(np.float32)
 
 
-def fit_temperature(
-    log_proba: NDArray[np.floating], codes: NDArray[np.intp], weight: NDArray[np.floating] | None = None
-) -> float:
+def fit_temperature(log_proba: NDArray[np.floating], codes: NDArray[np.intp]) -> float:
     """Find the temperature T for which `softmax(log_proba / T)` has the lowest log-loss.
 
     Above 1 the network was surer than it was right, as networks are that know their training images by heart;
@@ -33,8 +31,7 @@ def fit_temperature(
     rows = np.arange(len(codes))
 
     def loss(log_temperature: float) -> float:
-        given = log_softmax(scores / np.exp(log_temperature), axis=1)[rows, codes]
-        return float(-np.average(given, weights=weight))
+        return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[rows, codes].mean())
 
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     # The loss is convex in 1/T and so has one lowest point in log T.

@@ -9,7 +9,6 @@ from cnnboost.boost import resolve_device
 from cnnboost.boost.params import check_parameters, check_with_xgboost, xgboost_parameters
 from cnnboost.errors import RecipeError
 from cnnboost.features.cut import Cut
-from cnnboost.hybrid.modes import check_mode
 from cnnboost.images.augment import Augmentation
 from cnnboost.images.views import check_tta
 from cnnboost.stages.job import Job
@@ -20,7 +19,6 @@ def check_names(
     job: Job,
     layers: Sequence[str] = (),
     *,
-    modes: Sequence[str] = (),
     tta: str | None = None,
     device: str | None = None,
     heads: bool = True,
@@ -30,8 +28,6 @@ def check_names(
     Where the CNN is still to be trained, its network is built, which takes no time, and its layers are asked.
     """
     recipe = job.recipe
-    for mode in modes:
-        check_mode(mode)
     if tta is not None:
         check_tta(tta)
     if heads:

@@ -89,6 +89,7 @@ def _places(tensor: Any, channels: int) -> int:
     return int(prod(tensor.shape[1:])) // int(channels)
 
 
-def product_rates(timings: Mapping[str, Timing], size: int = PRODUCT_SIZE) -> dict[str, float]:
+def product_rates(timings: Mapping[str, Timing]) -> dict[str, float]:
     """Turn the durations of matrix products into operations a second."""
-    return {path.split("/")[1]: 2 * size**3 / min(timing.seconds) for path, timing in timings.items()}
+    operations = 2 * PRODUCT_SIZE**3
+    return {path.split("/")[1]: operations / min(timing.seconds) for path, timing in timings.items()}

@@ -45,14 +45,6 @@ def test_no_other_temperature_is_better_and_no_prediction_changes(seed, factor):
     np.testing.assert_array_equal(tempered(log_proba, best).argmax(axis=1), log_proba.argmax(axis=1))
 
 
-def test_weights_are_copies_of_rows():
-    log_proba, codes = drawn(2.0, n=300)
-    weight = np.random.default_rng(1).integers(0, 4, len(codes))
-    rows = np.repeat(np.arange(len(codes)), weight)
-    weighed = fit_temperature(log_proba, codes, weight)
-    assert weighed == pytest.approx(fit_temperature(log_proba[rows], codes[rows]), rel=1e-4)
-
-
 def test_labels_that_are_certain_end_at_the_bounds():
     log_proba = np.log(np.array([[0.6, 0.4]] * 5))
     assert fit_temperature(log_proba, np.zeros(5, int)) == pytest.approx(LOWEST, rel=0.01)

@@ -68,5 +68,5 @@ def test_unknown_names_in_a_recipe_are_refused_before_anything_is_trained(
 
 
 def test_what_is_right_passes(job, toy_file):
-    stages.names.check_names(job, ["fc1", "output"], modes=["blend"], tta="flip", device="cpu")
+    stages.names.check_names(job, ["fc1", "output"], tta="flip", device="cpu")
     stages.names.check_names(replace(job, model=toy_file), ["flatten"])

@@ -4,7 +4,7 @@ from keras import layers
 from cnnboost.cnn.architectures import build
 from cnnboost.features.cut import Cut
 from cnnboost.timing.clock import Block, Timing
-from cnnboost.timing.limits import count_operations, product_rates
+from cnnboost.timing.limits import PRODUCT_SIZE, count_operations, product_rates
 
 
 class TestOperations:
@@ -58,4 +58,4 @@ class TestOperations:
 
 def test_rates_are_those_of_the_quickest_call():
     timing = Timing((Block([0.5, 0.25], 1.0), Block([4.0, 0.5], 1.0)))
-    assert product_rates({"product/numpy": timing}, size=100) == {"numpy": 2 * 100**3 / 0.25}
+    assert product_rates({"product/numpy": timing}) == {"numpy": 2 * PRODUCT_SIZE**3 / 0.25}
