@@ -149,11 +149,8 @@ def check_with_xgboost(
 
 
 def _names(config: Any, is_training: bool = False) -> Iterator[str]:
-    """Yield the names of the training parameters in a configuration.
-
-    They are the keys of its objects called `..._train_param`, and of `generic_param`; what describes the
-    finished model (`..._model_param`) is not a parameter, but for two that are both.
-    """
+    """Yield the names of the training parameters in a configuration."""
+    # Keys of `..._train_param` and `generic_param`; two of the finished model (`..._model_param`) are both.
     if isinstance(config, dict):
         for key, value in config.items():
             if isinstance(value, str) and (is_training or key in ("base_score", "num_parallel_tree")):

@@ -112,11 +112,9 @@ class Batches:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _ordered(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which images an epoch shows, in order, and which copy of it each one is.
-
-        Without balancing each image once, as copy 0. With it, every class as often as the largest: each image
-        of a class equally often, and the rest drawn afresh in each epoch.
-        """
+        """Return which images an epoch shows, in order, and which copy of it each one is."""
+        # Without balancing each image is there once, as copy 0. With it, every class is shown as often as the
+        # largest: its images equally often, and the rest drawn in each epoch.
         largest = max(map(len, self._classes))
         rows, copies = [], []
         for of_class in self._classes:

@@ -171,11 +171,9 @@ def run_digest(
 
 
 def _description(model: Any) -> str:
-    """Describe a network with the names that Keras gives in a process where it is the first.
-
-    Keras numbers layers without a name through the whole process, so that the same network, built twice in a
-    notebook, would be another run's.
-    """
+    """Describe a network with the names that Keras gives in a process where it is the first."""
+    # Layers without a name are numbered through the whole process: a network that a notebook builds twice
+    # would be another run's.
     names, count = {}, Counter[str]()
     for layer in model._flatten_layers():
         kind = re.sub(r"([a-z])([A-Z])|(?<=.)(?=[A-Z][a-z])", r"\1_\2", type(layer).__name__).lower()

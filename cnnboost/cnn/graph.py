@@ -229,12 +229,10 @@ def _constant(leaf: Any) -> Any:
 
 
 def _idle_dtype(layer: Any, x: Any) -> str | None:
-    """Say what dtype comes out of a layer that changes nothing else in inference; None for all others.
-
-    Keras' documentation is not relied on: by it `RandomCrop` resizes in inference, by its code it does not.
-    """
+    """Say what dtype comes out of a layer that changes nothing else in inference; None for all others."""
     import keras
 
+    # It is tried: by Keras' documentation `RandomCrop` resizes in inference, by its code it does not.
     if not type(layer).__module__.startswith(_TRAINING_ONLY) or not isinstance(x, keras.KerasTensor):
         return None
     shape = [2] + [17 if size is None else size for size in x.shape[1:]]

@@ -155,10 +155,7 @@ def _line(values: np.ndarray) -> _Line | None:
 
 
 def _of_line(line: _Line, wide: str | None) -> str | None:
-    """Return the scale whose pixels a line brings to about 0.
-
-    `wide` is the answer where greys of 0..1 cannot deviate that much from that mean.
-    """
+    """Return the scale whose pixels a line brings to about 0; `wide` where greys of 0..1 deviate too much."""
     gain, zero = abs(line[0]), line[1]
     if gain < 0.2 or 1.5 < zero <= 300:
         return "raw"

@@ -108,11 +108,9 @@ def train(
 
 
 def _steps_at_once(options: TrainingOptions, steps: int) -> int:
-    """Return how many steps run between two returns to Python.
-
-    Keras runs so many even where the epoch has fewer left, as the batches have no end; the next epoch would
-    lack them.
-    """
+    """Return how many steps run between two returns to Python."""
+    # Keras runs so many even where the epoch has fewer left, as the batches have no end; the next epoch would
+    # lack them.
     wanted = options.steps_per_execution
     fits = max(count for count in range(1, min(wanted, steps) + 1) if steps % count == 0)
     if fits < wanted:

@@ -139,11 +139,8 @@ class _Head:
         return next((end for end, is_activated in self._ends(i) if is_activated), i)
 
     def _ends(self, i: int) -> Iterator[tuple[int, bool]]:
-        """Follow what a step gives, value by value, through all that is done to it.
-
-        Yields every step that alone passes it on, and whether that is an activation of it. A written out one,
-        `x * sigmoid(x)`, is several steps of which the last passes it on.
-        """
+        """Yield every step that alone passes on what a step gives, and whether it is an activation of it."""
+        # One that is written out, `x * sigmoid(x)`, is several steps of which the last passes it on.
         inside, is_activated = {i}, False
         for j in range(i + 1, len(self._steps)):
             sources = set(self._steps[j].sources)

@@ -71,12 +71,10 @@ def _around(middle: float, low: float, high: float, share: float, log: bool) -> 
 
 
 def _narrowed_sampler(seed: int, ranges: Mapping[str, Range]) -> Any:
-    """Return a random sampler that draws from narrower ranges than the trials' distributions state.
-
-    The distributions stay as they are: trials with different ones could not be compared by their importances.
-    """
+    """Return a random sampler that draws from narrower ranges than the trials' distributions state."""
     import optuna
 
+    # The distributions stay as they are: the importances of trials with different ones cannot be compared.
     class Narrowed(optuna.samplers.RandomSampler):
         def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
             if param_name in ranges:

@@ -135,11 +135,8 @@ def _check_file(database: Path) -> None:
 
 @contextmanager
 def _stored(database: Path, not_its: Sequence[BaseException] = ()) -> Iterator[None]:
-    """Name the database where it cannot be used.
-
-    Optuna, SQLAlchemy and SQLite raise whatever they happen to stumble over in a damaged one. `not_its` are
-    errors of the trials, which pass.
-    """
+    """Name the database where it cannot be used; errors of the trials (`not_its`) pass."""
+    # Optuna, SQLAlchemy and SQLite raise whatever they happen to stumble over in a damaged one.
     try:
         yield
     except CnnboostError:
