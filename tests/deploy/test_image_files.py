@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnboost.deploy.image_files import ImageFile, decode_files, find_images, predict_files
+from cnnboost.deploy.image_files import ImageFile, _together, decode_files, find_images, predict_files
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError
+from cnnboost.faces.find import Found
 from cnnboost.images import InputSpec, load_images
 
 from .conftest import encode
@@ -188,6 +189,15 @@ class TestArchives:
         if here.is_dir():
             still = {os.path.realpath(fd) for fd in here.iterdir()}
             assert not still.intersection(paths)
+
+
+def test_photographs_are_put_together_until_they_hold_enough_faces():
+    one = Found(None, np.zeros((8, 8, 1), np.uint8))
+    for found, size in (([one], 64), ([one] * 20, 8), ([], 256), ("is empty (0 bytes)", 256)):
+        looked = [[(f"{number}.png", found)] * 8 for number in range(100)]
+        sizes = [len(results) for results in _together(looked)]
+        assert sum(sizes) == 800
+        assert set(sizes[:-1]) == {size}
 
 
 class TestPixels:

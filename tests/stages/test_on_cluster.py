@@ -92,7 +92,7 @@ def test_workers_die_while_fer2013_is_extracted_and_while_trees_grow_on_it(
     from cnnboost.cnn.architectures import build
 
     network = tmp_path / "network.keras"
-    build("digits", (48, 48, 1), 7, filters=[8], dense=[16, 12]).save(network)
+    build("digits", (48, 48, 1), 7, {"filters": [8], "dense": [16, 12]}).save(network)
     recipe = load_recipe(
         recipe_file,
         ["data.size=48", "data.validation_fraction=0", "boost.n_estimators=60", "boost.max_depth=6"],
