@@ -11,6 +11,7 @@ import functools
 import os
 import secrets
 import shutil
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -173,8 +174,11 @@ def in_thread(make: Callable[[], T], stop: Callable[[], None] = lambda: None) ->
     """Call a function in another thread, and return its result.
 
     XGBoost calls back into Python while it makes a matrix, and an exception that a signal raises there would
-    be lost. Signals arrive in the main thread, so the work is done in another one.
+    be lost. Signals arrive in the main thread, so the work is done in another one. Any other thread keeps its
+    work: the connection of a worker to the others belongs to the thread that made it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return make()
     with ThreadPoolExecutor(1, thread_name_prefix="quantise") as pool:
         made = pool.submit(make)
         try:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from cnnboost.boost.blocks import refuse_non_finite
-from cnnboost.boost.cluster import check_for_cluster, check_in_files
+from cnnboost.boost.cluster import check_for_cluster, check_in_files, grow_on_cluster
 from cnnboost.boost.headfile import SavedHead
 from cnnboost.boost.params import check_parameters, draw_seed
 from cnnboost.boost.trees import Rows, check_margin, grow_trees
@@ -279,7 +279,8 @@ class BoostClassifier(ClassifierMixin, SavedHead):
         if watched is None and self.early_stopping_rounds is not None:
             train, held = hold_out(rows.X, rows.codes, fraction=self.validation_fraction, seed=seed)
             rows, watched = rows.take(train), rows.take(held)
-        trees = grow_trees(self.get_params(deep=False), rows, watched, len(classes), seed, memory, client)
+        given = (self.get_params(deep=False), rows, watched, len(classes), seed)
+        trees = grow_trees(*given, memory) if client is None else grow_on_cluster(client, *given)
         self.classes_ = classes
         self.seed_ = seed
         self.needs_margin_ = rows.margin is not None

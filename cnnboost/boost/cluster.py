@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnnboost.boost.blocks import refuse_non_finite
+from cnnboost.boost.trees import Rows, Trees, matrices, prepared
 from cnnboost.cluster.connection import check_paths, check_versions
+from cnnboost.cluster.tasks import check_wanted
 from cnnboost.cluster.training import train
 from cnnboost.errors import DeviceError, ParameterError
 from cnnboost.features.feature_parts import FeatureParts
 
 if TYPE_CHECKING:
-    from xgboost import Booster
-
-    from cnnboost.boost.trees import Rows
+    from xgboost import DMatrix
 
 
 def check_in_files(X: Any, name: str) -> None:
@@ -45,49 +43,86 @@ def check_for_cluster(base_margin: Any, device: str) -> None:
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Rows whose features lie in files that all machines see."""
+    """Rows to grow on and to watch, whose features lie in files that all machines see."""
 
-    features: FeatureParts
-    codes: NDArray[np.intp]
-    weight: NDArray[np.float32] | None
-    name: str
+    rows: Rows
+    watched: Rows | None
+    max_bin: int
 
     @property
-    def width(self) -> int:
-        """Number of features."""
-        return self.features.shape[1]
+    def shape(self) -> tuple[int, int]:
+        """Number of rows to grow on, and of features."""
+        return self.rows.X.shape
 
-    def reader(self, start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
-        """Return a function that reads the features of a range."""
-        return partial(_read, self.features.excerpt(start, stop), self.name, start)
+    @property
+    def most_shares(self) -> int:
+        """Number of shares that all have rows."""
+        return min(len(part.X) for part in (self.rows, self.watched) if part is not None)
+
+    def share(self, number: int, count: int) -> FeatureShare:
+        """Return one of `count` equal shares."""
+        rows, first = _excerpt(self.rows, number, count)
+        watched, first_watched = (None, 0) if self.watched is None else _excerpt(self.watched, number, count)
+        n_sampled = -(-self.rows.n_sampled // count)
+        return FeatureShare(rows, watched, (first, first_watched), n_sampled, self.max_bin)
 
 
-def _read(features: FeatureParts, name: str, first: int) -> NDArray[np.float32]:
-    X = features.read(0, len(features))
-    refuse_non_finite(X, name, first)
-    return X
+def _excerpt(rows: Rows, number: int, count: int) -> tuple[Rows, int]:
+    """Return a share of rows, small enough to be sent, and the number of its first row."""
+    assert isinstance(rows.X, FeatureParts)
+    start, stop = (len(rows.X) * at // count for at in (number, number + 1))
+    weight = None if rows.weight is None else rows.weight[start:stop]
+    return Rows(rows.X.excerpt(start, stop), rows.codes[start:stop], weight), start
+
+
+@dataclass(frozen=True)
+class FeatureShare:
+    """What one worker reads, and makes a matrix of."""
+
+    rows: Rows
+    watched: Rows | None
+    first: tuple[int, int]
+    n_sampled: int
+    max_bin: int
+
+    def check(self) -> None:
+        """Read everything once, and refuse what is not finite or was changed."""
+        names = ("X", "X of validation_data")
+        for part, name, first in zip((self.rows, self.watched), names, self.first, strict=True):
+            if part is not None:
+                assert isinstance(part.X, FeatureParts)
+                for start, block in part.X.blocks():
+                    check_wanted()
+                    refuse_non_finite(block, name, first + start)
+
+    def matrices(self, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
+        """Quantise the rows, in the same bins on all workers."""
+        return matrices(self.rows, self.watched, self.n_sampled, max_bin=self.max_bin, n_threads=n_threads)
 
 
 def grow_on_cluster(
-    client: Any, params: Mapping[str, Any], parameters: Mapping[str, Any], rows: Rows, watched: Rows | None
-) -> tuple[Booster, dict[str, dict[str, list[float]]]]:
-    """Run XGBoost on the workers of a cluster; return all trees, and the losses on the watched rows."""
-    shared = []
-    for part, name in ((rows, "X"), (watched, "X of validation_data")):
-        if part is not None:
-            assert isinstance(part.X, FeatureParts)
-            shared.append(FeatureRows(part.X, part.codes, part.weight, name))
-    check_versions(client)
-    check_paths(client, [part.features.files[0] for part in shared])
-    chosen = dict(params)
+    client: Any,
+    parameters: Mapping[str, Any],
+    rows: Rows,
+    watched: Rows | None,
+    n_classes: int,
+    seed: int,
+) -> Trees:
+    """Grow trees on the workers of a cluster, from files that all of them see."""
+    params = prepared(parameters, rows, n_classes, seed, "cpu")
     if parameters["n_jobs"] is None:
-        del chosen["nthread"]  # a worker knows how many it has
+        del params["nthread"]  # a worker knows how many it has
+    check_versions(client)
+    parts = [part.X for part in (rows, watched) if part is not None]
+    check_paths(client, [part.files[0] for part in parts if isinstance(part, FeatureParts)])
+    patience = parameters["early_stopping_rounds"] if watched is not None else None
     booster, losses = train(
         client,
-        chosen,
-        shared[0],
-        shared[1] if watched is not None else None,
+        params,
+        FeatureRows(rows, watched, parameters["max_bin"]),
         rounds=parameters["n_estimators"],
-        patience=parameters["early_stopping_rounds"],
+        patience=patience,
     )
-    return booster, {"validation": {"mlogloss": losses}} if watched is not None else {}
+    best = booster.num_boosted_rounds() - 1 if patience is None else int(np.argmin(losses))
+    history = {} if watched is None else {"validation": {"mlogloss": losses}}
+    return Trees(booster[: best + 1], best, history, "cpu").ready(parameters)

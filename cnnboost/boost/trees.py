@@ -73,12 +73,16 @@ class Rows(NamedTuple):
         times = np.repeat(np.arange(len(self.X)), self.weight.astype(np.intp))
         return self.take(times)._replace(weight=None)
 
-    def sample(self) -> Rows | None:
-        """Take rows from all over, up to two blocks; None where all are one block, or in memory anyway."""
+    @property
+    def n_sampled(self) -> int:
+        """Rows that decide where bins are cut: up to two blocks; 0 for all, where they are one block."""
         if not isinstance(self.X, FeatureParts) or self.X.n_blocks < 2:
-            return None
-        number = min(len(self.X), 2 * self.X.block_rows)
-        places = np.unique(np.linspace(0, len(self.X) - 1, number).astype(np.intp))
+            return 0
+        return min(len(self.X), 2 * self.X.block_rows)
+
+    def sample(self, number: int) -> Rows:
+        """Read rows from all over."""
+        places = np.unique(np.linspace(0, len(self.X) - 1, min(number, len(self.X))).astype(np.intp))
         taken = self.take(places)
         X = np.asarray(taken.X)
         # What is not finite is named where all rows are read.
@@ -158,6 +162,11 @@ class Trees(NamedTuple):
     history: dict[str, dict[str, list[float]]]
     device: str
 
+    def ready(self, parameters: Mapping[str, Any]) -> Trees:
+        """Let predictions use the CPU's threads: they may be of more rows than the trees were grown on."""
+        self.booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
+        return self
+
 
 def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
     """Give the scores from which boosting starts when a class has no rows, None when each has some.
@@ -172,6 +181,24 @@ def starting_scores(rows: Rows, n_classes: int) -> list[float] | None:
     return scores
 
 
+def prepared(
+    parameters: Mapping[str, Any], rows: Rows, n_classes: int, seed: int, device: str
+) -> dict[str, Any]:
+    """Return what XGBoost is told, in its own terms; refuse what it would refuse."""
+    params = xgboost_parameters(
+        parameters,
+        n_classes=n_classes,
+        seed=seed,
+        device=device,
+        n_threads=count_threads(parameters["n_jobs"], rows.X.size),
+    )
+    check_with_xgboost(params, parameters["xgb_params"] or {}, rows.X.shape[1])
+    scores = None if rows.margin is not None else starting_scores(rows, n_classes)
+    if scores is not None:
+        params.setdefault("base_score", scores)
+    return params
+
+
 def grow_trees(
     parameters: Mapping[str, Any],
     rows: Rows,
@@ -179,26 +206,11 @@ def grow_trees(
     n_classes: int,
     seed: int,
     memory: str | int | None = None,
-    client: Any = None,
 ) -> Trees:
     """Grow trees on rows, until their loss on the watched rows rises where early stopping is asked for."""
     import xgboost
 
-    params = xgboost_parameters(
-        parameters,
-        n_classes=n_classes,
-        seed=seed,
-        device="cpu" if client is not None else resolve_device(parameters["device"]),
-        n_threads=count_threads(parameters["n_jobs"], rows.X.size),
-    )
-    check_with_xgboost(params, parameters["xgb_params"] or {}, rows.X.shape[1])
-    scores = None if rows.margin is not None else starting_scores(rows, n_classes)
-    if scores is not None:
-        params.setdefault("base_score", scores)
-    if client is not None:
-        trees = _grown_on_cluster(client, params, parameters, rows, watched)
-        trees.booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
-        return trees
+    params = prepared(parameters, rows, n_classes, seed, resolve_device(parameters["device"]))
     needed = needed_cache(rows, watched, n_classes, parameters["max_bin"], memory, params["device"])
     try:
         with nullcontext(None) if needed is None else bins_cache(*needed) as cache:
@@ -214,22 +226,25 @@ def grow_trees(
             f"the trees were to grow on {params['device']}, but XGBoost used {trees.device}; "
             "free that GPU or use device='cpu'"
         )
-    # Predictions may be of more rows than the trees were grown on.
-    trees.booster.set_param({"device": "cpu", "nthread": count_threads(parameters["n_jobs"])})
-    return trees
+    return trees.ready(parameters)
 
 
-def _grown_on_cluster(
-    client: Any, params: Mapping[str, Any], parameters: Mapping[str, Any], rows: Rows, watched: Rows | None
-) -> Trees:
-    from cnnboost.boost.cluster import grow_on_cluster
-
-    booster, history = grow_on_cluster(client, params, parameters, rows, watched)
-    best = booster.num_boosted_rounds() - 1
-    if watched is not None and parameters["early_stopping_rounds"] is not None:
-        best = int(np.argmin(history["validation"]["mlogloss"]))
-        booster = booster[: best + 1]
-    return Trees(booster, best, history, "cpu")
+def matrices(
+    rows: Rows,
+    watched: Rows | None,
+    n_sampled: int,
+    *,
+    max_bin: int,
+    n_threads: int,
+    cache: BinsCache | None = None,
+) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
+    """Quantise rows to grow on, and those to watch as `xgboost.train` takes them, in the same bins."""
+    options: dict[str, Any] = {"max_bin": max_bin, "n_threads": n_threads}
+    ref = rows.sample(n_sampled).matrix("X", **options) if n_sampled else None
+    train = rows.matrix("X", ref=ref, cache=cache, **options)
+    if watched is None:
+        return train, []
+    return train, [(watched.matrix("X of validation_data", ref=train, cache=cache, **options), "validation")]
 
 
 def _grown(
@@ -242,18 +257,11 @@ def _grown(
     """Run XGBoost; its matrices end with this call, and so before the cache that they may have."""
     import xgboost
 
-    options = {"max_bin": parameters["max_bin"], "n_threads": params["nthread"], "cache": cache}
     patience = parameters["early_stopping_rounds"]
     history: dict[str, Any] = {}
-    sample = rows.sample()
-    if sample is None:
-        dtrain = rows.matrix("X", **options)
-    else:
-        dtrain = rows.matrix("X", ref=sample.matrix("X", **{**options, "cache": None}), **options)
-        del sample
-    evals = []
-    if watched is not None:
-        evals = [(watched.matrix("X of validation_data", ref=dtrain, **options), "validation")]
+    dtrain, evals = matrices(
+        rows, watched, rows.n_sampled, max_bin=parameters["max_bin"], n_threads=params["nthread"], cache=cache
+    )
     booster = xgboost.train(
         params,
         dtrain,

@@ -49,7 +49,7 @@ def _install(*extras: str) -> str:
 def load_distributed() -> Any:
     """Import Dask."""
     try:
-        import dask.dataframe  # noqa: F401 - xgboost.dask needs it
+        import dask  # noqa: F401
         import distributed
     except ImportError as error:
         raise ParameterError(

@@ -1,7 +1,8 @@
 """One run of XGBoost over all workers: every worker has an equal share of the rows, and keeps it.
 
-Rows are read by the workers that train on them. The trees so far are kept with the scheduler every few
-seconds; where workers are lost, those that are left read the rows among them again and go on from there.
+Workers read their shares from files, first to see that all is well with them, as a worker that fails later
+would leave the others waiting, and again to put them into bins. The trees so far are kept with the scheduler
+every few seconds; where workers are lost, those that are left divide the rows again and go on from there.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnnboost.cluster.connection import ANSWER_SECONDS, gone, load_distributed, wait_for_workers
 from cnnboost.errors import ClusterError, CnnboostError, TrainingError
@@ -24,9 +25,11 @@ from cnnboost.files import reason_of
 
 if TYPE_CHECKING:
     from distributed import Client
-    from xgboost import Booster
+    from xgboost import Booster, DMatrix
 
 log = logging.getLogger("cnnboost")
+
+T = TypeVar("T")
 
 CHECKPOINT_SECONDS = 5.0
 """Seconds of training that a lost worker costs, about."""
@@ -34,27 +37,31 @@ COLLECTIVE_SECONDS = 300
 """Seconds for which workers wait for each other: for the slowest one to read its rows, or to grow a level."""
 _ATTEMPTS = 4
 """Number of attempts to train without one more round between them."""
-_BLOCKS = 16
-"""Number of blocks of rows that a worker reads one by one: a large file is never in memory twice."""
+
+
+class Share(Protocol):
+    """What one worker reads; small enough to be sent."""
+
+    def check(self) -> None:
+        """Read everything, and raise what is wrong with it."""
+
+    def matrices(self, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
+        """Return the matrices for `xgboost.train`, to be called by all workers together."""
 
 
 class Rows(Protocol):
-    """Rows of a training or validation set, whose features a worker can read by itself."""
+    """Rows that can be divided among workers."""
 
     @property
-    def width(self) -> int:
-        """Number of features."""
+    def shape(self) -> tuple[int, int]:
+        """Number of rows to grow on, and of features."""
 
     @property
-    def codes(self) -> NDArray[np.intp]:
-        """Number of the class of each row."""
+    def most_shares(self) -> int:
+        """Number of shares that all have rows."""
 
-    @property
-    def weight(self) -> NDArray[np.float32] | None:
-        """Weight of each row; None where all are alike."""
-
-    def reader(self, start: int, stop: int) -> Callable[[], NDArray[np.float32]]:
-        """Return a function, small enough to be sent, that reads the features of a range."""
+    def share(self, number: int, count: int) -> Share:
+        """Return one of `count` equal shares."""
 
 
 @dataclass
@@ -74,7 +81,6 @@ def train(
     client: Client,
     params: dict[str, Any],
     rows: Rows,
-    watched: Rows | None,
     *,
     rounds: int,
     patience: int | None,
@@ -85,10 +91,10 @@ def train(
     ----------
     client : distributed.Client
     params : dict
-        For `xgboost.train`, with `max_bin`; without `nthread`, each worker uses its own threads.
-    rows, watched : Rows
-        `watched` gives the losses, and ends the growth where `patience` is given.
+        For `xgboost.train`; without `nthread`, each worker uses its own threads.
+    rows : Rows
     rounds, patience : int
+        Where `patience` is given, the losses on the watched rows end the growth.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def train(
         while True:
             before = grown.rounds
             addresses = sorted(wait_for_workers(client))
-            attempt = _Attempt(client, params, rows, watched, addresses, grown, rounds, patience)
+            attempt = _Attempt(client, params, rows, addresses[: rows.most_shares], grown, rounds, patience)
             names.append(attempt.name)
             try:
                 return client.sync(attempt.run)
@@ -154,13 +160,12 @@ class _Attempt:
         client: Client,
         params: dict[str, Any],
         rows: Rows,
-        watched: Rows | None,
         addresses: list[str],
         grown: Grown,
         rounds: int,
         patience: int | None,
     ) -> None:
-        self.client, self.rows, self.watched, self.addresses = client, rows, watched, addresses
+        self.client, self.rows, self.addresses = client, rows, addresses
         self.grown, self.rounds, self.patience = grown, rounds, patience
         # Sums of rows that were drawn by the same numbers again would be of the same rows.
         seed = int(params.get("seed", 0)) + grown.rounds
@@ -214,7 +219,7 @@ class _Attempt:
                     raise _Lost(said) from error
                 await asyncio.sleep(0.5)
             raise TrainingError(
-                f"XGBoost gave up on {len(self.rows.codes):,} rows of {self.rows.width} features on "
+                f"XGBoost gave up on {self.rows.shape[0]:,} rows of {self.rows.shape[1]} features on "
                 f"{len(self.addresses)} workers: {said}"
             ) from error
 
@@ -228,71 +233,34 @@ class _Attempt:
                 await asyncio.wait_for(self.client.cancel(left, force=True), ANSWER_SECONDS)
 
     async def _train(self) -> tuple[Booster, list[float]]:
-        from xgboost import config_context
-        from xgboost import dask as dxgb
-        from xgboost.collective import Config
+        from distributed import MultiLock
+        from distributed.comm import get_address_host
 
-        with self.client.as_current(), config_context(verbosity=0):
-            train = await self._matrix(dxgb, self.rows)
-            evals = []
-            if self.watched is not None:
-                evals = [(await self._matrix(dxgb, self.watched, ref=train), "validation")]
-            found = await dxgb.train(
-                self.client,
-                self.params,
-                train,
-                num_boost_round=self.rounds - self.grown.rounds,
-                evals=evals,
-                verbose_eval=False,
-                xgb_model=self.grown.booster,
-                callbacks=[_keeper(self.name, CHECKPOINT_SECONDS, self.patience, self.grown.losses)],
-                coll_cfg=Config(timeout=COLLECTIVE_SECONDS, tracker_timeout=COLLECTIVE_SECONDS, retry=3),
-            )
-        losses = found["history"].get("validation", {}).get("mlogloss", [])
-        return found["booster"], [*self.grown.losses, *map(float, losses)]
-
-    async def _matrix(self, dxgb: Any, rows: Rows, ref: Any = None) -> Any:
-        """Have the workers read rows, each an equal share."""
-        import dask.array as da
-        from distributed import wait
-
-        columns: list[list[Any]] = [[], [], []]
-        sizes = []
-        for address, part in _shares(len(rows.codes), self.addresses):
-            sizes.append(part.stop - part.start)
-            weight = None if rows.weight is None else rows.weight[part]
-            codes = rows.codes[part].astype(np.int32)
-            for column, given in zip(
-                columns, (rows.reader(part.start, part.stop), codes, weight), strict=True
-            ):
-                if given is not None:
-                    column.append(
-                        self.client.submit(
-                            _read, given, workers=[address], allow_other_workers=True, pure=False
-                        )
-                    )
-        futures = [future for column in columns for future in column]
-        await wait(futures)
-        for future in futures:
-            if future.status != "finished":
-                error = await future.exception() if future.status == "error" else None
-                raise error if error is not None else _Lost("rows were lost while they were read")
-        arrays = [
-            da.concatenate(
-                [
-                    da.from_delayed(block, (size, *shape), dtype)
-                    for block, size in zip(column, sizes, strict=True)
-                ]
-            )
-            for column, shape, dtype in zip(
-                columns, ((rows.width,), (), ()), (np.float32, np.int32, np.float32), strict=True
-            )
-            if column
+        count = len(self.addresses)
+        shares = [
+            await self.client.scatter(self.rows.share(number, count), workers=[address], hash=False)
+            for number, address in enumerate(self.addresses)
         ]
-        X, y, *weights = arrays
-        return await dxgb.DaskQuantileDMatrix(
-            self.client, X, y, weight=weights[0] if weights else None, max_bin=self.params["max_bin"], ref=ref
-        )
+        await self._on_all(_check, shares)
+        keeper = (self.name, CHECKPOINT_SECONDS, self.patience, self.grown.losses)
+        rounds = self.rounds - self.grown.rounds
+        # Trainings that each had some of the workers would wait for the rest for ever.
+        async with MultiLock(self.addresses, self.client):
+            host = get_address_host(self.client.scheduler.address)
+            link = await self.client.run_on_scheduler(_start_tracker, count, host)
+            given = (link, self.params, rounds, self.grown.booster, keeper)
+            first = (await self._on_all(_grow, shares, *given))[0]
+        assert first is not None
+        booster, losses = first
+        return booster, [*self.grown.losses, *losses]
+
+    async def _on_all(self, function: Callable[..., T], shares: Sequence[Any], *given: Any) -> list[T]:
+        """Call a function on every worker, with its share; raise what the first to fail raises."""
+        futures = [
+            self.client.submit(function, share, number, *given, workers=[address], pure=False)
+            for number, (share, address) in enumerate(zip(shares, self.addresses, strict=True))
+        ]
+        return await asyncio.gather(*(future.result() for future in futures))
 
     def kept(self) -> Grown:
         """Return the trees that were kept last."""
@@ -311,18 +279,57 @@ class _Attempt:
         return Grown(booster, list(state["losses"]))
 
 
-def _shares(n: int, addresses: Sequence[str]) -> Iterator[tuple[str, slice]]:
-    """Divide rows evenly among workers, the share of each in blocks."""
-    for number, address in enumerate(addresses):
-        start, stop = n * number // len(addresses), n * (number + 1) // len(addresses)
-        step = max(1, -(-(stop - start) // _BLOCKS))
-        for first in range(start, stop, step):
-            yield address, slice(first, min(first + step, stop))
+def _check(share: Share, number: int) -> None:
+    share.check()
 
 
-def _read(column: Any) -> Any:
-    """Return a block of rows where it was asked for."""
-    return column() if callable(column) else column
+def _start_tracker(count: int, host: str) -> dict[str, Any]:
+    """Start on the scheduler what brings workers together; return what they must know of it."""
+    from xgboost.core import XGBoostError
+    from xgboost.tracker import RabitTracker
+
+    tracker = RabitTracker(count, host, sortby="task", timeout=COLLECTIVE_SECONDS)
+    tracker.start()
+
+    def follow() -> None:
+        with suppress(XGBoostError):  # workers that are lost are noticed by the client
+            tracker.wait_for()
+
+    threading.Thread(target=follow, name="xgboost-tracker", daemon=True).start()
+    return {**tracker.worker_args(), "dmlc_timeout": COLLECTIVE_SECONDS, "dmlc_retry": 3}
+
+
+def _grow(
+    share: Share,
+    number: int,
+    link: Mapping[str, Any],
+    params: Mapping[str, Any],
+    rounds: int,
+    booster: Booster | None,
+    keeper: tuple[Any, ...],
+) -> tuple[Booster, list[float]] | None:
+    """Train on a worker, together with the others; the first of them returns the trees."""
+    import xgboost
+    from distributed import get_worker
+    from xgboost.collective import CommunicatorContext
+
+    params = {"nthread": get_worker().state.nthreads, **params}
+    history: dict[str, Any] = {}
+    with xgboost.config_context(verbosity=0), CommunicatorContext(**link, dmlc_task_id=f"{number:06}"):
+        train, evals = share.matrices(params["nthread"])
+        booster = xgboost.train(
+            params,
+            train,
+            rounds,
+            evals=evals,
+            evals_result=history,
+            verbose_eval=False,
+            xgb_model=booster,
+            callbacks=[_keeper(*keeper)],
+        )
+    if number:
+        return None
+    return booster, [float(loss) for loss in history.get("validation", {}).get("mlogloss", [])]
 
 
 def _keeper(name: str, seconds: float, patience: int | None, losses: Sequence[float]) -> Any:

@@ -3,8 +3,7 @@
 import os
 import signal
 import threading
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,26 +22,47 @@ PARAMS = {
 }  # fmt: skip
 
 
-def read(path, start, stop):
-    return np.load(path, mmap_mode="r")[start:stop].copy()
-
-
 @dataclass
 class FileRows:
     """Rows in one file, which each worker reads its share of."""
 
     path: Path
-    width: int
     codes: np.ndarray
     weight: np.ndarray | None = None
+    watched: bool = False
+    range: slice | None = None
+    fails: bool = False
 
-    def reader(self, start, stop):
+    @property
+    def shape(self):
+        return len(self.codes), 5
+
+    @property
+    def most_shares(self):
+        return len(self.codes)
+
+    def share(self, number, count):
         from cloudpickle import register_pickle_by_value
 
         import tests.cluster.test_training as here
 
         register_pickle_by_value(here)  # workers have no tests
-        return partial(read, self.path, start, stop)
+        start, stop = (len(self.codes) * at // count for at in (number, number + 1))
+        return replace(self, range=slice(start, stop))
+
+    def check(self):
+        if self.fails and self.range.start:
+            raise FeatureError("row 7 is NaN")
+
+    def matrices(self, n_threads):
+        import xgboost
+
+        X = np.load(self.path, mmap_mode="r")[self.range].copy()
+        weight = None if self.weight is None else self.weight[self.range]
+        train = xgboost.QuantileDMatrix(
+            X, self.codes[self.range], weight=weight, max_bin=64, nthread=n_threads
+        )
+        return train, [(train, "validation")] if self.watched else []
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +74,12 @@ def rows(tmp_path_factory):
     X[:, 0] += codes
     path = tmp_path_factory.mktemp("rows") / "rows.npy"
     np.save(path, X)
-    return FileRows(path, 5, codes)
+    return FileRows(path, codes)
 
 
-def grow(client, rows, watched=None, rounds=10, patience=None, **params):
-    return train(client, {**PARAMS, **params}, rows, watched, rounds=rounds, patience=patience)
+def grow(client, rows, watched=False, rounds=10, patience=None, **params):
+    given = replace(rows, watched=watched)
+    return train(client, {**PARAMS, **params}, given, rounds=rounds, patience=patience)
 
 
 def accuracy(booster, rows):
@@ -80,24 +101,19 @@ def test_trees_are_as_good_as_those_of_one_process(client, rows):
 def test_watched_rows_end_the_growth_and_weights_count(client, rows):
     import xgboost
 
-    booster, losses = grow(client, rows, rows, rounds=300, patience=1, learning_rate=1.0, max_depth=1)
+    booster, losses = grow(client, rows, True, rounds=300, patience=1, learning_rate=1.0, max_depth=1)
     assert len(losses) == booster.num_boosted_rounds()
     assert np.argmin(losses) in (len(losses) - 2, 299)
     found = xgboost.DMatrix(np.load(rows.path), rows.codes)
     assert float(booster.eval(found).split(":")[-1]) == pytest.approx(losses[-1], abs=1e-4)
     weight = np.where(rows.codes == 0, 0.001, 1).astype(np.float32)
-    light, _ = grow(client, FileRows(rows.path, 5, rows.codes, weight))
+    light, _ = grow(client, FileRows(rows.path, rows.codes, weight))
     assert light.inplace_predict(np.load(rows.path))[:800, 0].mean() < 0.2
 
 
 def test_what_reading_raises_is_what_is_raised(client, rows):
-    def fail():
-        raise FeatureError("row 7 is NaN")
-
-    broken = FileRows(rows.path, 5, rows.codes)
-    broken.reader = lambda start, stop: fail
     with pytest.raises(FeatureError, match="row 7 is NaN"):
-        grow(client, broken)
+        grow(client, replace(rows, fails=True))
 
 
 def executing(dask_worker):
@@ -123,7 +139,7 @@ def when_trees_are_kept(client, do):
 def test_a_worker_that_is_killed_costs_few_rounds(client, pids, rows, monkeypatch, caplog):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     thread = when_trees_are_kept(client, lambda: os.kill(next(iter(pids.values())), signal.SIGKILL))
-    booster, losses = grow(client, rows, rows, rounds=100, max_depth=6)
+    booster, losses = grow(client, rows, True, rounds=100, max_depth=6)
     thread.join()
     assert booster.num_boosted_rounds() == len(losses) == 100
     assert losses == sorted(losses, reverse=True)
