@@ -63,8 +63,10 @@ class FeatureRows:
         """Return one of `count` equal shares."""
         rows, first = _excerpt(self.rows, number, count)
         watched, first_watched = (None, 0) if self.watched is None else _excerpt(self.watched, number, count)
-        n_sampled = -(-self.rows.n_sampled // count)
-        return FeatureShare(rows, watched, (first, first_watched), n_sampled, self.max_bin)
+        # All workers cut bins by the same rows, so that trees fit the bins of any number of workers.
+        whole, _ = _excerpt(self.rows, 0, 1)
+        sample, _ = _excerpt(whole.sample(), 0, 1)
+        return FeatureShare(rows, watched, (first, first_watched), sample, self.max_bin)
 
 
 def _excerpt(rows: Rows, number: int, count: int) -> tuple[Rows, int]:
@@ -82,7 +84,7 @@ class FeatureShare:
     rows: Rows
     watched: Rows | None
     first: tuple[int, int]
-    n_sampled: int
+    sample: Rows
     max_bin: int
 
     def check(self) -> None:
@@ -95,9 +97,13 @@ class FeatureShare:
                     check_wanted()
                     refuse_non_finite(block, name, first + start)
 
-    def matrices(self, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
-        """Quantise the rows, in the same bins on all workers."""
-        return matrices(self.rows, self.watched, self.n_sampled, max_bin=self.max_bin, n_threads=n_threads)
+    def bins(self, n_threads: int) -> DMatrix:
+        """Decide where bins are cut, as every other worker does."""
+        return self.sample.bins(max_bin=self.max_bin, n_threads=n_threads)
+
+    def matrices(self, bins: DMatrix, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
+        """Quantise the rows of this worker."""
+        return matrices(self.rows, self.watched, bins, max_bin=self.max_bin, n_threads=n_threads)
 
 
 def grow_on_cluster(

@@ -73,22 +73,21 @@ class Rows(NamedTuple):
         times = np.repeat(np.arange(len(self.X)), self.weight.astype(np.intp))
         return self.take(times)._replace(weight=None)
 
-    @property
-    def n_sampled(self) -> int:
-        """Rows that decide where bins are cut: up to two blocks; 0 for all, where they are one block."""
-        if not isinstance(self.X, FeatureParts) or self.X.n_blocks < 2:
-            return 0
-        return min(len(self.X), 2 * self.X.block_rows)
+    def sample(self) -> Rows:
+        """Choose rows from all over, up to two blocks; nothing is read."""
+        assert isinstance(self.X, FeatureParts)
+        number = min(len(self.X), 2 * self.X.block_rows)
+        return self.take(np.unique(np.linspace(0, len(self.X) - 1, number).astype(np.intp)))
 
-    def sample(self, number: int) -> Rows:
-        """Read rows from all over."""
-        places = np.unique(np.linspace(0, len(self.X) - 1, min(number, len(self.X))).astype(np.intp))
-        taken = self.take(places)
-        X = np.asarray(taken.X)
+    def bins(self, *, max_bin: int, n_threads: int) -> DMatrix:
+        """Read rows into memory, and decide by them where bins are cut."""
+        X = np.asarray(self.X)
         # What is not finite is named where all rows are read.
         finite = np.flatnonzero(np.isfinite(X).all(axis=1))
-        taken = taken._replace(X=X)
-        return taken.take(finite) if 0 < len(finite) < len(X) else taken
+        rows = self._replace(X=X)
+        if 0 < len(finite) < len(X):
+            rows = rows.take(finite)
+        return rows.matrix("X", max_bin=max_bin, n_threads=n_threads)
 
     def log_loss_of_margin(self) -> float | None:
         """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""
@@ -232,19 +231,18 @@ def grow_trees(
 def matrices(
     rows: Rows,
     watched: Rows | None,
-    n_sampled: int,
+    bins: DMatrix | None,
     *,
     max_bin: int,
     n_threads: int,
     cache: BinsCache | None = None,
 ) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
     """Quantise rows to grow on, and those to watch as `xgboost.train` takes them, in the same bins."""
-    options: dict[str, Any] = {"max_bin": max_bin, "n_threads": n_threads}
-    ref = rows.sample(n_sampled).matrix("X", **options) if n_sampled else None
-    train = rows.matrix("X", ref=ref, cache=cache, **options)
+    options: dict[str, Any] = {"max_bin": max_bin, "n_threads": n_threads, "cache": cache}
+    train = rows.matrix("X", ref=bins, **options)
     if watched is None:
         return train, []
-    return train, [(watched.matrix("X of validation_data", ref=train, cache=cache, **options), "validation")]
+    return train, [(watched.matrix("X of validation_data", ref=train, **options), "validation")]
 
 
 def _grown(
@@ -259,9 +257,11 @@ def _grown(
 
     patience = parameters["early_stopping_rounds"]
     history: dict[str, Any] = {}
-    dtrain, evals = matrices(
-        rows, watched, rows.n_sampled, max_bin=parameters["max_bin"], n_threads=params["nthread"], cache=cache
-    )
+    options = {"max_bin": parameters["max_bin"], "n_threads": params["nthread"]}
+    one_block = not isinstance(rows.X, FeatureParts) or rows.X.n_blocks < 2
+    bins = None if one_block else rows.sample().bins(**options)
+    dtrain, evals = matrices(rows, watched, bins, cache=cache, **options)
+    del bins
     booster = xgboost.train(
         params,
         dtrain,

@@ -45,7 +45,10 @@ class Share(Protocol):
     def check(self) -> None:
         """Read everything, and raise what is wrong with it."""
 
-    def matrices(self, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
+    def bins(self, n_threads: int) -> DMatrix:
+        """Return a matrix with the bins of all shares; those of any number of workers are the same."""
+
+    def matrices(self, bins: DMatrix, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
         """Return the matrices for `xgboost.train`, to be called by all workers together."""
 
 
@@ -315,8 +318,9 @@ def _grow(
 
     params = {"nthread": get_worker().state.nthreads, **params}
     history: dict[str, Any] = {}
+    bins = share.bins(params["nthread"])
     with xgboost.config_context(verbosity=0), CommunicatorContext(**link, dmlc_task_id=f"{number:06}"):
-        train, evals = share.matrices(params["nthread"])
+        train, evals = share.matrices(bins, params["nthread"])
         booster = xgboost.train(
             params,
             train,

@@ -31,7 +31,8 @@ def test_trees_of_a_cluster_are_as_good(client, rows):
     assert ours.n_estimators_ == 8
     assert ours.device_ == "cpu"
     assert ours.n_features_in_ == 4
-    assert abs(ours.score(X, y) - alone.score(X, y)) < 0.01
+    # Bins are cut by the same rows on any number of workers; sums differ in their last bits.
+    np.testing.assert_allclose(ours.predict_proba(X), alone.predict_proba(X), atol=1e-4)
     np.testing.assert_allclose(ours.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
 
 

@@ -54,13 +54,18 @@ class FileRows:
         if self.fails and self.range.start:
             raise FeatureError("row 7 is NaN")
 
-    def matrices(self, n_threads):
+    def bins(self, n_threads):
+        import xgboost
+
+        return xgboost.QuantileDMatrix(np.load(self.path), max_bin=64, nthread=n_threads)
+
+    def matrices(self, bins, n_threads):
         import xgboost
 
         X = np.load(self.path, mmap_mode="r")[self.range].copy()
         weight = None if self.weight is None else self.weight[self.range]
         train = xgboost.QuantileDMatrix(
-            X, self.codes[self.range], weight=weight, max_bin=64, nthread=n_threads
+            X, self.codes[self.range], weight=weight, max_bin=64, nthread=n_threads, ref=bins
         )
         return train, [(train, "validation")] if self.watched else []
 
