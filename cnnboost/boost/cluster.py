@@ -64,8 +64,7 @@ class FeatureRows:
         rows, first = _excerpt(self.rows, number, count)
         watched, first_watched = (None, 0) if self.watched is None else _excerpt(self.watched, number, count)
         # All workers cut bins by the same rows, so that trees fit the bins of any number of workers.
-        whole, _ = _excerpt(self.rows, 0, 1)
-        sample, _ = _excerpt(whole.sample(), 0, 1)
+        sample, _ = _excerpt(self.rows.sample(), 0, 1)
         return FeatureShare(rows, watched, (first, first_watched), sample, self.max_bin)
 
 

@@ -76,8 +76,8 @@ class Rows(NamedTuple):
     def sample(self) -> Rows:
         """Choose rows from all over, up to two blocks; nothing is read."""
         assert isinstance(self.X, FeatureParts)
-        number = min(len(self.X), 2 * self.X.block_rows)
-        return self.take(np.unique(np.linspace(0, len(self.X) - 1, number).astype(np.intp)))
+        places = np.linspace(0, len(self.X) - 1, self.X.sample_rows)
+        return self.take(np.unique(places.astype(np.intp)))
 
     def bins(self, *, max_bin: int, n_threads: int) -> DMatrix:
         """Read rows into memory, and decide by them where bins are cut."""

@@ -206,6 +206,11 @@ class FeatureParts:
         """Number of blocks; what is one block only is as well held in memory."""
         return -(-len(self) // self.block_rows)
 
+    @property
+    def sample_rows(self) -> int:
+        """Rows that two blocks of `BLOCK_BYTES` hold, at most."""
+        return min(len(self), 2 * max(1, BLOCK_BYTES // (4 * max(1, self._width))))
+
     def __len__(self) -> int:
         return self.shape[0]
 
