@@ -1,13 +1,20 @@
 """The site: `make docs` builds it into build/docs."""
 
+import html
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sphinx.util import logging
 
 HERE = Path(__file__).parent
+LINK = re.compile(r'<(?:a|img|link|script)\b[^>]*?\b(?:href|src)="([^"]+)"')
+NAMED = re.compile(r'\bid="([^"]+)"')
+log = logging.getLogger(__name__)
 sys.path.insert(0, str(HERE.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -26,11 +33,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.md5", "gallery/**/*.zip"]
-nitpicky = False
 suppress_warnings = ["config.cache"]
-
-myst_enable_extensions = ["colon_fence"]
-myst_heading_anchors = 3
 
 default_role = "code"  # `name` in a docstring
 
@@ -93,8 +96,27 @@ def copy_reports(app, error: Exception | None) -> None:
             shutil.copyfile(page, target)
 
 
+def check_links(app, error: Exception | None) -> None:
+    """Warn of links within the site that lead to no file, or to no place on a page."""
+    if error is not None or app.builder.name != "html":
+        return
+    out = Path(app.outdir).resolve()
+    found = {page: page.read_text() for page in out.glob("**/*.html")}
+    places = {page: {html.unescape(name) for name in NAMED.findall(text)} for page, text in found.items()}
+    for page, text in found.items():
+        if page.relative_to(out).parts[0] in ("reports", "_static"):
+            continue  # they hold all that they show, or are templates of the theme
+        for link in map(html.unescape, LINK.findall(text)):
+            parts = urlsplit(link)
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            there = target.is_file() and (not parts.fragment or unquote(parts.fragment) in places[target])
+            if not (parts.scheme or parts.netloc or there):
+                log.warning("%s: dead link %s", page.relative_to(out), link)
+
+
 def setup(app) -> None:
     """Connect what is above."""
     app.connect("builder-inited", write_commands)
     app.connect("source-read", link_reports)
     app.connect("build-finished", copy_reports)
+    app.connect("build-finished", check_links, priority=900)  # when the gallery has written its links too
