@@ -1,9 +1,11 @@
-"""Every example runs, and draws something."""
+"""Every example runs, and draws something; so does the notebook."""
 
 import runpy
 import sys
 import warnings
 
+import nbclient
+import nbformat
 import pytest
 
 from tests.conftest import ROOT
@@ -26,7 +28,18 @@ def test_it_runs_and_draws(path, monkeypatch):
     plt.close("all")
 
 
+def test_the_notebook_runs_and_draws(tmp_path):
+    notebook = nbformat.read(ROOT / "examples" / "tour.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in cells)  # committed without
+    cells[0].source = cells[0].source.replace("6", "2")
+    done = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    shown = [output for cell in done.execute().cells for output in cell.get("outputs", ())]
+    assert any("image/png" in output.get("data", ()) for output in shown)
+    assert "answers are the same" in shown[-1].text
+
+
 def test_each_is_short_and_there_are_some():
-    assert len(EXAMPLES) >= 8
+    assert len(EXAMPLES) >= 9
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) <= 60, path
