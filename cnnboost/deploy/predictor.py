@@ -84,6 +84,14 @@ class Predictor:
         If the graph contradicts the metadata of the file, or ONNX Runtime cannot run it.
     ParameterError
         If `threads` is not in 1..1024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnboost import Predictor
+    >>> predictor = Predictor.load(threads=1)  # the bundle that ships
+    >>> predictor.predict_proba(np.zeros((2, 48, 48, 1), np.uint8)).shape
+    (2, 7)
     """
 
     def __init__(self, model: bytes, *, threads: int | None = None, place: str = "the model") -> None:

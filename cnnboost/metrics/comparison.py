@@ -38,6 +38,13 @@ class Comparison(Result):
     ----------
     .. [1] Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
        percentages", Psychometrika 12, 1947.
+
+    Examples
+    --------
+    >>> from cnnboost.metrics import compare_predictions
+    >>> found = compare_predictions(["a", "b", "b", "b"], a=["a", "a", "a", "b"], b=["a", "b", "b", "b"])
+    >>> found.only_a_right, found.only_b_right, found.both_right
+    (0, 2, 2)
     """
 
     n: int

@@ -38,6 +38,12 @@ class Estimate(Result):
         On the rows that were scored.
     interval : tuple of float or None
         Confidence interval, or None where there is nothing to estimate one from.
+
+    Examples
+    --------
+    >>> from cnnboost.metrics import score_predictions
+    >>> score_predictions(["cat", "dog"], ["cat", "dog"]).accuracy.value
+    1.0
     """
 
     value: float

@@ -42,6 +42,13 @@ class ClassScores:
         never predicted, recall of one without rows.
     f1 : Estimate
         With the bootstrap percentile interval.
+
+    Examples
+    --------
+    >>> from cnnboost.metrics import score_predictions
+    >>> cat, dog = score_predictions(["cat", "dog", "dog"], ["cat", "dog", "cat"]).per_class
+    >>> cat.name, cat.support, cat.precision.value, cat.recall.value
+    ('cat', 1, 0.5, 1.0)
     """
 
     name: str
@@ -83,6 +90,15 @@ class Scores(Result):
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks",
        ICML 2017.
+
+    Examples
+    --------
+    >>> from cnnboost.metrics import score_predictions
+    >>> scores = score_predictions(["cat", "dog", "dog"], ["cat", "dog", "cat"])
+    >>> scores.n, scores.confusion
+    (3, ((1, 0), (1, 1)))
+    >>> scores.log_loss is None  # of labels alone
+    True
     """
 
     n: int
