@@ -12,7 +12,7 @@ GIGABYTES ?= 20
 IMAGES ?= 50000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz studies lint format docs wheel readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve bench-faces clean
+.PHONY: help demo test test-all fuzz studies lint format docs wheel release readme lock bench-line bench-runtimes bench-peers bench-scale bench-cluster bench-serve bench-sizes bench-faces clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -57,6 +57,16 @@ docs: $(VENV)/.installed ## build the site into build/docs; GALLERY=0 does not r
 wheel: $(VENV)/.installed ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
+release: $(VENV)/.installed ## build wheel and sdist into dist/, check them, and try the wheel in an environment of its own
+	rm -rf dist build/release
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/release/venv
+	build/release/venv/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock dist/*.whl
+	mkdir build/release/empty
+	cd build/release/empty && export PYTHONPATH= && ../venv/bin/cnnboost run digits \
+	  && ../venv/bin/cnnboost init digits --out mine.toml && ../venv/bin/cnnboost run mine.toml --set cnn.epochs=1
+
 bench-line: $(VENV)/.installed ## measure speed and memory of the line against plain libraries; FER2013=path
 	$(BIN)/python tests/benchmarks/line.py --data $(FER2013) --json reports/bench-line.json
 
@@ -74,11 +84,14 @@ bench-scale: $(VENV)/.installed ## measure fits and extractions that are larger 
 bench-serve: $(VENV)/.installed ## measure the server, its page and the standalone folder; FER2013=path
 	$(BIN)/python -m tests.benchmarks.serve --data $(FER2013) --json reports/bench-serve.json
 
+bench-sizes: $(VENV)/.installed ## measure what the packages and the standalone folder take on a disk
+	$(BIN)/python -m tests.benchmarks.sizes --json reports/bench-sizes.json
+
 bench-cluster: $(VENV)/.installed ## measure 1, 2, ... workers of a Dask cluster on this machine; CLUSTER_GIGABYTES=5 DASK_WORKERS=1,2
 	$(BIN)/python -m tests.benchmarks.cluster --gigabytes $(or $(CLUSTER_GIGABYTES),5) --workers $(or $(DASK_WORKERS),1,2) --json reports/bench-scale.json
 
 bench-faces: $(VENV)/.installed ## compare detectors of faces on photographs; FER_PYTHON=, OTHERS_PYTHON=interpreters
-	$(BIN)/python tests/benchmarks/faces.py --pictures $(or $(PICTURES),build/faces) \
+	$(BIN)/python -m tests.benchmarks.faces --json reports/bench-faces.json --pictures $(or $(PICTURES),build/faces) \
 	  $(if $(FER_PYTHON),--fer-python $(FER_PYTHON)) $(if $(OTHERS_PYTHON),--others-python $(OTHERS_PYTHON))
 
 readme: $(VENV)/.installed ## write the figures of the reports into README and docs

@@ -45,12 +45,15 @@ def test_every_public_name_is_there():
         _ = cnnboost.Boost
 
 
-def test_the_version_is_that_of_the_changelog():
+def test_the_version_is_that_of_changelog_and_citation():
     from tests.conftest import ROOT
 
-    changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(r"^## \[?Unreleased", changelog, re.M)
-    assert cnnboost.__version__ in changelog
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = re.fullmatch(rf"\[{re.escape(cnnboost.__version__)}\] - (\d{{4}}-\d\d-\d\d)", headings[1])
+    assert released
+    citation = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert {f"version: {cnnboost.__version__}", f"date-released: {released[1]}"} <= set(citation)
 
 
 def test_errors_are_what_a_caller_would_catch():

@@ -18,11 +18,11 @@ from tests.deploy.small_graph import metadata_of, small_file
 SHIPS = f"cnnboost/models/{SHIPPED}/"
 
 
-def build(tree, out):
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(tree)]
+def build(tree, out, kind="wheel"):
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(out), str(tree)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = out.glob("*.whl")
+    (path,) = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
     return path
 
 
@@ -91,6 +91,13 @@ def test_it_carries_the_bundle_that_the_repository_ships(wheel):
         assert {"manifest.json", *members} <= found
         assert sum(metadata["bytes"] for metadata in members.values()) < 30e6
     assert all(name.endswith((".json", ".keras", ".ubj", ".onnx", ".md")) for name in found)
+
+
+def test_an_index_would_take_wheel_and_sdist(wheel):
+    sdist = build(ROOT, wheel.parent, "sdist")
+    command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_is_built_without_a_bundle(tree, tmp_path):
