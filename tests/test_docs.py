@@ -2,105 +2,120 @@
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
-import shlex
 import subprocess
-import sys
-from pathlib import Path
+from functools import cache
 
-import numpy as np
 import pytest
-import requests
-from PIL import Image
-from typer.testing import CliRunner
 
 import cnnboost
-from cnnboost.cli import app
-from tests import readme
+from cnnboost import metrics
+from cnnboost.config import load_recipe
+from cnnboost.stages import Job
+from tests import pages, readme
 from tests.conftest import ROOT
-from tests.faces.clips import astronaut, moving, write_clip
-from tests.serve.conftest import started
 
 DOCUMENTS = {path: path.read_text() for path in readme.documents()}
 TEXT = "\n".join(DOCUMENTS.values())
-PROGRAM = str(Path(sys.executable).parent / "cnnboost")
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages(cnnboost.__path__, "cnnboost.") if "__main__" not in m.name
 )
+PAGES = {str(path.relative_to(ROOT)): path for path in pages.pages()}
+#: Pages whose blocks take long; those of photographs are in the README as well.
+SLOW = {"docs/photographs.md", "docs/serving.md", "docs/studies.md"}
+#: Every block that is not run, by its page and the reason that it states.
+NOT_RUN = {
+    ("README.md", "it installs all packages"),
+    ("docs/getting_started.md", "it installs all packages"),
+    ("docs/large.md", "it needs several machines that share a folder"),
+    ("CONTRIBUTING.md", "it runs the tests"),
+    ("CONTRIBUTING.md", "it releases"),
+}
 
 
-def block(kind):
-    found = re.search(rf"<!-- quickstart: {kind} -->\s*```\w+\n(.*?)```", TEXT, re.DOTALL)
-    assert found, f"no document has a quickstart for {kind}"
-    return found.group(1)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Return a function that runs the blocks of a page, once."""
+
+    @cache
+    def ran(name):
+        return pages.run(PAGES[name], tmp_path_factory.mktemp("page"))
+
+    return ran
 
 
-def test_the_commands_of_the_quickstart_work_in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    commands = [shlex.split(line, comments=True) for line in block("shell").splitlines() if line.strip()]
-    assert len(commands) >= 5
-    shown = {}
-    for command in commands:
-        assert command[0] == "cnnboost"
-        # Less training than a reader would wait for; everything else is as it stands there.
-        quick = [*command[1:], "-s", "cnn.epochs=1", "-s", "boost.n_estimators=2"]
-        done = CliRunner(env={"COLUMNS": "100"}).invoke(app, quick)
-        assert done.exit_code == 0, done.output
-        shown[command[1]] = done.stdout
-    assert (tmp_path / "features/train-fc1.npy").is_file()
-    assert (tmp_path / "models/digits/heads/fc1-plain.ubj").is_file()
-    assert "XGBoost at output" in shown["evaluate"]
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name, page in PAGES.items()
+        if pages.blocks(page)
+    ],
+)
+def test_the_blocks_of_a_page_run(name, ran):
+    ran(name)
 
 
-def test_the_python_of_the_quickstart_works(capsys):
-    exec(compile(block("python"), "README.md", "exec"), {})
-    shown = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
-    assert float(shown["CNN"]) > 0.8
-    assert float(shown["CNN + XGBoost"]) > 0.8
+def test_the_first_steps_leave_what_they_say(ran):
+    found = ran("docs/getting_started.md")
+    assert (found.folder / "features/train-fc1.npy").is_file()
+    assert (found.folder / "models/digits/heads/fc1-plain.ubj").is_file()
+    assert "XGBoost at output" in found.shown
+    scores = dict(re.findall(r"^(CNN|CNN \+ XGBoost) ([\d.]+)$", found.shown, re.MULTILINE))
+    assert [float(score) > 0.8 for score in scores.values()] == [True, True]
 
 
-@pytest.mark.parametrize("kind", ["hybrid", "bagged"])
-def test_the_hybrids_of_the_readme_work(kind, capsys):
-    exec(compile(block(kind), "README.md", "exec"), {})
-    assert float(capsys.readouterr().out) > 0.8
+def test_the_hybrids_of_the_guide_are_good(ran):
+    assert [float(line) > 0.8 for line in ran("docs/heads.md").shown.splitlines()] == [True, True]
 
 
-def test_photographs_and_clips_are_classified_as_the_readme_says(tmp_path):
-    """In a folder that holds nothing but these: the bundle came with the package."""
-    (tmp_path / "photographs").mkdir()
-    for name in ("photograph.jpg", "photographs/a.jpg"):
-        astronaut().save(tmp_path / name)
-    write_clip(tmp_path / "clip.mp4", moving(3))
-    for command in [shlex.split(line, comments=True) for line in block("photograph").splitlines()]:
-        assert command[0] == "cnnboost"
-        done = subprocess.run([PROGRAM, *command[1:]], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    for name in ("faces.csv", "clip.csv"):
-        assert ",happy," in (tmp_path / name).read_text()
-    assert (tmp_path / "annotated.mp4").is_file()
-    python = [sys.executable, "-c", block("face")]
-    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("happy ")
+def test_the_face_of_a_photograph_is_seen_to_smile(ran):
+    found = ran("docs/shipped.md")
+    assert ",happy," in (found.folder / "clip.csv").read_text()
+    assert (found.folder / "annotated.mp4").is_file()
+    assert re.search(r"^happy \d", found.shown, re.MULTILINE)
 
 
-def test_the_server_and_the_folder_of_the_readme_work(tmp_path):
-    (tmp_path / "faces").mkdir()
-    shades = np.add.outer(np.arange(120), np.arange(100)).astype(np.uint8)
-    for name in ("face.jpg", "other.png", "faces/one.png"):
-        Image.fromarray(shades).save(tmp_path / name)
-    serve, ask, export, predict = [shlex.split(line, comments=True) for line in block("serve").splitlines()]
-    with started(*serve[2:]) as server:
-        assert [serve[:2], ask[0]] == [["cnnboost", "serve"], "curl"]
-        sent = [part.partition("=@")[2] for part in ask if "=@" in part]
-        files = [("images", (name, (tmp_path / name).read_bytes())) for name in sent]
-        address = server.address + ask[-1].removeprefix("http://127.0.0.1:8000/")
-        assert len(requests.post(address, files=files, timeout=60).json()["rows"]) == 2
-    done = subprocess.run([PROGRAM, *export[1:]], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    done = subprocess.run([sys.executable, *predict[1:]], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
+def test_the_server_and_the_folder_answer_for_each_picture(ran):
+    shown = ran("docs/server.md").shown
+    answer, _ = json.JSONDecoder().raw_decode(shown)
+    assert len(answer["rows"]) == 2
+    assert len([line for line in shown.splitlines() if ".jpg" in line or ".png" in line]) >= 3
+
+
+def test_what_contributors_are_shown_works(ran, tmp_path):
+    names = ran("CONTRIBUTING.md").names
+    assert names["mine"]((8, 8, 1), 10).output_shape == (None, 10)
+    job = Job(recipe=load_recipe("digits"), models=tmp_path)
+    mean = names["Brightness"](job).run()
+    assert 0 < mean < 255
+    assert names["Brightness"](job).is_current()
+    assert names["Brightness"](job).run() == mean
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_block_goes_unnoticed(name):
+    assert pages.strays(PAGES[name]) == 0
+    for block in pages.blocks(PAGES[name]):
+        assert block.language in (*pages.RUN, *pages.SHOWN), f"{block}: is that run?"
+
+
+def test_what_is_not_run_is_known_and_its_commands_exist():
+    marked = [block for page in PAGES.values() for block in pages.blocks(page) if block.why]
+    assert {(str(block.page.relative_to(ROOT)), block.why) for block in marked} == NOT_RUN
+    for block in marked:
+        pages.check(block)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_within_sentences_exist(name):
+    text = PAGES[name].read_text()
+    for words in pages.spans(text):
+        pages.parse(words, placeholders=True)
+    assert pages.unknown_targets(text) == set()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -124,6 +139,22 @@ def test_the_files_that_a_document_names_are_there(path):
 
 def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_reference_has_every_public_name():
+    text = (ROOT / "docs" / "reference" / "api.rst").read_text()
+    named = re.findall(r"^   (\w+)$", text, re.MULTILINE)
+    assert sorted(named) == sorted({*cnnboost.__all__, *metrics.__all__} - {"__version__"})
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(module, name) for module in (cnnboost, metrics) for name in module.__all__ if name != "__version__"],
+)
+def test_every_public_name_has_an_example_that_runs(module, name):
+    found = doctest.DocTestParser().get_examples(getattr(module, name).__doc__)
+    assert found
+    assert not any(doctest.SKIP in example.options for example in found)
 
 
 @pytest.mark.parametrize("name", MODULES)
