@@ -27,6 +27,14 @@ class OnBad(StrEnum):
     skip = "skip"
 
 
+class Graph(StrEnum):
+    """The graphs of a bundle."""
+
+    hybrid = "hybrid"
+    cnn = "cnn"
+    int8 = "int8"
+
+
 RecipeOption = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +93,18 @@ ImageCacheOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's")
+]
+
+GraphOption = Annotated[
+    Graph | None,
+    typer.Option(
+        "--graph",
+        help="The hybrid, the CNN alone, or the hybrid in 8-bit integers (faster, slightly different).",
+        show_default="hybrid",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
 ]
 
 

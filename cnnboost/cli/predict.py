@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,11 +19,14 @@ from cnnboost.cli.app import app, cluster, make_job
 from cnnboost.cli.options import (
     DaskOption,
     DataOption,
+    Graph,
+    GraphOption,
     JsonOption,
     ModelsOption,
     QuietOption,
     ReportsOption,
     SetOption,
+    ThreadsOption,
 )
 from cnnboost.cli.predict_clip import predict_clip
 from cnnboost.cli.predict_output import STDOUT, write_predictions
@@ -32,6 +34,7 @@ from cnnboost.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from cnnboost.deploy.bundle import Bundle
+    from cnnboost.deploy.predictor import Predictor
 
 log = logging.getLogger("cnnboost")
 
@@ -43,14 +46,6 @@ def _stated(value: str | None) -> None:
         raise typer.BadParameter(
             "a bundle states the scale of its pixels and its classes itself; leave it out"
         )
-
-
-class Graph(StrEnum):
-    """The graphs of a bundle."""
-
-    hybrid = "hybrid"
-    cnn = "cnn"
-    int8 = "int8"
 
 
 @app.command()
@@ -76,17 +71,8 @@ def predict(
     csv_path: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Write all probabilities; - is stdout.")
     ] = None,
-    graph: Annotated[
-        Graph | None,
-        typer.Option(
-            "--graph",
-            help="The hybrid, the CNN alone, or the hybrid in 8-bit integers (faster, slightly different).",
-            show_default="hybrid",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
-    ] = None,
+    graph: GraphOption = None,
+    threads: ThreadsOption = None,
     faces: Annotated[
         bool | None,
         typer.Option(
@@ -130,7 +116,6 @@ def predict(
         raise ParameterError("--json and --csv - both want stdout; give --csv a file")
     _check_outputs(paths, csv_path, annotated)
     console.notes(quiet)
-    wanted: Any = graph.value if graph else "hybrid"
     source: Path | Bundle
     if model is not None:
         _refuse(
@@ -140,15 +125,11 @@ def predict(
     elif recipe is not None:
         source = _of_recipe(recipe, overrides, quiet, data=data, models=models, reports=reports)
     else:
-        source = _shipped(ctx, wanted)
+        source = _shipped(ctx, graph or Graph.hybrid)
     from cnnboost.deploy.image_files import STDIN, find_images, predict_files, predict_on_cluster
-    from cnnboost.deploy.predictor import Predictor
     from cnnboost.faces.clip import is_clip
 
-    predictor = Predictor.load(source, threads=threads, graph=wanted)
-    loaded = "int8" if predictor.int8 else predictor.kind
-    if graph and loaded != graph:
-        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
+    predictor = load_predictor(source, graph, threads)
     if any(map(is_clip, paths)):
         if dask is not None:
             raise ParameterError(f"--dask {dask}: a clip is read by one machine; leave it out")
@@ -175,6 +156,16 @@ def predict(
         log.warning("%d of %d images could not be used; see their rows", done.failed, done.images)
         raise typer.Exit(console.FAILED)
     log.info("%d image%s", done.images, "" if done.images == 1 else "s")
+
+
+def load_predictor(source: Path | Bundle, graph: Graph | None, threads: int | None) -> Predictor:
+    """Load a graph of a bundle, or a file, which must be of the graph that was asked for."""
+    from cnnboost.deploy.predictor import Predictor
+
+    predictor = Predictor.load(source, threads=threads, graph=(graph or Graph.hybrid).value)
+    if graph and predictor.graph != graph:
+        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {predictor.graph} graph")
+    return predictor
 
 
 def _check_outputs(paths: Sequence[str], csv_path: str | None, annotated: Path | None) -> None:

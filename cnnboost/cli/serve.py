@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cnnboost.cli import console
 from cnnboost.cli.app import app
-from cnnboost.cli.options import QuietOption
-from cnnboost.cli.predict import Graph
+from cnnboost.cli.options import GraphOption, QuietOption, ThreadsOption
+from cnnboost.cli.predict import load_predictor
 from cnnboost.errors import ParameterError, ServerError
 from cnnboost.serve.limits import Limits
 
@@ -34,17 +34,8 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port; 0 is any that is free.")
     ] = 8000,
-    graph: Annotated[
-        Graph | None,
-        typer.Option(
-            "--graph",
-            help="The hybrid, the CNN alone, or the hybrid in 8-bit integers.",
-            show_default="hybrid",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, max=1024, help="Threads.", show_default="all cores")
-    ] = None,
+    graph: GraphOption = None,
+    threads: ThreadsOption = None,
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Images that may wait; past it, the answer is 503.")
     ] = Limits.queue,
@@ -85,7 +76,6 @@ def serve(
     except ImportError as error:
         raise ServerError(f"the server needs {error.name}: pip install 'cnnboost[serve]'") from error
     from cnnboost.deploy.bundle import describe, read_bundle, shipped_bundle
-    from cnnboost.deploy.predictor import Predictor
     from cnnboost.images.decode import MAX_PIXELS
     from cnnboost.serve.about import about
     from cnnboost.serve.app import make_app
@@ -97,19 +87,16 @@ def serve(
             f"--max-pixels {max_pixels}: images of more than {MAX_PIXELS} pixels are never decoded; give at "
             "most that many"
         )
-    wanted: Any = graph.value if graph else "hybrid"
-    read = shipped_bundle() if bundle is None else read_bundle(bundle) if bundle.is_dir() else None
-    predictor = Predictor.load(read or bundle, threads=1, graph=wanted)
-    loaded = "int8" if predictor.int8 else predictor.kind
-    if graph and loaded != graph:
-        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {loaded} graph")
+    source = shipped_bundle() if bundle is None else read_bundle(bundle) if bundle.is_dir() else bundle
+    read = None if isinstance(source, Path) else source
+    predictor = load_predictor(source, graph, threads=1)
     limits = Limits(bytes=max_bytes, images=max_images, pixels=max_pixels, seconds=seconds, queue=queue)
     service = Service(predictor, limits, threads)
     with listen(host, port) as opened:
         address = address_of(opened)
 
         def ready() -> None:
-            log.info("%s", describe(read, wanted) if read else predictor.place)
+            log.info("%s", describe(read, predictor.graph) if read else predictor.place)
             log.info("listening on %s; Ctrl-C ends it", address)
             if is_open(opened.getsockname()[0]):
                 log.warning(

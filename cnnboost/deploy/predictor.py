@@ -268,6 +268,11 @@ class Predictor:
         return predict_faces(self, image)
 
     @property
+    def graph(self) -> str:
+        """Which graph of a bundle it is: "hybrid", "cnn" or "int8"."""
+        return "int8" if self.int8 else self.kind
+
+    @property
     def file(self) -> GraphFile:
         """The file it was loaded from, for other processes to load it again."""
         return GraphFile(Path(self.place).absolute(), hashlib.sha256(self._model).hexdigest())

@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # of narrow encodings
     try:
         session, labels = open_model(Path(__file__).resolve().parent, given.threads)
-    except (OSError, KeyError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime has many kinds too
         parser.error(f"the model cannot be used: {error}")
     classes, done, failed = labels["classes"], 0, 0
     rows: list[dict[str, Any]] = []

@@ -19,14 +19,13 @@ _MOST_BYTES = 1 << 20
 def about(predictor: Predictor, bundle: Bundle | None) -> dict[str, Any]:
     """Describe a model: title, classes, input, scores, and two sections of its card (None: there is none)."""
     manifest = bundle.manifest if bundle else {}
-    graph = "int8" if predictor.int8 else predictor.kind
     scores = manifest.get("scores") or {}
-    own = scores.get(graph)
+    own = scores.get(predictor.graph)
     card = _card(bundle.folder / CARD) if bundle else ""
     return {
         "title": manifest.get("title") or predictor.details.get("recipe") or "a model",
         "recipe": predictor.details.get("recipe"),
-        "graph": graph,
+        "graph": predictor.graph,
         "classes": predictor.names,
         "input": predictor.input._asdict(),
         "wants": predictor.wants,

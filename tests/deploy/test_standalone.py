@@ -127,6 +127,8 @@ def test_a_graph_and_labels_that_do_not_belong_together_are_refused(bundle, odd_
     (tmp_path / "a.png").write_bytes(odd_images["plain.png"])
     (tmp_path / "folder" / "model.onnx").write_bytes(bundle.members["int8.onnx"].read_bytes())
     assert "labels.json" in run(tmp_path / "folder", tmp_path / "a.png", status=2).stderr
+    (tmp_path / "folder" / "labels.json").write_text("[]")
+    assert "the model cannot be used" in run(tmp_path / "folder", tmp_path / "a.png", status=2).stderr
 
 
 def test_another_graph_and_a_second_time(bundle, alone, tmp_path):
