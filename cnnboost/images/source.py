@@ -58,11 +58,6 @@ class Source:
         """The rows."""
         return self._reader.read(self.name)
 
-    @property
-    def threads(self) -> int | None:
-        """How many images are read at a time; None is one for each core."""
-        return self.listing.threads if self.n_jobs is None else self.n_jobs
-
     @cached_property
     def entry(self) -> Path:
         """The place of the decoded set in the cache; its name is the key."""
@@ -104,28 +99,7 @@ class Source:
         return InputSpec(*size, max(sampled)), max(sampled) == 1
 
     def _shapes(self, rows: Iterable[int], faults: list[DataError], at_once: int = 1) -> Iterator[InputSpec]:
-        """Give the shapes of the rows that can be read, by their headers; collect what is wrong with others.
-
-        `at_once` is how many a thread reads one after the other: few where not all may be needed.
-        """
-
-        def look(chunk: list[int], stop: threading.Event) -> list[InputSpec | DataError]:
-            found: list[InputSpec | DataError] = []
-            for row in chunk:
-                if stop.is_set():
-                    break
-                try:
-                    found.append(self.listing.shape(row))
-                except DataError as error:
-                    found.append(error)
-            return found
-
-        with closing(work_ahead(rows, look, at_once, self.threads)) as looked:
-            for one in chain.from_iterable(looked):
-                if isinstance(one, DataError):
-                    faults.append(one)
-                else:
-                    yield one
+        return shapes_of(self.listing, rows, faults, self.n_jobs, at_once)
 
     def spec_of_all(self) -> InputSpec:
         """Return the shape of the pixels after a look at all images, where it was only guessed."""
@@ -163,5 +137,38 @@ class Source:
         def pixels(row: int) -> np.ndarray:
             return listing.image(row, spec, self.size is not None, colour)
 
-        with closing(decode_all(range(n), pixels, spec, self.threads)) as batches:
+        threads = listing.threads if self.n_jobs is None else self.n_jobs
+        with closing(decode_all(range(n), pixels, spec, threads)) as batches:
             return write(listing, spec, watched(batches, self.shown, n, self.progress))
+
+
+def shapes_of(
+    listing: Listing,
+    rows: Iterable[int],
+    faults: list[DataError],
+    n_jobs: int | None = None,
+    at_once: int = 1,
+) -> Iterator[InputSpec]:
+    """Give the shapes of the rows that can be read, by their headers; collect what is wrong with others.
+
+    `at_once` is how many a thread reads one after the other: few where not all may be needed.
+    """
+
+    def look(chunk: list[int], stop: threading.Event) -> list[InputSpec | DataError]:
+        found: list[InputSpec | DataError] = []
+        for row in chunk:
+            if stop.is_set():
+                break
+            try:
+                found.append(listing.shape(row))
+            except DataError as error:
+                found.append(error)
+        return found
+
+    threads = listing.threads if n_jobs is None else n_jobs
+    with closing(work_ahead(rows, look, at_once, threads)) as looked:
+        for one in chain.from_iterable(looked):
+            if isinstance(one, DataError):
+                faults.append(one)
+            else:
+                yield one

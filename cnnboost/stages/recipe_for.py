@@ -16,13 +16,13 @@ import numpy as np
 from cnnboost.cnn.model_file import read_model
 from cnnboost.config import Recipe, packaged
 from cnnboost.config.load import recipe_of
-from cnnboost.errors import BadInput, DataError, ParameterError
+from cnnboost.errors import DataError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import file_digest
-from cnnboost.images.decode import InputSpec
 from cnnboost.images.readers import find_reader
+from cnnboost.images.source import shapes_of
 from cnnboost.stages.other_images import source_name
-from cnnboost.urls import local_path
+from cnnboost.urls import local_path, without_secrets
 
 log = logging.getLogger("cnnboost")
 
@@ -116,18 +116,16 @@ def _of_model(
 
 def glance(source: str | os.PathLike[str]) -> Glance:
     """Look at a source: all names, and the size and colour of some images."""
-    shapes: list[InputSpec] = []
-    bad: list[BadInput] = []
     place = local_path(os.fspath(source))
     listing = find_reader(place).read(place)
-    for row in np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(int)):
-        try:
-            shapes.append(listing.shape(int(row)))
-        except DataError as error:
-            bad += error.bad
+    rows = np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(int)).tolist()
+    faults: list[DataError] = []
+    shapes = list(shapes_of(listing, rows, faults))
     if not shapes:
+        bad = [one for error in faults for one in error.bad]
         first = f": {bad[0].place} {bad[0].reason}" if bad else ""
-        raise DataError(f"{place}: none of {len(bad)} images that were looked at can be used{first}", bad)
+        shown = without_secrets(place)
+        raise DataError(f"{shown}: none of {len(rows)} images that were looked at can be used{first}", bad)
     height, width = (int(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
     counts = np.bincount(listing.y, minlength=len(listing.classes))
     return Glance(
