@@ -19,7 +19,7 @@ from cnnboost.cnn.model_file import read_model
 from cnnboost.config import Recipe
 from cnnboost.errors import DataError, ModelError, RecipeError
 from cnnboost.escape import csv_cell
-from cnnboost.files import digest_of, write_bytes
+from cnnboost.files import digest_of, disk_error, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.stages.feeding import Feeding, find_feeding
 from cnnboost.urls import without_secrets
@@ -150,8 +150,7 @@ class Job:
                 stream_above=self._stream_above(),
                 progress=report,
             )
-        if images.bad:
-            self.write_bad(images)
+        self.write_bad(images)
         return images
 
     def _stream_above(self) -> int | None:
@@ -191,15 +190,21 @@ class Job:
         return job
 
     def write_bad(self, images: ImageSet) -> None:
-        """List the inputs that were left out in a file of the reports."""
+        """List the inputs that were left out in a file of the reports; without any, there is no such file."""
+        path = self.reports_dir / "bad_inputs.csv"
+        if not images.bad:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise disk_error(path, error) from error
+            return
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["place", "reason"])
         writer.writerows([csv_cell(place), csv_cell(reason)] for place, reason in images.bad)
-        path = write_bytes(
-            self.reports_dir / "bad_inputs.csv", table.getvalue().encode("utf-8", "surrogateescape")
-        )
-        log.warning("%d inputs were left out; they are listed in %s", len(images.bad), path)
+        write_bytes(path, table.getvalue().encode("utf-8", "surrogateescape"))
+        n = len(images.bad)
+        log.warning("%d input%s left out; see %s", n, " was" if n == 1 else "s were", path)
 
 
 def _thin(images: ImageSet, few: int) -> ImageSet:

@@ -102,8 +102,7 @@ def write_other_scores(
     before = read_json(path)
     if before is not None and before.get("data_digest") != metrics["data_digest"]:
         log.info("%s held the scores of other images of this name; they are replaced", path)
-    if images.bad:
-        there.write_bad(images)
+    there.write_bad(images)
     write_json(path, metrics)
     place = metrics["source_name"] + ("" if rows.name == "all" else f" ({rows.name})")
     # Learning curves are not about these images.

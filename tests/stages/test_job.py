@@ -18,6 +18,9 @@ def test_bad_images_are_left_out_and_listed(job, face_folder, tmp_path, change):
     assert table[0] == "place,reason"
     assert "Training_3.png" in table[1]
     assert len(table) == 2
+    shutil.copy(tmp_path / "faces/train/sad/Training_2.png", tmp_path / "faces/train/sad/Training_3.png")
+    assert len(replace(faces, on_bad="skip").images.train) == 36
+    assert not (job.reports_dir / "bad_inputs.csv").exists()
 
 
 def test_a_source_is_needed(job, change, monkeypatch):
