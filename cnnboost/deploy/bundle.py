@@ -35,6 +35,8 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 #: What a bundle may say that its images show, so that it can be found in photographs.
 WANTS = ("face",)
+#: The graphs that it may have, each in a file of its name; `int8` is the hybrid in 8-bit integers.
+GRAPHS = ("hybrid", "cnn", "int8")
 #: The recipe whose bundle comes with the package.
 SHIPPED = "fer2013"
 _PENDING = ".export"
@@ -254,7 +256,7 @@ def _valid_scores(value: Any) -> bool:
     """Tell whether a value can be scores: of which images, and of each graph at least its accuracy."""
     if not isinstance(value, dict):
         return False
-    graphs = [value[graph] for graph in ("hybrid", "cnn", "int8") if graph in value]
+    graphs = [value[graph] for graph in GRAPHS if graph in value]
     stated = type(value.get("split")) is str and type(value.get("images")) is int
     return all(stated and isinstance(one, dict) and isinstance(one.get("accuracy"), float) for one in graphs)
 

@@ -19,7 +19,7 @@ from cnnboost.deploy.graph_file import (
     session_on,
     verify_checksum,
 )
-from cnnboost.deploy.predictor import Slices
+from cnnboost.deploy.slices import Slices
 from cnnboost.errors import ModelError
 from cnnboost.files import reason_of, while_used
 
