@@ -52,6 +52,8 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"cnnboost {version}"
 html_show_sourcelink = False
 html_copy_source = False
@@ -74,8 +76,11 @@ def write_commands(app) -> None:
     run = [sys.executable, "-m", "typer", "cnnboost.cli", "utils", "docs", "--name", "cnnboost"]
     text = subprocess.run(run, cwd=HERE.parent, capture_output=True, text=True, check=True).stdout
     for name, command in get_command(program).commands.items():
+        # The list cuts sentences short to fit a terminal.
+        first = " ".join((command.help or "").split("\n\n")[0].split())
+        line = "" if command.hidden else f"* `{name}`: {first}\n"
+        text = re.sub(rf"^\* `{name}`:.*\n", lambda _, line=line: line, text, flags=re.MULTILINE)
         if command.hidden:
-            text = re.sub(rf"^\* `{name}`:.*\n", "", text, flags=re.MULTILINE)
             text = re.sub(rf"^## `cnnboost {name}`\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
     (HERE / "reference" / "commands.md").write_text(text.replace("# `cnnboost`", "# Commands", 1))
 
