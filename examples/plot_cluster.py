@@ -39,8 +39,7 @@ for split, n in ((train, 4), (new, 2)):
 # %%
 # One machine, and two workers
 # ----------------------------
-# Trees depend a little on how many share the rows, as bins are cut by what each has;
-# their accuracy does not.
+# Trees depend a little on how many workers share the rows; their accuracy does not.
 boost = BoostClassifier(n_estimators=30, max_depth=3, max_bin=32)
 watched = {"validation_data": (parts["validation"], new.labels)}
 options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
