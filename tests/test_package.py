@@ -26,6 +26,7 @@ def modules_after(code):
         "import cnnboost.cli.commands",
         "import cnnboost.images",
         "import cnnboost.config",
+        "import cnnboost.features.store",
     ],
 )
 def test_light_imports_stay_light(code):

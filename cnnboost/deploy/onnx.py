@@ -19,8 +19,8 @@ from cnnboost.deploy.int8 import IMAGES as CALIBRATED
 from cnnboost.deploy.int8 import int8_graph
 from cnnboost.deploy.parity import check_parity, limits_of
 from cnnboost.errors import DataError, ModelError
-from cnnboost.features import CNNFeatures
 from cnnboost.features.cut import Cut
+from cnnboost.features.extractor import CNNFeatures
 from cnnboost.files import write_bytes
 from cnnboost.hybrid import HybridClassifier
 from cnnboost.hybrid.feature_extractor import layers_name
