@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -94,7 +95,7 @@ def _base(pixels: Any, weights: str) -> Any:
     if weights == "none":
         return build(None)
     if weights != "imagenet":
-        return _from_file(build(None), weights)
+        return _from_file(build, weights)
     folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
     if not (folder / IMAGENET_FILE).is_file():
         log.info("the ImageNet weights of VGG19 are fetched to %s", folder)
@@ -111,8 +112,8 @@ def _base(pixels: Any, weights: str) -> Any:
         ) from error
 
 
-def _from_file(base: Any, weights: str) -> Any:
-    """Fill the convolutions from a file of weights, or of a model that has them."""
+def _from_file(build: Callable[[None], Any], weights: str) -> Any:
+    """Build the convolutions and fill them from a file of weights, or of a model that has them."""
     import h5py
 
     path = Path(weights).expanduser()
@@ -128,10 +129,12 @@ def _from_file(base: Any, weights: str) -> Any:
         if is_model:
             # By their names, out of nested models too.
             layers = {layer.name: layer for layer in read_model(path)._flatten_layers()}
+            base = build(None)
             for layer in base.layers:
                 if layer.weights:
                     layer.set_weights(layers[layer.name].get_weights())
             return base
+        base = build(None)
         # Keras warns of all that has no weights to load; what misses its weights is an error.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             base.load_weights(path)

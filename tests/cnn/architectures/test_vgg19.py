@@ -1,3 +1,4 @@
+import gc
 import urllib.request
 
 import numpy as np
@@ -8,6 +9,13 @@ from cnnboost.cnn.architectures.vgg19 import IMAGENET_FILE
 from cnnboost.errors import ModelError
 
 SHAPE = (48, 48, 1)
+
+
+@pytest.fixture(autouse=True)
+def _networks_go():
+    """Networks of 80 MB do not wait until garbage is looked for."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
