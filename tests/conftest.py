@@ -8,32 +8,57 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Toy sizes gain nothing from threads, which would take the cores from the other processes of the suite.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+import ctypes
 import gc
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.browser import browser  # noqa: F401 - a fixture
 from tests.dask_processes import client, pids, processes, stopped  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parent.parent
 
 
-#: Files that take long or much memory. They begin first: the last one to end has a process to itself.
+#: Files that take long. They begin first, so that both processes end together.
 LONGEST = (
-    "test_recipes.py", "test_vgg19.py", "test_contract.py", "test_efficientnet.py",
-    "test_keras_applications.py", "test_docs.py", "test_study.py", "test_commands.py",
-    "test_checkpoint.py", "test_training.py",
+    "cluster/test_extraction.py", "cluster/test_training.py", "boost/test_cluster.py",
+    "stages/test_on_cluster.py", "cnn/architectures/test_vgg19.py", "stages/test_recipes.py",
+    "tests/test_docs.py", "search/test_study.py", "cli/test_commands.py", "cnn/test_checkpoint.py",
+    "cnn/test_training.py", "stages/test_stage.py", "stages/test_export.py", "stages/test_card.py",
+    "stages/test_hybrids.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    rank = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+    def rank(item):
+        path = item.path.as_posix()
+        return next((place for place, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give all tests of the cluster to one process, so that one cluster is started."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneCluster(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "cluster" if "cluster" in file else file
+
+    return OneCluster(config, log)
 
 
 def pytest_collection_finish():
@@ -47,8 +72,12 @@ def pytest_collection_finish():
 def pytest_runtest_setup():
     """Draw the weights and numbers of a test, and of its fixtures, from one seed."""
     import keras
+    import tensorflow
 
-    keras.utils.set_random_seed(0)
+    # TensorFlow's own seed is not used by Keras, and to set it costs all functions that are there already.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorflow.random, "set_seed", lambda seed: None)
+        keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,6 +95,17 @@ def _own_cache(tmp_path_factory):
     patch.delenv("CNNBOOST_DATA", raising=False)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_goes_back():
+    """Give back what the networks of a file took, before those of the next are made."""
+    yield
+    import keras
+
+    keras.utils.clear_session(free_memory=True)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="module", autouse=True)

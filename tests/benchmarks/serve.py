@@ -212,7 +212,8 @@ def _loop(call: Any, n: int, seconds: float = 3.0) -> float:
 def bench_page(table: Table, folder: Path, seconds: float) -> None:
     from playwright.sync_api import sync_playwright
 
-    from tests.serve.test_page import BROWSER, FLAGS, wait_for_pictures
+    from tests.browser import BROWSER, FLAGS
+    from tests.serve.test_page import wait_for_pictures
 
     if BROWSER is None:
         print("no Chromium here: the page is left out")

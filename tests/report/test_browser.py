@@ -1,7 +1,3 @@
-import json
-import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -12,47 +8,35 @@ from cnnboost.report.sections import OtherImages
 from tests.report.html import PNG
 from tests.report.test_scores import thresholds
 
-# A browser. Its own policy forbids scripts in the page, so the copy that measures goes without it.
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
-)
-MEASURE = """<script>addEventListener("load", () => {
+MEASURE = """() => {
   for (const details of document.querySelectorAll("details")) details.open = true;
-  parent.postMessage(JSON.stringify({
+  return {
   inner: innerWidth, scroll: document.documentElement.scrollWidth,
   drawn: [...document.images]
     .map(i => i.complete && i.naturalWidth > 0 && i.getBoundingClientRect().width > 0),
-  asked: performance.getEntriesByType("resource").map(e => e.name).filter(name => !name.startsWith("data:")),
   outside: [...document.querySelectorAll("body *")]
     .filter(e => !e.closest(".scroll table") && e.getBoundingClientRect().right > innerWidth + 0.5)
     .map(e => e.tagName + "." + e.className),
   boxes: [...document.querySelectorAll(".scroll")]
-    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-label"))}), "*");
-})</script></body>"""
-FRAME = """<!doctype html><body><script>addEventListener("message", e => {
-  document.getElementById("found").textContent = e.data })</script><pre id="found"></pre>
-<iframe src="page.html" style="width:%dpx;height:5000px;border:0"></iframe></body>"""
+    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.getAttribute("aria-label"))}
+}"""
 
 
 @pytest.fixture
-def measure(tmp_path):
+def measure(browser, tmp_path):
     """Return a function that lays a page out at a width and says what it measures."""
-    if BROWSER is None:
-        pytest.skip("there is no Chromium here to look at the page with")
 
     def measure(text, width):
-        # A window is never narrower than 500 pixels; a frame in it is.
-        text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
-        (tmp_path / "page.html").write_text(text.replace("</body>", MEASURE), encoding="utf-8")
-        (tmp_path / "frame.html").write_text(FRAME % width, encoding="utf-8")
-        command = [
-            BROWSER, *QUIET.split(), f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,900",
-            "--virtual-time-budget=10000", "--dump-dom", (tmp_path / "frame.html").as_uri(),
-        ]  # fmt: skip
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-        return json.loads(re.search(r'<pre id="found">(.+?)</pre>', shown).group(1))
+        file = tmp_path / "page.html"
+        file.write_text(text, encoding="utf-8")
+        page = browser.new_page(viewport={"width": width, "height": 5000})
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        found = page.evaluate(MEASURE)
+        page.close()
+        asked = [url for url in asked if not url.startswith(("data:", file.as_uri()))]
+        return {**found, "asked": asked}
 
     return measure
 

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import shutil
 
 import pytest
 from PIL import Image
@@ -10,12 +9,6 @@ from PIL import Image
 from tests.deploy.small_graph import CLASSES, expected
 from tests.serve.conftest import pixels, png
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --use-fake-device-for-media-stream "
-    "--use-fake-ui-for-media-stream"
-)
 DROP = """files => {
   const data = new DataTransfer();
   for (const [name, content] of files) {
@@ -25,17 +18,6 @@ DROP = """files => {
   document.querySelector(".drop").dispatchEvent(
     new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if BROWSER is None:
-        pytest.skip("there is no Chromium here to look at the page with")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=BROWSER, args=FLAGS.split())
-        yield running
-        running.close()
 
 
 @pytest.fixture
