@@ -14,7 +14,8 @@ from cnnboost.files import read_json
 from cnnboost.timing.paths import PATHS, is_head_only
 
 
-@pytest.fixture(scope="module")
+# A process for each path; `tests/timing` tries all of them in this one.
+@pytest.fixture(scope="module", params=[pytest.param("bench", marks=pytest.mark.slow)])
 def folder(recipe_file, trained_models, tmp_path_factory):
     """Return a folder where the toy recipe was benched from the command line."""
     folder = tmp_path_factory.mktemp("bench")

@@ -92,6 +92,7 @@ def test_a_pipeline_learns_from_any_labels(toy_file, toy_images):
     assert other.score(*toy_images) > 0.9
 
 
+@pytest.mark.slow
 def test_grid_search_in_two_processes_over_head_and_cut(toy_file, toy_images):
     grid = {"features__layer": ["fc1", "output"], "boost__max_depth": [1, 2]}
     search = GridSearchCV(pipeline(str(toy_file)), grid, cv=2, n_jobs=2).fit(

@@ -19,6 +19,7 @@ def whole():
     return build("efficientnetv2", (48, 48, 3), 7)
 
 
+@pytest.mark.slow
 def test_it_is_the_network_of_keras_value_for_value(whole):
     import keras
 
