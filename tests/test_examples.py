@@ -8,9 +8,26 @@ import nbclient
 import nbformat
 import pytest
 
+from cnnboost import BoostClassifier, CNNClassifier
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+
+
+@pytest.fixture(autouse=True)
+def _few_epochs_and_rounds(monkeypatch):
+    """What an example learns is seen where the docs are built; here it is to run."""
+
+    def limit(kind, name, most):
+        fit = kind.fit
+
+        def few(self, *given, **options):
+            return fit(self.set_params(**{name: min(getattr(self, name), most)}), *given, **options)
+
+        monkeypatch.setattr(kind, "fit", few)
+
+    limit(CNNClassifier, "epochs", 2)
+    limit(BoostClassifier, "n_estimators", 5)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -35,7 +35,7 @@ STOPPING = {
     "class_weight": "balanced",
 }
 STAGED = {
-    "epochs": 6,
+    "epochs": 4,
     "batch_size": 100,
     "optimizer": "sgd",
     "learning_rate": 0.1,
@@ -45,8 +45,8 @@ STAGED = {
     "schedule": "one-cycle",
     "ema": 0.9,
     "precision": "bfloat16",
-    # Two epochs each at 4, 6 and 8 pixels.
-    "progressive_resizing": [(4, 0.34), (6, 0.33)],
+    # Two epochs at 5 pixels, and two at 8.
+    "progressive_resizing": [(5, 0.5)],
     "augment": {"rotation": 5, "shift": 0.1, "crop": 0.1, "erasing": 0.2},
     "label_smoothing": 0.05,
     "mixup": 0.1,
@@ -65,14 +65,14 @@ class Worse(keras.callbacks.Callback):
 
 
 WORSE = {
-    "epochs": 12,
+    "epochs": 9,
     "batch_size": 200,
     "learning_rate": 1e-9,
     "early_stopping": 2,
     "reduce_lr": 2,
     "min_learning_rate": 0,
-    # Three epochs each of 4 and 6 pixels, then the images as they are.
-    "progressive_resizing": [(4, 0.25), (6, 0.25)],
+    # Three epochs of 4 pixels, then the images as they are.
+    "progressive_resizing": [(4, 0.34)],
     "validation_fraction": 0.3,
 }
 CASES = {
@@ -109,7 +109,7 @@ def train(toy_images):
     [
         pytest.param("stopping", [2], id="stopping"),
         pytest.param("staged", [1, 2], id="within a stage and at its border"),
-        pytest.param("worse", [8], id="counting full images"),
+        pytest.param("worse", [5], id="counting full images"),
     ],
 )
 def test_a_killed_training_ends_exactly_as_an_undisturbed_one(case, kills, train, tmp_path, caplog):
@@ -131,12 +131,12 @@ def test_only_epochs_of_full_images_are_compared_and_kept(train):
     cnn = train("worse")
     losses = cnn.history_["val_loss"]
     assert losses == sorted(losses)
-    # The seventh is the first of full images; two more that are worse.
-    assert len(losses) == 9
-    assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(60, abs=1)
+    # The fourth is the first of full images; two more that are worse.
+    assert len(losses) == 6
+    assert convert_to_numpy(cnn.model_.layers[-1].bias).max() == pytest.approx(30, abs=1)
     # Each stage has a best epoch of its own, and its rate falls after two worse ones.
     halvings = np.rint(np.log2(1e-9 / np.array(cnn.history_["learning_rate"])))
-    assert halvings.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert halvings.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("folder", [True, False], ids=["checkpoint", "memory"])
@@ -154,7 +154,7 @@ def test_where_epochs_are_short_the_first_the_best_and_the_last_are_written(
     toy_images, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr("cnnboost.cnn.callbacks._SHARE", 1e-9)
-    options = {"epochs": 7, "learning_rate": 0.02, "early_stopping": 9, "validation_fraction": 0.3}
+    options = {"epochs": 7, "batch_size": 100, "early_stopping": 9, "validation_fraction": 0.3}
     written, save = [], Checkpoint.save
 
     def noted(self, model, epochs, *rest):
@@ -163,17 +163,17 @@ def test_where_epochs_are_short_the_first_the_best_and_the_last_are_written(
 
     monkeypatch.setattr(Checkpoint, "save", noted)
     folder = {"checkpoint": tmp_path / "checkpoint"}
-    whole = CNNClassifier("digits", monitor="val_accuracy", **folder, **options).fit(*toy_images)
+    whole = CNNClassifier(small, monitor="val_accuracy", **folder, **options).fit(*toy_images)
     best = np.maximum.accumulate(whole.history_["val_accuracy"])
     improved = [1, *(np.flatnonzero(np.diff(best) > 0) + 2).tolist()]
     assert written == sorted({*improved, 7})
     # Without early stopping there is no best one, and a kill costs what was not written.
     del options["early_stopping"]
-    whole, written[:] = CNNClassifier("digits", **options).fit(*toy_images), []
+    whole, written[:] = CNNClassifier(small, **options).fit(*toy_images), []
     with pytest.raises(Stop):
-        CNNClassifier("digits", callbacks=[stop_after(4)], **folder, **options).fit(*toy_images)
+        CNNClassifier(small, callbacks=[stop_after(4)], **folder, **options).fit(*toy_images)
     with caplog.at_level("INFO", "cnnboost"):
-        continued = CNNClassifier("digits", **folder, **options).fit(*toy_images)
+        continued = CNNClassifier(small, **folder, **options).fit(*toy_images)
     assert "training continues after epoch 1 of 7" in caplog.text
     # The first after the kill, whatever the share, and the last.
     assert written == [1, 2, 7]

@@ -123,8 +123,9 @@ def test_each_stage_is_trained_and_scored_at_its_size(parts):
 
 
 def test_steps_that_run_together_end_where_single_ones_do(parts, caplog):
-    # 400 images, 7 steps: seven run together, or none.
-    options = {**STAGED, "ema": 0.9, "validation_fraction": 0}
+    # 400 images, 7 steps: seven run together, or none. One epoch each at 4 and 8 pixels.
+    two = {"epochs": 2, "progressive_resizing": [(4, 0.5)]}
+    options = {**STAGED, **two, "ema": 0.9, "validation_fraction": 0}
     one = CNNClassifier(pooled, **options).fit(*parts[0])
     with caplog.at_level("INFO", "cnnboost"):
         uneven = CNNClassifier(pooled, steps_per_execution=3, **options).fit(*parts[0])

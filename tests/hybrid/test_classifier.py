@@ -46,7 +46,7 @@ def untrained(**parameters):
 
 
 def trees(**parameters):
-    metadata = {"n_estimators": 25, "max_depth": 2, "learning_rate": 0.2, "n_jobs": 1, **parameters}
+    metadata = {"n_estimators": 15, "max_depth": 2, "learning_rate": 0.3, "n_jobs": 1, **parameters}
     return BoostClassifier(**metadata)
 
 

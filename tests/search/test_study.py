@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -309,7 +310,8 @@ def test_a_damaged_database_is_named_with_the_remedy(searching, database, damage
         search(searching)
 
 
-def test_a_locked_database_is_named(searching, database):
+def test_a_locked_database_is_named(searching, database, monkeypatch):
+    monkeypatch.setattr("sqlite3.dbapi2.connect", partial(sqlite3.connect, timeout=0.1))
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match=r"study\.db cannot be used: .*locked.*Another program has it"):

@@ -24,39 +24,42 @@ def test_a_model_of_images_without_channels_is_extracted(job, tmp_path):
     assert found["train"].stored["output"].spec.width == 10
 
 
+BACKBONES = {
+    "a map": lambda: [keras.layers.Conv2D(3, 3)],
+    "other width": lambda: [keras.layers.Flatten(), keras.layers.Dense(12)],
+    "relu": lambda: [keras.layers.Flatten(), keras.layers.Dense(12, activation="relu")],
+    "sigmoids": lambda: [keras.layers.Flatten(), keras.layers.Dense(10, activation="sigmoid")],
+}
+
+
 class TestWithoutSoftmax:
     """A backbone: features, and no probabilities of the classes."""
 
-    @pytest.fixture(
-        params=[
-            [keras.layers.Conv2D(3, 3)],
-            [keras.layers.Flatten(), keras.layers.Dense(12)],
-            [keras.layers.Flatten(), keras.layers.Dense(12, activation="relu")],
-            [keras.layers.Flatten(), keras.layers.Dense(10, activation="sigmoid")],
-        ],
-        ids=["a map", "other width", "relu", "sigmoids"],
-    )
+    @pytest.fixture(params=BACKBONES)
     def backbone(self, request, change, job, tmp_path):
-        layers = [type(layer).from_config(layer.get_config()) for layer in request.param]
+        layers = BACKBONES[request.param]()
         model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
         model.save(tmp_path / "backbone.keras")
         cut = {"layers": (layers[-1].name,), "layer": layers[-1].name}
         return replace(change(job, cut=cut), model=tmp_path / "backbone.keras")
 
-    def test_the_trees_are_scored_alone(self, backbone, tmp_path, caplog):
+    def test_the_trees_are_scored_alone(self, backbone, caplog):
         with caplog.at_level("WARNING", "cnnboost"):
-            found = stages.evaluate(backbone)
-        assert found.metrics["cnn"] is None
-        assert "backbone.keras" in found.metrics["no_softmax"]
+            metrics = stages.evaluation.scores_of(backbone)
+        assert metrics["cnn"] is None
+        assert "backbone.keras" in metrics["no_softmax"]
         assert "no softmax to compare with" in caplog.text
-        (row,) = found.metrics["heads"]
+        (row,) = metrics["heads"]
         assert row["against_cnn"] is None
         assert row["scores"]["accuracy"]["value"] > 0.5
         X = stages.extract(backbone, [row["layer"]])["validation"]
         head = stages.fit_boost(backbone, row["layer"]).boost
         right = (head.predict(X.stored[row["layer"]].X) == X.split.labels).mean()
         assert row["scores"]["accuracy"]["value"] == pytest.approx(right)
-        drawn = {path.name for path in found.figures}
+
+    @pytest.mark.parametrize("backbone", ["relu"], indirect=True)
+    def test_figures_page_and_bundle_do_without(self, backbone, tmp_path):
+        drawn = {path.name for path in stages.evaluate(backbone).figures}
         assert "confusion-cnn.png" not in drawn
         assert "class-accuracy.png" in drawn
         page = report(replace(backbone, model=None)).path.read_text()

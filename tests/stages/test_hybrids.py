@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,9 +22,18 @@ from cnnboost.stages.predictions import image_proba, predictions_of
 TREES = {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3, "subsample": 1.0}
 
 
+@pytest.fixture(scope="module")
+def fitted(job_in, change, tmp_path_factory):
+    """Return a job whose residual head is there; copy it, do not change it."""
+    job = job_in(tmp_path_factory.mktemp("fitted"))
+    job = change(job, hybrid={"mode": "residual", "views": 2, "tta": "flip", "boost": TREES})
+    assert not stages.fit_hybrid(job).head.cached
+    return job
+
+
 @pytest.fixture
-def hybrid_job(job, change):
-    return change(job, hybrid={"mode": "residual", "views": 2, "tta": "flip", "boost": TREES})
+def hybrid_job(fitted, copy_of, tmp_path):
+    return copy_of(fitted, tmp_path)
 
 
 def test_the_recipe_says_what_is_fitted(hybrid_job):
@@ -47,7 +57,7 @@ def test_the_temperature_is_that_of_the_images_held_out(hybrid_job):
 
 
 def test_what_is_up_to_date_is_not_fitted_again(hybrid_job, change):
-    first = stages.fit_hybrid(hybrid_job)
+    first = stages.fit_hybrid(replace(hybrid_job, force=True))
     again = stages.fit_hybrid(hybrid_job)
     assert (first.head.cached, again.head.cached) == (False, True)
     X = hybrid_job.images.validation.X[:20]
@@ -240,8 +250,8 @@ def test_more_folds_than_the_rarest_class_allows(hybrid_job, change):
         stages.fit_hybrid(change(hybrid_job, hybrid={"folds": 500, "views": 1}))
 
 
-def test_on_the_command_line(recipe_file, tmp_path):
-    arguments = ["fit-boost", "-r", str(recipe_file), "--models", str(tmp_path), "--json", "--mode"]
+def test_on_the_command_line(recipe_file, job):
+    arguments = ["fit-boost", "-r", str(recipe_file), "--models", str(job.models), "--json", "--mode"]
     result = CliRunner().invoke(app, [*arguments, "residual", "--tta", "flip"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)

@@ -13,17 +13,20 @@ from cnnboost.stages.export import int8_proba
 from cnnboost.stages.predictions import predictions_of
 
 
-@pytest.fixture
-def grown_on_validation(job, change):
+@pytest.fixture(scope="module")
+def grown_on_validation(job_in, change, tmp_path_factory):
+    """Return a job whose head was grown on the images that are scored, and its bundle."""
     boost = {"n_estimators": 15, "max_depth": 4, "min_child_weight": 1, "learning_rate": 0.3}
-    return change(
-        job, hybrid={"mode": "residual", "fit_on": "held-out", "boost": boost}, export={"int8": True}
+    job = change(
+        job_in(tmp_path_factory.mktemp("grown")),
+        hybrid={"mode": "residual", "fit_on": "held-out", "boost": boost},
+        export={"int8": True},
     )
+    return job, stages.export(job).bundle
 
 
 def test_images_that_grew_the_trees_are_judged_by_others(grown_on_validation):
-    job = grown_on_validation
-    bundle = stages.export(job).bundle
+    job, bundle = grown_on_validation
     found, validation = stages.fit_hybrid(job), job.images.validation
     exact = predictions_of(job, found, validation)
     assert exact.cross_fitted
@@ -44,8 +47,8 @@ def test_images_that_grew_the_trees_are_judged_by_others(grown_on_validation):
 
 
 def test_other_images_are_judged_by_the_graph_itself(grown_on_validation):
-    job = grown_on_validation
-    content = stages.export(job).bundle.members["int8.onnx"].read_bytes()
+    job, bundle = grown_on_validation
+    content = bundle.members["int8.onnx"].read_bytes()
     found, train = stages.fit_hybrid(job), job.images.train
     exact = predictions_of(job, found, train)
     assert not exact.cross_fitted

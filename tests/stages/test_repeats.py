@@ -71,7 +71,9 @@ def test_the_figures_are_those_of_the_runs(repeated, tmp_path):
             for name in ("cnn", "boost")
         }
         own = tmp_path / str(number)
+        shutil.copytree(job.models_dir / "repeats" / str(tables["cnn"].seed), own / recipe.name)
         alone = replace(job, recipe=recipe.model_copy(update=tables), models=own, reports=own)
+        assert stages.train(alone).cached
         runs.append(stages.evaluation.scores_of(alone, ["fc1"]))
     for row, of_run in (
         (found.summary["cnn"], lambda m: m["cnn"]),
