@@ -12,6 +12,8 @@ from cnnboost import BoostClassifier, CNNClassifier
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+#: They start a cluster, and trace a large network.
+SLOW = ("plot_cluster", "plot_keras_applications")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,11 @@ def _few_epochs_and_rounds(monkeypatch):
     limit(BoostClassifier, "n_estimators", 5)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in EXAMPLES],
+    ids=lambda path: path.stem,
+)
 def test_it_runs_and_draws(path, monkeypatch):
     import matplotlib.pyplot as plt
 
@@ -45,6 +51,7 @@ def test_it_runs_and_draws(path, monkeypatch):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_draws(tmp_path):
     notebook = nbformat.read(ROOT / "examples" / "tour.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
