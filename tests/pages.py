@@ -172,8 +172,11 @@ def _shell(block: Block, stack: ExitStack, shown: io.StringIO) -> None:
 def quick(words: list[str]) -> list[str]:
     """Return the words of a command, with settings that make it short if it is of a recipe."""
     name, *given = words
-    own = {"-r", "--recipe", "--data", "--model"} & set(given)
-    if name not in _TRAINING or "models/fer2013" in given or (name in ("export", "predict") and not own):
+    recipe = {"-r", "--recipe"} & set(given)
+    ready = "models/fer2013" in given  # a bundle, which takes no settings
+    ready |= name == "predict" and not recipe
+    ready |= name == "export" and not recipe | ({"--data", "--model"} & set(given))
+    if name not in _TRAINING or ready:
         return words
     return [*words, *_QUICK, *_QUICK_OF.get(name, ())]
 
