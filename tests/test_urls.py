@@ -19,7 +19,7 @@ def test_names_hold_no_secrets(name, shown):
     assert without_secrets(name) == shown
 
 
-def test_a_query_is_no_part_of_a_path():
+def test_a_query_is_not_part_of_a_path():
     assert without_query("https://h/list.txt?sig=a.b") == "https://h/list.txt"
 
 

@@ -79,7 +79,7 @@ def run(app: Any, opened: socket.socket, limits: Limits, ready: Callable[[], Non
         timeout_graceful_shutdown=math.ceil(limits.seconds) + 30,
     )
     server = uvicorn.Server(config)
-    # A second signal breaks off whatever is in progress, which is no error.
+    # A second signal ends whatever is in progress, and is not an error.
     _log_errors(lambda record: not server.force_exit)
 
     # Until uvicorn has its own handlers. When it has ended, it raises the signal once more: its `handle_exit`

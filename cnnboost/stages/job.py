@@ -190,7 +190,7 @@ class Job:
         return job
 
     def write_bad(self, images: ImageSet) -> None:
-        """List the inputs that were left out in a file of the reports; without any, there is no such file."""
+        """Write the inputs that were left out to a file of the reports, or remove it if there are none."""
         path = self.reports_dir / "bad_inputs.csv"
         if not images.bad:
             try:
