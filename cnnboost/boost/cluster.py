@@ -47,6 +47,7 @@ class FeatureRows:
 
     rows: Rows
     watched: Rows | None
+    sample: Rows
     max_bin: int
 
     @property
@@ -63,9 +64,7 @@ class FeatureRows:
         """Return one of `count` equal shares."""
         rows, first = _excerpt(self.rows, number, count)
         watched, first_watched = (None, 0) if self.watched is None else _excerpt(self.watched, number, count)
-        # All workers cut bins by the same rows, so that trees fit the bins of any number of workers.
-        sample, _ = _excerpt(self.rows.sample(), 0, 1)
-        return FeatureShare(rows, watched, (first, first_watched), sample, self.max_bin)
+        return FeatureShare(rows, watched, (first, first_watched), self.sample, self.max_bin)
 
 
 def _excerpt(rows: Rows, number: int, count: int) -> tuple[Rows, int]:
@@ -120,11 +119,13 @@ def grow_on_cluster(
     check_versions(client)
     parts = [part.X for part in (rows, watched) if part is not None]
     check_paths(client, [part.files[0] for part in parts if isinstance(part, FeatureParts)])
+    # All workers cut bins by the same rows, so that trees fit the bins of any number of workers.
+    sample, _ = _excerpt(rows.sample(), 0, 1)
     patience = parameters["early_stopping_rounds"] if watched is not None else None
     booster, losses = train(
         client,
         params,
-        FeatureRows(rows, watched, parameters["max_bin"]),
+        FeatureRows(rows, watched, sample, parameters["max_bin"]),
         rounds=parameters["n_estimators"],
         patience=patience,
     )

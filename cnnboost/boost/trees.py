@@ -82,12 +82,8 @@ class Rows(NamedTuple):
     def bins(self, *, max_bin: int, n_threads: int) -> DMatrix:
         """Read rows into memory, and decide by them where bins are cut."""
         X = np.asarray(self.X)
-        # What is not finite is named where all rows are read.
-        finite = np.flatnonzero(np.isfinite(X).all(axis=1))
-        rows = self._replace(X=X)
-        if 0 < len(finite) < len(X):
-            rows = rows.take(finite)
-        return rows.matrix("X", max_bin=max_bin, n_threads=n_threads)
+        X[~np.isfinite(X)] = np.nan  # which XGBoost leaves out here; it is named where all rows are read
+        return self._replace(X=X).matrix("X", max_bin=max_bin, n_threads=n_threads)
 
     def log_loss_of_margin(self) -> float | None:
         """Return the weighted mean log-loss of the margins alone, as XGBoost's `mlogloss` has it."""

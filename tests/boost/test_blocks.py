@@ -175,6 +175,10 @@ def test_bad_input_is_named(rows, tmp_path):
         with pytest.raises(FeatureError, match="X is NaN at row 1100, column 4"):
             BoostClassifier(**OPTIONS).fit(spoilt, y, memory=memory)
     assert left(tmp_path / "spoilt") == []
+    (tmp_path / "infinite").mkdir()
+    infinite = parts_of(tmp_path / "infinite", np.where(np.arange(6) == 4, np.inf, X))
+    with pytest.raises(FeatureError, match=r"X is infinite .* at row 0, column 4"):
+        BoostClassifier(**OPTIONS).fit(infinite, y)
     with pytest.raises(FeatureError, match="X of validation_data is NaN at row 1100"):
         BoostClassifier(**OPTIONS).fit(parts, y, validation_data=(spoilt, y))
     fitted = BoostClassifier(**OPTIONS).fit(parts, y)
