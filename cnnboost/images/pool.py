@@ -63,9 +63,8 @@ def decode_all(
 ) -> Generator[Batch[T], None, None]:
     """Decode items in order, some batches and at least `ahead` items before their use; see `work_ahead`."""
     step = max(1, min(_BATCH, _BATCH_BYTES // int(np.prod(spec))))
-    if isinstance(
-        items, Sized
-    ):  # few are shared out evenly: at URLs, threads that have none wait for nothing
+    # Few items are shared out evenly: a thread without any would be of no use at URLs.
+    if isinstance(items, Sized):
         step = min(step, max(1, len(items) // (4 * n_threads(n_jobs))))
 
     def work(chunk: list[T], stop: threading.Event) -> Batch[T]:
@@ -93,20 +92,27 @@ def decode_all(
 
 
 def watched(
-    batches: Iterable[Batch[T]], source: str, total: int, progress: Callable[[int, int], object] | None
+    batches: Iterable[Batch[T]],
+    source: str,
+    total: int,
+    progress: Callable[[int, int], object] | None,
+    *,
+    retried: bool = False,
 ) -> Iterator[Batch[T]]:
-    """Give batches of all images of a source on; report progress, and say what could not be read this time.
+    """Pass on batches of images; report progress, and log how many images could not be read this time.
+
+    Images that are `retried` could not be read before: many of them in a row do not mean that all are gone.
 
     Raises
     ------
     UnreadError
-        If many images in a row could not be read: whatever holds them is gone.
+        If many images in a row could not be read, and none of them is `retried`: whatever holds them is gone.
     """
     done = unread = in_a_row = 0
     for batch in batches:
         unread += len(batch.unread)
         in_a_row = in_a_row + len(batch.items) if len(batch.unread) == len(batch.items) else 0
-        if in_a_row >= _GONE:
+        if in_a_row >= _GONE and not retried:
             raise UnreadError(
                 f"{source}: {in_a_row} images in a row could not be read (the last one {batch.errors[-1]}). "
                 "Nothing was kept: run the same command again when they can be"

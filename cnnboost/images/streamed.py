@@ -103,7 +103,8 @@ class StreamedPixels:
         bad: dict[int, str] = {}
         unread: list[int] = []
         with closing(self._batches(np.asarray(rows), 0)) as batches:
-            for batch in watched(batches, self._shown, len(rows), progress):
+            retried = len(rows) < len(self)
+            for batch in watched(batches, self._shown, len(rows), progress, retried=retried):
                 bad |= {row: why for row, why in zip(batch.items, batch.errors, strict=True) if why}
                 unread += batch.unread
         return bad, unread

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, UnreadError
 from cnnboost.images import load_images, streamed
-from cnnboost.images.decode import InputSpec
+from cnnboost.images.cache import known_bad_rows
+from cnnboost.images.decode import InputSpec, bad_input
 from cnnboost.images.imageset import ImageSet
 from cnnboost.images.readers.listing import Listing, array_listing
 from cnnboost.images.streamed import StreamedPixels
@@ -127,6 +128,27 @@ def test_bad_images_are_looked_for_once(tmp_path, faces, monkeypatch):
         images = load_images(source, cache=tmp_path / "c", on_bad="skip", **STREAM)
         assert [bad.place for bad in images.bad] == ["train/sad/2.png"]
     assert calls == [1]
+
+
+def test_images_that_again_cannot_be_read_are_left_out_again(tmp_path):
+    asked = []
+
+    def image(row, spec, resize, colour):
+        asked.append(row)
+        if row % 10 == 0:
+            raise bad_input(f"{row}", "cannot be read (status 503)", UnreadError)
+        return np.zeros(spec, np.uint8)
+
+    n = 1000
+    listing = Listing(
+        ["x"] * n, np.zeros(n, np.int64), ("a",), np.array(["train"] * n), lambda _: None, image
+    )
+    pixels = StreamedPixels(listing, InputSpec(2, 2, 1), "x", resize=False)
+    first = known_bad_rows(tmp_path / "note.json", n, pixels.find_bad)
+    assert first == dict.fromkeys(range(0, n, 10), "cannot be read (status 503)")
+    asked.clear()
+    assert known_bad_rows(tmp_path / "note.json", n, pixels.find_bad) == first
+    assert sorted(asked) == list(first)
 
 
 def test_a_file_that_goes_away_is_named(tmp_path, faces):
