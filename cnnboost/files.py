@@ -156,11 +156,16 @@ def replacing(
 
 
 @contextmanager
-def while_used(path: str | os.PathLike[str], content: bytes, remedy: str = REMEDY) -> Iterator[Path]:
+def while_used(path: str | os.PathLike[str], content: bytes) -> Iterator[Path]:
     """Keep content in a file for as long as it is used, under a name that no other process has.
 
     The name is that of `path` with a random part. What an earlier process left under such a name when it was
     killed is removed.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
     """
     target = Path(path)
     try:
@@ -168,16 +173,32 @@ def while_used(path: str | os.PathLike[str], content: bytes, remedy: str = REMED
         _sweep(target)
         used, handle = _claim(target)
     except OSError as error:
-        raise disk_error(target, error, len(content), remedy) from error
+        raise disk_error(target, error, len(content)) from error
     try:
         try:
             used.write_bytes(content)
         except OSError as error:
-            raise disk_error(used, error, len(content), remedy) from error
+            raise disk_error(used, error, len(content)) from error
         yield used
     finally:
         os.close(handle)
         used.unlink(missing_ok=True)
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file, if it is there, and what a process that was killed left of it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be removed.
+    """
+    target = Path(path)
+    try:
+        _sweep(target)
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be removed: {reason_of(error)}") from error
 
 
 def _temporary(target: Path, mark: str) -> str:

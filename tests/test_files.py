@@ -18,6 +18,7 @@ from cnnboost.files import (
     read_json,
     read_regular,
     reason_of,
+    remove,
     replacing,
     while_used,
     write_bytes,
@@ -160,6 +161,18 @@ def test_a_file_is_there_while_it_is_used_and_each_user_has_one(tmp_path):
         while_used(tmp_path / "file/x.onnx", b""),
     ):
         pass
+
+
+def test_a_file_is_removed_with_what_a_killed_process_left_of_it(tmp_path):
+    alike = [tmp_path / name for name in (".x.swp", ".x.0a1b2c3.md", ".y.0a1b2c3d.md")]
+    for path in (tmp_path / "x.md", tmp_path / ".x.0a1b2c3d.md", *alike):
+        path.touch()
+    for _ in range(2):
+        remove(tmp_path / "x.md")
+        assert set(tmp_path.iterdir()) == set(alike)
+    (tmp_path / "x.md").mkdir()
+    with pytest.raises(StoreError, match=r"x\.md cannot be removed: "):
+        remove(tmp_path / "x.md")
 
 
 @pytest.mark.parametrize(

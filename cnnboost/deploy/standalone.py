@@ -12,7 +12,7 @@ from cnnboost import __version__
 from cnnboost.deploy.bundle import CARD, Bundle, graph_name
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
-from cnnboost.files import read_regular, write_bytes
+from cnnboost.files import read_regular, remove, write_bytes
 from cnnboost.locks import alone_in
 
 #: The oldest versions that the folder was tried with; the same as those of this package.
@@ -72,8 +72,7 @@ def write_standalone(bundle: Bundle, folder: str | os.PathLike[str], *, graph: s
         # A kill in between leaves labels that are not about the model, which the script refuses.
         written = [write_bytes(place / name, data) for name, data in content.items()]
         if CARD not in content:  # that of another bundle may be there, or the beginning of one
-            for left in (place / CARD, *place.glob(f".{Path(CARD).stem}.*")):
-                left.unlink(missing_ok=True)
+            remove(place / CARD)
     return written
 
 

@@ -149,7 +149,9 @@ def test_what_a_killed_run_and_another_bundle_left_is_removed(bundle, tmp_path):
         tmp_path / "other", {**MANIFEST, "classes": [0, 1, 2]}, {"hybrid.onnx": small_file(classes=(0, 1, 2))}
     )
     (folder / ".README.ffffffff.md").write_bytes(b"half of it")
-    assert set(write_standalone(other, folder)) == set(folder.iterdir())
+    edited = folder / ".README.md.swp"  # as an editor leaves it
+    edited.touch()
+    assert {*write_standalone(other, folder), edited} == set(folder.iterdir())
     assert not (folder / "README.md").exists()
     assert json.loads((folder / "labels.json").read_text())["classes"] == ["0", "1", "2"]
 
