@@ -329,8 +329,11 @@ def main() -> None:
         if interpreter is None:
             continue
         command = [interpreter, __file__, "--worker", name, "--pictures", arguments.pictures]
-        threads = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(command, capture_output=True, text=True, env=threads)
+        environment = {
+            **os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONPATH": str(Path(__file__).parents[2]),  # some use functions of this project
+        }  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             print(f"{name:>16}  left out: {done.stderr.strip().splitlines()[-1]}")
             continue
