@@ -138,7 +138,9 @@ def _predict_found(
                         yield Prediction(path, predictor.names[row.argmax()], row, None, one.face, nth)
 
 
-def _together(looked: Iterable[list[tuple[str, list[Found] | str]]]) -> Iterator[list[Any]]:
+def _together(
+    looked: Iterable[list[tuple[str, list[Found] | str]]],
+) -> Iterator[list[tuple[str, list[Found] | str]]]:
     """Put photographs together until they hold enough faces for the network to work at its best."""
     results: list[tuple[str, list[Found] | str]] = []
     for more in looked:

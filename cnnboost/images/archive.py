@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from cnnboost.errors import BadInput, DataError, StoreError, UnreadError
-from cnnboost.files import open_regular
+from cnnboost.files import open_regular, reason_of
 from cnnboost.images.decode import bad_input
 from cnnboost.images.kinds import HEAD
 from cnnboost.images.tree import MAX_FILE_BYTES, is_ignored
@@ -111,7 +111,7 @@ class ZipTree:
                 if missing > 0:
                     block += self._file.read(missing)
         except OSError as error:
-            reason = f"cannot be read from the archive ({error.strerror})"
+            reason = f"cannot be read from the archive ({reason_of(error)})"
             raise bad_input(path, reason, UnreadError) from error
         name = block[_LOCAL.size : _LOCAL.size + fields[9]]
         encoding = "utf-8" if info.flag_bits & _UTF8 else "cp437"

@@ -18,6 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from cnnboost.errors import DataError, StoreError, UnreadError
+from cnnboost.files import reason_of
 from cnnboost.images.decode import InputSpec
 
 log = logging.getLogger("cnnboost")
@@ -132,7 +133,7 @@ def why_not(error: DataError | OSError) -> str:
     """Say why an item could not be decoded, without its place."""
     if isinstance(error, DataError):
         return error.bad[0].reason if error.bad else str(error)
-    return f"cannot be read ({error.strerror or error})"
+    return f"cannot be read ({reason_of(error)})"
 
 
 def work_ahead(

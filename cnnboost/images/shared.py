@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import DataError, StoreError
+from cnnboost.files import reason_of
 from cnnboost.images.decode import InputSpec
 from cnnboost.images.readers import find_reader
 from cnnboost.images.split import Split, as_slice
@@ -41,9 +42,8 @@ class DecodedFile:
             return np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"the decoded images {self.path} cannot be read here: "
-                f"{getattr(error, 'strerror', None) or error}; have CNNBOOST_CACHE name a folder that all "
-                "machines share under one path, or give --no-image-cache"
+                f"the decoded images {self.path} cannot be read here: {reason_of(error)}; have CNNBOOST_CACHE "
+                "name a folder that all machines share under one path, or give --no-image-cache"
             ) from error
 
 

@@ -77,7 +77,7 @@ class Rows:
 
 
 def as_slice(rows: npt.NDArray[np.int64]) -> slice | None:
-    """Return row numbers as a slice where they follow one another."""
+    """Return row numbers as a slice where they follow one another, else None."""
     if len(rows) == 0:
         return slice(0, 0)
     first, last = int(rows[0]), int(rows[-1])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cnnboost.errors import BadInput, DataError, UnreadError
-from cnnboost.files import not_regular, open_regular, read_regular
+from cnnboost.files import not_regular, open_regular, read_regular, reason_of
 from cnnboost.images.decode import bad_input
 from cnnboost.images.kinds import HEAD, is_picture, named_as_image
 
@@ -101,7 +101,7 @@ class FolderTree:
             if folder.prefix:
                 self.folders.append(folder.prefix[:-1])
             if folder.error is not None:
-                reason = f"cannot be read ({folder.error.strerror})"
+                reason = f"cannot be read ({reason_of(folder.error)})"
                 self.bad.append(BadInput(folder.prefix or self.name, reason))
             if folder.same is not None:
                 self.same.append((folder.prefix[:-1], folder.same[:-1]))
@@ -148,7 +148,7 @@ def read_image_file(path: str, place: str) -> bytes:
     except OSError as error:
         # What it is, or its size, is about the file; the rest is about this machine, its disk or its network.
         kind = DataError if error.errno in _ABOUT_THE_FILE else UnreadError
-        raise bad_input(place, f"cannot be read ({error.strerror})", kind) from error
+        raise bad_input(place, f"cannot be read ({reason_of(error)})", kind) from error
 
 
 class Tree(Protocol):

@@ -34,6 +34,7 @@ def test_bad_items_are_named_and_their_pixels_left_out():
         7: bad_input("x", "is odd"),
         107: DataError("x: is odd"),
         207: PermissionError(13, "Permission denied"),
+        307: TimeoutError(),
     }
 
     def decode(item):
@@ -47,8 +48,9 @@ def test_bad_items_are_named_and_their_pixels_left_out():
         7: "is odd",
         107: "x: is odd",
         207: "cannot be read (Permission denied)",
+        307: "cannot be read (TimeoutError)",
     }
-    assert sum(len(batch.pixels) for batch in batches) == N - 3
+    assert sum(len(batch.pixels) for batch in batches) == N - len(faults)
 
 
 def test_several_threads_really_work_at_once():

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from cnnboost.errors import DataError
-from cnnboost.files import open_regular
+from cnnboost.files import open_regular, reason_of
 from cnnboost.images.kinds import HEAD, is_picture, kind_of
 from cnnboost.images.readers.csv import CSV
 from cnnboost.images.readers.datasets import CIFAR, DIGITS
@@ -39,7 +39,7 @@ def find_reader(source: str | os.PathLike[str]) -> Reader:
         pass
     except OSError as error:
         shown = name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}"
-        raise DataError(f"{shown!r} cannot be read ({error.strerror})") from error
+        raise DataError(f"{shown!r} cannot be read ({reason_of(error)})") from error
     if head is not None:
         _check_kind(path, head)
     for reader in READERS:

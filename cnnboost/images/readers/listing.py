@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
-from cnnboost.files import digest_of
+from cnnboost.files import digest_of, reason_of
 from cnnboost.images.decode import InputSpec, fit_array
 from cnnboost.images.imageset import SPLITS, check_labels
 from cnnboost.images.tree import FileStamp
@@ -101,9 +101,8 @@ class Reader:
         try:
             return self.list_rows(source)
         except OSError as error:
-            raise DataError(
-                f"{error.filename or without_secrets(source)}: cannot be read ({error.strerror})"
-            ) from error
+            place = error.filename or without_secrets(source)
+            raise DataError(f"{place}: cannot be read ({reason_of(error)})") from error
 
 
 def file_reader(name: str, accepts: str, suffix: str, list_rows: Callable[[str], Listing]) -> Reader:
