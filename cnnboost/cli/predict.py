@@ -7,6 +7,7 @@ comes with the package.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -169,15 +170,22 @@ def load_predictor(source: Path | Bundle, graph: Graph | None, threads: int | No
 
 
 def _check_outputs(paths: Sequence[str], csv_path: str | None, annotated: Path | None) -> None:
-    """Refuse to write over images and clips, as `--csv` without its FILE would."""
+    """Refuse to write over what is predicted, as `--csv` without its FILE would."""
     from cnnboost.faces.clip import is_clip
     from cnnboost.images.kinds import named_as_image
 
-    if csv_path is not None and (named_as_image(csv_path) or is_clip(csv_path)):
-        raise ParameterError(f"--csv {csv_path}: that is the name of an image or a clip; name a .csv file")
-    for path in map(Path, paths):
-        if annotated is not None and annotated.exists() and path.exists() and path.samefile(annotated):
-            raise ParameterError(f"--annotated {annotated} is the clip itself; name another file")
+    if csv_path is not None and (
+        named_as_image(csv_path) or is_clip(csv_path) or csv_path.lower().endswith(".zip")
+    ):
+        raise ParameterError(
+            f"--csv {csv_path}: that is the name of an image, a clip or an archive; name a .csv file"
+        )
+    for option, output in (("--csv", csv_path), ("--annotated", annotated)):
+        if output is None or output == STDOUT or not Path(output).is_file():
+            continue
+        # pathlib's `exists` raises for a name that is too long.
+        if any(os.path.exists(path) and Path(path).samefile(output) for path in paths):  # noqa: PTH110
+            raise ParameterError(f"{option} {output} is among the files to predict; name another file")
 
 
 def _refuse(ctx: typer.Context, names: Sequence[str], remedy: str) -> None:

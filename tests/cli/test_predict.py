@@ -234,6 +234,8 @@ class TestInputs:
             (["-"], 1, ["no image in -"]),
             (["faces/0.png", "--json", "--csv", "-"], 2, ["--json", "stdout"]),
             (["--csv", "faces/0.png", "faces/1.png"], 2, ["--csv faces/0.png", "name of an image"]),
+            (["--csv", "old.zip", "faces/1.png"], 2, ["--csv old.zip", "an archive"]),
+            (["faces/1.png", "unnamed", "--csv", "./unnamed"], 2, ["unnamed is among the files to predict"]),
             (["faces/0.png", "--threads", "0"], 2, ["--threads"]),
             (["faces/0.png", "--graph", "trunk"], 2, ["trunk", "hybrid"]),
             (["faces/0.png", "--pixels", "raw"], 2, ["--pixels", "a bundle states"]),
@@ -253,10 +255,17 @@ class TestInputs:
     )
     def test_mistakes_are_named(self, folder, arguments, status, words):
         (folder / "empty").mkdir()
+        shutil.copy(folder / "faces/0.png", folder / "unnamed")
         model = None if {"--model", "--recipe"} & set(arguments) else "toy"
         result = run(*arguments, status=status, model=model, env={"COLUMNS": "200"})
         assert all(word in result.stderr for word in words), result.stderr
         assert result.stdout == ""
+
+    def test_csv_is_written_over_an_older_one_whatever_the_paths_are(self, folder):
+        for name in ("faces/0.png", "a" * 300):
+            result = run("faces/0.png", name, "--csv", "rows.csv", status=int(len(name) > 255))
+            assert "rows.csv" in result.stdout
+        assert "File name too long" in (folder / "rows.csv").read_text()
 
     def test_a_tampered_bundle_is_refused_by_name(self, folder):
         (folder / "toy/hybrid.onnx").write_bytes(small_file(seed=5))

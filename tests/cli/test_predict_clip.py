@@ -138,7 +138,11 @@ def test_a_damaged_end_is_marked_and_what_comes_before_is_kept(clip, tmp_path):
         (["clip.mp4", "b.png"], 2, ["clip by itself"]),
         (["clip.mp4", "--whole"], 2, ["--whole"]),
         (["clip.mp4", "--annotated", "out.gif"], 2, ["out.gif", ".mp4"]),
-        (["clip.mp4", "--annotated", "./clip.mp4"], 2, ["is the clip itself"]),
+        (
+            ["clip.mp4", "--annotated", "./clip.mp4"],
+            2,
+            ["--annotated clip.mp4 is among the files to predict"],
+        ),
         (["--csv", "text.mp4", "clip.mp4"], 2, ["--csv text.mp4"]),
         (["none.mp4"], 1, ["none.mp4", "No such file"]),
         (["sound.mp4"], 1, ["sound.mp4", "only sound"]),
