@@ -42,8 +42,9 @@ class DecodedFile:
             return np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"the decoded images {self.path} cannot be read here: {reason_of(error)}; have CNNBOOST_CACHE "
-                "name a folder that all machines share under one path, or give --no-image-cache"
+                f"the decoded images {self.path} cannot be read here: {reason_of(error)}; have "
+                "CNNBOOST_CACHE name a folder that all machines share under one path, or give "
+                "--no-image-cache"
             ) from error
 
 
