@@ -74,7 +74,7 @@ def pytest_runtest_setup():
     import keras
     import tensorflow
 
-    # TensorFlow's own seed is not used by Keras, and to set it costs all functions that are there already.
+    # Keras does not use TensorFlow's own seed, and setting it drops all kernels that TensorFlow has cached.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensorflow.random, "set_seed", lambda seed: None)
         keras.utils.set_random_seed(0)

@@ -38,7 +38,7 @@ _MARK = r"<!-- not run: (?P<why>[^\n]+?) -->\n"
 _BLOCK = re.compile(rf"^(?:{_MARK})?```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _INCLUDED = re.compile(r"^```\{include\} (\S+)$", re.MULTILINE)
 _TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-#: Less than a reader would wait for; everything else is as it is written.
+#: Less training than a reader would wait for; everything else is run as it is written.
 _QUICK = ("-s", "cnn.epochs=1", "-s", "boost.n_estimators=2", "-s", "evaluate.resamples=100")
 _TRAINING = {
     "train",
@@ -123,7 +123,7 @@ def run(page: Path, folder: Path) -> Ran:
     todo = [block for block in blocks(page) if block.why is None]
     give(folder, "\n".join(block.text for block in todo))
     shown = io.StringIO()
-    # `images` stands for those of a reader, where a page does not make its own.
+    # `images` are in place of those of a reader, where a page does not make its own.
     names: dict[str, Any] = {"__name__": "page", "images": np.zeros((3, 48, 48, 1), np.uint8)}
     with ExitStack() as stack:
         stack.enter_context(chdir(folder))
@@ -201,7 +201,7 @@ def _commands() -> dict[str, typer.core.TyperCommand]:
 
 
 def parse(words: list[str], placeholders: bool = False) -> None:
-    """Have the command line read its words and do nothing; with placeholders, values may be no values."""
+    """Have the command line read its words and do nothing; with `placeholders`, values need not be valid."""
     name, *given = words
     if name.startswith("-"):
         known = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
@@ -222,5 +222,5 @@ def spans(text: str) -> list[list[str]]:
 
 
 def unknown_targets(text: str) -> set[str]:
-    """Return what sentences ask of `make` and the Makefile has not."""
+    """Return the targets of `make` that sentences name and the Makefile does not have."""
     return set(re.findall(r"`make\s([a-z-]+)", text)) - _TARGETS

@@ -112,7 +112,7 @@ def _refuse_given(options: dict[str, Any]) -> None:
     if given:
         raise ParameterError(
             f"{given[0]} is about making a bundle, and --standalone takes one that exists already, with its "
-            "layer, pixels and classes; leave it out, or name a recipe with --recipe"
+            "layer, pixels and classes; leave it out, or give --recipe and no bundle with --model"
         )
 
 

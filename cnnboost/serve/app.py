@@ -168,10 +168,10 @@ def _add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        path = request.url.path[:200]
+        path, allowed = request.url.path[:200], (error.headers or {}).get("Allow")
         reasons = {
             404: f"there is nothing at {path}; /docs lists what there is",
-            405: f"{path} does not accept {request.method[:20]}; send a {(error.headers or {}).get('Allow')}",
+            405: f"{path} does not accept {request.method[:20]}; it accepts {allowed}",
         }
         return _json(
             {"error": reasons.get(error.status_code, str(error.detail))}, error.status_code, error.headers

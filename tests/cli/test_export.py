@@ -91,6 +91,7 @@ class TestStandalone:
                 assert f"{option[0]} is about making a bundle" in said
         said = run("--model", "toy", "--recipe", "digits", status=2).stderr
         assert "--recipe is about making a bundle" in said
+        assert "leave it out, or give --recipe and no bundle with --model" in " ".join(said.split())
         (tmp_path / "alone").mkdir()
         (tmp_path / "alone/thesis.txt").write_text("mine")
         assert "alone holds other files (thesis.txt)" in run("--model", "toy", status=1).stderr

@@ -201,7 +201,10 @@ class TestRefusals:
         assert requests.get(server.address + "nowhere", timeout=30).status_code == 404
         response = requests.get(server.address + "predict", timeout=30)
         assert (response.status_code, response.headers["allow"]) == (405, "POST")
-        assert response.json()["error"] == "/predict does not accept GET; send a POST"
+        assert response.json()["error"] == "/predict does not accept GET; it accepts POST"
+        answer = requests.post(server.address + "openapi.json", timeout=30).json()["error"]
+        assert answer.startswith("/openapi.json does not accept POST; it accepts ")
+        assert set(answer.rpartition("accepts ")[2].split(", ")) == {"GET", "HEAD"}
         assert ask(server, b"", path="predict?faces=perhaps").status_code == 422
 
     def test_what_is_not_http(self, server):
