@@ -16,7 +16,7 @@ from PIL import Image
 
 from cnnboost.deploy.image_files import ImageFile, _together, decode_files, find_images, predict_files
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, StoreError
 from cnnboost.faces.find import Found
 from cnnboost.images import InputSpec, load_images
 
@@ -198,6 +198,16 @@ def test_photographs_are_put_together_until_they_hold_enough_faces():
         sizes = [len(results) for results in _together(looked)]
         assert sum(sizes) == 800
         assert set(sizes[:-1]) == {size}
+
+
+@pytest.mark.parametrize("faces", ["never", "large"])
+def test_what_is_wrong_with_the_machine_ends_the_predictions(faces):
+    def replaced():
+        raise StoreError("x.zip was replaced meanwhile")
+
+    files = [ImageFile("a.png", replaced)]
+    with pytest.raises(StoreError, match="was replaced meanwhile"):
+        list(predict_files(Predictor(small_file(), threads=1), files, threads=1, faces=faces))
 
 
 class TestPixels:

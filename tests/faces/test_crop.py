@@ -86,7 +86,7 @@ def test_a_slight_tilt_stays_as_it_is():
     )
 
 
-def test_a_large_tilted_face_is_made_smaller_before_it_is_turned():
+def test_a_large_tilted_face_is_made_smaller_before_it_is_turned(monkeypatch):
     spec = InputSpec(8, 8, 1)
     small = gradient(160, 200)
     large = small.resize((2000, 1600), Image.Resampling.BICUBIC)
@@ -96,5 +96,11 @@ def test_a_large_tilted_face_is_made_smaller_before_it_is_turned():
         marks = (*eyes, (80 * scale, 90 * scale), (60 * scale, 110 * scale), (90 * scale, 120 * scale))
         return Face(40 * scale, 40 * scale, 60 * scale, 60 * scale, 0.9, marks)
 
+    turned = []
+    rotate = Image.Image.rotate
+    monkeypatch.setattr(
+        Image.Image, "rotate", lambda self, *a, **k: turned.append(self.width) or rotate(self, *a, **k)
+    )
     found = crop_face(large, tilted(10), spec).astype(int)
+    assert turned[0] < 150  # of a face 600 pixels wide
     assert np.abs(found - crop_face(small, tilted(1), spec)).max() <= 3

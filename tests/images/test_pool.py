@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, StoreError
 from cnnboost.images.decode import InputSpec, bad_input
 from cnnboost.images.pool import decode_all, n_threads
 
@@ -77,7 +77,7 @@ def test_only_a_few_batches_are_decoded_ahead():
     assert len(asked) <= 6
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, StoreError])
 def test_other_errors_are_raised(error):
     def decode(item):
         raise error

@@ -1,8 +1,9 @@
+import errno
 import os
 
 import pytest
 
-from cnnboost.errors import DataError
+from cnnboost.errors import DataError, UnreadError
 from cnnboost.images import tree as tree_module
 from cnnboost.images.tree import FolderTree
 
@@ -61,10 +62,21 @@ def test_only_regular_files_are_read(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"a/3\.png: cannot be read \(Too many levels of symbolic links\)"):
         tree.read("a/3.png")
     monkeypatch.setattr(tree_module, "MAX_FILE_BYTES", 4)
-    with pytest.raises(DataError, match=r"a/1\.png: cannot be read \(larger than 4 bytes"):
+    with pytest.raises(DataError, match=r"a/1\.png: cannot be read \(larger than 4 bytes") as raised:
         tree.read("a/1.png")
+    assert raised.type is DataError  # it will be as large the next time
     (root / "a" / "1.png").unlink()
     os.mkfifo(root / "a" / "1.png")  # after it was listed
     with pytest.raises(DataError, match=r"a/1\.png: cannot be read \(a named pipe, not a regular file\)"):
         tree.read("a/1.png")
     assert tree.head("a/1.png") == b""
+
+
+def test_what_the_disk_could_not_give_may_be_read_another_time(tmp_path, monkeypatch):
+    def fail(path, limit):
+        raise OSError(errno.EIO, "Input/output error")
+
+    tree = FolderTree(write_folder(tmp_path, {"a/1.png": b"12345"}))
+    monkeypatch.setattr(tree_module, "read_regular", fail)
+    with pytest.raises(UnreadError, match=r"a/1\.png: cannot be read \(Input/output error\)"):
+        tree.read("a/1.png")
