@@ -132,6 +132,11 @@ def replacing(
     """Give a temporary name to write to, and rename what was written to `path`.
 
     What an earlier process left of the same file when it was killed is removed.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written: the message names it, the reason and the remedy.
     """
     target = Path(path)
     try:

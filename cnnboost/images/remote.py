@@ -121,6 +121,21 @@ class RemoteTree:
 def fetch(place: str, name: str, most: int = MAX_FILE_BYTES, *, whole: bool = True) -> bytes:
     """Return a file of `most` bytes or less, or its first ones.
 
+    Parameters
+    ----------
+    place : str
+        A URL, or the path of an image.
+    name : str
+        What errors call it.
+    most : int
+        Bytes at a URL.
+    whole : bool
+        Whether a larger file is an error; otherwise its first `most` bytes are returned.
+
+    Returns
+    -------
+    bytes
+
     Raises
     ------
     DataError

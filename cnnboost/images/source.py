@@ -37,7 +37,28 @@ _MIXED = "%s: some images are grey and others in colour; all become RGB (channel
 
 
 class Source:
-    """A source with what is wanted of it; it is listed, and its content looked at, once and when needed."""
+    """A source with what is wanted of it; it is listed, and its content looked at, once and when needed.
+
+    Parameters
+    ----------
+    name : str
+        A path, a URL, or the name of a data set, as it was given.
+    size : (int, int), optional
+        Height and width of the decoded images; None is those of the first image.
+    channels : {1, 3}, optional
+        None is 3 where an image is in colour, else 1.
+    folder : Path
+        The cache for decoded sets.
+    n_jobs : int, optional
+        Threads that decode; None leaves it to the source.
+    progress : callable, optional
+        Called with the number of images that are decoded, and of all.
+
+    Raises
+    ------
+    DataError
+        If there is no such source, or it cannot be read; `listing`, `entry` and `spec` may raise it too.
+    """
 
     def __init__(
         self,
@@ -122,7 +143,13 @@ class Source:
         return spec
 
     def decode(self, write: Write[T]) -> T:
-        """Decode all images."""
+        """Decode all images, and return what `write` makes of their batches.
+
+        Raises
+        ------
+        DataError
+            If no image can be decoded; `UnreadError` if many in a row cannot be read.
+        """
         spec, guessed = self.spec
         try:
             return self._decode(write, spec, not guessed)
