@@ -99,8 +99,13 @@ class CrossFit:
     def check_rows(self, n: int, modes: Sequence[str]) -> None:
         """Refuse a number of images that is too small for heads in these modes, before any is fitted."""
         least = max(map(_least, modes), default=1)
-        for chosen, _ in self._parts:
-            self._some(self._own(chosen), n, least)
+        codes = self.views[0].codes
+        for chosen, _ in self._parts:  # by codes and groups alone: features are large
+            own, groups = codes[chosen], self._groups[chosen]
+            if self._more is not None:
+                own = np.concatenate([own, self._more.codes])
+                groups = np.concatenate([groups, self._more.groups])
+            self._drawn(own, groups, n, least)
 
     def head(
         self, mode: str, boost: BoostClassifier, grown_on: HeadInputs | None = None, n: int | None = None
@@ -176,16 +181,21 @@ class CrossFit:
         if n is None:
             return seen
         assert seen.groups is not None
-        part = seen.take(drawn(seen.codes, seen.groups, n, self.seed))
-        assert part.groups is not None
-        for code in np.unique(seen.codes):
-            different = len(np.unique(part.groups[part.codes == code]))
+        return seen.take(self._drawn(seen.codes, seen.groups, n, least))
+
+    def _drawn(
+        self, codes: NDArray[np.intp], groups: NDArray[np.intp], n: int, least: int
+    ) -> NDArray[np.intp]:
+        """Return the rows of `n` images; refuse a draw with fewer than `least` of a class."""
+        rows = drawn(codes, groups, n, self.seed)
+        for code in np.unique(codes):
+            different = len(np.unique(groups[rows][codes[rows] == code]))
             if different < least:
                 raise DataError(
                     f"among {n} images for a head, {different} are of class number {code}, and the choice of "
                     f"its rounds takes {least}; give more rows"
                 )
-        return part
+        return rows
 
     def _together(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Put all views of some images together."""

@@ -210,6 +210,18 @@ def test_heads_may_be_fitted_on_a_draw_of_the_images(monkeypatch):
         fit.head("residual", boost(), n=9)
 
 
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_number_of_images_is_checked_without_their_features(folds):
+    seen, more = problem(150), apart(1)
+    fit = CrossFit([seen, seen], seen.features, K, folds=folds, seed=0, more=more)
+    fit.views = [view._replace(features=None) for view in fit.views]
+    fit._more = more._replace(features=None)
+    fit.check_rows(60, ["plain", "residual"])
+    fit.check_rows(9, ["plain"])
+    with pytest.raises(DataError, match=r"among 9 images for a head, \d are of class number .* takes 5"):
+        fit.check_rows(9, ["plain", "residual"])
+
+
 def test_a_bag_is_the_mean_of_its_members():
     seen = problem(150)
     members = [CrossFit([seen], seen.features, K, folds=0, seed=0, more=apart(seed)) for seed in (1, 2)]
