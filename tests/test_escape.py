@@ -53,7 +53,7 @@ def test_html_and_emphasis_are_text_in_markdown():
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_numbers_that_are_no_characters_are_known_in_any_order_of_bytes(order):
+def test_numbers_that_are_not_characters_are_known_in_any_order_of_bytes(order):
     for codes, whole in (([65, 0x1F600], True), ([65, 0x208020], False), ([0x10FFFF, 0x10FFFF], True)):
         texts = np.array(codes, f"{order}u4").view(f"{order}U{len(codes)}")
         assert is_unicode(texts) == whole

@@ -55,7 +55,7 @@ def test_it_betters_the_margins_on_new_rows(problem):
     assert log_loss(labels, fitted.predict_proba(new, start)) < 0.97 * log_loss(labels, np.exp(start))
 
 
-def test_no_tree_is_kept_that_is_no_better_than_the_margins(problem, tmp_path):
+def test_no_tree_is_kept_that_is_not_better_than_the_margins(problem, tmp_path):
     X, y, known = problem
     noise = np.random.default_rng(1).normal(size=X.shape).astype(np.float32)
     sharp = log_softmax(9.0 * (y[:, None] == ["angry", "happy", "sad"]), axis=1)

@@ -57,7 +57,7 @@ def test_a_reader_that_leaves_ends_it_quietly():
     os.close(writer)
 
 
-def test_closed_streams_are_no_fault():
+def test_closed_streams_are_not_faults():
     code = "import sys; sys.argv[1:] = ['--version']; from cnnboost.cli import main; main()"
     command = f'"{sys.executable}" -c "{code}" >&- 2>&-'
     assert subprocess.run(command, shell=True, check=False).returncode == 0

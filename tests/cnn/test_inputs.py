@@ -53,7 +53,7 @@ def test_what_is_not_an_image_set_is_refused(X, words):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_pixel_that_is_no_number_names_its_image(bad):
+def test_a_pixel_that_is_not_a_number_names_its_image(bad):
     X = np.full((5, 2, 2), 200.0)
     X[3, 1, 1] = bad
     with pytest.raises(DataError, match="image 3 "):

@@ -61,7 +61,7 @@ def test_whole_numbers_are_raw_pixels():
         CNNClassifier.from_model(model, pixels="unit")
 
 
-def test_a_fixed_batch_is_no_hindrance():
+def test_a_fixed_batch_is_not_a_hindrance():
     model = stack(L.Conv2D(2, 3), L.Flatten(), shape=None, batch_shape=(2, 28, 28, 1))
     expected = np.concatenate(
         [np.asarray(model(part / np.float32(255))) for part in np.split(GREY[..., None], 2)]

@@ -116,13 +116,13 @@ def test_a_file_that_is_none_is_refused(path, spoil, words):
     ],
     ids=["probabilities", "scores", "one row"],
 )
-def test_rows_that_are_no_logarithms_of_probabilities_are_refused(rows, words, tmp_path):
+def test_rows_that_are_not_logarithms_of_probabilities_are_refused(rows, words, tmp_path):
     with pytest.raises(DataError, match=words):
         write_teacher(tmp_path / "t.npz", rows, X, NAMES)
     assert not any(tmp_path.iterdir())
 
 
-def test_rounding_and_floors_are_no_fault(tmp_path):
+def test_rounding_and_floors_are_not_faults(tmp_path):
     sure = np.log(np.maximum(np.eye(3)[np.arange(6) % 3], 1e-13))
     for rows in (sure, sure + 5e-7, LOGS.astype(np.float16)):
         write_teacher(tmp_path / "t.npz", rows, X, NAMES)

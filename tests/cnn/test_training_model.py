@@ -107,7 +107,7 @@ def test_weights_that_depend_on_the_size_are_refused_by_name():
     assert make_training_model(flat(), TrainingOptions(precision="bfloat16")).output_shape == (None, 10)
 
 
-def test_a_model_that_is_no_graph_of_layers_is_refused():
+def test_a_model_that_is_not_a_graph_of_layers_is_refused():
     model = OfItsOwn()
     model(np.zeros((1, 8, 8, 1), np.float32))
     image = keras.Input((8, 8, 1))

@@ -77,7 +77,7 @@ def test_digests_stay_what_they_were():
         assert changed(soft_targets[0], {"cnn.teacher_weight": 0.5}).digest("cnn") != digest
 
 
-def test_what_a_bundle_wants_is_no_part_of_its_digest():
+def test_what_a_bundle_wants_is_not_part_of_its_digest():
     manifest = shipped_bundle().manifest
     recipe = load_recipe("fer2013")
     assert recipe.export.wants == manifest["wants"] == "face"
@@ -233,7 +233,7 @@ def test_a_pipe_or_a_device_is_not_waited_for(tmp_path):
             load_recipe(tmp_path / name)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path):
+def test_a_byte_order_mark_is_not_a_fault(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xef\xbb\xbf[cnn]\nepochs = 3\n")
     assert load_recipe(path).cnn.epochs == 3
@@ -371,10 +371,10 @@ class TestSource:
         with pytest.raises(RecipeError, match=r'Write source = "\.\./elsewhere/pets", or give --data pets'):
             _ = load_recipe(recipe).source
 
-    def test_a_url_is_no_path(self, recipe):
+    def test_a_url_is_not_a_path(self, recipe):
         recipe.write_text('[data]\nsource = "s3://bucket/faces"\n')
         assert load_recipe(recipe).source == "s3://bucket/faces"
 
-    def test_the_digits_are_no_path(self, recipe):
+    def test_the_digits_are_not_a_path(self, recipe):
         recipe.write_text('[data]\nsource = "digits"\n')
         assert load_recipe(recipe).source == "digits"

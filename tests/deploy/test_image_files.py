@@ -119,7 +119,7 @@ class TestFinding:
         ]
         assert names(["-"], tmp_path, listed) == ["one.png", "café.png", "folder/2.png"]
 
-    def test_names_that_are_no_utf_8(self, tmp_path):
+    def test_names_that_are_not_utf_8(self, tmp_path):
         path = tmp_path / os.fsdecode(b"caf\xe9.png")
         try:
             path.write_bytes(png())

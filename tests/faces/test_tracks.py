@@ -50,7 +50,7 @@ def test_the_half_life_is_in_seconds_however_frames_come(times):
     np.testing.assert_allclose(track.smoothed, [0.5, 0.5, 0])
 
 
-def test_no_half_life_is_no_smoothing_and_time_may_stand_still():
+def test_without_a_half_life_nothing_is_smoothed_and_time_may_stand_still():
     tracker = Tracker(half_life=0)
     tracker.follow([face(0)], one_hot(0), 0)
     assert tracker.follow([face(0)], one_hot(1), 0.04)[0].smoothed.tolist() == [0, 1, 0]

@@ -53,7 +53,7 @@ def test_it_betters_the_softmax_where_the_features_hold_more(mode, chosen_on):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("mode", ["residual", "blend"])
-def test_it_is_no_worse_where_they_hold_nothing(mode, seed):
+def test_it_is_not_worse_where_they_hold_nothing(mode, seed):
     seen, new = problem(600, seed, informative=False), problem(2000, 10 + seed, informative=False)
     fitted = fit_mode(mode, boost(max_depth=4), seen, K, seed=seed)
     # Noise: what a temperature fitted on 600 rows may be off.

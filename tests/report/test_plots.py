@@ -39,7 +39,7 @@ def test_class_distribution_stays_legible(classes, splits):
     assert_legible(plot_class_distribution(counts))
 
 
-def test_names_are_no_formulas():
+def test_names_are_not_formulas():
     figure = plot_class_distribution({"train": {r"$\frac{$": 1}})
     figure.draw_without_rendering()  # would fail as a formula
 

@@ -219,7 +219,7 @@ def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(searching, change):
     assert "dropout" in by_value[7.0]["error"]
 
 
-def test_a_full_disk_is_no_fault_of_a_trial(searching, scored_by, monkeypatch):
+def test_a_full_disk_is_not_a_fault_of_a_trial(searching, scored_by, monkeypatch):
     def full(job, metadata, values):
         raise StoreError("disk full")
 

@@ -67,7 +67,7 @@ class TestRecipe:
         with pytest.raises(RecipeError, match=words):
             load_recipe("digits", [override])
 
-    def test_how_it_is_timed_is_no_part_of_what_is_timed(self):
+    def test_how_it_is_timed_is_not_part_of_what_is_timed(self):
         one, other = Recipe(name="x"), Recipe(name="x", bench={"repeats": 9})
         assert one.digest("data", "cnn", "cut", "boost") == other.digest("data", "cnn", "cut", "boost")
 

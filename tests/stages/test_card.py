@@ -345,7 +345,7 @@ class TestDocuments:
         with pytest.raises(StoreError, match=r"no 'scores'.*export -r toy"):
             write_card(job, read_card_text(words_file))
 
-    def test_trees_of_other_values_are_no_comparison(self, job, words_file):
+    def test_trees_of_other_values_are_not_a_comparison(self, job, words_file):
         compared = document(job, "compare")
         compared["recipe_facts"]["boost"]["max_depth"] += 1
         write_json(job.reports_dir / "compare.json", compared)

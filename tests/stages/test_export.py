@@ -203,7 +203,7 @@ def test_a_graph_that_differs_is_refused_and_the_old_bundle_stays(exported, monk
     read_bundle(job.models_dir)
 
 
-def test_a_place_that_is_no_folder_is_named(job, tmp_path):
+def test_a_place_that_is_not_a_folder_is_named(job, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file cannot be written"):
         stages.export(job, out=tmp_path / "file")

@@ -132,7 +132,7 @@ def test_scores_on_other_images_are_shown_without_pictures_of_them(oslo, other):
     assert report(oslo).path.read_text(encoding="utf-8").count("<img") == 2
 
 
-def test_folders_of_other_images_are_no_recipes(oslo, other):
+def test_folders_of_other_images_are_not_recipes(oslo, other):
     shutil.copytree(oslo.reports_dir, oslo.reports / "second")
     assert report_all(oslo.reports).recipes == ["oslo", "oslo"]
     assert "photos" not in (oslo.reports / "index.html").read_text(encoding="utf-8")

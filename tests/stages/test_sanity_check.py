@@ -106,7 +106,7 @@ def test_impossible_numbers(job, n, words):
         stages.overfit(job, n)
 
 
-def test_no_step_is_no_check(job):
+def test_no_step_is_not_a_check(job):
     with pytest.raises(ParameterError, match="steps=0"):
         stages.overfit(job, 20, steps=0)
 

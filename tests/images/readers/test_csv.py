@@ -115,7 +115,7 @@ def test_the_first_row_does_not_decide_on_the_size(tmp_path, faces):
         (["emotion,pixels", "3,1 2 3"], "3 pixels, which make no square image"),
     ],
 )
-def test_a_file_that_is_no_image_set_is_refused(tmp_path, lines, message):
+def test_a_file_that_is_not_an_image_set_is_refused(tmp_path, lines, message):
     with pytest.raises(DataError, match=message):
         load_images(write(tmp_path / "fer.csv", lines), cache=False)
 
