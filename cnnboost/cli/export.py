@@ -63,7 +63,7 @@ def export(
         _refuse_given({
             "--layer": layer, "--mode": mode, "--tta": tta, "--device": device, "--out": out,
             "--force": force or None, "--pixels": options.pixels, "--classes": options.classes,
-            "--image-cache": options.image_cache,
+            "--image-cache or --no-image-cache": options.image_cache,
         })  # fmt: skip
         document: dict[str, Any] = {
             "bundle": str(found.folder),

@@ -19,7 +19,7 @@ _BACKLOG = 1024
 _REFUSAL = (
     b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
 )
-#: Bytes of the headers of one request.
+#: Bytes of headers after which no more are waited for; what ends within one read (up to 256 KiB) passes.
 _HEADERS = 1 << 16
 _KEEP_ALIVE = 15
 

@@ -89,6 +89,7 @@ class TestStandalone:
             for model in ([], ["--model", "toy"]):
                 said = run(*model, *option, status=2).stderr
                 assert f"{option[0]} is about making a bundle" in said
+        assert "--no-image-cache is about" in run("--no-image-cache", status=2).stderr
         said = run("--model", "toy", "--recipe", "digits", status=2).stderr
         assert "--recipe is about making a bundle" in said
         assert "leave it out, or give --recipe and no bundle with --model" in " ".join(said.split())
