@@ -1,7 +1,6 @@
 """Files that are never half there, and files of strangers that are read only where they are regular ones.
 
-A file is written under a temporary name, brought to the disk, then renamed. The temporary file is locked for
-as long as it is written, so that one that a kill left behind can be told from one that is at work.
+A file is written under a temporary name, brought to the disk, then renamed.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import math
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -22,11 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cnnboost.errors import CnnboostError, StoreError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where an open file cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]
+from cnnboost.temporary import claim, fcntl, sweep
 
 REMEDY = "Check the folder, its permissions and the free space."
 CHECKSUM = "facts_sha256"
@@ -34,7 +28,6 @@ CHECKSUM = "facts_sha256"
 
 NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
-_LONGEST_STEM = 200
 _LONGEST_REASON = 300
 _MOST_JSON_BYTES = 1 << 28
 # A pipe that is opened for reading waits for a writer, even against Ctrl-C, unless it is told not to.
@@ -144,8 +137,8 @@ def replacing(
             # Renaming would put a file in the place of a device, or fail at a folder after the work was done.
             raise StoreError(f"{target} cannot be written: it is a folder or a device. Name a file.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        temporary, handle = _claim(target)
+        sweep(target)
+        temporary, handle = claim(target)
         try:
             yield temporary
             os.fsync(handle)
@@ -175,8 +168,8 @@ def while_used(path: str | os.PathLike[str], content: bytes) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        used, handle = _claim(target)
+        sweep(target)
+        used, handle = claim(target)
     except OSError as error:
         raise disk_error(target, error, len(content)) from error
     try:
@@ -200,60 +193,10 @@ def remove(path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     try:
-        _sweep(target)
+        sweep(target)
         target.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{target} cannot be removed: {reason_of(error)}") from error
-
-
-def _temporary(target: Path, mark: str) -> str:
-    """Name a temporary file of a target; it is never longer than the target's own name may be."""
-    stem = os.fsencode(target.stem)[:_LONGEST_STEM].decode(errors="ignore")
-    return f".{stem}.{mark}{target.suffix if len(target.suffix) < 16 else ''}"
-
-
-def _claim(target: Path) -> tuple[Path, int]:
-    """Make a temporary file and lock it."""
-    while True:
-        temporary = target.with_name(_temporary(target, secrets.token_hex(4)))
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        _lock(handle)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), temporary.stat()):
-                return temporary, handle
-        os.close(handle)  # another process swept it before it was locked
-
-
-def _lock(handle: int) -> bool:
-    """Lock an open file; False where another process holds it, or the file system has no locks."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _sweep(target: Path) -> None:
-    """Remove temporary files of a target that nobody is writing."""
-    before, after = _temporary(target, "\0").split("\0")
-    for left in target.parent.iterdir():
-        name = left.name
-        mark = name[len(before) : len(name) - len(after)]
-        if not (name.startswith(before) and name.endswith(after) and len(mark) == 8):
-            continue
-        # Another process may sweep it first, or its owner may not be this user: then it stays.
-        with suppress(OSError, ValueError):
-            int(mark, 16)
-            handle = os.open(left, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
-            try:
-                if _lock(handle) and fcntl is not None:
-                    left.unlink()
-            finally:
-                os.close(handle)
-            if fcntl is None:
-                left.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview, remedy: str = REMEDY) -> Path:

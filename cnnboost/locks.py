@@ -11,7 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cnnboost.files import disk_error, fcntl
+from cnnboost.files import disk_error
+from cnnboost.temporary import fcntl
 
 log = logging.getLogger("cnnboost")
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from cnnboost.boost.params import count_threads
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import StoreError
-from cnnboost.files import write_bytes, write_json
+from cnnboost.files import reason_of, write_bytes, write_json
 
 FORMAT = 1
 _DTYPE = r"^(object|str|bool|u?int(8|16|32|64)|float(16|32|64))$"
@@ -185,7 +185,7 @@ def _read_booster(ubj: Path, sidecar: Path, metadata: HeadDocument) -> Any:
     except FileNotFoundError as error:
         raise StoreError(f"{ubj} is missing; {_REMEDY}") from error
     except OSError as error:
-        raise StoreError(f"{ubj} cannot be read: {error.strerror}") from error
+        raise StoreError(f"{ubj} cannot be read: {reason_of(error)}") from error
     if trees is None or hashlib.sha256(trees).hexdigest() != metadata.ubj_sha256:
         raise StoreError(
             f"{ubj} does not match the checksum in {sidecar.name}: truncated or altered; {_REMEDY}"

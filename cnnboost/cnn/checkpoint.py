@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from cnnboost.cnn.model_file import keras_bytes, reason_of
+from cnnboost.cnn.model_file import keras_bytes, keras_reason
 from cnnboost.cnn.options import TrainingOptions
 from cnnboost.cnn.teacher import teacher_digest
 from cnnboost.documents import Document, read_document
@@ -118,7 +118,7 @@ class Checkpoint:
             model.load_weights(self.folder / weights)
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(
-                f"{self.folder / weights} cannot be loaded ({reason_of(error)}); {_REMEDY}"
+                f"{self.folder / weights} cannot be loaded ({keras_reason(error)}); {_REMEDY}"
             ) from error
 
 

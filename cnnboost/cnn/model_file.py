@@ -19,7 +19,7 @@ from typing import Any, Literal
 from cnnboost.cnn.interface import check_model
 from cnnboost.cnn.keras2 import rewrite
 from cnnboost.errors import ModelError
-from cnnboost.files import write_bytes
+from cnnboost.files import reason_of, write_bytes
 
 _NEEDED = "a Keras model is needed (.keras, or .h5 of Keras 2)"
 _PICKLE = (
@@ -94,7 +94,7 @@ def read_model(path: str | os.PathLike[str]) -> Any:
         raise ModelError(f"{path} {error}") from error
     # Keras raises whatever its deserialisers and h5py happen to raise; the file is to blame for all of it.
     except Exception as error:
-        raise ModelError(f"{path}: Keras cannot load it: {reason_of(error)}") from error
+        raise ModelError(f"{path}: Keras cannot load it: {keras_reason(error)}") from error
     return check_model(model, os.fspath(path))
 
 
@@ -138,7 +138,7 @@ def file_kind(path: Path) -> Literal["keras", "hdf5"]:
         if start.startswith(b"PK\x03\x04"):
             return _zip(path)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ModelError(f"{path} cannot be read: {reason_of(error)}") from error
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise ModelError(f"{path} is damaged or cut short ({error}); copy or download it again") from error
     if start.startswith(_HDF5) or start[512:].startswith(_HDF5):
@@ -271,7 +271,7 @@ def _without_network(groups: list[str], attributes: Any) -> str:
     return f"is an HDF5 file without a Keras model (it holds: {held}); give a .keras file, or .h5 of Keras 2"
 
 
-def reason_of(error: Exception) -> str:
+def keras_reason(error: Exception) -> str:
     """Return what Keras complains of, out of a message that first repeats a whole configuration."""
     text = str(error).strip()
     for mark in ("Exception encountered: ", "Example error message for object "):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnboost.errors import DataError, FeatureError, StoreError
-from cnnboost.files import open_regular
+from cnnboost.files import open_regular, reason_of
 
 ONE_BLOCK = 1 << 30
 """Bytes of features, as float32, that are one block: their trees are those of an array."""
@@ -48,7 +48,7 @@ class PartFile(NamedTuple):
                 f"{path} is missing; extract the features again, or name another file"
             ) from error
         except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise StoreError(f"{path} cannot be read: {reason_of(error)}") from error
         except (ValueError, KeyError) as error:
             raise FeatureError(f"{path} is not a .npy file ({error}); write it with numpy.save") from error
         if len(shape) != 2 or dtype.kind not in "fiub":
@@ -71,7 +71,7 @@ class PartFile(NamedTuple):
                 file.seek(self.offset + start * self.width * self.dtype.itemsize)
                 count = file.readinto(values.reshape(-1).view(np.uint8).data) if values.size else 0
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {error.strerror or error}") from error
+            raise StoreError(f"{self.path} cannot be read: {reason_of(error)}") from error
         if not same or count != values.nbytes:
             raise StoreError(f"{self.path} was changed while its features were in use; start again")
         with np.errstate(over="ignore"):  # what becomes infinite is named by whoever needs finite values

@@ -133,7 +133,26 @@ def _write_if_possible(path: Path, metadata: dict[str, object]) -> None:
 def write_rows(
     file: BinaryIO, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]
 ) -> tuple[Rows, int]:
-    """Write the pixels of all good rows to a file, and count those that may be read another time."""
+    """Write the pixels of all good rows to a file, one after the other.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing, at the place of the first pixel.
+    listing : Listing
+        The rows of the source.
+    spec : InputSpec
+        The shape of every image.
+    batches : iterator of Batch
+        All rows of the listing by their numbers, decoded, in order.
+
+    Returns
+    -------
+    Rows
+        What belongs to the pixels; rows that cannot be used are in its `bad`.
+    int
+        Number of these that may be read another time.
+    """
     hasher = hashlib.sha256(shape_tag(spec))
     rows: list[int] = []
     bad = list(listing.bad)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnboost.cnn import model_file
-from cnnboost.cnn.model_file import file_kind, read_model, reason_of, write_model
+from cnnboost.cnn.model_file import file_kind, keras_reason, read_model, write_model
 from cnnboost.errors import ModelError
 from tests.cnn.old_files import write_keras
 
@@ -173,7 +173,7 @@ def test_hdf5_without_a_network_is_named(tmp_path):
     ids=["encountered", "example", "key", "empty", "long"],
 )
 def test_the_reason_is_what_keras_complains_of(error, reason):
-    assert reason_of(error) == reason
+    assert keras_reason(error) == reason
 
 
 def test_an_argument_that_a_layer_does_not_have_is_named(tmp_path):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, validate_call
 
 from cnnboost.cnn.architectures.registry import Block, register
-from cnnboost.cnn.model_file import read_model, reason_of
+from cnnboost.cnn.model_file import keras_reason, read_model
 from cnnboost.errors import ModelError
 
 log = logging.getLogger("cnnboost")
@@ -106,7 +106,7 @@ def _base(pixels: Any, weights: str) -> Any:
     # Keras wraps whatever the network did in a bare Exception; a damaged file raises what h5py raises.
     except Exception as error:
         raise ModelError(
-            f"the ImageNet weights of VGG19 cannot be loaded: {reason_of(error)}. Keras looks for them at "
+            f"the ImageNet weights of VGG19 cannot be loaded: {keras_reason(error)}. Keras looks for them at "
             f"{folder / IMAGENET_FILE}, and fetches them where they are not; put the file there, give "
             'weights = "PATH" (an .h5 or .keras file), or weights = "none" for random ones'
         ) from error
@@ -144,6 +144,6 @@ def _from_file(build: Callable[[None], Any], weights: str) -> Any:
     except Exception as error:
         raise ModelError(
             f"weights={weights!r} does not hold the weights of VGG19 without its top, as "
-            f"{IMAGENET_FILE} does: {reason_of(error)}"
+            f"{IMAGENET_FILE} does: {keras_reason(error)}"
         ) from error
     return base
