@@ -1,4 +1,4 @@
-"""Names of classes and files, written so that they cannot harm the place where they are shown.
+"""Names of classes and files, written so that they cannot harm the place where they are shown; counts.
 
 JSON needs none of this: it is exact. HTML pages are escaped by their templates.
 """
@@ -30,6 +30,11 @@ def visible(text: str, keep: str = "") -> str:
         else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Write a number with its noun; `many` of it have an s more, unless it says otherwise."""
+    return f"{n:,} {one if n == 1 else many or f'{one}s'}"
 
 
 def csv_cell(text: str) -> str:

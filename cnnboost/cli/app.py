@@ -181,9 +181,7 @@ def make_job(
         progress=console.progress(quiet),
         **metadata,
     )
-    if given is not None:
-        job.__dict__["given"] = given  # read once
-    return job
+    return job if given is None else job.knowing(given=given)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
+from cnnboost.escape import counted
 from cnnboost.report.gains import gains_table, verdicts_on_gains
 from cnnboost.report.rows import rows_table, verdict_on_rows
 from cnnboost.report.sections import verdicts_of
@@ -79,7 +80,8 @@ def show_modes(out: Console, document: dict[str, Any]) -> None:
     hybrid = document["hybrid"]
     out.print(
         f"{document['title'] or document['recipe']}: {document['n']:,} images of {document['split']}, "
-        f"{len(runs)} seeds, layers {', '.join(document['layers'])}, views at test time: {hybrid['tta']}"
+        f"{counted(len(runs), 'seed')}, layers {', '.join(document['layers'])}, "
+        f"views at test time: {hybrid['tta']}"
         + (f", means over {document['members']} networks" if document["members"] > 1 else ""),
     )
     out.print(

@@ -11,6 +11,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import app, command, job_of
 from cnnboost.cli.options import ForceOption, JobOptions, PixelsOption
+from cnnboost.escape import counted
 
 
 @command()
@@ -59,11 +60,10 @@ app.command("teach", hidden=True)(distill)
 
 def show_teacher(out: Console, document: dict[str, Any]) -> None:
     """Print what was written and how a student is given it."""
-    count = len(document["networks"])
     state = ", up to date" if document["cached"] else ""
     out.print(
-        f"{document['recipe']}: log-probabilities of {document['images']:,} training images in "
-        f"{len(document['classes'])} classes by {count} network{'s' if count > 1 else ''}, views: "
+        f"{document['recipe']}: log-probabilities of {counted(document['images'], 'training image')} in "
+        f"{len(document['classes'])} classes by {counted(len(document['networks']), 'network')}, views: "
         f"{document['tta']}{state}",
     )
     tables.written(out, [] if document["cached"] else [document["teacher"]])

@@ -12,7 +12,7 @@ from rich.console import Console
 from cnnboost.cli import console
 from cnnboost.cli.app import app
 from cnnboost.cli.options import JsonOption, QuietOption
-from cnnboost.escape import visible
+from cnnboost.escape import counted, visible
 
 
 @app.command()
@@ -58,12 +58,10 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     classes = [f"{visible(name)} {n:,}" for name, n in list(document["classes"].items())[:10]]
     more = ["..."] * (len(document["classes"]) > len(classes))
     height, width = document["size"]
-    out.print(
-        f"{document['images']:,} images of {len(document['classes'])} classes: {', '.join(classes + more)}"
-    )
+    images = counted(document["images"], "image")
+    out.print(f"{images} of {len(document['classes'])} classes: {', '.join(classes + more)}")
     kind = "in colour" if document["channels"] == 3 else "grey"
-    out.print(
-        f"taken as {height}x{width} {kind}; network {document['architecture']!r}, {document['epochs']} epochs"
-    )
+    network = f"{document['architecture']!r}, {counted(document['epochs'], 'epoch')}"
+    out.print(f"taken as {height}x{width} {kind}; network {network}")
     (path,) = document["written"]
     out.print(f"wrote {path}; next: cnnboost run {shlex.quote(path)}")

@@ -32,6 +32,7 @@ from cnnboost.cli.options import (
 from cnnboost.cli.predict_clip import predict_clip
 from cnnboost.cli.predict_output import STDOUT, write_predictions
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.escape import counted
 
 if TYPE_CHECKING:
     from cnnboost.deploy.bundle import Bundle
@@ -156,7 +157,7 @@ def predict(
     if done.failed:
         log.warning("%d of %d images could not be used; see their rows", done.failed, done.images)
         raise typer.Exit(console.FAILED)
-    log.info("%d image%s", done.images, "" if done.images == 1 else "s")
+    log.info("%s", counted(done.images, "image"))
 
 
 def load_predictor(source: Path | Bundle, graph: Graph | None, threads: int | None) -> Predictor:

@@ -14,6 +14,7 @@ from cnnboost.cli.app import app
 from cnnboost.cli.options import GraphOption, QuietOption, ThreadsOption
 from cnnboost.cli.predict import load_predictor
 from cnnboost.errors import ParameterError, ServerError
+from cnnboost.escape import counted
 from cnnboost.serve.limits import Limits
 
 log = logging.getLogger("cnnboost")
@@ -111,10 +112,7 @@ def serve(
             run(make_app(service, about(predictor, read)), opened, limits, ready)
         finally:
             if service.given_up:
-                log.warning(
-                    "%d request%s in progress %s not answered",
-                    service.given_up,
-                    *(("", "was") if service.given_up == 1 else ("s", "were")),
-                )
+                one, many = "request in progress was", "requests in progress were"
+                log.warning("%s not answered", counted(service.given_up, one, many))
     if not service.given_up:
         log.info("stopped; every request in progress was answered")

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnboost.escape import visible
+from cnnboost.escape import counted, visible
 from cnnboost.report import table as report
 from cnnboost.report.scores import classifiers, published_accuracies, scores_table
 from cnnboost.report.sections import audit_rows, count_table, overfit_text, repeats_tables
@@ -77,8 +77,7 @@ def show_scores(out: Console, document: dict[str, Any]) -> None:
     else:
         place = split
         note = "" if "test" in document["images"] else " (the source has no test split)"
-    images = f"{n:,} image{'' if n == 1 else 's'}"
-    out.print(f"{document['title'] or document['recipe']}: scores on {place}, {images}{note}")
+    out.print(f"{document['title'] or document['recipe']}: scores on {place}, {counted(n, 'image')}{note}")
     show_table(out, scores_table("", rows, columns, "head"))
     if document["cnn"] is None:
         out.print(f"no softmax to compare with: {document['no_softmax']}")
@@ -105,7 +104,7 @@ def show_training(out: Console, document: dict[str, Any]) -> None:
     """Print how a training ended."""
     last = document["last_epoch"]
     parts = [
-        f"{document['epochs']} epochs, {document['fit_seconds']:.0f} s",
+        f"{counted(document['epochs'], 'epoch')}, {document['fit_seconds']:.0f} s",
         f"accuracy {last['accuracy']:.2%}",
     ]
     if "val_accuracy" in last:
@@ -129,7 +128,7 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     seeds = ", ".join(str(run["seed"]) for run in document["runs"])
     out.print(
         f"{document['title'] or document['recipe']}: {len(document['runs'])} runs, seeds {seeds}; "
-        f"scores on {document['split']}, {document['images'][document['split']]:,} images",
+        f"scores on {document['split']}, {counted(document['images'][document['split']], 'image')}",
     )
     accuracy, by_class = repeats_tables(document)
     show_table(out, accuracy)

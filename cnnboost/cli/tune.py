@@ -10,6 +10,7 @@ from rich.console import Console
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
+from cnnboost.escape import counted
 
 _SHOWN = 10
 
@@ -65,8 +66,8 @@ def show_trials(out: Console, document: dict[str, Any]) -> None:
         table.add_row(str(trial["number"]), f"{trial['value']:.4f}", *cells, f"{trial['seconds']:.1f}")
     name = f"{document['study']}: " if document["study"] else ""
     out.print(
-        f"{name}{document['title'] or document['recipe']}: {len(ended)} trials, {len(failed)} failed; "
-        f"{document['target']} scored on {document['judged_on']} "
+        f"{name}{document['title'] or document['recipe']}: {counted(len(ended), 'trial')}, "
+        f"{len(failed)} failed; {document['target']} scored on {document['judged_on']} "
         f"({document['images']['validation']:,} images that no trial was fitted on)",
     )
     if document["set"]:

@@ -12,7 +12,7 @@ from typing import Any
 from cnnboost.config.experiment import Recipe, checked
 from cnnboost.config.limits import shown
 from cnnboost.errors import RecipeError
-from cnnboost.files import read_regular
+from cnnboost.files import read_regular, reason_of
 
 DEFAULT = "digits"
 _MOST_BYTES, _DEEPEST = 1 << 20, 10
@@ -63,7 +63,7 @@ def _locate(source: str | os.PathLike[str]) -> Path:
         if path.is_file():
             return path
     except OSError as error:
-        raise RecipeError(f"{shown(os.fspath(source))}: {error.strerror}") from error
+        raise RecipeError(f"{shown(os.fspath(source))}: {reason_of(error)}") from error
     recipes = packaged()
     if os.fspath(source) in recipes:
         return recipes[os.fspath(source)]

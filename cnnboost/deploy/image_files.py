@@ -25,6 +25,7 @@ from cnnboost.cluster.tasks import spread
 from cnnboost.deploy.graph_file import GraphFile
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, StoreError
+from cnnboost.escape import counted
 from cnnboost.faces.detector import DETECTOR
 from cnnboost.faces.face import Face
 from cnnboost.faces.find import Finder, Found
@@ -208,7 +209,8 @@ def find_images(paths: Iterable[str], stdin: Iterable[bytes] = ()) -> Iterator[I
             if name.strip():
                 yield from _find(name, others)
     for place, count in others.items():
-        log.info("%s: left out %d files that are not images", place, count)
+        left_out = counted(count, "file that is not an image", "files that are not images")
+        log.info("%s: left out %s", place, left_out)
 
 
 def _image_or_lines(stdin: Iterable[bytes]) -> tuple[ImageFile | None, Iterator[bytes]]:

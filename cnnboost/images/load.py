@@ -116,6 +116,18 @@ def load_images(
         images = cached_set(found.entry, found.shown, found.decode)
     if images.bad and on_bad == "stop":
         raise bad_images(images.source, images.bad, len(images.bad) + len(images))
+    return arranged(images, classes, drop, binary, validation_fraction, seed)
+
+
+def arranged(
+    images: ImageSet,
+    classes: Sequence[str] | None,
+    drop: Sequence[str],
+    binary: str | None,
+    validation_fraction: float,
+    seed: int,
+) -> ImageSet:
+    """Give all images of a source the classes and splits that are wanted; see `load_images`."""
     if drop:
         images = images.drop(drop)
     _check_classes(images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnnboost.escape import counted
 from cnnboost.report.page import Block, Section, named_figures, table
 from cnnboost.report.table import Table, columns_of, head_title, p_value, points
 
@@ -20,7 +21,7 @@ def plot_gains(document: Mapping[str, Any]) -> Figure:
     from cnnboost.report.plots import COLOURS, new_figure, open_frame
 
     pairs = document["pairs"]
-    title = f"What trees gain, {len(pairs)} trained network{'s' * (len(pairs) != 1)}"
+    title = f"What trees gain, {counted(len(pairs), 'trained network')}"
     figure = new_figure(9.2, 6.8, title)
     panels = figure.subplots(2, 2, sharex=True)
     wanted = (

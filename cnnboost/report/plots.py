@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.escape import visible
+from cnnboost.escape import counted, visible
 from cnnboost.files import write_bytes
 from cnnboost.report.table import head_title
 
@@ -190,8 +190,8 @@ def plot_modes(document: Mapping[str, Any]) -> Figure:
     for head, row in runs[0].get("heads", {}).items():
         kinds[head] = "linear" if row["linear"] else "others"
     colours = dict(zip(dict.fromkeys(kinds.values()), COLOURS, strict=False))
-    seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
-    title = f"Heads against the network's own softmax, {document['split']}, {document['n']:,} images, {seeds}"
+    images, seeds = counted(document["n"], "image"), counted(len(runs), "seed")
+    title = f"Heads against the network's own softmax, {document['split']}, {images}, {seeds}"
     figure = new_figure(9.2, 1.7 + 0.13 * len(heads) * (len(runs) + 1), title)
     left, right = figure.subplots(1, 2, sharey=True)
     step = 0.8 / len(runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cnnboost.escape import counted
 from cnnboost.report.page import Block, Section, paragraphs, render, table
 from cnnboost.report.scores import classifiers, published_accuracies
 from cnnboost.report.table import Cell, Group, Table, columns_of, points
@@ -146,7 +147,7 @@ def overview_page(entries: Sequence[Entry], more: Sequence[Section] = ()) -> str
             sections.append(Section("", "", title, blocks))
     text = (
         "Accuracy of every CNN and of every boosted head on it, published numbers beside own ones; a row "
-        f"that names another score is of that. {len(entries)} recipe{'s' * (len(entries) != 1)} with scores."
+        f"that names another score is of that. {counted(len(entries), 'recipe')} with scores."
     )
     footer = (
         "Intervals: of the own score, at the level that each recipe states (95% unless it says otherwise). "

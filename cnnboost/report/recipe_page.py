@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnboost.config.published import Printed
+from cnnboost.escape import counted
 from cnnboost.metrics.scores import FOREIGN_CAUSES
 from cnnboost.report.page import Section, contents_of, data_uri, known_figures, render
 from cnnboost.report.printed import printed_section
@@ -164,7 +165,8 @@ def warnings_of(findings: Findings) -> list[str]:
                 "wrong, and scores mean little until that is fixed."
             )
     if left_out := metrics["images_left_out"]:
-        warnings.append(f"{left_out:,} images could not be read and were left out.")
+        images = counted(left_out, "image could not be read and was", "images could not be read and were")
+        warnings.append(f"{images} left out.")
     images = sum(metrics["images"].values())
     if audit is not None:
         if audit["n_images"] != images:

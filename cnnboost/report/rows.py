@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from cnnboost.escape import counted
 from cnnboost.report.page import Block, Section, named_figures, table
 from cnnboost.report.table import Cell, Group, Table, columns_of, head_title
 
@@ -107,11 +108,11 @@ def verdict_on_rows(compared: Mapping[str, Any]) -> list[str]:
 
 def rows_section(compared: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
     """Return how the gain of heads grows with the images that they are fitted on."""
-    draws = len(compared["runs"])
     text = (
-        f"The same comparison with heads that are fitted on fewer images, drawn class by class, {draws} "
-        f"draw{'s' * (draws > 1)}; each image counts once, however many views of it there are. The last row "
-        "is of all images that there are for a head. The scored images are the same throughout."
+        "The same comparison with heads that are fitted on fewer images, drawn class by class, "
+        f"{counted(len(compared['runs']), 'draw')}; each image counts once, however many views of it there "
+        "are. The last row is of all images that there are for a head. The scored images are the same "
+        "throughout."
     )
     left_out = compared["curve"]["left_out"]
     if left_out:

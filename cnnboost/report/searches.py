@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cnnboost.escape import counted
 from cnnboost.report.page import Block, Section, contents_of, details, named_figures, table
 from cnnboost.report.table import (
     Cell,
@@ -67,9 +68,9 @@ def _search(document: Document, metrics: Document, figures: Mapping[str, bytes])
     if ended:
         blocks.append(table(Table(title, made.columns, made.rows[:SHOWN])))
     if more := made.rows[SHOWN:]:
-        blocks.append(details(f"{len(more)} more trials", table(Table(title, made.columns, more))))
+        blocks.append(details(counted(len(more), "more trial"), table(Table(title, made.columns, more))))
     if failed:
-        summary = f"{len(failed)} failed trial{'s' * (len(failed) > 1)}"
+        summary = counted(len(failed), "failed trial")
         blocks.append(details(summary, table(_failed_table(title, names, failed)), expanded=not ended))
     return blocks
 
@@ -86,7 +87,7 @@ def _text(document: Document, ended: Sequence[Document]) -> str:
     of = "the CNN" if target == "cnn" else f"XGBoost at {target}"
     metric = document["metric"]
     text = (
-        f"{len(document['trials']):,} trials, scored by {METRICS.get(metric, metric)} of {of} on "
+        f"{counted(len(document['trials']), 'trial')}, scored by {METRICS.get(metric, metric)} of {of} on "
         f"{document['images']['validation']:,} images of train that none of them was fitted on."
     )
     if not ended:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from cnnboost.escape import counted
 from cnnboost.files import file_part
 from cnnboost.report.page import (
     Block,
@@ -63,7 +64,7 @@ def _run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         in_time = f" in {seconds:,.0f} seconds" if seconds is not None else ""
         rows = [
             ("CNN", f"{metadata['cnn']['architecture']}, {cnn['parameters']:,} parameters"),
-            ("Training", f"{cnn['epochs']:,} epochs{in_time}"),
+            ("Training", f"{counted(cnn['epochs'], 'epoch')}{in_time}"),
             ("Right on train", percent(cnn["train_accuracy"])),
         ]
     head = (
@@ -151,7 +152,7 @@ def overfit_section(overfit: Mapping[str, Any]) -> Section:
 def overfit_text(overfit: Mapping[str, Any]) -> str:
     """Return the answer in a sentence."""
     n = overfit["images"]
-    took = f"{overfit['epochs']:,} epochs, {overfit['steps']:,} steps of the optimiser"
+    took = f"{counted(overfit['epochs'], 'epoch')}, {counted(overfit['steps'], 'step')} of the optimiser"
     if overfit["learnt"]:
         return f"It can: after {took}, it knows all of {n:,} images by heart."
     if overfit["failure"]:
@@ -201,10 +202,10 @@ def modes_text(compared: Mapping[str, Any]) -> str:
     averaged = " Softmaxes and heads are means over them." if members > 1 else ""
     views = {"none": "the image itself"}.get(compared["hybrid"]["tta"], compared["hybrid"]["tta"])
     return (
-        f"{compared['n']:,} images of {compared['split']}, {runs} seed{'s' * (runs > 1)}, {networks} "
-        f"trained network{'s' * (networks > 1)}; layers {', '.join(compared['layers'])}; views at test time: "
-        f"{views}. Heads fitted on {compared['grown_on']}. Temperature, rounds, weight and other settings of "
-        f"each image's head were chosen on {compared['chosen_on']}.{averaged}"
+        f"{counted(compared['n'], 'image')} of {compared['split']}, {counted(runs, 'seed')}, "
+        f"{counted(networks, 'trained network')}; layers {', '.join(compared['layers'])}; views at test "
+        f"time: {views}. Heads fitted on {compared['grown_on']}. Temperature, rounds, weight and other "
+        f"settings of each image's head were chosen on {compared['chosen_on']}.{averaged}"
     )
 
 

@@ -198,8 +198,7 @@ def load_cached_heads(
 def _cached_head(job: Job, trained: Trained, on: TrainedOn, cut: Cut, place: CutLayer) -> Head:
     path = job.models_dir / "heads" / f"{file_part(place.name)}-{PLAIN}.ubj"
     remedy = (
-        f"cnnboost fit-boost -r {job.recipe.name} --layer {place.name} --data <the images the CNN was "
-        "trained on> makes it"
+        f"{job.command('fit-boost')} --layer {place.name} --data <the images the CNN was trained on> makes it"
     )
     if not path.is_file():
         raise StoreError(f"there is no head at {place.name} ({path}); {remedy}")

@@ -16,7 +16,7 @@ from cnnboost.deploy.bundle import Bundle, graph_name, member_name, read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
 from cnnboost.files import file_part
-from cnnboost.images import Split, load_images
+from cnnboost.images import Split
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.evaluation import Evaluated
 from cnnboost.stages.job import Job
@@ -45,16 +45,8 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
     known = tuple(manifest["classes"])
     positive = known[1] if len(known) == 2 and known[0] == f"not {known[1]}" else None
     size = manifest["input"]
-    with job.progress("decode images", "image") as report:
-        images = load_images(
-            job.source,
-            size=(size["height"], size["width"]),
-            channels=size["channels"],
-            validation_fraction=0,
-            on_bad=job.on_bad,
-            progress=report,
-        )
-    images, counted_as = to_known_classes(images, known, positive)
+    loaded = job.load(size=(size["height"], size["width"]), channels=size["channels"], validation_fraction=0)
+    images, counted_as = to_known_classes(loaded, known, positive)
     rows = rows_of(images, split)
     unseen = [name for code, name in enumerate(known) if code not in rows.y]
     if unseen:

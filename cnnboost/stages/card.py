@@ -15,11 +15,11 @@ from cnnboost.config import BUNDLE_TABLES, Recipe, packaged
 from cnnboost.config.experiment import checked
 from cnnboost.deploy.bundle import CARD, Bundle, read_bundle
 from cnnboost.errors import RecipeError, StoreError
-from cnnboost.files import read_regular, write_bytes
+from cnnboost.files import read_regular, reason_of, write_bytes
 from cnnboost.report.card import Documents, render_card
 from cnnboost.stages.hybrids import hybrid_layers
 from cnnboost.stages.job import Job
-from cnnboost.stages.reporting import command, read_metrics, read_optional, reason_of
+from cnnboost.stages.reporting import expecting, read_metrics, read_optional
 from cnnboost.stages.training import read_history
 
 ENDING = ".card.md"
@@ -77,7 +77,7 @@ def read_card_text(path: Path) -> CardText:
             f"under {wanted}"
         ) from None
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise RecipeError(f"{path} cannot be read: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text ({error.reason}); save it as such") from error
     _, *rest = _HEADING.split(text.replace("\r\n", "\n"))
@@ -96,15 +96,13 @@ def read_card_text(path: Path) -> CardText:
 
 def write_card(job: Job, words: CardText) -> Card:
     """Write the model card of a recipe's bundle beside it, from files that commands made."""
-    try:
+    remedy = (
+        f"run {job.command('export')}, {job.command('evaluate')} and, if their files exist, compare and "
+        "inspect again"
+    )
+    with expecting(f"the .json files in {job.models_dir} and {job.reports_dir} are", remedy):
         documents = _read_documents(job)
         text = render_card(job.recipe, documents, asdict(words))
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(
-            f"the .json files in {job.models_dir} and {job.reports_dir} are not what this version writes "
-            f"({reason_of(error)}); run {command('export', job)}, {command('evaluate', job)} and, if their "
-            "files exist, compare and inspect again"
-        ) from error
     path = write_bytes(documents.bundle.folder / CARD, text.encode(errors="backslashreplace"))
     return Card(path, text, documents.bundle)
 
@@ -115,14 +113,14 @@ def _read_documents(job: Job) -> Documents:
     history = read_history(job)
     if history is None:
         raise StoreError(
-            f"{job.models_dir / 'history.json'} does not exist; {command('train', job)} writes it"
+            f"{job.models_dir / 'history.json'} does not exist; {job.command('train')} writes it"
         )
     documents = Documents(
         bundle,
         history,
-        read_metrics(job.reports_dir, command("evaluate", job)),
-        read_optional(job.reports_dir / "compare.json", command("compare", job)),
-        read_optional(job.reports_dir / "audit.json", command("inspect", job)),
+        read_metrics(job.reports_dir, job.command("evaluate")),
+        read_optional(job.reports_dir / "compare.json", job.command("compare")),
+        read_optional(job.reports_dir / "audit.json", job.command("inspect")),
     )
     _check_bundle(job, documents)
     for path, what, stated, wanted, remedy in _recorded_inputs(job, documents):
@@ -144,7 +142,7 @@ def _check_bundle(job: Job, documents: Documents) -> None:
     if manifest.get("recipe_digest") != job.recipe.digest(*BUNDLE_TABLES):
         raise StoreError(
             f"{path} was made with other values than recipe {job.recipe.name!r} has now, and a card states "
-            f"these; run {command('export', job)} again, or give the same --set here as there"
+            f"these; run {job.command('export')} again, or give the same --set here as there"
         )
     if documents.head is None:
         own = f"{manifest['mode']} at {manifest['layer']}, views: {manifest.get('tta', 'none')}"
@@ -159,7 +157,7 @@ def _recorded_inputs(job: Job, documents: Documents) -> Iterator[tuple[Path, str
     manifest, history, metrics = documents.manifest, documents.history, documents.metrics
     compared, audit, head, stated = documents.compared, documents.audit, documents.head, manifest["scores"]
     assert head is not None
-    export, evaluate = command("export", job), evaluate_command(job, manifest)
+    export, evaluate = job.command("export"), evaluate_command(job, manifest)
     digest = history.get("trained_on", {}).get("digest", metrics["data_digest"])
     images = "the digest of the images"
 
@@ -192,7 +190,7 @@ def _recorded_inputs(job: Job, documents: Documents) -> Iterator[tuple[Path, str
             yield path, "the views at test time", compared["hybrid"]["tta"], manifest["tta"], compare
 
     if audit is not None:
-        path, inspect = job.reports_dir / "audit.json", command("inspect", job)
+        path, inspect = job.reports_dir / "audit.json", job.command("inspect")
         # Earlier versions recorded no digest; then the counts must do.
         yield path, images, audit.get("data_digest", digest), digest, inspect
         counted = {name: sum(of.values()) for name, of in audit["counts"].items()}
@@ -222,7 +220,7 @@ def evaluate_command(job: Job, manifest: Mapping[str, Any]) -> str:
         layers = [] if manifest["layers"] == list(hybrid_layers(job)) else manifest["layers"]
     at = "".join(f" --layer {shlex.quote(layer)}" for layer in layers)
     return (
-        f"{command('evaluate', job)}{at} --mode {manifest['mode']} --tta {manifest.get('tta', 'none')} "
+        f"{job.command('evaluate')}{at} --mode {manifest['mode']} --tta {manifest.get('tta', 'none')} "
         f"--split {manifest['scores']['split']}"
     )
 
@@ -231,7 +229,7 @@ def _compare_command(job: Job, manifest: Mapping[str, Any]) -> str:
     """Write the command that compares the modes at the bundle's layers, over its views."""
     stated = {"layers": list(hybrid_layers(job)), "tta": job.recipe.hybrid.tta}
     own = {} if manifest["mode"] == "plain" else {key: manifest[key] for key in stated}
-    return command("compare", job) + "".join(
+    return job.command("compare") + "".join(
         f" --set {shlex.quote(f'hybrid.{key}={json.dumps(value)}')}"
         for key, value in own.items()
         if value != stated[key]

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.documents import Document, read_document
-from cnnboost.errors import DataError, StoreError
+from cnnboost.errors import StoreError
 from cnnboost.files import write_json
 from cnnboost.metrics.comparison import mcnemar
 from cnnboost.report.gains import GAINS_FIGURE, plot_gains
-from cnnboost.report.page import contents_of
 from cnnboost.report.plots import save_figure
 from cnnboost.stages.comparison import FORMAT, Compared, heads_of
-from cnnboost.stages.reporting import SMOKE
+from cnnboost.stages.reporting import SMOKE, expecting
 
 
 class Comparison(Document):
@@ -45,11 +44,8 @@ def compare_networks(reports: Path) -> Compared:
             left_out.append(f"{name} (of another version)")
             continue
         compared = read_document(path, Comparison, remedy)
-        try:
-            with contents_of(str(path)):
-                found = _pairs(compared)
-        except DataError as error:
-            raise StoreError(f"{error}; {remedy}") from error
+        with expecting(f"{path}: it is", remedy):
+            found = _pairs(compared)
         known = [(pair["network"], pair["split"], pair["n"]) for pair in pairs]
         new = [pair for pair in found if (pair["network"], pair["split"], pair["n"]) not in known]
         if len(new) < len(found):

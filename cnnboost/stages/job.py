@@ -18,7 +18,7 @@ import numpy as np
 from cnnboost.cnn.model_file import read_model
 from cnnboost.config import Recipe
 from cnnboost.errors import DataError, ModelError, RecipeError
-from cnnboost.escape import csv_cell
+from cnnboost.escape import counted, csv_cell
 from cnnboost.files import digest_of, disk_error, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
 from cnnboost.stages.feeding import Feeding, find_feeding
@@ -99,34 +99,40 @@ class Job:
         """Where the images are, for messages: without the password or signature of a URL."""
         return without_secrets(self.source)
 
+    def command(self, name: str) -> str:
+        """Write a command of this recipe, for a message."""
+        return f"cnnboost {name} -r {self.recipe.name}"
+
     @cached_property
     def images(self) -> ImageSet:
         """The image set, as the recipe wants it, the classes in the order of the outputs of a given model."""
-        images = self._source_images
+        images = self.source_images
         if self.model is not None:
             images = images.with_classes(self.feeding.classes)
         return images if self.few is None else _thin(images, self.few)
 
     def with_images(self, images: ImageSet, **changes: Any) -> Self:
         """Return the job with images that are decoded already, and some of its fields changed."""
-        job = replace(self, **changes)
-        job.__dict__["images"] = images
-        return job
+        return replace(self, **changes).knowing(images=images)
+
+    def knowing(self, **read: Any) -> Self:
+        """Take what was read already (images, `given`, `feeding`) for what the job would read."""
+        self.__dict__.update(read)
+        return self
 
     @cached_property
     def feeding(self) -> Feeding:
         """How the model file that was given is fed and read."""
         assert self.model is not None
-        images = self._source_images
+        images = self.source_images
         classes = images.classes if self.classes is None and self.recipe.data.classes else self.classes
         record = self.models_dir / "given.json"
         return find_feeding(self.given, Path(self.model), images, self.pixels, classes, record)
 
     @cached_property
-    def _source_images(self) -> ImageSet:
+    def source_images(self) -> ImageSet:
         """The image set with its own order of classes; decoded once, memory-mapped from then on."""
-        metadata = self.recipe.data
-        size, channels = metadata.size, metadata.channels
+        wanted = self.recipe.data.model_dump(exclude={"source"})
         if self.model is not None:
             height, width, depth = self.given.input_shape[1:]
             if depth not in (1, 3, None):
@@ -134,24 +140,16 @@ class Job:
                     f"{self.model} takes images of {depth} channels; image files are read as grey (1) or "
                     "colour (3). In Python, CNNFeatures and HybridClassifier take arrays of any channels"
                 )
-            size = (height, width) if height and width else size
-            channels = depth or channels
-        with self.progress("decode images", "image") as report:
-            images = load_images(
-                self.source,
-                size=size,
-                channels=channels,
-                classes=metadata.classes,
-                drop=metadata.drop,
-                binary=metadata.binary,
-                validation_fraction=metadata.validation_fraction,
-                seed=metadata.seed,
-                on_bad=self.on_bad,
-                stream_above=self._stream_above(),
-                progress=report,
-            )
+            wanted |= {"size": (height, width)} if height and width else {}
+            wanted |= {"channels": depth} if depth else {}
+        images = self.load(**wanted, stream_above=self._stream_above())
         self.write_bad(images)
         return images
+
+    def load(self, **wanted: Any) -> ImageSet:
+        """Load images of the source, as the parameters of `load_images` say."""
+        with self.progress("decode images", "image") as report:
+            return load_images(self.source, **wanted, on_bad=self.on_bad, progress=report)
 
     def _stream_above(self) -> int | None:
         """Return the bytes of decoded images above which none are cached; None to cache all."""
@@ -182,12 +180,8 @@ class Job:
         """Return the job for what an arrow needs: brought up to date, but never redone by `force`."""
         if not self.force:
             return self
-        job = replace(self, force=False)
-        # The images that are loaded already go along.
-        job.__dict__.update(
-            {name: self.__dict__[name] for name in ("images", "given", "feeding") if name in self.__dict__}
-        )
-        return job
+        read = {name: self.__dict__[name] for name in ("images", "given", "feeding") if name in self.__dict__}
+        return replace(self, force=False).knowing(**read)
 
     def write_bad(self, images: ImageSet) -> None:
         """Write the inputs that were left out to a file of the reports, or remove it if there are none."""
@@ -203,8 +197,7 @@ class Job:
         writer.writerow(["place", "reason"])
         writer.writerows([csv_cell(place), csv_cell(reason)] for place, reason in images.bad)
         write_bytes(path, table.getvalue().encode("utf-8", "surrogateescape"))
-        n = len(images.bad)
-        log.warning("%d input%s left out; see %s", n, " was" if n == 1 else "s were", path)
+        log.warning("%s left out; see %s", counted(len(images.bad), "input was", "inputs were"), path)
 
 
 def _thin(images: ImageSet, few: int) -> ImageSet:

@@ -13,7 +13,8 @@ import numpy as np
 
 from cnnboost.errors import DataError, ModelError, RecipeError, StoreError
 from cnnboost.files import file_digest
-from cnnboost.images import ImageSet, Split, load_images
+from cnnboost.images import ImageSet, Split
+from cnnboost.images.load import arranged
 from cnnboost.stages import training
 from cnnboost.stages.job import Job
 from cnnboost.stages.training import Trained, TrainedOn, Training, trained_from
@@ -58,16 +59,24 @@ def find_other_images(job: Job) -> OtherImages | None:
     if on is None:
         _check_old_record(job, record, metadata)
         return None
-    source = _load(job, metadata)
+    # In the CNN's size and channels, under the source's own classes.
+    height, width, channels = metadata["input_shape"]
+    data = job.recipe.data
+    loaded = job.load(
+        size=data.size or (height, width), channels=data.channels or channels, validation_fraction=0
+    )
+    dropped = [name for name in data.drop if name in loaded.classes]
+    source = loaded.drop(dropped) if dropped else loaded
     if source.digest == on.digest:
+        job.write_bad(loaded)
+        job.knowing(source_images=arranged(loaded, **data.model_dump(exclude={"source", "size", "channels"})))
         return None
     _check_metadata(job, on, path)
     if file_digest(path) != metadata["model_sha256"]:
         raise ModelError(
             f"{path} was altered since it was trained, so it is not scored; put the file back, or train it "
-            f"again: {_command(job, 'train')} --data <the images it was trained on>"
+            f"again: {job.command('train')} --data <the images it was trained on>"
         )
-    data = job.recipe.data
     images, counted_as = to_known_classes(source, tuple(metadata["classes"]), data.binary, data.classes)
     return OtherImages(trained_from(path, metadata), on, images, counted_as, source_name(job.source))
 
@@ -79,23 +88,6 @@ def source_name(source: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
 
 
-def _load(job: Job, metadata: dict[str, Any]) -> ImageSet:
-    """Load every image of the source, in the CNN's size and channels, under the source's own classes."""
-    height, width, channels = metadata["input_shape"]
-    wanted = job.recipe.data
-    with job.progress("decode images", "image") as report:
-        images = load_images(
-            job.source,
-            size=wanted.size or (height, width),
-            channels=wanted.channels or channels,
-            validation_fraction=0,
-            on_bad=job.on_bad,
-            progress=report,
-        )
-    dropped = [name for name in wanted.drop if name in images.classes]
-    return images.drop(dropped) if dropped else images
-
-
 def _check_old_record(job: Job, record: Path, metadata: dict[str, Any]) -> None:
     """Refuse to guess where nothing says which images the CNN knows: a wrong guess would train it again."""
     try:
@@ -105,7 +97,7 @@ def _check_old_record(job: Job, record: Path, metadata: dict[str, Any]) -> None:
     if not same:
         raise StoreError(
             f"{record} was written by an earlier version, which did not note what the CNN was trained on; "
-            f"these may be other images. {_command(job, 'train')} --data <the images it was trained on> "
+            f"these may be other images. {job.command('train')} --data <the images it was trained on> "
             "notes it, and retrains only if the recipe or the images are others than then; to train on "
             f"these instead: {train_instead(job)}"
         )
@@ -174,7 +166,3 @@ def _unknown_classes(source: str, unknown: Sequence[str], names: Sequence[str], 
 def train_instead(job: Job) -> str:
     """Return the command that trains on the job's images."""
     return f"cnnboost run {job.recipe.name} --data {job.source_shown}"
-
-
-def _command(job: Job, name: str) -> str:
-    return f"cnnboost {name} -r {job.recipe.name}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from cnnboost.documents import Document, read_document
 from cnnboost.errors import DataError, StoreError
 from cnnboost.files import file_digest, write_bytes
 from cnnboost.report.gains import GAINS_FIGURE, gains_section
-from cnnboost.report.page import FIGURE_ENDINGS, SHOW_IMAGES, Section, contents_of
+from cnnboost.report.page import FIGURE_ENDINGS, SHOW_IMAGES, Section
 from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.recipe_page import Findings, Mistake, report_page, warnings_of
 from cnnboost.report.sections import OtherImages
@@ -63,7 +65,7 @@ class NotTheSame(Exception):
 def report(job: Job, *, pictures: bool = True) -> Reported:
     """Write `index.html` of a recipe from the files in its reports folder."""
     folder = job.reports_dir
-    evaluate = command("evaluate", job)
+    evaluate = job.command("evaluate")
     metrics = read_metrics(folder, evaluate)
     if _changed(job.recipe, metrics):
         log.warning(
@@ -81,11 +83,11 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
             log.warning("no pictures of mistakes: %s", reason)
     findings = Findings(
         metrics=metrics,
-        audit=read_optional(folder / "audit.json", command("inspect", job)),
-        latency=read_optional(folder / "latency.json", command("bench", job)),
+        audit=read_optional(folder / "audit.json", job.command("inspect")),
+        latency=read_optional(folder / "latency.json", job.command("bench")),
         repeats=read_optional(folder / "repeats.json", f"cnnboost run {job.recipe.name} --repeats K"),
-        overfit=read_optional(folder / "overfit.json", f"{command('train', job)} --overfit N"),
-        compared=read_optional(folder / "compare.json", command("compare", job)),
+        overfit=read_optional(folder / "overfit.json", f"{job.command('train')} --overfit N"),
+        compared=read_optional(folder / "compare.json", job.command("compare")),
         searches=_read_searches(job),
         others=_read_others(job, pictures),
         figures=_read_figures(folder / "figures", pictures),
@@ -94,14 +96,9 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
         why_no_pictures=why_not or "there are no mistakes",
         printed=published.printed if (published := job.recipe.evaluate.published) else (),
     )
-    try:
+    others = "the commands that wrote the others (inspect, bench, compare, tune, train --overfit)"
+    with expecting(f"{folder}: its .json files are", f"run {evaluate} again, and {others}"):
         page, warnings = report_page(findings), warnings_of(findings)
-    except (DataError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(
-            f"{folder}: its .json files are not what this version writes ({reason_of(error)}); run "
-            f"{evaluate} again, and the commands that wrote the others (inspect, bench, compare, tune, "
-            "train --overfit)"
-        ) from error
     path = write_bytes(folder / "index.html", page.encode(errors="backslashreplace"))
     return Reported(
         path,
@@ -126,13 +123,9 @@ def report_all(reports: Path) -> Reported:
         if not (reports / link).is_file():
             log.warning("%s has no page of its own yet: cnnboost report -r %s", folder, folder.name)
             link = ""
-        try:
-            # One by one, so that an error names its folder.
+        # One by one, so that an error names its folder.
+        with expecting(f"{path} is", f"run {evaluate} again"):
             overview_page([Entry(metrics)])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise StoreError(
-                f"{path} is not what this version writes ({reason_of(error)}); run {evaluate} again"
-            ) from error
         entries.append(Entry(metrics, link, _read_notes(folder)))
     if not entries:
         raise StoreError(
@@ -150,11 +143,8 @@ def _read_gains(reports: Path) -> list[Section]:
     document = read_optional(path, "cnnboost compare --networks")
     if document is None:
         return []
-    try:
-        with contents_of(str(path)):
-            return [gains_section(document, {GAINS_FIGURE: figure.read_bytes()} if figure.is_file() else {})]
-    except DataError as error:
-        raise StoreError(f"{error}; run cnnboost compare --networks again, or remove the file") from error
+    with expecting(f"{path}: it is", "run cnnboost compare --networks again, or remove the file"):
+        return [gains_section(document, {GAINS_FIGURE: figure.read_bytes()} if figure.is_file() else {})]
 
 
 def _changed(recipe: Recipe, metrics: dict[str, Any]) -> bool:
@@ -193,14 +183,14 @@ def _read_searches(job: Job) -> dict[str, dict[str, Any]]:
     documents = {}
     for path in [folder / "search.json", *sorted(folder.glob("study-*.json"))]:
         study = path.stem.removeprefix("study-") if path.stem != "search" else ""
-        metadata = read_optional(path, command("tune", job) + (f" --study {study}" if study else ""))
+        metadata = read_optional(path, job.command("tune") + (f" --study {study}" if study else ""))
         if metadata is not None:
             documents[path.name] = metadata
     return documents
 
 
 def _read_others(job: Job, pictures: bool) -> list[OtherImages]:
-    again = f"{command('evaluate', job)} --data with those images"
+    again = f"{job.command('evaluate')} --data with those images"
     return [
         OtherImages(
             path.parent.name,
@@ -230,14 +220,14 @@ def _read_notes(folder: Path) -> str:
         raise StoreError(f"{path} is not UTF-8 text; save it as such") from error
 
 
-def command(name: str, job: Job) -> str:
-    """Write a command of this recipe, for a message."""
-    return f"cnnboost {name} -r {job.recipe.name}"
-
-
-def reason_of(error: Exception) -> str:
-    """Return what a file lacks; a KeyError alone would only name the key."""
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
+@contextmanager
+def expecting(what: str, remedy: str) -> Iterator[None]:
+    """Refuse documents that hold something else than this version writes."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        lacking = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{what} not what this version writes ({lacking}); {remedy}") from error
 
 
 def why_no_pictures(job: Job) -> str | None:

@@ -23,6 +23,7 @@ from cnnboost.cnn.training_model import network
 from cnnboost.config import Recipe
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import ModelError, StoreError
+from cnnboost.escape import counted
 from cnnboost.files import file_digest, write_json
 from cnnboost.images import ImageSet
 from cnnboost.stages.feeding import Feeding
@@ -64,7 +65,7 @@ def read_history(job: Job) -> dict[str, Any] | None:
     path = job.models_dir / "history.json"
     if not path.is_file():
         return None
-    remedy = f"put the file back, or train again: cnnboost train -r {job.recipe.name} --force"
+    remedy = f"put the file back, or train again: {job.command('train')} --force"
     metadata = read_document(path, History, remedy)
     if metadata["format"] >= _RECORD:
         read_document(path, History, remedy, checksum=True)
@@ -218,7 +219,8 @@ class Training(Stage[Trained]):
         """Train."""
         job, table = self.job, self.job.recipe.cnn
         untrained(job)  # what cannot be built is refused before training is announced
-        log.info("train %r on %d images, %d epochs", table.architecture, len(job.images.train), table.epochs)
+        images, epochs = counted(len(job.images.train), "image"), counted(table.epochs, "epoch")
+        log.info("train %r on %s, %s", table.architecture, images, epochs)
         with job.progress("train", "epoch") as report:
             cnn = _fit(job, _epoch_report(report, table.epochs))
         # Until the record is there, the model counts for nothing; until then the checkpoint is kept too.

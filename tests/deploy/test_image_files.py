@@ -76,7 +76,7 @@ class TestFinding:
         with caplog.at_level(logging.INFO, "cnnboost"):
             assert names([tmp_path / "a", tmp_path / "b.zip"], tmp_path) == ["a/1.png", "b.zip/1.png"]
         assert f"{tmp_path / 'a'}: left out 2 files that are not images" in caplog.text
-        assert f"{tmp_path / 'b.zip'}: left out 1 files that are not images" in caplog.text
+        assert f"{tmp_path / 'b.zip'}: left out 1 file that is not an image" in caplog.text
 
     def test_a_file_that_is_named_is_taken_whatever_its_name(self, tmp_path):
         write(tmp_path, {"face": png(), ".hidden": png(), "x.txt": b"text"})

@@ -88,9 +88,15 @@ class TestWhatIsScored:
         assert (other["trained_on"]["images"], other["trained_on"]["train_images"]) == (1797, 1258)
         assert (other["source_name"], other["split"], other["images"]) == ("my-photos", "all", {"all": 60})
 
-    def test_own_images_are_evaluated_as_ever(self, boosted):
-        assert stages.find_other_images(boosted) is None
-        found = stages.evaluate_source(boosted, ["fc1"])
+    def test_own_images_are_evaluated_as_ever_and_listed_once(self, boosted, monkeypatch):
+        images, listed, load = boosted.images, [], stages.job.load_images
+        monkeypatch.setattr(stages.job, "load_images", lambda *a, **k: listed.append(a) or load(*a, **k))
+        own = replace(boosted)
+        assert stages.find_other_images(own) is None
+        found = stages.evaluate_source(own, ["fc1"])
+        assert len(listed) == 2
+        assert own.images.split_names == images.split_names
+        assert all(own.images[name].digest == images[name].digest for name in images.split_names)
         assert found.path == boosted.reports / "toy/metrics.json"
         assert found.metrics["split"] == "validation"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnboost.errors import DataError
+from cnnboost.escape import counted
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, decode_image, image_shape
 from cnnboost.images.kinds import kind_of, named_as_image
@@ -42,7 +43,8 @@ def list_tree(tree: Tree, threads: int | None = None) -> Listing:
     for note in layout.notes:
         log.info("%s: %s", tree.name, note)
     if others:
-        log.info("%s: left out %d files that are not images, e.g. %s", tree.name, len(others), others[0])
+        shown = counted(len(others), "file that is not an image", "files that are not images")
+        log.info("%s: left out %s, e.g. %s", tree.name, shown, others[0])
     if tree.same:
         log.warning(
             "%s: %s and %s are the same folder, through a link (%d such folders): its images are used twice",
