@@ -103,8 +103,27 @@ def folds_of(
             f"class {name} has {counts.min()} different images, and {folds} folds need {folds}; give at most "
             f"folds={max(2, int(counts.min()))}, or more images of that class"
         )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splitter = _AllFoldsAtOnce(folds, shuffle=True, random_state=seed)
     return list(splitter.split(codes, codes, groups))
+
+
+class _AllFoldsAtOnce(StratifiedGroupKFold):
+    """The same folds in a fraction of the time: a group is tried in all of them by one computation."""
+
+    def _find_best_fold(
+        self, y_counts_per_fold: NDArray[Any], y_cnt: NDArray[Any], group_y_counts: NDArray[Any]
+    ) -> int:
+        tried = np.repeat(y_counts_per_fold[None], self.n_splits, axis=0)
+        every = np.arange(self.n_splits)
+        tried[every, every] += group_y_counts
+        spread = (tried / y_cnt).std(axis=1).mean(axis=1).tolist()
+        rows = y_counts_per_fold.sum(axis=1).tolist()
+        best = 0
+        for fold in range(1, self.n_splits):
+            alike = abs(spread[fold] - spread[best]) <= 1e-8 + 1e-5 * spread[best]  # as `np.isclose` has it
+            if spread[fold] < spread[best] or (alike and rows[fold] < rows[best]):
+                best = fold
+        return best
 
 
 def folds_of_every_class(

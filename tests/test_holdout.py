@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from cnnboost.errors import DataError
-from cnnboost.holdout import drawn, folds_of_every_class, hold_out
+from cnnboost.holdout import drawn, folds_of, folds_of_every_class, hold_out
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,3 +100,21 @@ def test_a_fold_with_too_few_images_of_a_class_is_refused():
     copies = np.where(codes == 1, 36 + groups % 2, groups)
     with pytest.raises(DataError, match="class dog has 2 different images, and 3 folds need 3"):
         folds_of_every_class(codes, copies, 3, 0, ["cat", "dog"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    counts=st.lists(st.integers(10, 25), min_size=2, max_size=10),
+    copies=st.integers(1, 4),
+    folds=st.integers(2, 6),
+    seed=st.integers(0, 10),
+)
+def test_folds_are_those_of_scikit_learn(counts, copies, folds, seed):
+    rng = np.random.default_rng(seed)
+    groups = np.concatenate([np.arange(sum(counts)), rng.integers(0, sum(counts), copies * 10)])
+    codes = np.repeat(np.arange(len(counts)), counts)[groups]
+    found = folds_of(codes, groups, folds, seed)
+    wanted = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(codes, codes, groups)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])

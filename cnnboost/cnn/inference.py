@@ -1,8 +1,8 @@
-"""Running a Keras model on images: traced once per chunk size, always in inference mode.
+"""Running a Keras model on images: traced once, always in inference mode.
 
 `keras.Model.predict` builds a data pipeline on every call, which costs a single image a hundred times what
-its arithmetic does. Here a model is traced for a few fixed chunk sizes; the last chunk of a batch is padded,
-so no batch size ever causes a new trace, and 10,000 calls use the memory of one.
+its arithmetic does. Here a model is traced for any number of images, and run on chunks of a few sizes; the
+last chunk of a batch is padded, so that 10,000 calls use the memory of one, whatever the sizes of their batches.
 
 Only this file depends on the backend of Keras.
 """
@@ -19,7 +19,7 @@ from cnnboost.cnn.inputs import check_fits, scale_pixels
 from cnnboost.errors import ModelError
 
 CHUNKS = (1, 8, 64, 256, 512)
-"""Chunk sizes that are traced, in images. Larger batches run in chunks of the last that fits `_PIXELS`."""
+"""Sizes of chunks, in images. Larger batches run in chunks of the last that fits `_PIXELS`."""
 _PIXELS = 1 << 22
 """Most pixels in a chunk of more than one image: as many in 64 channels of float32 take 1 GiB."""
 
@@ -32,7 +32,7 @@ class Inference:
         self.input_shape = tuple(model.input_shape[1:])
         self.n_outputs = len(model.outputs)
         self._pixels = pixels
-        self._traced: dict[tuple[int, str, tuple[int, ...]], Callable[[np.ndarray], list[np.ndarray]]] = {}
+        self._traced: dict[tuple[str, tuple[int, ...]], Callable[[np.ndarray], list[np.ndarray]]] = {}
 
     def __call__(self, X: np.ndarray) -> list[np.ndarray]:
         """Run the model on a batch of any size."""
@@ -53,9 +53,9 @@ class Inference:
         if len(part) < chunk:
             padding = np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)
             part = np.concatenate([part, padding])
-        key = (chunk, part.dtype.str, part.shape)
+        key = (part.dtype.str, part.shape[1:])
         if key not in self._traced:
-            self._traced[key] = _trace(self.model, self._pixels, part.shape, part.dtype)
+            self._traced[key] = _trace(self.model, self._pixels, part.shape[1:], part.dtype)
         outputs = self._traced[key](np.ascontiguousarray(part))
         for out in outputs:
             if len(out) != chunk:
@@ -73,7 +73,7 @@ def largest_chunk(shape: tuple[int, ...]) -> int:
 
 
 def plan(n: int, largest: int = CHUNKS[-1]) -> Iterator[tuple[int, int, int]]:
-    """Divide n images into chunks: (first row, rows, traced chunk size), the last one padded."""
+    """Divide n images into chunks: (first row, rows, size of the chunk), the last one padded."""
     for start in range(0, n, largest):
         size = min(largest, n - start)
         yield start, size, next(chunk for chunk in CHUNKS if chunk >= size)
@@ -82,7 +82,7 @@ def plan(n: int, largest: int = CHUNKS[-1]) -> Iterator[tuple[int, int, int]]:
 def _trace(
     model: Any, pixels: str, shape: tuple[int, ...], dtype: np.dtype
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Compile the model for one input shape on whatever backend Keras runs."""
+    """Compile the model for images of one shape on whatever backend Keras runs."""
     import keras
 
     def forward(x: Any) -> Any:
@@ -94,7 +94,7 @@ def _trace(
         import tensorflow as tf
 
         function = tf.function(forward, autograph=False, reduce_retracing=False)
-        traced = function.get_concrete_function(tf.TensorSpec(shape, tf.as_dtype(dtype)))
+        traced = function.get_concrete_function(tf.TensorSpec((None, *shape), tf.as_dtype(dtype)))
         return lambda x: [out.numpy() for out in traced(tf.constant(x))]
     if backend == "jax":
         import jax
