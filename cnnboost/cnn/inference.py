@@ -2,7 +2,7 @@
 
 `keras.Model.predict` builds a data pipeline on every call, which costs a single image a hundred times what
 its arithmetic does. Here a model is traced for any number of images, and run on chunks of a few sizes; the
-last chunk of a batch is padded, so that 10,000 calls use the memory of one, whatever the sizes of their batches.
+last chunk of a batch is padded, so that 10,000 calls use the memory of one.
 
 Only this file depends on the backend of Keras.
 """
