@@ -73,10 +73,11 @@ bench-line: $(VENV)/.installed ## measure speed and memory of the line against p
 bench-runtimes: $(VENV)/.installed ## compare ways to run an exported hybrid; BUNDLE=folder FER2013=path
 	$(BIN)/python tests/benchmarks/runtimes.py --bundle $(BUNDLE) --data $(FER2013) --json reports/oslo/runtimes.json
 
-bench-peers: $(VENV)/.installed ## compare the shipped bundle with the package fer; FER_PYTHON=its interpreter FER2013=path
+bench-peers: $(VENV)/.installed ## compare the bundles that ship with the package fer; FER_PYTHON=its interpreter FER2013=path
 	@test -n "$(FER_PYTHON)" || { echo "name the interpreter of an environment with fer: FER_PYTHON=path"; exit 2; }
-	$(BIN)/python tests/benchmarks/peers.py --bundle models/fer2013 --fer-python $(FER_PYTHON) --data $(FER2013) \
-	  --json reports/fer2013/peers.json
+	for recipe in fer2013 fer2013_fast; do \
+	  $(BIN)/python tests/benchmarks/peers.py --bundle models/$$recipe --recipe $$recipe --fer-python $(FER_PYTHON) \
+	    --data $(FER2013) --json reports/$$recipe/peers.json || exit 1; done
 
 bench-scale: $(VENV)/.installed ## measure fits and extractions that are larger than memory; GIGABYTES=20 IMAGES=50000
 	$(BIN)/python -m tests.benchmarks.scale --gigabytes $(GIGABYTES) --images $(IMAGES) --json reports/bench-scale.json

@@ -14,8 +14,8 @@ from cnnboost.report.sections import verdicts_of
 from cnnboost.report.table import head_title
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = "fer2013"
-"""A recipe of our own, which has a section of its own: none of the published systems."""
+SHIPPED = ("fer2013", "fer2013_fast")
+"""Recipes of our own, which have sections of their own: none of the published systems."""
 
 
 def percent(value: float | None) -> str:
@@ -279,10 +279,14 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
         for folder in (ROOT / "reports" / metrics["recipe"] for metrics in reports)
         for path in (*sorted(folder.glob("search.json")), *sorted(folder.glob("study-*.json")))
     ]
-    systems = [m for m in reports if "-smoke" not in m["recipe"] and m["recipe"] != SHIPPED]
+    systems = [m for m in reports if "-smoke" not in m["recipe"] and m["recipe"] not in SHIPPED]
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
-    peers = json.loads((ROOT / "reports/fer2013/peers.json").read_text())
+    peers = {
+        recipe: json.loads(path.read_text())
+        for recipe in SHIPPED
+        if (path := ROOT / "reports" / recipe / "peers.json").is_file()
+    }
     benches = {
         path.stem.removeprefix("bench-"): json.loads(path.read_text())
         for path in sorted((ROOT / "reports").glob("bench-*.json"))
@@ -298,12 +302,8 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
         "oslo modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(compared)),
         "fer2013 modes: table": modes_table(shipped),
         "fer2013 modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(shipped)),
-        "fer2013 peers: table": peers_table(peers),
-        "fer2013 peers: goals": goals_table(peers),
-        "fer2013 peers: one thread": " and ".join(
-            f"{peers['ratios'][name]['images_per_second_one_thread']:.2f} (`{name}.onnx`)"
-            for name in ("hybrid", "int8")
-        ),
+        **{f"{recipe} peers: table": peers_table(found) for recipe, found in peers.items()},
+        **{f"{recipe} peers: goals": goals_table(found) for recipe, found in peers.items()},
         "systems: table": systems_table(systems, to_reports),
         "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",

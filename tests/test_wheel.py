@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnboost.deploy.bundle import SHIPPED, write_bundle
+from cnnboost.deploy.bundle import FAST, SHIPPED, write_bundle
 from tests.conftest import ROOT
 from tests.deploy.small_graph import metadata_of, small_file
 
-SHIPS = f"cnnboost/models/{SHIPPED}/"
+MODELS = "cnnboost/models/"
 
 
 def build(tree, out, kind="wheel"):
@@ -26,10 +26,10 @@ def build(tree, out, kind="wheel"):
     return path
 
 
-def bundle_in(wheel):
-    """Return the names of what the wheel holds of the bundle that ships."""
+def models_in(wheel):
+    """Return the names of what the wheel holds of the bundles that ship."""
     names = zipfile.ZipFile(wheel).namelist()
-    return {name.removeprefix(SHIPS) for name in names if name.startswith("cnnboost/models/")}
+    return {name.removeprefix(MODELS) for name in names if name.startswith(MODELS)}
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +84,11 @@ def test_the_bare_commands_work_from_an_empty_folder(wheel, tmp_path):
     assert sorted(p.name for p in empty.iterdir()) == ["models"]
 
 
-def test_it_carries_the_bundle_that_the_repository_ships(wheel):
-    manifest = ROOT / "models" / SHIPPED / "manifest.json"
-    found = bundle_in(wheel)
-    if manifest.is_file():
-        members = json.loads(manifest.read_text())["members"]
-        assert {"manifest.json", *members} <= found
+def test_it_carries_the_bundles_that_the_repository_ships(wheel):
+    found = models_in(wheel)
+    for bundle in (SHIPPED, FAST):
+        members = json.loads((ROOT / "models" / bundle / "manifest.json").read_text())["members"]
+        assert {f"{bundle}/{name}" for name in ("manifest.json", *members)} <= found
         assert sum(metadata["bytes"] for metadata in members.values()) < 30e6
     assert all(name.endswith((".json", ".keras", ".ubj", ".onnx", ".md")) for name in found)
 
@@ -102,7 +101,7 @@ def test_an_index_would_take_wheel_and_sdist(wheel):
 
 
 def test_it_is_built_without_a_bundle(tree, tmp_path):
-    assert bundle_in(build(tree, tmp_path / "dist")) == set()
+    assert models_in(build(tree, tmp_path / "dist")) == set()
 
 
 def test_a_bundle_travels_without_what_lies_around_it_and_predicts(tree, tmp_path):
@@ -117,7 +116,7 @@ def test_a_bundle_travels_without_what_lies_around_it_and_predicts(tree, tmp_pat
     (tree / "models" / "other").mkdir()
     (tree / "models" / "other" / "cnn.keras").write_bytes(b"not for others")
     path = build(tree, tmp_path / "dist")
-    assert bundle_in(path) == {"README.md", "manifest.json", *members}
+    assert models_in(path) == {f"{SHIPPED}/{name}" for name in ("README.md", "manifest.json", *members)}
 
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()

@@ -19,7 +19,7 @@ from cnnboost.cli.options import (
     ModelOptions,
     TtaOption,
 )
-from cnnboost.deploy.bundle import is_bundle
+from cnnboost.deploy.bundle import is_bundle, located
 from cnnboost.errors import CnnboostError
 
 log = logging.getLogger("cnnboost")
@@ -72,8 +72,9 @@ def evaluate(
         "--memory": memory,
         "--dask": dask,
     }
-    if options.model is not None and is_bundle(options.model):
-        _evaluate_bundle(options, split, given)
+    model = options.model and located(options.model)
+    if model is not None and is_bundle(model):
+        _evaluate_bundle(replace(options, model=model), split, given)
         return
     with cluster(dask) as client:
         job = job_of(options, client=client, memory=memory)

@@ -90,13 +90,14 @@ def export(
 
 def _ready_bundle(options: ModelOptions) -> Bundle | None:
     """Return the bundle that is there already and that the options name; None where they describe a job."""
-    from cnnboost.deploy.bundle import describe, is_bundle, read_bundle, shipped_bundle
+    from cnnboost.deploy.bundle import describe, is_bundle, located, read_bundle, shipped_bundle
 
-    if options.model is not None and is_bundle(options.model):
+    model = options.model and located(options.model)
+    if model is not None and is_bundle(model):
         _refuse_given({
             "--recipe": options.recipe, "--data": options.data, "--set": options.overrides or None
         })  # fmt: skip
-        bundle = read_bundle(options.model)
+        bundle = read_bundle(model)
     elif options.model is None and options.recipe is None and options.data is None and not options.overrides:
         bundle = shipped_bundle()
     else:

@@ -26,7 +26,9 @@ def serve(
     bundle: Annotated[
         Path | None,
         typer.Argument(
-            metavar="BUNDLE", help="A bundle or one of its .onnx files.", show_default="the one that ships"
+            metavar="BUNDLE",
+            help="A bundle or one of its .onnx files; fer2013_fast ships too.",
+            show_default="the one that ships",
         ),
     ] = None,
     host: Annotated[
@@ -76,7 +78,7 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ServerError(f"the server needs {error.name}: pip install 'cnnboost[serve]'") from error
-    from cnnboost.deploy.bundle import describe, read_bundle, shipped_bundle
+    from cnnboost.deploy.bundle import describe, located, read_bundle, shipped_bundle
     from cnnboost.images.decode import MAX_PIXELS
     from cnnboost.serve.about import about
     from cnnboost.serve.app import make_app
@@ -88,7 +90,8 @@ def serve(
             f"--max-pixels {max_pixels}: images of more than {MAX_PIXELS} pixels are never decoded; give at "
             "most that many"
         )
-    source = shipped_bundle() if bundle is None else read_bundle(bundle) if bundle.is_dir() else bundle
+    bundle = shipped_bundle().folder if bundle is None else located(bundle)
+    source = read_bundle(bundle) if bundle.is_dir() else bundle
     read = None if isinstance(source, Path) else source
     predictor = load_predictor(source, graph, threads=1)
     limits = Limits(bytes=max_bytes, images=max_images, pixels=max_pixels, seconds=seconds, queue=queue)

@@ -37,8 +37,9 @@ CARD = "README.md"
 WANTS = ("face",)
 #: The graphs that it may have, each in a file of its name; `int8` is the hybrid in 8-bit integers.
 GRAPHS = ("hybrid", "cnn", "int8")
-#: The recipe whose bundle comes with the package.
+#: Recipes whose bundles come with the package: what is taken where none is named, and a faster one.
 SHIPPED = "fer2013"
+FAST = "fer2013_fast"
 _PENDING = ".export"
 _MOST_JSON_BYTES = 1 << 24
 _MEMBER_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,100}", re.ASCII)
@@ -73,13 +74,13 @@ def read_bundle(folder: Path) -> Bundle:
                 raise
 
 
-def shipped_bundle() -> Bundle:
-    """Read the bundle that comes with the package: emotions of faces, trained on FER-2013.
+def shipped_bundle(name: str = SHIPPED) -> Bundle:
+    """Read a bundle that comes with the package: emotions of faces, trained on FER-2013.
 
     It expects cropped faces, and its manifest says so: `Predictor.faces` and `cnnboost predict` cut them out
     of photographs. The `README.md` beside it says what it can do, and what it must not be used for.
     """
-    folders = [folder / SHIPPED for folder in _shipped_places()]
+    folders = [folder / name for folder in _shipped_places()]
     for folder in filter(is_bundle, folders):
         try:
             return read_bundle(folder)
@@ -91,6 +92,13 @@ def shipped_bundle() -> Bundle:
         f"no bundle came with this copy of cnnboost (searched {', '.join(map(str, folders))}); name one "
         "with --model, or a recipe with --recipe, whose bundle is made if it does not exist"
     )
+
+
+def located(model: Path) -> Path:
+    """Return the folder of a bundle that ships where it is called by its name, else the path itself."""
+    if str(model) in (SHIPPED, FAST) and not model.exists():
+        return shipped_bundle(str(model)).folder
+    return model
 
 
 def member_name(kind: str, number: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cnnboost.deploy.bundle import GRAPHS, Bundle, graph_name, read_bundle, shipped_bundle
+from cnnboost.deploy.bundle import GRAPHS, Bundle, graph_name, located, read_bundle, shipped_bundle
 from cnnboost.deploy.graph_file import (
     ENGINE_ERRORS,
     GraphFile,
@@ -122,8 +122,9 @@ class Predictor:
         Parameters
         ----------
         source : path-like or Bundle, optional
-            The folder of a bundle, one that was read already, or an ONNX file. Default: the bundle that
-            ships with the package, see `cnnboost.deploy.bundle.shipped_bundle`.
+            The folder of a bundle, one that was read already, or an ONNX file. Default: "fer2013",
+            the bundle that ships with the package, see `cnnboost.deploy.bundle.shipped_bundle`;
+            "fer2013_fast" ships too.
         threads : int, optional
             See `Predictor`.
         graph : {"hybrid", "cnn", "int8"}
@@ -145,7 +146,7 @@ class Predictor:
         if source is None:
             source = shipped_bundle()
         read = source if isinstance(source, Bundle) else None
-        path = read.folder if read else Path(source)  # type: ignore[arg-type]
+        path = read.folder if read else located(Path(source))  # type: ignore[arg-type]
         while True:
             member, bundle = path, None
             if path.is_dir():

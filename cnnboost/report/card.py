@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cnnboost.config import Recipe
-from cnnboost.deploy.bundle import SHIPPED, Bundle, shipped_bundle
+from cnnboost.deploy.bundle import FAST, SHIPPED, Bundle, shipped_bundle
 from cnnboost.errors import StoreError
 from cnnboost.escape import markdown_code
 from cnnboost.files import read_json
@@ -68,7 +68,7 @@ def render_card(recipe: Recipe, documents: Documents, words: Mapping[str, str]) 
         history=documents.history,
         head=head,
         scores=scores,
-        shipped=_ships(documents.bundle),
+        model=_name_of(documents.bundle),
         # Only modes other than `plain` have a choice of what trees are grown on.
         details=(read_json(documents.bundle.members["head.json"]) or {}).get("details", {}),
         choice=_choice(recipe, manifest),
@@ -91,14 +91,16 @@ def render_card(recipe: Recipe, documents: Documents, words: Mapping[str, str]) 
     )
 
 
-def _ships(bundle: Bundle) -> bool:
-    """Tell whether this very bundle is the one that is taken where none is named."""
-    if bundle.manifest["recipe"] != SHIPPED:
-        return False
+def _name_of(bundle: Bundle) -> str:
+    """Return how a bundle is called: one that ships by its name, or by none; any other by its folder."""
+    name = bundle.manifest["recipe"]
+    if name not in (SHIPPED, FAST):
+        return "."
     try:
-        return shipped_bundle().manifest == bundle.manifest
+        ships = shipped_bundle(name).manifest == bundle.manifest
     except StoreError:  # this copy of the package has none, or a damaged one
-        return False
+        ships = False
+    return "." if not ships else "" if name == SHIPPED else name
 
 
 def _choice(recipe: Recipe, manifest: Mapping[str, Any]) -> str:

@@ -332,6 +332,12 @@ class TestShipped:
         np.testing.assert_allclose(values, probabilities(0, seed=7), atol=1e-5)
         assert "Faces" not in result.stderr
 
+    def test_the_faster_one_goes_by_its_name(self, ships, models):
+        members = {"hybrid.onnx": small_file(seed=3)}
+        folder = write_bundle(models[1] / shipped.FAST, MANIFEST, members).folder
+        found = json.loads(run("faces/0.png", "--json", model=shipped.FAST).stdout)
+        assert found["model"]["path"] == str(folder / "hybrid.onnx")
+
     def test_without_one_the_remedies_are_named(self, models):
         result = run("faces/0.png", model=None, status=1)
         assert all(word in result.stderr for word in ("no bundle came with", "--model", "--recipe"))

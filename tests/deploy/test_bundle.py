@@ -14,16 +14,19 @@ import pytest
 
 from cnnboost.deploy import bundle as module
 from cnnboost.deploy.bundle import (
+    FAST,
     SHIPPED,
     describe,
     finish,
     is_bundle,
+    located,
     read_bundle,
     shipped_bundle,
     write_bundle,
 )
 from cnnboost.errors import StoreError
 from cnnboost.files import digest_of
+from tests.conftest import ROOT
 
 from .small_graph import MANIFEST, small_file
 
@@ -232,6 +235,16 @@ def test_a_damaged_one_is_refused_and_not_passed_over(tmp_path, look_in):
     look_in("first", "second")
     with pytest.raises(StoreError, match=r"ships.*damaged.*hybrid\.onnx.*reinstall cnnboost"):
         shipped_bundle()
+
+
+def test_a_name_means_the_bundle_that_ships_unless_there_is_something_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (SHIPPED, FAST):
+        assert located(Path(name)) == ROOT / "models" / name
+        assert located(Path("elsewhere") / name) == Path("elsewhere") / name
+        Path(name).write_bytes(b"")
+        assert located(Path(name)) == Path(name)
+    assert located(Path("fer")) == Path("fer")
 
 
 def test_it_is_looked_for_in_the_package_and_then_in_the_repository():

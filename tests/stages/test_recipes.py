@@ -29,8 +29,8 @@ def affectnet_folder(tmp_path_factory):
 
 #: Networks whose graphs take long to trace, and recipes that change only values of another one's.
 SLOW = (
-    "fer2013_bagged", "fer2013_teacher", "hust_vgg19", "imperial_mlp_keras_decay", "oslo_pixels",
-    "ubi_affectnet", "ubi_baseline", "ubi_scaled_down", "uniandes_binary_steps",
+    "fer2013_bagged", "fer2013_fast", "fer2013_teacher", "hust_vgg19", "imperial_mlp_keras_decay",
+    "oslo_pixels", "ubi_affectnet", "ubi_baseline", "ubi_scaled_down", "uniandes_binary_steps",
 )  # fmt: skip
 RECIPES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(packaged())]
 
