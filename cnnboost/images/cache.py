@@ -30,6 +30,7 @@ from cnnboost.images.imageset import SPLITS, ImageSet
 from cnnboost.images.pixels import pixel_digest, shape_tag
 from cnnboost.images.pool import Batch, n_threads
 from cnnboost.images.readers import Listing
+from cnnboost.images.streamed import StreamedPixels
 from cnnboost.images.tree import FileStamp
 from cnnboost.locks import file_lock
 
@@ -54,7 +55,7 @@ class Rows(NamedTuple):
     pixels_digest: str
     bad: tuple[BadInput, ...]
 
-    def with_pixels(self, pixels: np.ndarray, source: str) -> ImageSet:
+    def with_pixels(self, pixels: np.ndarray | StreamedPixels, source: str) -> ImageSet:
         """Return the image set."""
         return ImageSet(
             pixels=pixels, pixel_rows=np.arange(len(pixels), dtype=np.int64), source=source, **self._asdict()
@@ -90,7 +91,7 @@ def content_hash(files: Sequence[FileStamp], origin: str, folder: Path, n_jobs: 
     hashed_at = time.time_ns()
     content, is_lasting = _hash_files(files, n_jobs)
     if is_lasting:
-        _write_if_possible(
+        write_if_possible(
             note, {"origin": origin, "signature": signature, "content": content, "hashed_at_ns": hashed_at}
         )
     return content
@@ -122,7 +123,7 @@ def _hash_line(file: FileStamp) -> tuple[bytes, bool]:
     return f"{digest} {file.name!r}\n".encode(), lasts
 
 
-def _write_if_possible(path: Path, metadata: dict[str, object]) -> None:
+def write_if_possible(path: Path, metadata: dict[str, object]) -> None:
     """Write what only saves time: a cache that may only be read is used without it."""
     try:
         write_json(path, metadata, REMEDY)
@@ -132,7 +133,7 @@ def _write_if_possible(path: Path, metadata: dict[str, object]) -> None:
 
 def write_rows(
     file: BinaryIO, listing: Listing, spec: InputSpec, batches: Iterator[Batch[int]]
-) -> tuple[Rows, int]:
+) -> tuple[Rows, list[int]]:
     """Write the pixels of all good rows to a file, one after the other.
 
     Parameters
@@ -150,15 +151,15 @@ def write_rows(
     -------
     Rows
         What belongs to the pixels; rows that cannot be used are in its `bad`.
-    int
-        Number of these that may be read another time.
+    list of int
+        The numbers of those that may be read another time.
     """
     hasher = hashlib.sha256(shape_tag(spec))
     rows: list[int] = []
     bad = list(listing.bad)
-    unread = 0
+    unread: list[int] = []
     for batch in batches:
-        unread += len(batch.unread)
+        unread += batch.unread
         file.write(batch.pixels.data)
         hasher.update(batch.pixels.data)
         for row, reason in zip(batch.items, batch.errors, strict=True):
@@ -210,16 +211,22 @@ def known_bad_rows(
     found, unread = find(wanted)
     bad |= found
     settled = sorted(bad.items() - {(row, found[row]) for row in unread})
-    _write_if_possible(note, {"bad": settled, "unread": unread})
+    write_if_possible(note, {"bad": settled, "unread": unread})
     return dict(sorted(bad.items()))
 
 
-def cached_set(entry: Path, source: str, decode: Callable[[Write[None]], None]) -> ImageSet:
+def cached_set(
+    entry: Path,
+    source: str,
+    decode: Callable[[Write[None]], None],
+    is_unread: Callable[[list[int]], bool],
+) -> ImageSet:
     """Open the set at `entry`; decode it first where it is missing or damaged.
 
-    Of several processes that want the same set one decodes and the others wait.
+    Of several processes that want the same set one decodes and the others wait. Where images could not be
+    read when it was decoded, `is_unread` tells whether they still cannot; otherwise all is decoded again.
     """
-    images = _open_if_whole(entry, source, warn=False)
+    images = _open_if_whole(entry, source, warn=False, is_unread=is_unread)
     if images is not None:
         return images
     try:
@@ -284,9 +291,15 @@ def _write_header(file: BinaryIO, n: int, spec: InputSpec) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _open_if_whole(entry: Path, source: str, *, warn: bool) -> ImageSet | None:
+def _open_if_whole(
+    entry: Path, source: str, *, warn: bool, is_unread: Callable[[list[int]], bool] = lambda rows: False
+) -> ImageSet | None:
     """Open a set, or return None where it is missing, not what was written, or lacks images for now."""
-    if not entry.is_dir() or (read_json(entry / "set.json") or {}).get("unread"):
+    if not entry.is_dir():
+        return None
+    unread = (read_json(entry / "set.json") or {}).get("unread")
+    # Older versions kept no more than their number.
+    if unread and not (isinstance(unread, list) and is_unread(unread)):
         return None
     try:
         return _open(entry, source)
@@ -313,7 +326,7 @@ def _open(entry: Path, source: str) -> ImageSet:
     if info.st_mtime_ns != metadata["images_mtime_ns"]:  # touched: moved, copied, or altered
         if pixel_digest(pixels) != metadata["pixels_digest"]:
             raise ValueError("images.npy does not match its checksum")
-        _write_if_possible(entry / "set.json", {**metadata, "images_mtime_ns": info.st_mtime_ns})
+        write_if_possible(entry / "set.json", {**metadata, "images_mtime_ns": info.st_mtime_ns})
     with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
         rows = Rows(
             y=arrays["y"],

@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import digest_of
-from cnnboost.images.cache import cache_folder, cached_set, is_cached, known_bad_rows, write_to_memory
+from cnnboost.images.cache import Rows, cache_folder, cached_set, is_cached, known_bad_rows, write_to_memory
 from cnnboost.images.decode import bad_images
 from cnnboost.images.imageset import ImageSet
 from cnnboost.images.source import Progress, Source
@@ -113,7 +113,7 @@ def load_images(
     elif cache is False:
         images = found.decode(partial(write_to_memory, found.shown))
     else:
-        images = cached_set(found.entry, found.shown, found.decode)
+        images = cached_set(found.entry, found.shown, found.decode, found.is_unread)
     if images.bad and on_bad == "stop":
         raise bad_images(images.source, images.bad, len(images.bad) + len(images))
     return arranged(images, classes, drop, binary, validation_fraction, seed)
@@ -151,17 +151,15 @@ def _streamed(source: Source, above: int, on_bad: str) -> ImageSet | None:
     pixels = StreamedPixels(
         listing, spec, source.name, resize=resize, n_jobs=source.n_jobs, content=entry.name
     )
-    images = ImageSet(
-        pixels=pixels,
-        pixel_rows=np.arange(len(listing), dtype=np.int64),
+    rows = Rows(
         y=listing.y,
         classes=listing.classes,
         ids=np.array(listing.ids, dtype=np.str_),
         splits=listing.splits,
         pixels_digest=digest_of(["streamed", entry.name, *spec]),
-        source=source.shown,
         bad=listing.bad,
     )
+    images = rows.with_pixels(pixels, source.shown)
     if on_bad == "stop":
         return images
     note = entry.with_name(f"{entry.name}.checked.json")

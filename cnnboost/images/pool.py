@@ -112,12 +112,14 @@ def watched(
     done = unread = in_a_row = 0
     for batch in batches:
         unread += len(batch.unread)
-        in_a_row = in_a_row + len(batch.items) if len(batch.unread) == len(batch.items) else 0
-        if in_a_row >= _GONE and not retried:
-            raise UnreadError(
-                f"{source}: {in_a_row} images in a row could not be read (the last one {batch.errors[-1]}). "
-                "Nothing was kept: run the same command again when they can be"
-            )
+        gone = set(batch.unread)
+        for item, reason in zip(batch.items, batch.errors, strict=True):
+            in_a_row = in_a_row + 1 if item in gone else 0
+            if in_a_row >= _GONE and not retried:
+                raise UnreadError(
+                    f"{source}: {in_a_row} images in a row could not be read (the last one {reason}). "
+                    "Nothing was kept: run the same command again when they can be"
+                )
         yield batch
         done += len(batch.items)
         if progress is not None:

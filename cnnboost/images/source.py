@@ -5,23 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import PIL
 
 from cnnboost.errors import DataError, UnreadError
-from cnnboost.images.cache import FORMAT, Write, content_hash
+from cnnboost.files import read_json
+from cnnboost.images.cache import FORMAT, Write, content_hash, write_if_possible
 from cnnboost.images.decode import ColourError, InputSpec
-from cnnboost.images.pool import decode_all, watched, work_ahead
-from cnnboost.images.readers import Listing, find_reader
+from cnnboost.images.pool import watched
+from cnnboost.images.readers import Listing, Reader, find_reader
 from cnnboost.urls import without_secrets
 
 log = logging.getLogger("cnnboost")
@@ -33,9 +32,12 @@ _SAMPLED = 64
 """Number of images that are looked at for a first guess whether all are grey."""
 _AT_ONCE = 32
 """Number of headers that a thread reads one after the other."""
+_TINY = InputSpec(1, 1, 1)
+"""Of images whose pixels are not asked for."""
 _MIXED = "%s: some images are grey and others in colour; all become RGB (channels=1 makes all of them grey)"
 
 
+@dataclass
 class Source:
     """A source with what is wanted of it; it is listed, and its content looked at, once and when needed.
 
@@ -60,19 +62,16 @@ class Source:
         If there is no such source, or it cannot be read; `listing`, `entry` and `spec` may raise it too.
     """
 
-    def __init__(
-        self,
-        name: str,
-        size: tuple[int, int] | None,
-        channels: int | None,
-        folder: Path,
-        n_jobs: int | None,
-        progress: Progress | None,
-    ) -> None:
-        self.name, self.shown = name, without_secrets(name)
-        self.size, self.channels = size, channels
-        self.n_jobs, self.progress = n_jobs, progress
-        self._folder, self._reader = folder, find_reader(name)
+    name: str
+    size: tuple[int, int] | None
+    channels: int | None
+    folder: Path
+    n_jobs: int | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        self.shown = without_secrets(self.name)
+        self._reader: Reader = find_reader(self.name)
 
     @cached_property
     def listing(self) -> Listing:
@@ -88,14 +87,14 @@ class Source:
         else:
             origin = f"{reader.name} {self.name if reader.name == self.name else Path(self.name).resolve()}"
             files = list(reader.files(self.name))
-            content = content_hash(files, origin, self._folder / "sources", self.n_jobs)
+            content = content_hash(files, origin, self.folder / "sources", self.n_jobs)
         # Pillow decides on the pixels: another version of it may round otherwise.
         metadata = [
             *(FORMAT, reader.name, content, self.size, self.channels, PIL.__version__),
             find_spec("pillow_heif") is not None,
         ]
         key = hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:32]
-        return self._folder / "images" / key
+        return self.folder / "images" / key
 
     @cached_property
     def spec(self) -> tuple[InputSpec, bool]:
@@ -104,7 +103,7 @@ class Source:
         if size is not None and channels is not None:
             return InputSpec(*size, channels), False
         faults: list[DataError] = []
-        first = next(self._shapes(range(len(listing)), faults), None)
+        first = next(listing.shapes(range(len(listing)), faults, self.n_jobs), None)
         if first is None:
             bad = [*listing.bad, *(one for error in faults for one in error.bad)]
             reason = f": {bad[0].place} {bad[0].reason}" if bad else ""
@@ -114,24 +113,33 @@ class Source:
         if channels is not None:
             return InputSpec(*size, channels), False
         spread = range(0, len(listing), max(1, len(listing) // _SAMPLED))
-        sampled = {first.channels, *(shape.channels for shape in self._shapes(spread, faults))}
+        sampled = {first.channels, *(shape.channels for shape in listing.shapes(spread, faults, self.n_jobs))}
         if len(sampled) > 1:
             log.info(_MIXED, self.shown)
         return InputSpec(*size, max(sampled)), max(sampled) == 1
 
-    def _shapes(self, rows: Iterable[int], faults: list[DataError], at_once: int = 1) -> Iterator[InputSpec]:
-        return shapes_of(self.listing, rows, faults, self.n_jobs, at_once)
-
     def spec_of_all(self) -> InputSpec:
-        """Return the shape of the pixels after a look at all images, where it was only guessed."""
+        """Return the shape of the pixels after a look at all images, where it was only guessed.
+
+        What was seen is kept beside the place of the decoded set, so that not every run looks.
+        """
         spec, guessed = self.spec
         if not guessed:
             return spec
-        faults: list[DataError] = []
-        shapes = self._shapes(range(len(self.listing)), faults, _AT_ONCE)
-        if any(shape.channels == 3 for shape in shapes):
+        note = self.entry.with_name(f"{self.entry.name}.channels.json")
+        channels = (read_json(note) or {}).get("channels")
+        if channels not in (1, 3):
+            channels = self._channels_of_all()
+            write_if_possible(note, {"channels": channels})
+        if channels == 3:
             log.info(_MIXED, self.shown)
-            return spec._replace(channels=3)
+        return spec._replace(channels=channels)
+
+    def _channels_of_all(self) -> int:
+        faults: list[DataError] = []
+        shapes = self.listing.shapes(range(len(self.listing)), faults, self.n_jobs, _AT_ONCE)
+        if any(shape.channels == 3 for shape in shapes):
+            return 3
         unread = [error for error in faults if isinstance(error, UnreadError)]
         if unread:
             raise UnreadError(
@@ -140,7 +148,7 @@ class Source:
                 "channels=1 or 3 (data.channels of a recipe)",
                 [one for error in unread for one in error.bad],
             )
-        return spec
+        return 1
 
     def decode(self, write: Write[T]) -> T:
         """Decode all images, and return what `write` makes of their batches.
@@ -160,42 +168,16 @@ class Source:
 
     def _decode(self, write: Write[T], spec: InputSpec, colour: bool) -> T:
         listing, n = self.listing, len(self.listing)
-
-        def pixels(row: int) -> np.ndarray:
-            return listing.image(row, spec, self.size is not None, colour)
-
-        threads = listing.threads if self.n_jobs is None else self.n_jobs
-        with closing(decode_all(range(n), pixels, spec, threads)) as batches:
+        resize = self.size is not None
+        decoded = listing.batches(range(n), spec, resize=resize, colour=colour, n_jobs=self.n_jobs)
+        with closing(decoded) as batches:
             return write(listing, spec, watched(batches, self.shown, n, self.progress))
 
-
-def shapes_of(
-    listing: Listing,
-    rows: Iterable[int],
-    faults: list[DataError],
-    n_jobs: int | None = None,
-    at_once: int = 1,
-) -> Iterator[InputSpec]:
-    """Give the shapes of the rows that can be read, by their headers; collect what is wrong with others.
-
-    `at_once` is how many a thread reads one after the other: few where not all may be needed.
-    """
-
-    def look(chunk: list[int], stop: threading.Event) -> list[InputSpec | DataError]:
-        found: list[InputSpec | DataError] = []
-        for row in chunk:
-            if stop.is_set():
-                break
-            try:
-                found.append(listing.shape(row))
-            except DataError as error:
-                found.append(error)
-        return found
-
-    threads = listing.threads if n_jobs is None else n_jobs
-    with closing(work_ahead(rows, look, at_once, threads)) as looked:
-        for one in chain.from_iterable(looked):
-            if isinstance(one, DataError):
-                faults.append(one)
-            else:
-                yield one
+    def is_unread(self, rows: Sequence[int]) -> bool:
+        """Tell whether images that could not be read before cannot be read now either, none of them."""
+        tried = self.listing.batches(rows, _TINY, resize=True, n_jobs=self.n_jobs)
+        with closing(tried) as batches:
+            return all(
+                len(batch.unread) == len(batch.items)
+                for batch in watched(batches, self.shown, len(rows), None, retried=True)
+            )

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.images.decode import InputSpec, bad_images
-from cnnboost.images.pool import Batch, decode_all, watched
+from cnnboost.images.pool import Batch, watched
 from cnnboost.memory import budget, show_size
 from cnnboost.urls import without_secrets
 
 if TYPE_CHECKING:
     from cnnboost.images.readers.listing import Listing
-
-_AT_ONCE = 512
 
 
 class StreamedPixels:
@@ -42,7 +40,7 @@ class StreamedPixels:
     ) -> None:
         self.shape = (len(listing), *spec)
         self._listing, self._spec, self._source, self._content = listing, spec, source, content
-        self._resize, self._n_jobs = resize, listing.threads if n_jobs is None else n_jobs
+        self._resize, self._n_jobs = resize, n_jobs
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -68,9 +66,10 @@ class StreamedPixels:
             )
         found = np.empty((len(numbers), *self._spec), np.uint8)
         done = 0
-        for pixels in self.chunks(numbers, _AT_ONCE):
-            found[done : done + len(pixels)] = pixels
-            done += len(pixels)
+        with closing(self._good(numbers, 0)) as decoded:
+            for pixels in decoded:
+                found[done : done + len(pixels)] = pixels
+                done += len(pixels)
         return found
 
     def chunks(self, rows: NDArray[np.integer], size: int) -> Generator[NDArray[np.uint8], None, None]:
@@ -83,10 +82,8 @@ class StreamedPixels:
         """
         left, filled = len(rows), 0
         chunk = np.empty((min(size, left), *self._spec), np.uint8)
-        with closing(self._batches(rows, size)) as batches:
-            for batch in batches:
-                self._refuse(batch)
-                pixels = batch.pixels
+        with closing(self._good(rows, size)) as decoded:
+            for pixels in decoded:
                 while len(pixels):
                     taken = pixels[: len(chunk) - filled]
                     chunk[filled : filled + len(taken)] = taken
@@ -102,7 +99,7 @@ class StreamedPixels:
         """Decode some images; return why which cannot be used, and those of them to be tried another time."""
         bad: dict[int, str] = {}
         unread: list[int] = []
-        with closing(self._batches(np.asarray(rows), 0)) as batches:
+        with closing(self._batches(rows, 0)) as batches:
             retried = len(rows) < len(self)
             for batch in watched(batches, self._shown, len(rows), progress, retried=retried):
                 bad |= {row: why for row, why in zip(batch.items, batch.errors, strict=True) if why}
@@ -113,17 +110,18 @@ class StreamedPixels:
     def _shown(self) -> str:
         return without_secrets(self._source)
 
-    def _batches(self, rows: NDArray[np.integer], ahead: int) -> Any:
-        def decode(row: int) -> NDArray[np.uint8]:
-            return self._listing.image(row, self._spec, self._resize, True)
+    def _batches(self, rows: Sequence[int], ahead: int) -> Generator[Batch[int], None, None]:
+        return self._listing.batches(rows, self._spec, resize=self._resize, n_jobs=self._n_jobs, ahead=ahead)
 
-        return decode_all(rows.tolist(), decode, self._spec, self._n_jobs, ahead)
-
-    def _refuse(self, batch: Batch[int]) -> None:
-        bad = [
-            BadInput(self._listing.ids[row], reason)
-            for row, reason in zip(batch.items, batch.errors, strict=True)
-            if reason is not None
-        ]
-        if bad:
-            raise bad_images(self._shown, bad, len(self), "at least ")
+    def _good(self, rows: NDArray[np.integer], ahead: int) -> Generator[NDArray[np.uint8], None, None]:
+        """Give the pixels of some rows as they are decoded; refuse the first that cannot be used."""
+        with closing(self._batches(rows.tolist(), ahead)) as batches:
+            for batch in batches:
+                bad = [
+                    BadInput(self._listing.ids[row], reason)
+                    for row, reason in zip(batch.items, batch.errors, strict=True)
+                    if reason is not None
+                ]
+                if bad:
+                    raise bad_images(self._shown, bad, len(self), "at least ")
+                yield batch.pixels

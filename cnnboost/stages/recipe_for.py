@@ -20,7 +20,6 @@ from cnnboost.errors import DataError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import file_digest
 from cnnboost.images.readers import find_reader
-from cnnboost.images.source import shapes_of
 from cnnboost.stages.other_images import source_name
 from cnnboost.urls import local_path, without_secrets
 
@@ -120,7 +119,7 @@ def glance(source: str | os.PathLike[str]) -> Glance:
     listing = find_reader(place).read(place)
     rows = np.unique(np.linspace(0, len(listing) - 1, min(_LOOKED_AT, len(listing))).astype(int)).tolist()
     faults: list[DataError] = []
-    shapes = list(shapes_of(listing, rows, faults))
+    shapes = list(listing.shapes(rows, faults))
     if not shapes:
         bad = [one for error in faults for one in error.bad]
         first = f": {bad[0].place} {bad[0].reason}" if bad else ""

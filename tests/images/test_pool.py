@@ -3,9 +3,9 @@ import threading
 import numpy as np
 import pytest
 
-from cnnboost.errors import DataError, StoreError
+from cnnboost.errors import DataError, StoreError, UnreadError
 from cnnboost.images.decode import InputSpec, bad_input
-from cnnboost.images.pool import decode_all, n_threads
+from cnnboost.images.pool import decode_all, n_threads, watched
 
 SPEC = InputSpec(2, 2, 1)
 N = 1000
@@ -51,6 +51,20 @@ def test_bad_items_are_named_and_their_pixels_left_out():
         307: "cannot be read (TimeoutError)",
     }
     assert sum(len(batch.pixels) for batch in batches) == N - len(faults)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 7])
+def test_images_in_a_row_that_cannot_be_read_are_counted_one_by_one(n_jobs):
+    def decode(item):
+        if item >= 600 or 500 <= item < 531:
+            raise bad_input(f"{item}", f"cannot be read ({item})", UnreadError)
+        return number(item)
+
+    seen = watched(decode_all(range(N), decode, SPEC, n_jobs), "x", N, None)
+    with pytest.raises(
+        UnreadError, match=r"x: 32 images in a row could not be read \(the last one .*\(631\)\)"
+    ):
+        list(seen)
 
 
 def test_several_threads_really_work_at_once():

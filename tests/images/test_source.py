@@ -21,8 +21,8 @@ from .conftest import write_folder
 def listed(tmp_path):
     """Return a function that makes a source with rows of its own."""
 
-    def listed(n, shape):
-        made = Source("digits", None, None, tmp_path, None, None)
+    def listed(n, shape, folder=None):
+        made = Source("digits", None, None, folder or tmp_path / str(shape), None, None)
         made.listing = Listing(
             [f"{row}.png" for row in range(n)], np.zeros(n, np.int64), ("a",), np.array(["train"] * n), shape,
             lambda *_: None, threads=4,
@@ -75,3 +75,19 @@ def test_one_header_in_colour_is_found_and_one_that_cannot_be_read_may_be_so(lis
     assert broken([]).spec_of_all() == (4, 5, 1)  # it is damaged: whatever it was, it is left out
     with pytest.raises(UnreadError, match=r"1 of them cannot be read \(151\.png: .* 503\)\)\. .*channels=1"):
         broken([UnreadError]).spec_of_all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_the_headers_say_is_looked_up_once(listed, tmp_path, channels):
+    asked = []
+
+    def shape(row):
+        asked.append(row)
+        return InputSpec(4, 5, channels if row == 151 else 1)
+
+    first = listed(300, shape, tmp_path).spec_of_all()
+    assert first == (4, 5, channels)
+    assert 151 in asked
+    asked.clear()
+    assert listed(300, shape, tmp_path).spec_of_all() == first
+    assert 151 not in asked  # those few that tell the size are looked at in each run

@@ -16,14 +16,7 @@ from cnnboost.errors import BadInput, DataError
 from cnnboost.files import open_regular
 from cnnboost.images.decode import MAX_PIXELS, InputSpec, bad_input, fit_array
 from cnnboost.images.imageset import ImageSet
-from cnnboost.images.readers.listing import (
-    Listing,
-    array_listing,
-    codes_of,
-    file_reader,
-    split_of,
-    split_order,
-)
+from cnnboost.images.readers.listing import Listing, array_listing, codes_of, file_reader, split_of
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0 to 6 in the order of the original data."""
@@ -109,16 +102,12 @@ def _read_again(
     bad: Sequence[BadInput],
 ) -> Listing:
     """List rows whose pixels are read from the file when they are asked for."""
-    splits = [row.split for row in rows]
-    order = split_order(splits)
-    ids = [rows[row].id for row in order]
-    offsets = np.array([row.offset for row in rows], dtype=np.int64)[order]
-    labels = [row.name for row in rows]
+    ids, offsets = [row.id for row in rows], [row.offset for row in rows]
     file, lock = open_regular(source), Lock()
 
     def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
         with lock:
-            file.seek(int(offsets[row]))
+            file.seek(offsets[row])
             line = file.readline()
         try:
             pixels = np.frombuffer(_row(ids[row], line, columns).pixels, dtype=np.uint8).reshape(own)
@@ -127,15 +116,9 @@ def _read_again(
         return fit_array(pixels, spec, ids[row], resize=resize)
 
     weakref.finalize(image, file.close)
-    return Listing(
-        ids=ids,
-        y=codes_of(labels, classes)[order],
-        classes=classes,
-        splits=np.array(splits, dtype=np.str_)[order],
-        shape=lambda _: own,
-        image=image,
-        bad=tuple(bad),
-    )
+    y = codes_of([row.name for row in rows], classes)
+    splits = [row.split for row in rows]
+    return Listing.in_order(ids, y, classes, splits, lambda _: own, image, bad=tuple(bad))
 
 
 def _cells(line: bytes, separator: bytes) -> list[bytes]:

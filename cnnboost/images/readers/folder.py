@@ -8,16 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from cnnboost.errors import DataError
 from cnnboost.escape import counted
 from cnnboost.images.archive import ZipTree
-from cnnboost.images.decode import InputSpec, decode_image, image_shape
 from cnnboost.images.kinds import kind_of, named_as_image
 from cnnboost.images.pool import n_threads
 from cnnboost.images.readers.layout import ADVICE, find_layout
-from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order, stamp
+from cnnboost.images.readers.listing import Listing, Reader, split_of, stamp, tree_listing
 from cnnboost.images.tree import FolderTree, Tree, looks_like_image
 
 log = logging.getLogger("cnnboost")
@@ -50,28 +47,11 @@ def list_tree(tree: Tree, threads: int | None = None) -> Listing:
             "%s: %s and %s are the same folder, through a link (%d such folders): its images are used twice",
             tree.name, *tree.same[0], len(tree.same),
         )  # fmt: skip
-    splits = [_prefix_split(path.rpartition("/")[2]) or split for path, split, _ in layout.rows]
-    order = split_order(splits)
-    ids = [layout.rows[row][0] for row in order]
-    classes = tuple(sorted(layout.empty | {label for _, _, label in layout.rows}))
-
-    def shape(row: int) -> InputSpec:
-        return image_shape(tree.read(ids[row]), ids[row])
-
-    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
-        path = ids[row]
-        return decode_image(tree.read(path), spec, path, resize=resize, colour=colour)
-
-    return Listing(
-        ids=ids,
-        y=codes_of([layout.rows[row][2] for row in order], classes),
-        classes=classes,
-        splits=np.array(splits, dtype=np.str_)[order],
-        shape=shape,
-        image=image,
-        bad=(*tree.bad, *layout.outside),
-        threads=threads,
-    )
+    rows = [
+        (path, _prefix_split(path.rpartition("/")[2]) or split, label) for path, split, label in layout.rows
+    ]
+    classes = sorted(layout.empty | {label for _, _, label in rows})
+    return tree_listing(tree, rows, classes, bad=(*tree.bad, *layout.outside), threads=threads)
 
 
 def _prefix_split(file_name: str) -> str | None:

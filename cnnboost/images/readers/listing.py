@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import digest_of, reason_of
-from cnnboost.images.decode import InputSpec, fit_array
+from cnnboost.images.decode import InputSpec, decode_image, fit_array, image_shape
 from cnnboost.images.imageset import SPLITS, check_labels
-from cnnboost.images.tree import FileStamp
+from cnnboost.images.pool import Batch, decode_all, work_ahead
+from cnnboost.images.tree import FileStamp, Tree
 from cnnboost.urls import without_secrets
 
 SPLIT_WORDS = {
@@ -59,6 +64,76 @@ class Listing:
     bad: tuple[BadInput, ...] = ()
     threads: int | None = None
     below: str = ""
+
+    @classmethod
+    def in_order(
+        cls,
+        ids: Sequence[str],
+        y: npt.NDArray[np.integer],
+        classes: tuple[str, ...],
+        splits: Sequence[str],
+        shape: Callable[[int], InputSpec],
+        image: Callable[[int, InputSpec, bool, bool], np.ndarray],
+        **more: Any,
+    ) -> Listing:
+        """Bring rows into the order of the splits; `shape` and `image` get their numbers as given."""
+        order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
+        numbers = order.tolist()
+        return cls(
+            ids=[ids[row] for row in numbers],
+            y=y[order].astype(np.int64),
+            classes=classes,
+            splits=np.array(splits, dtype=np.str_)[order],
+            shape=lambda row: shape(numbers[row]),
+            image=lambda row, *how: image(numbers[row], *how),
+            **more,
+        )
+
+    def shapes(
+        self, rows: Iterable[int], faults: list[DataError], n_jobs: int | None = None, at_once: int = 1
+    ) -> Iterator[InputSpec]:
+        """Give the shapes of the rows that can be read, by their headers; collect what is wrong with others.
+
+        `at_once` is how many a thread reads one after the other: few where not all may be needed.
+        """
+
+        def look(chunk: list[int], stop: threading.Event) -> list[InputSpec | DataError]:
+            found: list[InputSpec | DataError] = []
+            for row in chunk:
+                if stop.is_set():
+                    break
+                try:
+                    found.append(self.shape(row))
+                except DataError as error:
+                    found.append(error)
+            return found
+
+        with closing(work_ahead(rows, look, at_once, self._threads(n_jobs))) as looked:
+            for one in chain.from_iterable(looked):
+                if isinstance(one, DataError):
+                    faults.append(one)
+                else:
+                    yield one
+
+    def batches(
+        self,
+        rows: Sequence[int],
+        spec: InputSpec,
+        *,
+        resize: bool,
+        colour: bool = True,
+        n_jobs: int | None = None,
+        ahead: int = 0,
+    ) -> Generator[Batch[int], None, None]:
+        """Decode rows in the order given; see `image` and `decode_all`."""
+
+        def decode(row: int) -> np.ndarray:
+            return self.image(row, spec, resize, colour)
+
+        return decode_all(rows, decode, spec, self._threads(n_jobs), ahead)
+
+    def _threads(self, n_jobs: int | None) -> int | None:
+        return self.threads if n_jobs is None else n_jobs
 
     @cached_property
     def digest(self) -> str:
@@ -126,11 +201,6 @@ def split_of(word: str) -> str | None:
     return SPLIT_WORDS.get(word.strip().lower())
 
 
-def split_order(splits: Sequence[str]) -> npt.NDArray[np.intp]:
-    """Return the stable order that puts train before validation before test."""
-    return np.argsort([SPLITS.index(name) for name in splits], kind="stable")
-
-
 def codes_of(labels: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the positions of labels in the classes."""
     code = {name: position for position, name in enumerate(classes)}
@@ -148,19 +218,26 @@ def array_listing(
 ) -> Listing:
     """List rows that are pixels already, (n, height, width, channels)."""
     check_labels(source, y, classes, ids)
-    order = split_order(splits)
-    names = [ids[row] for row in order]
     own = InputSpec(*pixels.shape[1:])
 
     def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
-        return fit_array(pixels[order[row]], spec, names[row], resize=resize)
+        return fit_array(pixels[row], spec, ids[row], resize=resize)
 
-    return Listing(
-        ids=names,
-        y=y[order].astype(np.int64),
-        classes=classes,
-        splits=np.array(splits, dtype=np.str_)[order],
-        shape=lambda _: own,
-        image=image,
-        bad=tuple(bad),
-    )
+    return Listing.in_order(ids, y, classes, splits, lambda _: own, image, bad=tuple(bad))
+
+
+def tree_listing(
+    tree: Tree, rows: Sequence[tuple[str, str, str]], classes: Sequence[str], **more: Any
+) -> Listing:
+    """List images of a tree: file, split and class of each."""
+    paths = [path for path, _, _ in rows]
+
+    def shape(row: int) -> InputSpec:
+        return image_shape(tree.read(paths[row]), paths[row])
+
+    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
+        return decode_image(tree.read(paths[row]), spec, paths[row], resize=resize, colour=colour)
+
+    y = codes_of([label for _, _, label in rows], classes)
+    splits = [split for _, split, _ in rows]
+    return Listing.in_order(paths, y, tuple(classes), splits, shape, image, **more)

@@ -9,13 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from cnnboost.errors import DataError
 from cnnboost.files import digest_of, read_regular
-from cnnboost.images.decode import InputSpec, decode_image, image_shape
 from cnnboost.images.readers.folder import FOLDER, list_tree
-from cnnboost.images.readers.listing import Listing, Reader, codes_of, split_of, split_order
+from cnnboost.images.readers.listing import Listing, Reader, split_of, tree_listing
 from cnnboost.images.remote import THREADS, RemoteTree, read_text
 from cnnboost.urls import is_absolute, is_url, local_path, without_query, without_secrets
 
@@ -120,26 +117,8 @@ def _read_list(source: str) -> Listing:
     tree, lines, names, below = _list_tree_of(source)
     if not lines[0].label:
         return replace(list_tree(tree, THREADS), below=below)
-    splits = [line.split for line in lines]
-    order = split_order(splits)
-    ids = [names[row] for row in order]
-    classes = tuple(sorted({line.label for line in lines}))
-
-    def shape(row: int) -> InputSpec:
-        return image_shape(tree.read(ids[row]), ids[row])
-
-    def image(row: int, spec: InputSpec, resize: bool, colour: bool) -> np.ndarray:
-        return decode_image(tree.read(ids[row]), spec, ids[row], resize=resize, colour=colour)
-
-    return Listing(
-        ids=ids,
-        y=codes_of([lines[row].label for row in order], classes),
-        classes=classes,
-        splits=np.array(splits, dtype=np.str_)[order],
-        shape=shape,
-        image=image,
-        threads=THREADS,
-    )
+    rows = [(name, line.split, line.label) for name, line in zip(names, lines, strict=True)]
+    return tree_listing(tree, rows, sorted({line.label for line in lines}), threads=THREADS)
 
 
 def _list_content(source: str) -> str:
