@@ -9,7 +9,6 @@ Only this file depends on the backend of Keras.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,11 +16,7 @@ import numpy as np
 
 from cnnboost.cnn.inputs import check_fits, scale_pixels
 from cnnboost.errors import ModelError
-
-CHUNKS = (1, 8, 64, 256, 512)
-"""Sizes of chunks, in images. Larger batches run in chunks of the last that fits `_PIXELS`."""
-_PIXELS = 1 << 22
-"""Most pixels in a chunk of more than one image: as many in 64 channels of float32 take 1 GiB."""
+from cnnboost.images.pixels import CHUNKS, largest_chunk
 
 
 class Inference:
@@ -64,12 +59,6 @@ class Inference:
                     "layers gives other shapes than it states"
                 )
         return outputs
-
-
-def largest_chunk(shape: tuple[int, ...]) -> int:
-    """Return how many images of a shape (height, width, ...) run at once at most."""
-    pixels = max(1, math.prod(shape[:2]))
-    return max(chunk for chunk in CHUNKS if chunk == 1 or chunk * pixels <= _PIXELS)
 
 
 def plan(n: int, largest: int = CHUNKS[-1]) -> Iterator[tuple[int, int, int]]:

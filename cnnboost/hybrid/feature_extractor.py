@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnboost.cnn.classifier import CNNClassifier
-from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.interface import probabilities
 from cnnboost.errors import FeatureError
 from cnnboost.features.cut import Cut
@@ -19,7 +19,7 @@ from cnnboost.holdout import groups_of
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
-from cnnboost.images.pixels import pixel_digest, whole_levels
+from cnnboost.images.pixels import CHUNKS, largest_chunk, pixel_digest, whole_levels
 from cnnboost.images.views import views
 
 
@@ -154,8 +154,9 @@ class FeatureExtractor:
 
     def views(self, X: np.ndarray, tta: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Give features and log-probabilities of every view at test time, a chunk of images at a time."""
-        for start in range(0, len(X), CHUNKS[-1]):
-            rows = slice(start, min(start + CHUNKS[-1], len(X)))
+        step = largest_chunk(X.shape[1:])
+        for start in range(0, len(X), step):
+            rows = slice(start, min(start + step, len(X)))
             for view in views(X[rows], tta):
                 yield rows, *self(view)
 

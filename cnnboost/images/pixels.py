@@ -1,18 +1,29 @@
-"""Levels and digests of pixels."""
+"""Levels and digests of pixels, and how many images are worked on at once."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+CHUNKS = (1, 8, 64, 256, 512)
+"""Numbers of images that are worked on at once. Each divides the next, so that chunks can be cut again."""
+_MOST_PIXELS = 1 << 22
+"""Pixels of more than one image, at most: as many in 64 channels of float32 take 1 GiB."""
 _HASH_BLOCK = 1 << 24
 TWO_LEVELS = (
     "the pixels are 0.0 and 1.0 only: black and white, scaled to [0, 1], or two levels of 0..255? "
     "Give X.astype(bool) for black and white, X.astype('uint8') for levels"
 )
 """Why floats of two values are refused: nobody can tell what white is."""
+
+
+def largest_chunk(shape: Sequence[int]) -> int:
+    """Return how many images of a shape (height, width, ...) are worked on at once, at most."""
+    pixels = max(1, math.prod(shape[:2]))
+    return max(chunk for chunk in CHUNKS if chunk == 1 or chunk * pixels <= _MOST_PIXELS)
 
 
 def pixel_digest(pixels: np.ndarray) -> str:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from cnnboost.images.pixels import largest_chunk
 from cnnboost.images.streamed import StreamedPixels
 
 
@@ -54,11 +55,13 @@ class Rows:
         taken: np.ndarray = self.pixels[self.pixel_rows[rows]]
         return taken
 
-    def chunks(self, size: int, start: int = 0) -> Generator[np.ndarray, None, None]:
+    def chunks(self, size: int | None = None, start: int = 0) -> Generator[np.ndarray, None, None]:
         """Pixels from row `start` on in pieces of at most `size` rows; one piece is copied at a time.
 
-        Where they are streamed, the next piece is decoded meanwhile.
+        Where they are streamed, the next piece is decoded meanwhile. By default, a piece of large images has
+        fewer of them.
         """
+        size = largest_chunk(self.shape[1:]) if size is None else size
         if size < 1:
             raise ValueError(f"size={size!r}: give a number of rows of at least 1")
         if isinstance(self.pixels, StreamedPixels):

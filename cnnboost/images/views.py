@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cnnboost.errors import ParameterError
+from cnnboost.images.pixels import largest_chunk
 
 #: Share of the height and width by which a view is shifted or cropped: 4 of 48 pixels.
 MARGIN = 1 / 12
-
-_CHUNK = 512
-"""Images whose views are in memory at a time: as many as a network predicts at once."""
 
 #: Test-time views by name, with their number; each kind begins with the image itself, or its middle.
 TTA = {"none": 1, "flip": 2, "shifts": 10, "ten-crop": 10}
@@ -37,7 +35,8 @@ def mean_over_views(predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, 
     """Return the mean of a function over the test-time views of images."""
     if check_tta(tta) == "none":
         return np.asarray(predict(X))
-    parts = [_mean(predict, X[start : start + _CHUNK], tta) for start in range(0, max(1, len(X)), _CHUNK)]
+    step = largest_chunk(X.shape[1:])  # whose views are in memory at a time
+    parts = [_mean(predict, X[start : start + step], tta) for start in range(0, max(1, len(X)), step)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

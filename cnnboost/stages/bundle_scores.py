@@ -17,6 +17,7 @@ from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import StoreError
 from cnnboost.files import file_part
 from cnnboost.images import Split
+from cnnboost.images.pixels import largest_chunk
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.evaluation import Evaluated
 from cnnboost.stages.job import Job
@@ -27,7 +28,8 @@ from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
 
-_CHUNK = 4096
+_AT_ONCE = 8
+"""Chunks that a predictor is given at once: it has threads, and cuts them into slices."""
 
 
 def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | None = None) -> Evaluated:
@@ -85,9 +87,9 @@ def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray 
             parts = []
             if graph_name(graph) in bundle.members:
                 predictor = Predictor.load(bundle, graph=graph)
-                for start in range(0, len(rows), _CHUNK):
-                    parts.append(predictor.predict_proba(np.asarray(rows.part(start, start + _CHUNK))))
-                    report(min(start + _CHUNK, len(rows)), len(rows))
+                for X in rows.chunks(_AT_ONCE * largest_chunk(rows.shape[1:])):
+                    parts.append(predictor.predict_proba(X))
+                    report(sum(map(len, parts)), len(rows))
             found.append(np.concatenate(parts) if parts else None)
     hybrid, softmax = found
     assert hybrid is not None

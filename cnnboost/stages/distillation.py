@@ -26,8 +26,6 @@ from cnnboost.stages.training import Trained, train
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
-_CHUNK = 512
-"""Images that a network looks at before progress is reported."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,9 @@ def _log_probabilities_of(job: Job, trained: Trained, split: Split, tta: str) ->
 
     parts = []
     with job.progress(f"distill {trained.path.name}", "image") as report:
-        for start in range(0, len(split), _CHUNK):
-            parts.append(mean_over_views(predict, split.part(start, start + _CHUNK), tta))
-            report(min(start + _CHUNK, len(split)), len(split))
+        for X in split.chunks():
+            parts.append(mean_over_views(predict, X, tta))
+            report(sum(map(len, parts)), len(split))
     return np.concatenate(parts)
 
 

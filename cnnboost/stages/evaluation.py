@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.cnn.inference import CHUNKS
 from cnnboost.config.published import POSITIVE_SCORES
 from cnnboost.errors import RecipeError
 from cnnboost.files import write_json
@@ -176,7 +175,7 @@ def _train_accuracy(job: Job, trained: Trained) -> float:
     if job.client is not None:
         return count_right_on_cluster(job, trained, split) / len(split)
     right, start = 0, 0
-    for X in split.chunks(CHUNKS[-1]):
+    for X in split.chunks():
         proba = trained.cnn.predict_proba(X)
         right += int(np.sum(np.argmax(proba, axis=1) == split.y[start : start + len(X)]))
         start += len(X)
@@ -185,4 +184,4 @@ def _train_accuracy(job: Job, trained: Trained) -> float:
 
 def _over_chunks(predict: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarray:
     """Return what a function gives for all images of a split, a chunk of them in memory at a time."""
-    return np.concatenate([predict(X) for X in split.chunks(CHUNKS[-1])])
+    return np.concatenate([predict(X) for X in split.chunks()])

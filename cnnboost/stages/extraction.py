@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.cnn.architectures import without_weights
-from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.inference import Inference
 from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.training_model import network
 from cnnboost.errors import DataError, ModelError
@@ -23,6 +23,7 @@ from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
 from cnnboost.files import file_part, short_digest, write_bytes
 from cnnboost.images import Split
+from cnnboost.images.pixels import CHUNKS, largest_chunk
 from cnnboost.locks import alone_in
 from cnnboost.stages.job import Job
 from cnnboost.stages.names import check_names
@@ -158,14 +159,17 @@ def _extract(
     ]
     trunks: dict[tuple[int, ...], Inference] = {}
     pieces: list[Iterator[np.ndarray]] = []
+    step = largest_chunk(split.shape[1:])
 
     def compute(start: int, stop: int, wanted: Sequence[int]) -> Sequence[np.ndarray]:
         key = tuple(wanted)
         if not pieces:  # the store asks in order, from the first row that is missing
-            pieces.append(closing_at_end.enter_context(closing(split.chunks(CHUNKS[-1], start))))
+            pieces.append(closing_at_end.enter_context(closing(split.chunks(step, start))))
         if key not in trunks:
             trunks[key] = Inference(cut.trunk([places[i].name for i in key]), trained.pixels)
-        return trunks[key](next(pieces[0]))
+        # The store's steps are the same for images of every size; of large ones, fewer are decoded at once.
+        found = [trunks[key](next(pieces[0])) for _ in range(start, stop, step)]
+        return found[0] if len(found) == 1 else [np.concatenate(of) for of in zip(*found, strict=True)]
 
     with ExitStack() as closing_at_end, job.progress(f"extract {split.name}", "image") as report:
         if job.client is not None:

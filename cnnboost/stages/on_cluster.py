@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnboost.cluster.connection import check_folder, check_versions
 from cnnboost.cluster.tasks import spread
-from cnnboost.cnn.inference import CHUNKS, Inference, largest_chunk
+from cnnboost.cnn.inference import Inference
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
 from cnnboost.deploy.trunk import RUNTIME, GraphFile, Place, check_features, shared_graph, trunk_file
@@ -24,6 +24,7 @@ from cnnboost.features.parts import PartCheck, library_versions
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
 from cnnboost.files import file_digest
 from cnnboost.images import Split
+from cnnboost.images.pixels import CHUNKS, largest_chunk
 from cnnboost.images.shared import SharedRows
 from cnnboost.stages.job import Job
 from cnnboost.stages.training import Trained

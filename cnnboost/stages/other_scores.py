@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnnboost.boost import resolve_device
-from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.inference import Inference
 from cnnboost.errors import FeatureError, ParameterError
 from cnnboost.features.cut import Cut
 from cnnboost.files import read_json, write_json
@@ -126,19 +126,19 @@ def _predict(
     job: Job, other: OtherImages, rows: Split, heads: Sequence[Head]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Ask the CNN and every head, a chunk of images at a time; features stay in memory."""
-    trained, chunk = other.trained, CHUNKS[-1]
+    trained, start = other.trained, 0
     layers = [head.layer for head in heads]
     trunk = Inference(Cut(trained.model).trunk(layers), trained.pixels) if heads else None
     probabilities_of: list[list[np.ndarray]] = [[] for _ in range(1 + len(heads))]
     with job.progress("score", "image") as report:
-        for number, X in enumerate(rows.chunks(chunk)):
-            start = number * chunk
+        for X in rows.chunks():
             probabilities_of[0].append(trained.cnn.predict_proba(X))
             features = trunk(X) if trunk else []
             for head, values, into in zip(heads, features, probabilities_of[1:], strict=True):
-                _check_finite(values, head.layer, rows.ids[start : start + chunk])
+                _check_finite(values, head.layer, rows.ids[start : start + len(X)])
                 into.append(head.boost.predict_proba(values))
-            report(min(start + chunk, len(rows)), len(rows))
+            start += len(X)
+            report(start, len(rows))
     softmax, *others = (np.concatenate(parts) for parts in probabilities_of)
     return softmax, others
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnboost.cnn.inference import CHUNKS, Inference
+from cnnboost.cnn.inference import Inference
 from cnnboost.features.cut import Cut
 from cnnboost.holdout import groups_of
 from cnnboost.hybrid.crossfit import BagFit, CrossFit
 from cnnboost.hybrid.modes import FOLDS, HeadInputs
 from cnnboost.images import Split
+from cnnboost.images.pixels import CHUNKS
 from cnnboost.images.views import views
 from cnnboost.stages.hybrids import Hybrid, extractor_of, hybrid_boost
 from cnnboost.stages.job import Job
@@ -34,9 +35,9 @@ def image_proba(hybrid: Hybrid, X: np.ndarray) -> np.ndarray:
         return hybrid.classifier.predict_proba(X)
     trained = hybrid.trained
     trunk = Inference(Cut(trained.model).trunk([hybrid.head.layer]), trained.pixels)
+    step = CHUNKS[-1]
     parts = [
-        hybrid.head.boost.predict_proba(trunk(X[start : start + CHUNKS[-1]])[0])
-        for start in range(0, len(X), CHUNKS[-1])
+        hybrid.head.boost.predict_proba(trunk(X[start : start + step])[0]) for start in range(0, len(X), step)
     ]
     return np.concatenate(parts)
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnboost.cnn import inference
-from cnnboost.cnn.inference import CHUNKS, Inference, largest_chunk, plan
+from cnnboost.cnn.inference import Inference, plan
 from cnnboost.cnn.inputs import scale_pixels
 from cnnboost.errors import ModelError
+from cnnboost.images import pixels
+from cnnboost.images.pixels import CHUNKS
 
 
 @given(st.integers(1, 2000), st.sampled_from(CHUNKS))
@@ -20,15 +21,10 @@ def test_chunks_cover_every_image_once(n, largest):
     assert all(size <= chunk <= largest and chunk in CHUNKS for _, size, chunk in parts)
 
 
-@pytest.mark.parametrize(("side", "chunk"), [(8, 512), (48, 512), (96, 256), (224, 64), (1000, 1), (5000, 1)])
-def test_large_images_run_in_smaller_chunks(side, chunk):
-    assert largest_chunk((side, side, 3)) == chunk
-
-
 def test_chunks_of_large_images_are_put_together(monkeypatch, toy_cnn, toy_images):
     X = toy_images[0][:100]
     expected = Inference(toy_cnn.model_)(X)[0]
-    monkeypatch.setattr(inference, "_PIXELS", 8 * 64)
+    monkeypatch.setattr(pixels, "_MOST_PIXELS", 8 * 64)
     run = Inference(toy_cnn.model_)
     sizes, one = [], run._run
 

@@ -1,3 +1,4 @@
+import json
 import logging
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from cnnboost import CNNFeatures, stages
 from cnnboost.errors import DataError, LayerError, ModelError, RecipeError
+from cnnboost.images import pixels
 from cnnboost.images.streamed import StreamedPixels
 from cnnboost.stages.extraction import export_plain
 
@@ -47,6 +49,23 @@ def test_features_are_the_transformers(job):
     stored = stages.extract(job, ["fc1"], ["train"])["train"].stored["fc1"]
     own = CNNFeatures(trained.model, "fc1").fit_transform(job.images.train.X)
     np.testing.assert_allclose(stored.X, own, atol=1e-5)
+
+
+def test_large_images_are_decoded_a_few_at_a_time_and_kept_as_they_were(job, monkeypatch):
+    height, width, _ = job.images.shape[1:]
+    monkeypatch.setattr(pixels, "_MOST_PIXELS", 8 * height * width)
+    seen, chunks = [], type(job.images.train).chunks
+    monkeypatch.setattr(
+        type(job.images.train), "chunks",
+        lambda *a: (seen.append(len(X)) or X for X in chunks(*a)),
+    )  # fmt: skip
+    stored = stages.extract(job, ["fc1"], ["train"])["train"].stored["fc1"]
+    own = CNNFeatures(stages.train(job).model, "fc1").fit_transform(job.images.train.X)
+    np.testing.assert_array_equal(stored.X, own)
+    assert max(seen) == 8
+    assert sum(seen) == len(own)
+    manifest = json.loads((stored.parts[0].parent / "manifest.json").read_text())
+    assert manifest["chunk"] == pixels.CHUNKS[-1]
 
 
 def test_only_what_is_missing_is_computed(job):
