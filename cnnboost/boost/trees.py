@@ -44,8 +44,7 @@ class Rows(NamedTuple):
 
     def take(self, where: NDArray[np.intp]) -> Rows:
         """Copy the rows with these numbers."""
-        weight, margin = (None if part is None else part[where] for part in (self.weight, self.margin))
-        return Rows(self.X[where], self.codes[where], weight, margin)
+        return Rows(*(None if part is None else part[where] for part in self))  # type: ignore[arg-type]
 
     def weighted(self, factors: NDArray[np.floating]) -> Rows:
         """Multiply the weight of each row by the factor of its class."""

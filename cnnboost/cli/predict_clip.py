@@ -20,7 +20,7 @@ from cnnboost.escape import csv_cell, visible
 from cnnboost.files import replacing
 
 if TYPE_CHECKING:
-    from cnnboost.deploy.clip_predictions import Seen
+    from cnnboost.deploy.face_predictions import Seen
     from cnnboost.deploy.predictor import Predictor
 
 log = logging.getLogger("cnnboost")
@@ -49,7 +49,7 @@ def predict_clip(
         raise ParameterError(
             f"{paths[0]}: of a clip the faces are predicted; that does not go with {why}. Give --faces"
         )
-    from cnnboost.deploy.clip_predictions import annotate, predict_frames
+    from cnnboost.deploy.face_predictions import annotate, predict_frames
     from cnnboost.faces.clip import WRITTEN, Clip, ClipWriter
     from cnnboost.faces.tracks import HALF_LIFE, Tracker
 

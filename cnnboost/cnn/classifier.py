@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn.checkpoint import Checkpoint, run_digest, run_parameters
 from cnnboost.cnn.inference import Inference
-from cnnboost.cnn.inputs import check_fits, check_images
+from cnnboost.cnn.inputs import TakesImages, check_fits, check_images
 from cnnboost.cnn.interface import check_model, output_kind, probabilities
 from cnnboost.cnn.model_file import read_model, write_model
 from cnnboost.cnn.options import TrainingOptions
@@ -30,7 +30,7 @@ from cnnboost.labels import check_classes, image_codes, image_weights
 
 
 @dataclass(eq=False, repr=False)
-class CNNClassifier(ClassifierMixin, BaseEstimator):
+class CNNClassifier(TakesImages, ClassifierMixin, BaseEstimator):
     """A convolutional network as a scikit-learn classifier over images.
 
     Parameters
@@ -207,6 +207,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     callbacks: Sequence[Any] | None = None
     checkpoint: str | os.PathLike[str] | None = None
     random_state: int = 0
+
+    _made_at_first_use: ClassVar = ("inference_",)
 
     def fit(
         self,
@@ -392,14 +394,3 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.output_kind_ = kind
         self.input_shape_ = tuple(model.input_shape[1:])
         self.__dict__.pop("inference_", None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("inference_", None)
-        return state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = self.image_shape is not None
-        tags.input_tags.three_d_array = True
-        return tags

@@ -6,7 +6,7 @@ Pixels are always in [0, 255] at the door, as uint8 or float. The model's own pr
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,26 @@ CAFFE_MEANS = (103.939, 116.779, 123.68)
 """Of blue, green and red, in 0..255."""
 TORCH_MEANS, TORCH_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue, in 0..1."""
+
+
+class TakesImages:
+    """What estimators of images have in common, left of scikit-learn's base class."""
+
+    image_shape: tuple[int, ...] | None
+    _made_at_first_use: ClassVar[tuple[str, ...]] = ()
+    """Attributes that are never pickled, and made again when they are wanted."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
+        for name in self._made_at_first_use:
+            state.pop(name, None)
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        return tags
 
 
 def check_pixels(pixels: str, channels: int | None = None) -> str:

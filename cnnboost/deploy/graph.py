@@ -16,7 +16,7 @@ from cnnboost.deploy.graph_builder import IMAGE, GraphBuilder, simplify
 from cnnboost.deploy.head_graph import add_head, add_trees, uses
 from cnnboost.deploy.network_graph import add_network, add_probabilities
 from cnnboost.features.cut import Cut
-from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.hybrid.calibration import log_probabilities
 from cnnboost.images.views import TTA, check_tta, views
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from cnnboost.deploy.slices import Slices
 from cnnboost.errors import ModelError
 from cnnboost.files import reason_of, while_used
 
+if TYPE_CHECKING:
+    from cnnboost.features.cut import CutLayer
+
 RUNTIME = ("cnnboost", "onnxruntime", "numpy", "pillow")
 """Packages that decide about the last bits of features that a graph computes."""
 
@@ -30,21 +33,14 @@ MEDIAN, LARGEST = 1e-5, 1e-2
 """Of the differences to Keras, as shares of the largest feature of a layer: what rounding explains."""
 
 
-class Place(NamedTuple):
-    """A layer whose features a trunk gives."""
-
-    name: str
-    width: int
-
-
-def trunk_file(trunk: Any, places: Sequence[Place], *, pixels: str, shape: Sequence[int]) -> bytes:
+def trunk_file(trunk: Any, places: Sequence[CutLayer], *, pixels: str, shape: Sequence[int]) -> bytes:
     """Export a trunk, with its checksum.
 
     Parameters
     ----------
     trunk : keras.Model
         One flat output for each place, as `Cut.trunk` builds it.
-    places : sequence of Place
+    places : sequence of CutLayer
     pixels : str
         Scale that the network expects.
     shape : sequence of int
@@ -116,7 +112,7 @@ def shared_graph(content: bytes, folder: Path) -> Iterator[GraphFile]:
 
 
 def check_features(
-    content: bytes, keras: Sequence[np.ndarray], X: np.ndarray, places: Sequence[Place]
+    content: bytes, keras: Sequence[np.ndarray], X: np.ndarray, places: Sequence[CutLayer]
 ) -> None:
     """Refuse an exported trunk whose features differ from Keras' by more than rounding.
 
@@ -128,7 +124,7 @@ def check_features(
         What Keras computes of some images, at each place.
     X : ndarray of shape (n, height, width, channels), uint8
         These images.
-    places : sequence of Place
+    places : sequence of CutLayer
 
     Raises
     ------

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.cnn.classifier import CNNClassifier
 from cnnboost.cnn.inference import Inference
-from cnnboost.cnn.inputs import check_images
+from cnnboost.cnn.inputs import TakesImages, check_images
 from cnnboost.cnn.interface import check_model
 from cnnboost.cnn.model_file import read_model
 from cnnboost.cnn.preprocessing import resolve_pixels
@@ -68,7 +68,7 @@ def _key(trunk: str, pixels: str, X: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-class CNNFeatures(TransformerMixin, BaseEstimator):
+class CNNFeatures(TakesImages, TransformerMixin, BaseEstimator):
     """What a CNN returns at one of its layers, as a scikit-learn transformer of images.
 
     Parameters
@@ -108,6 +108,8 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
     (4, 64)
     """
 
+    _made_at_first_use = ("_trunk", "_cut")
+
     def __init__(
         self,
         model: Any,
@@ -146,7 +148,7 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
         X = check_images(X, self.image_shape)
         self._is_given = not (isinstance(self.model, CNNClassifier) and not hasattr(self.model, "model_"))
         self.model_, self.pixels_ = self._resolve(X, y)
-        for name in ("_trunk", "_cut"):
+        for name in self._made_at_first_use:
             self.__dict__.pop(name, None)
         self.layer_: CutLayer = self._cut.find(self.layer)
         self.n_features_out_ = self.layer_.width
@@ -228,8 +230,6 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
             )
         return model, resolve_pixels(model, self.pixels)
 
-    # Made at first use and never pickled.
-
     @cached_property
     def _cut(self) -> Cut:
         return Cut(self.model_)
@@ -240,16 +240,3 @@ class CNNFeatures(TransformerMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "layer_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        for name in ("_trunk", "_cut"):
-            state.pop(name, None)
-        return state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = self.image_shape is not None
-        tags.input_tags.three_d_array = True
-        tags.requires_fit = True
-        return tags

@@ -11,14 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.cnn.classifier import CNNClassifier
-from cnnboost.cnn.inputs import check_images
+from cnnboost.cnn.inputs import TakesImages, check_images
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid.bag import check_members, fit_members
+from cnnboost.hybrid.calibration import log_probabilities, tempered
 from cnnboost.hybrid.feature_extractor import FeatureExtractor
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, check_mode, fit_mode
 from cnnboost.hybrid.plan import check_plan, given_networks, is_trained
-from cnnboost.hybrid.temperature import log_probabilities, tempered
 from cnnboost.images.views import TTA, check_tta
 from cnnboost.labels import image_codes
 
@@ -29,7 +29,7 @@ _Head = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Features and log-probabilities -> probabilities."""
 
 
-class HybridClassifier(ClassifierMixin, BaseEstimator):
+class HybridClassifier(TakesImages, ClassifierMixin, BaseEstimator):
     """A CNN whose softmax is replaced, or improved on, by boosted trees on its features.
 
     Parameters
@@ -104,6 +104,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     >>> hybrid.predict(images.validation.X[:3]).shape
     (3,)
     """
+
+    _made_at_first_use = ("_extractor",)
 
     def __init__(
         self,
@@ -366,7 +368,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def extractor_(self) -> FeatureExtractor:
-        """From images to what the head sees; made at first use and never pickled."""
+        """From images to what the head sees."""
         if "_extractor" not in self.__dict__:
             layers = [] if self.folds else self._layers()
             self._extractor = FeatureExtractor(self.networks_, layers, self.norm)
@@ -378,14 +380,3 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "head_") or bool(getattr(self, "members_", ()))
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("_extractor", None)
-        return state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = self.image_shape is not None
-        tags.input_tags.three_d_array = True
-        return tags

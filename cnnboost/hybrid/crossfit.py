@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.holdout import drawn, folds_of, groups_of
+from cnnboost.hybrid.calibration import fit_temperature, tempered
 from cnnboost.hybrid.modes import FOLDS, FittedMode, HeadInputs, fit_mode
 from cnnboost.hybrid.rivals import FittedRival, Rival, best_of
-from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 
 @dataclass(frozen=True)
@@ -199,15 +199,9 @@ class CrossFit:
 
     def _together(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Put all views of some images together."""
-        parts = [view.take(rows) for view in self.views]
-        if len(parts) == 1:  # which may lie on the disk
-            return parts[0]._replace(groups=self._groups[rows])
-        return HeadInputs(
-            np.concatenate([part.features for part in parts]),
-            np.concatenate([part.log_proba for part in parts]),
-            np.concatenate([part.codes for part in parts]),
-            np.tile(self._groups[rows], len(parts)),
-        )
+        groups = self._groups[rows]
+        first, *others = (view.take(rows)._replace(groups=groups) for view in self.views)
+        return first.below(*others) if others else first  # a single one may lie on the disk
 
 
 class BagFit:

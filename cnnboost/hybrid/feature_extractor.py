@@ -16,8 +16,8 @@ from cnnboost.features.cut import Cut
 from cnnboost.features.feature_parts import ArrayPart, FeatureParts
 from cnnboost.features.store import FeatureSpec, FeatureStore, Stored
 from cnnboost.holdout import groups_of
+from cnnboost.hybrid.calibration import log_probabilities
 from cnnboost.hybrid.modes import HeadInputs
-from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images.augment import Augmentation
 from cnnboost.images.pixels import CHUNKS, largest_chunk, pixel_digest, whole_levels
 from cnnboost.images.views import views

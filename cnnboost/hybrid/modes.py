@@ -19,7 +19,7 @@ from cnnboost.boost import BoostClassifier
 from cnnboost.errors import ParameterError
 from cnnboost.features.feature_parts import FeatureParts
 from cnnboost.holdout import folds_of
-from cnnboost.hybrid.temperature import fit_temperature, tempered
+from cnnboost.hybrid.calibration import fit_temperature, tempered
 
 MODES = ("plain", "residual", "blend")
 #: Of the images that a head is fitted on, to choose its rounds, where no others are watched.
@@ -36,19 +36,13 @@ class HeadInputs(NamedTuple):
 
     def take(self, rows: NDArray[np.intp]) -> HeadInputs:
         """Copy some rows."""
-        groups = None if self.groups is None else self.groups[rows]
-        return HeadInputs(self.features[rows], self.log_proba[rows], self.codes[rows], groups)
+        return HeadInputs(*(None if of is None else of[rows] for of in self))  # type: ignore[arg-type]
 
-    def below(self, others: HeadInputs) -> HeadInputs:
-        """Put the rows of others under these; the groups of both number the same images alike."""
-        assert self.groups is not None, "equal images would not be known"
-        assert others.groups is not None, "equal images would not be known"
-        return HeadInputs(
-            np.concatenate([self.features, others.features]),
-            np.concatenate([self.log_proba, others.log_proba]),
-            np.concatenate([self.codes, others.codes]),
-            np.concatenate([self.groups, others.groups]),
-        )
+    def below(self, *others: HeadInputs) -> HeadInputs:
+        """Put the rows of others under these; the groups of all number the same images alike."""
+        parts = (self, *others)
+        assert all(part.groups is not None for part in parts), "equal images would not be known"
+        return HeadInputs(*(np.concatenate(of) for of in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)

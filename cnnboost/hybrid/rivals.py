@@ -26,9 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from cnnboost.config.outcomes import RIVALS, Head
 from cnnboost.errors import ParameterError
 from cnnboost.holdout import Sides, folds_of
+from cnnboost.hybrid.calibration import VectorScaling, fit_temperature, log_probabilities, tempered
 from cnnboost.hybrid.modes import HeadInputs, log_loss
-from cnnboost.hybrid.temperature import fit_temperature, log_probabilities, tempered
-from cnnboost.hybrid.vector_scaling import VectorScaling
 
 _INNER_FOLDS = 3
 

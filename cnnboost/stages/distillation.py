@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from cnnboost.cnn.teacher import made_from, write_teacher
 from cnnboost.errors import DataError, ParameterError
 from cnnboost.files import file_digest
-from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.hybrid.calibration import log_probabilities
 from cnnboost.images import ImageSet, Split
 from cnnboost.images.views import check_tta, mean_over_views
 from cnnboost.locks import file_lock

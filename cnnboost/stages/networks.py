@@ -12,8 +12,8 @@ import numpy as np
 from cnnboost.errors import RecipeError
 from cnnboost.holdout import folds_of, groups_of, hold_out_every_class
 from cnnboost.hybrid.bag import announced, bag_folds
+from cnnboost.hybrid.calibration import log_probabilities
 from cnnboost.hybrid.modes import HeadInputs
-from cnnboost.hybrid.temperature import log_probabilities
 from cnnboost.images import Split
 from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.training import Trained, train

@@ -15,7 +15,7 @@ from cnnboost.cluster.tasks import spread
 from cnnboost.cnn.inference import Inference
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
-from cnnboost.deploy.trunk import RUNTIME, GraphFile, Place, check_features, shared_graph, trunk_file
+from cnnboost.deploy.trunk import RUNTIME, GraphFile, check_features, shared_graph, trunk_file
 from cnnboost.deploy.worker import PartToWrite, count_right, make_parts, probabilities, tree_probabilities
 from cnnboost.errors import ParameterError
 from cnnboost.features.cut import Cut, CutLayer
@@ -73,7 +73,7 @@ def features_on_cluster(
     images = SharedRows.of(split)
 
     def make(pieces: Iterable[list[PartToMake]]) -> Iterator[list[tuple[PartToMake, dict[str, Any]]]]:
-        content = _exported(cut, [Place(place.name, place.width) for place in places], split, trained)
+        content = _exported(cut, places, split, trained)
         under_way: dict[int, list[PartToMake]] = {}
 
         def tasks(trunk: GraphFile) -> Iterator[tuple[Any, ...]]:
@@ -109,7 +109,7 @@ def features_on_cluster(
     )
 
 
-def _exported(cut: Cut, places: Sequence[Place], split: Split, trained: Trained) -> bytes:
+def _exported(cut: Cut, places: Sequence[CutLayer], split: Split, trained: Trained) -> bytes:
     """Export the trunk, and compare it with Keras on a few images."""
     model = cut.trunk([place.name for place in places])
     content = trunk_file(model, places, pixels=trained.pixels, shape=split.shape[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnboost.deploy.trunk import Place, check_features, opened, shared_graph, trunk_file
+from cnnboost.deploy.trunk import check_features, opened, shared_graph, trunk_file
 from cnnboost.errors import ModelError, StoreError
 
 from .small_graph import expected, small_file
@@ -16,8 +16,8 @@ def test_a_trunk_that_is_not_that_of_keras_is_refused(toy_cnn, toy_images):
     from cnnboost.features.cut import Cut
 
     X = toy_images[0][:20]
-    trunk = Cut(toy_cnn.model_).trunk(["fc1"])
-    places = [Place("fc1", 64)]
+    cut = Cut(toy_cnn.model_)
+    trunk, places = cut.trunk(["fc1"]), [cut.find("fc1")]
     right = Inference(trunk, "raw")(X)
     check_features(trunk_file(trunk, places, pixels="raw", shape=X.shape[1:]), right, X, places)
     wrong = trunk_file(trunk, places, pixels="unit", shape=X.shape[1:])

@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from cnnboost import BoostClassifier, CNNClassifier, CNNFeatures
 from cnnboost.errors import DataError, LayerError, ModelError, ParameterError
 from cnnboost.holdout import groups_of
+from cnnboost.hybrid.calibration import fit_temperature, log_probabilities, tempered
 from cnnboost.hybrid.classifier import HybridClassifier
-from cnnboost.hybrid.temperature import fit_temperature, log_probabilities, tempered
 from cnnboost.images.views import views
 
 NAMES = np.array([f"digit {i}" for i in range(10)])

@@ -9,8 +9,8 @@ from sklearn.metrics import log_loss
 
 from cnnboost.boost import BoostClassifier
 from cnnboost.errors import DataError, ParameterError
+from cnnboost.hybrid.calibration import fit_temperature, tempered
 from cnnboost.hybrid.modes import FittedMode, HeadInputs, fit_mode
-from cnnboost.hybrid.temperature import fit_temperature, tempered
 
 K = 3
 

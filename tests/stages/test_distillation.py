@@ -8,7 +8,7 @@ from cnnboost import CNNClassifier, stages
 from cnnboost.cnn.teacher import read_teacher
 from cnnboost.config import load_recipe
 from cnnboost.errors import DataError, ModelError, ParameterError
-from cnnboost.hybrid.temperature import log_probabilities
+from cnnboost.hybrid.calibration import log_probabilities
 from cnnboost.stages.distillation import distill
 from cnnboost.stages.training import estimator
 

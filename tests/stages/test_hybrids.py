@@ -14,8 +14,8 @@ from cnnboost.cli import app
 from cnnboost.deploy.bundle import read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
+from cnnboost.hybrid.calibration import fit_temperature
 from cnnboost.hybrid.modes import HeadInputs
-from cnnboost.hybrid.temperature import fit_temperature
 from cnnboost.stages.networks import networks_of
 from cnnboost.stages.predictions import image_proba, predictions_of
 

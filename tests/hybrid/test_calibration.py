@@ -1,4 +1,4 @@
-"""The temperature makes a softmax as sure as it is right, and changes no prediction."""
+"""A temperature makes a softmax as sure as it is right; vector scaling finds what was done to it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from cnnboost.hybrid.temperature import (
+from cnnboost.hybrid.calibration import (
     HIGHEST,
     LOWEST,
+    VectorScaling,
     fit_temperature,
     log_probabilities,
     tempered,
 )
+from tests.hybrid.test_modes import K
 
 
 def drawn(factor, n=4000, k=4, seed=0):
@@ -55,3 +57,22 @@ def test_a_probability_of_nought_has_a_finite_logarithm():
     found = log_probabilities(np.array([[1.0, 0.0], [0.25, 0.75]], np.float32))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(np.exp(found), [[1, 0], [0.25, 0.75]], atol=1e-7)
+
+
+def test_factors_and_offsets_are_found():
+    """Factors and offsets that were put on the log-probabilities are taken back."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6000, K)) * 2
+    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    y = np.array([rng.choice(K, p=row) for row in proba])
+    factors, offsets = np.linspace(0.5, 2, K), np.linspace(-1, 1, K)
+    found = VectorScaling().fit((logits - offsets) / factors, y)
+    np.testing.assert_allclose(found.factors_, factors, rtol=0.15)
+    np.testing.assert_allclose(found.offsets_ - found.offsets_.mean(), offsets, atol=0.15)
+
+
+def test_a_large_penalty_holds_the_factors():
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(600, K)), rng.integers(0, K, 600)
+    held = VectorScaling(penalty=1e6).fit(logits, y)
+    np.testing.assert_allclose(held.factors_, 1, atol=1e-4)
