@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -29,9 +30,9 @@ from cnnboost.memory import parse_size
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
-    from xgboost import Booster
 
 
+@dataclass(eq=False, repr=False)
 class BoostClassifier(ClassifierMixin, SavedHead):
     """XGBoost `multi:softprob` on features: the head of a hybrid.
 
@@ -131,56 +132,25 @@ class BoostClassifier(ClassifierMixin, SavedHead):
     ((1, 2), 5)
     """
 
-    classes_: NDArray[Any]
-    booster_: Booster
-    device_: str
-    best_iteration_: int
-    n_estimators_: int
-    evals_result_: dict[str, dict[str, list[float]]]
-    seed_: int
-    needs_margin_: bool
-    n_features_in_: int
-
-    def __init__(
-        self,
-        *,
-        n_estimators: int = 100,
-        max_depth: int = 6,
-        learning_rate: float = 0.3,
-        min_child_weight: float = 1,
-        gamma: float = 0,
-        subsample: float = 1,
-        colsample_bytree: float = 1,
-        reg_lambda: float = 1,
-        reg_alpha: float = 0,
-        max_bin: int = 256,
-        class_weight: str | Mapping[Any, float] | None = None,
-        classes: Sequence[Any] | NDArray[Any] | None = None,
-        early_stopping_rounds: int | None = None,
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-        n_jobs: int | None = None,
-        random_state: int | RandomState | None = 0,
-        xgb_params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.max_depth = max_depth
-        self.learning_rate = learning_rate
-        self.min_child_weight = min_child_weight
-        self.gamma = gamma
-        self.subsample = subsample
-        self.colsample_bytree = colsample_bytree
-        self.reg_lambda = reg_lambda
-        self.reg_alpha = reg_alpha
-        self.max_bin = max_bin
-        self.class_weight = class_weight
-        self.classes = classes
-        self.early_stopping_rounds = early_stopping_rounds
-        self.validation_fraction = validation_fraction
-        self.device = device
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.xgb_params = xgb_params
+    _: KW_ONLY
+    n_estimators: int = 100
+    max_depth: int = 6
+    learning_rate: float = 0.3
+    min_child_weight: float = 1
+    gamma: float = 0
+    subsample: float = 1
+    colsample_bytree: float = 1
+    reg_lambda: float = 1
+    reg_alpha: float = 0
+    max_bin: int = 256
+    class_weight: str | Mapping[Any, float] | None = None
+    classes: Sequence[Any] | NDArray[Any] | None = None
+    early_stopping_rounds: int | None = None
+    validation_fraction: float = 0.1
+    device: str = "auto"
+    n_jobs: int | None = None
+    random_state: int | RandomState | None = 0
+    xgb_params: Mapping[str, Any] | None = None
 
     def fit(
         self,

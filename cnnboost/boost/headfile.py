@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -18,6 +18,10 @@ from cnnboost.boost.params import count_threads
 from cnnboost.documents import Document, read_document
 from cnnboost.errors import StoreError
 from cnnboost.files import reason_of, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from xgboost import Booster
 
 FORMAT = 1
 _DTYPE = r"^(object|str|bool|u?int(8|16|32|64)|float(16|32|64))$"
@@ -68,6 +72,16 @@ class HeadDocument(Document):
 
 class SavedHead(BaseEstimator):
     """Lets a head write itself to files, and come back from them."""
+
+    classes_: NDArray[Any]
+    booster_: Booster
+    device_: str
+    best_iteration_: int
+    n_estimators_: int
+    evals_result_: dict[str, dict[str, list[float]]]
+    seed_: int
+    needs_margin_: bool
+    n_features_in_: int
 
     def save(self, path: str | Path, *, details: Mapping[str, Any] | None = None) -> Path:
         """Write the head to `<name>.ubj`, and what else it needs to `<name>.json` beside it.

@@ -151,18 +151,17 @@ def address_of(client: Client) -> str:
     return str(getattr(getattr(client, "scheduler", None), "address", None) or "its address")
 
 
-def ask(client: Client, question: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+def ask(client: Client, question: Callable[[], Awaitable[T]]) -> T:
     """Wait for the answer of a cluster, but not for ever."""
-    seconds = ANSWER_SECONDS if seconds is None else seconds
 
     async def bounded() -> T:
-        return await asyncio.wait_for(question(), seconds)
+        return await asyncio.wait_for(question(), ANSWER_SECONDS)
 
     try:
         found: T = client.sync(bounded)
     except (OSError, TimeoutError, asyncio.CancelledError) as error:
         raise gone(
-            client, f"no answer in {seconds:g} seconds" if not str(error) else reason_of(error)
+            client, f"no answer in {ANSWER_SECONDS:g} seconds" if not str(error) else reason_of(error)
         ) from error
     return found
 
@@ -183,15 +182,14 @@ def workers_of(client: Client) -> dict[str, int]:
     return dict(found)
 
 
-def wait_for_workers(client: Client, seconds: float | None = None) -> dict[str, int]:
+def wait_for_workers(client: Client) -> dict[str, int]:
     """Return the workers, when there are any."""
-    seconds = ANSWER_SECONDS if seconds is None else seconds
     try:
-        client.wait_for_workers(1, timeout=seconds)
+        client.wait_for_workers(1, timeout=ANSWER_SECONDS)
     except TimeoutError as error:
         raise ClusterError(
-            f"no worker has joined the Dask scheduler at {address_of(client)} in {seconds:g} seconds; start "
-            f"one on each machine: dask worker {address_of(client)} --nworkers 1 --nthreads 1"
+            f"no worker has joined the Dask scheduler at {address_of(client)} in {ANSWER_SECONDS:g} seconds; "
+            f"start one on each machine: dask worker {address_of(client)} --nworkers 1 --nthreads 1"
         ) from error
     except OSError as error:
         raise gone(client, reason_of(error)) from error

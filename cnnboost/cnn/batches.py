@@ -45,7 +45,9 @@ class Batches:
         self.X, self.targets, self.weight, self._pixels = X, targets, weight, pixels
         self._seed, self._size, self._mixup = options.seed, options.batch_size, options.mixup
         self._augment = options.augment
-        self._classes = _by_class(codes) if options.balance else [np.arange(len(codes))]
+        self._classes = [np.arange(len(codes))]
+        if options.balance:
+            self._classes = [np.flatnonzero(codes == code) for code in np.unique(codes)]
         self.length = len(self._classes) * max(map(len, self._classes))
         self.steps = -(-self.length // self._size)
         self.stages = stages(options, (X.shape[1], X.shape[2]))
@@ -146,10 +148,6 @@ class Batches:
         # Each part of the target counts as much as its own image would.
         both = blend(w)
         return blend(x), blend(w[:, None] * y) / np.maximum(both, 1e-30)[:, None], both
-
-
-def _by_class(codes: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(codes == code) for code in np.unique(codes)]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from cnnboost.cluster.connection import check_paths, check_versions
 from cnnboost.cluster.tasks import spread
 from cnnboost.deploy.graph_file import GraphFile
 from cnnboost.deploy.predictor import Predictor
-from cnnboost.errors import DataError, StoreError
+from cnnboost.errors import DataError
 from cnnboost.escape import counted
 from cnnboost.faces.detector import DETECTOR
 from cnnboost.faces.face import Face
@@ -33,7 +33,7 @@ from cnnboost.files import reason_of
 from cnnboost.images.archive import ZipTree
 from cnnboost.images.decode import InputSpec, bad_input, decode_image
 from cnnboost.images.kinds import HEAD, is_picture, kind_of, named_as_image
-from cnnboost.images.pool import Batch, decode_all, why_not, work_ahead
+from cnnboost.images.pool import Batch, attempts, decode_all, why_not, work_ahead
 from cnnboost.images.tree import (
     MAX_FILE_BYTES,
     head_of,
@@ -112,17 +112,8 @@ def _predict_found(
     finder = Finder(predictor.input, always=always)
 
     def look(chunk: list[ImageFile], stop: threading.Event) -> list[tuple[str, list[Found] | str]]:
-        results: list[tuple[str, list[Found] | str]] = []
-        for file in chunk:
-            if stop.is_set():
-                break
-            try:
-                results.append((file.path, finder.look(file.read(), file.path)))
-            except StoreError:  # it is about the machine
-                raise
-            except (DataError, OSError) as error:
-                results.append((file.path, why_not(error)))
-        return results
+        looked = attempts(chunk, lambda file: finder.look(file.read(), file.path), stop)
+        return [(file.path, found if isinstance(found, list) else why_not(found)) for file, found in looked]
 
     with closing(work_ahead(files, look, _PHOTOGRAPHS, threads)) as looked:
         for results in _together(looked):

@@ -70,38 +70,12 @@ def make_parts(
 
 
 def probabilities(network: GraphFile, images: SharedRows, count: int) -> np.ndarray:
-    """Return what an exported network says of the first rows.
-
-    Parameters
-    ----------
-    network : GraphFile
-        It gives probabilities.
-    images : SharedRows
-    count : int
-        Number of rows.
-
-    Returns
-    -------
-    ndarray of shape (count, k), float32
-    """
+    """Return what a network that gives probabilities says of the first rows, float32 (count, k)."""
     return opened(network)(images.part(0, count))[0]
 
 
 def count_right(network: GraphFile, images: SharedRows, codes: np.ndarray) -> int:
-    """Count the rows whose most probable class is theirs.
-
-    Parameters
-    ----------
-    network : GraphFile
-        It gives probabilities.
-    images : SharedRows
-    codes : ndarray of shape (n,), int
-        Classes of the rows.
-
-    Returns
-    -------
-    int
-    """
+    """Count the rows whose most probable class is theirs; `codes` has the class of each, (n,)."""
     return int(np.sum(probabilities(network, images, len(codes)).argmax(axis=1) == codes))
 
 
@@ -116,17 +90,5 @@ def _loaded(path: Path, sha256: str) -> BoostClassifier:
 
 
 def tree_probabilities(head: tuple[Path, str], features: Any) -> np.ndarray:
-    """Return the probabilities that trees give rows of the store.
-
-    Parameters
-    ----------
-    head : tuple of Path and str
-        File of the head, and its sha256.
-    features : FeatureParts
-        Some rows.
-
-    Returns
-    -------
-    ndarray of shape (n, k), float32
-    """
+    """Return what a head (its file, and the sha256 of that) says of rows of the store, float32 (n, k)."""
     return _loaded(*head).predict_proba(features)

@@ -6,8 +6,9 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -68,6 +69,7 @@ def _key(trunk: str, pixels: str, X: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+@dataclass(eq=False, repr=False)
 class CNNFeatures(TakesImages, TransformerMixin, BaseEstimator):
     """What a CNN returns at one of its layers, as a scikit-learn transformer of images.
 
@@ -108,20 +110,13 @@ class CNNFeatures(TakesImages, TransformerMixin, BaseEstimator):
     (4, 64)
     """
 
-    _made_at_first_use = ("_trunk", "_cut")
+    _made_at_first_use: ClassVar = ("_trunk", "_cut")
 
-    def __init__(
-        self,
-        model: Any,
-        layer: str = "fc1",
-        *,
-        pixels: str | None = None,
-        image_shape: tuple[int, ...] | None = None,
-    ) -> None:
-        self.model = model
-        self.layer = layer
-        self.pixels = pixels
-        self.image_shape = image_shape
+    model: Any
+    layer: str = "fc1"
+    _: KW_ONLY
+    pixels: str | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def fit(self, X: Any, y: Any = None) -> CNNFeatures:
         """Make the trunk; train the CNN first if it is an unfitted `CNNClassifier`.

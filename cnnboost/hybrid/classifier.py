@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -29,6 +30,7 @@ _Head = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Features and log-probabilities -> probabilities."""
 
 
+@dataclass(eq=False, repr=False)
 class HybridClassifier(TakesImages, ClassifierMixin, BaseEstimator):
     """A CNN whose softmax is replaced, or improved on, by boosted trees on its features.
 
@@ -105,42 +107,24 @@ class HybridClassifier(TakesImages, ClassifierMixin, BaseEstimator):
     (3,)
     """
 
-    _made_at_first_use = ("_extractor",)
+    _made_at_first_use: ClassVar = ("_extractor",)
 
-    def __init__(
-        self,
-        cnn: Any = "digits",
-        layer: str | Sequence[str] = "fc1",
-        *,
-        mode: str = "plain",
-        boost: BoostClassifier | None = None,
-        views: int = 1,
-        augment: Mapping[str, Any] | None = None,
-        holdout: float = 0.0,
-        fit_on: str = "held-out",
-        folds: int = 0,
-        tta: str = "none",
-        norm: bool = False,
-        pixels: str | None = None,
-        classes: Sequence[Any] | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        random_state: int = 0,
-    ) -> None:
-        self.cnn = cnn
-        self.layer = layer
-        self.mode = mode
-        self.boost = boost
-        self.views = views
-        self.augment = augment
-        self.holdout = holdout
-        self.fit_on = fit_on
-        self.folds = folds
-        self.tta = tta
-        self.norm = norm
-        self.pixels = pixels
-        self.classes = classes
-        self.image_shape = image_shape
-        self.random_state = random_state
+    cnn: Any = "digits"
+    layer: str | Sequence[str] = "fc1"
+    _: KW_ONLY
+    mode: str = "plain"
+    boost: BoostClassifier | None = None
+    views: int = 1
+    augment: Mapping[str, Any] | None = None
+    holdout: float = 0.0
+    fit_on: str = "held-out"
+    folds: int = 0
+    tta: str = "none"
+    norm: bool = False
+    pixels: str | None = None
+    classes: Sequence[Any] | None = None
+    image_shape: tuple[int, ...] | None = None
+    random_state: int = 0
 
     def fit(self, X: Any, y: Any, *, validation_data: tuple[Any, Any] | None = None) -> Self:
         """Train the CNN, if it is not trained, and fit the head.

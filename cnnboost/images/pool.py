@@ -73,23 +73,34 @@ def decode_all(
         errors: list[str | None] = []
         unread: list[T] = []
         good = 0
-        for item in chunk:
-            if stop.is_set():
-                break
-            try:
-                pixels[good] = decode(item)
-            except StoreError:  # it is about the machine
-                raise
-            except (DataError, OSError) as error:
-                errors.append(why_not(error))
-                if isinstance(error, UnreadError | OSError):
-                    unread.append(item)
-            else:
+        for item, decoded in attempts(chunk, decode, stop):
+            if isinstance(decoded, np.ndarray):
                 errors.append(None)
+                pixels[good] = decoded
                 good += 1
+            else:
+                errors.append(why_not(decoded))
+                if isinstance(decoded, UnreadError | OSError):
+                    unread.append(item)
         return Batch(chunk, errors, pixels[:good], unread)
 
     return work_ahead(items, work, step, n_jobs, ahead)
+
+
+def attempts(
+    items: Iterable[T], function: Callable[[T], R], stop: threading.Event
+) -> Iterator[tuple[T, R | DataError | OSError]]:
+    """Give each item with what a function makes of it, or with what is wrong with it, until `stop` is set."""
+    for item in items:
+        if stop.is_set():
+            return
+        try:
+            found: R | DataError | OSError = function(item)
+        except StoreError:  # it is about the machine
+            raise
+        except (DataError, OSError) as error:
+            found = error
+        yield item, found
 
 
 def watched(

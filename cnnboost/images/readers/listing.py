@@ -18,7 +18,7 @@ from cnnboost.errors import BadInput, DataError
 from cnnboost.files import digest_of, reason_of
 from cnnboost.images.decode import InputSpec, decode_image, fit_array, image_shape
 from cnnboost.images.imageset import SPLITS, check_labels
-from cnnboost.images.pool import Batch, decode_all, work_ahead
+from cnnboost.images.pool import Batch, attempts, decode_all, work_ahead
 from cnnboost.images.tree import FileStamp, Tree
 from cnnboost.urls import without_secrets
 
@@ -97,23 +97,17 @@ class Listing:
         `at_once` is how many a thread reads one after the other: few where not all may be needed.
         """
 
-        def look(chunk: list[int], stop: threading.Event) -> list[InputSpec | DataError]:
-            found: list[InputSpec | DataError] = []
-            for row in chunk:
-                if stop.is_set():
-                    break
-                try:
-                    found.append(self.shape(row))
-                except DataError as error:
-                    found.append(error)
-            return found
+        def look(chunk: list[int], stop: threading.Event) -> list[InputSpec | DataError | OSError]:
+            return [found for _, found in attempts(chunk, self.shape, stop)]
 
         with closing(work_ahead(rows, look, at_once, self._threads(n_jobs))) as looked:
             for one in chain.from_iterable(looked):
-                if isinstance(one, DataError):
+                if isinstance(one, InputSpec):
+                    yield one
+                elif isinstance(one, DataError):
                     faults.append(one)
                 else:
-                    yield one
+                    raise one
 
     def batches(
         self,
