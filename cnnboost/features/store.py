@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ __all__ = ["FeatureSpec", "FeatureStore", "StoreWarning", "Stored"]
 
 _SPARE = 1 << 20  # bytes for the manifest
 
+Folder = TypeVar("Folder", bound=PartFolder)
 Compute = Callable[[int, int, tuple[int, ...]], Sequence[np.ndarray]]
 MakeParts = Callable[[Iterable[list[PartToMake]]], Iterable[list[tuple[PartToMake, dict[str, Any]]]]]
 """Takes parts, those of the same rows together; gives them with their records as they are written."""
@@ -84,17 +85,13 @@ class FeatureStore:
     ) -> list[Stored]:
         """Return the features of every spec, and compute those that are missing in one pass over the rows."""
 
-        def make(missing: Sequence[int]) -> Iterator[Stored]:
-            writers = {
-                index: PartWriter(self.path(specs[index]), specs[index], chunk, self.part_rows, force)
-                for index in missing
-            }
-            self._check_room(writers.values())
-            begun = _fill(writers, compute, chunk, ids, progress)
-            for writer in writers.values():
-                yield Stored(writer.spec, writer.finish(details or {}), cached=False, resumed_from=begun)
+        def begin(spec: FeatureSpec) -> PartWriter:
+            return PartWriter(self.path(spec), spec, chunk, self.part_rows, force)
 
-        return self._up_to_date(specs, make, check_here, force)
+        def fill(writers: Mapping[int, PartWriter]) -> None:
+            _fill(writers, compute, chunk, ids, progress)
+
+        return self._up_to_date(specs, begin, fill, check_here, details, force)
 
     def extract_elsewhere(
         self,
@@ -114,26 +111,21 @@ class FeatureStore:
         manifests; a part is known by the record that `make_parts` gives of it.
         """
 
-        def make(missing: Sequence[int]) -> Iterator[Stored]:
-            tables = {
-                index: PartTable(
-                    self.path(specs[index]), specs[index], chunk, self.part_rows, force, made_with, verify
-                )
-                for index in missing
-            }
-            self._check_room(tables.values())
-            begun = min(table.done for table in tables.values())
-            _collect(tables, make_parts, progress)
-            for table in tables.values():
-                yield Stored(table.spec, table.finish(details or {}), cached=False, resumed_from=begun)
+        def begin(spec: FeatureSpec) -> PartTable:
+            return PartTable(self.path(spec), spec, chunk, self.part_rows, force, made_with, verify)
 
-        return self._up_to_date(specs, make, verify, force)
+        def fill(tables: Mapping[int, PartTable]) -> None:
+            _collect(tables, make_parts, progress)
+
+        return self._up_to_date(specs, begin, fill, verify, details, force)
 
     def _up_to_date(
         self,
         specs: Sequence[FeatureSpec],
-        make: Callable[[Sequence[int]], Iterable[Stored]],
+        begin: Callable[[FeatureSpec], Folder],
+        fill: Callable[[Mapping[int, Folder]], None],
         verify: Verify,
+        details: Mapping[str, Any] | None,
         force: bool,
     ) -> list[Stored]:
         """Find the features of every spec; those that are missing are made by one process at a time."""
@@ -151,9 +143,14 @@ class FeatureStore:
                 if not force:
                     with suppress(Unusable):  # whoever held the lock before may have made them
                         made[key] = self._intact(specs[first[key]], verify)
-            missing = [index for key, index in first.items() if key not in made]
+            missing = {index: begin(specs[index]) for key, index in first.items() if key not in made}
             if missing:
-                made.update({stored.spec.key: stored for stored in make(missing)})
+                self._check_room(missing.values())
+                begun = min(folder.done for folder in missing.values())
+                fill(missing)
+                for folder in missing.values():
+                    parts = folder.finish(details or {})
+                    made[folder.spec.key] = Stored(folder.spec, parts, cached=False, resumed_from=begun)
         return [replace(made[spec.key], spec=spec) for spec in specs]
 
     def _check_room(self, writers: Iterable[PartFolder]) -> None:
@@ -204,8 +201,8 @@ def _fill(
     chunk: int,
     ids: Sequence[object] | None,
     progress: Callable[[int, int], object] | None,
-) -> int:
-    """Compute the rows that are missing in any of the writers; return the first of them."""
+) -> None:
+    """Compute the rows that are missing in any of the writers."""
     rows = next(iter(writers.values())).spec.rows
     begun = min(writer.done for writer in writers.values())
     if progress:
@@ -226,7 +223,6 @@ def _fill(
             with suppress(StoreError):
                 writer.flush()
         raise
-    return begun
 
 
 def check_block(
