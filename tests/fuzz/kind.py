@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from cnnboost.errors import CnnboostError, DataError
+from cnnboost.files import digest_of
 from tests.fuzz.damage import damaged
+from tests.fuzz.values import damaged_json
 
 OUTCOMES = (
     "refused", "right", "different", "misnamed", "unnoticed", "traceback", "crash", "hang", "memory", "known"
@@ -76,11 +79,12 @@ class Kind(ABC):
 
     def prepare(self, scratch: Path) -> None:
         """Read the undamaged inputs: their results are the right ones."""
-        for number, files in enumerate(self.inputs()):
+        for number, files in enumerate(self.inputs):
             folder = scratch / f"whole-{number}"
             put(folder, files)
             self.whole.add(self.read(folder))
 
+    @property
     @abstractmethod
     def inputs(self) -> list[Mapping[str, bytes]]:
         """Return the undamaged inputs: content by file name."""
@@ -91,9 +95,9 @@ class Kind(ABC):
 
     def damage(self, rng: Random, folder: Path) -> Damage:
         """Put a damaged input into an empty folder."""
-        files = dict(rng.choice(self.inputs()))
+        files = dict(rng.choice(self.inputs))
         name = rng.choice(self.targets(files))
-        other = rng.choice(self.inputs()).get(name, b"")
+        other = rng.choice(self.inputs).get(name, b"")
         if len(files) > 1 and rng.random() < 0.05:
             del files[name]
             put(folder, files)
@@ -121,6 +125,34 @@ class Kind(ABC):
     def argv(self, folder: Path) -> list[str] | None:
         """Return a command that reads the input, without the program's name."""
         return None
+
+
+class Sealed(Kind):
+    """Files of which checksums tell that they were damaged, most of them JSON documents."""
+
+    def change(self, rng: Random, name: str, content: bytes, other: bytes) -> tuple[str, bytes, bool]:
+        """Damage what a document says, or the bytes of another file."""
+        return (*(damaged_json if name.endswith(".json") else damaged)(rng, content, other), True)
+
+    def forge(
+        self, rng: Random, name: str, files: dict[str, bytes], covered: bool
+    ) -> tuple[dict[str, bytes], bool]:
+        """Give a damaged document its right checksum in half of the cases."""
+        if name.endswith(".json") and name in files and rng.random() < 0.5:
+            return {**files, name: resealed(files[name])}, False
+        return files, covered
+
+
+def resealed(content: bytes) -> bytes:
+    """Give a document that carries its own checksum the right one, if it is such a document."""
+    try:
+        metadata = json.loads(content)
+        if not isinstance(metadata, dict):
+            return content
+        stated = {key: value for key, value in metadata.items() if key != "facts_sha256"}
+        return json.dumps({**stated, "facts_sha256": digest_of(stated)}).encode()
+    except (ValueError, RecursionError):
+        return content
 
 
 def put(folder: Path, files: Mapping[str, bytes]) -> None:

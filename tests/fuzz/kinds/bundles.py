@@ -17,28 +17,23 @@ from cnnboost.deploy.image_files import find_images, predict_files
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, ModelError, StoreError
 from tests.fuzz.damage import damaged
-from tests.fuzz.kind import Damage, Kind, digest, files_in, put
-from tests.fuzz.kinds.heads import forged, resealed
+from tests.fuzz.kind import Damage, Kind, Sealed, digest, files_in, put, resealed
 from tests.fuzz.kinds.pictures import pictures
-from tests.fuzz.values import damaged_json
 
 _SEAL = len(add_checksum(b""))
 MEMBERS = ("manifest.json", "hybrid.onnx", "cnn.onnx", "int8.onnx", "cnn.keras", "head.ubj", "head.json")
 
 
-class Bundles(Kind):
+class Bundles(Sealed):
     name, errors = "bundle", (StoreError, ModelError)
     listed = True
     trained = True
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         stored = files_in(self.originals / "run" / "models" / "toy")
         named = ("manifest.json", *json.loads(stored["manifest.json"])["members"])
         return [{name: stored[name] for name in named}]
-
-    def inputs(self):
-        return self._whole
 
     def read(self, folder: Path) -> str:
         parts = []
@@ -48,11 +43,8 @@ class Bundles(Kind):
             parts += [predictor.classes_, predictor.predict_proba(X)]
         return digest(*parts)
 
-    def change(self, rng: Random, name: str, content: bytes, other: bytes):
-        return (*(damaged_json if name.endswith(".json") else damaged)(rng, content, other), True)
-
     def forge(self, rng, name, files, covered):
-        return forged(rng, name, files, covered) if name == "manifest.json" else (files, covered)
+        return super().forge(rng, name, files, covered) if name == "manifest.json" else (files, covered)
 
     def argv(self, folder: Path) -> list[str]:
         put(folder, {"a.png": pictures("png")[0]})
@@ -92,6 +84,7 @@ class ImagesToPredict(Kind):
         self._predictor = Predictor.load(self.originals / "run" / "models" / "toy", threads=1)
         super().prepare(scratch)
 
+    @cached_property
     def inputs(self):
         images = {f"in/{i}.{suffix}": pictures(suffix)[0] for i, suffix in enumerate(("png", "jpg", "bmp"))}
         return [{**images, "list": b"in/0.png\nin/1.jpg\r\nin/2.bmp\n\n"}]

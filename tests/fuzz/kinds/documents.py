@@ -10,31 +10,21 @@ from random import Random
 from cnnboost.errors import RecipeError, StoreError
 from cnnboost.stages.card import read_card_text, write_card
 from cnnboost.stages.reporting import report, report_all
-from tests.fuzz.damage import damaged
-from tests.fuzz.kind import Kind, digest, files_in
-from tests.fuzz.kinds.heads import forged
+from tests.fuzz.kind import Sealed, digest, files_in
 from tests.fuzz.originals import WORDS, toy_job
-from tests.fuzz.values import damaged_json
 
 
-class Documents(Kind):
+class Documents(Sealed):
     errors = (StoreError,)
     trained = True
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         reports = files_in(self.originals / "run" / "reports")
         return [{f"reports/{name}": content for name, content in reports.items() if name.endswith(".json")}]
 
-    def inputs(self):
-        return self._whole
-
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
-        sealed = name.endswith(".json")
-        return (*(damaged_json if sealed else damaged)(rng, content), sealed)
-
-    def forge(self, rng, name, files, covered):
-        return forged(rng, name, files, covered)
+        return (*super().change(rng, name, content, other)[:2], name.endswith(".json"))
 
 
 class Reports(Documents):
@@ -69,14 +59,14 @@ class Cards(Documents):
     errors = (StoreError, RecipeError)
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         models = self.originals / "run" / "models" / "toy"
         members = json.loads((models / "manifest.json").read_text())["members"]
         files = {
             f"models/toy/{name}": (models / name).read_bytes()
             for name in ("manifest.json", "history.json", *members)
         }
-        return [{**super()._whole[0], **files, "words.md": WORDS.encode()}]
+        return [{**super().inputs[0], **files, "words.md": WORDS.encode()}]
 
     def targets(self, files):
         return [name for name in files if name.endswith((".json", ".md"))]

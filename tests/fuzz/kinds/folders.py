@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -119,13 +120,14 @@ _CHANGES: tuple[Callable[[Random, Path], str], ...] = (
 class Folders(Source):
     name, place = "folder", "set"
 
+    @cached_property
     def inputs(self):
         return [
             {f"set/{name}": content for name, content in class_folders(splits)} for splits in (False, True)
         ]
 
     def damage(self, rng: Random, folder: Path) -> Damage:
-        put(folder, rng.choice(self.inputs()))
+        put(folder, rng.choice(self.inputs))
         done = []
         for _ in range(rng.choice((1, 1, 2, 3))):
             places = sorted(

@@ -22,14 +22,11 @@ class KerasFiles(Kind):
     _count = 0
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         return [
             {f"model{self.suffix}": path.read_bytes()}
             for path in sorted((self.originals / "networks").glob(f"*{self.suffix}"))
         ]
-
-    def inputs(self):
-        return self._whole
 
     def read(self, folder: Path) -> str:
         import keras

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -59,6 +59,7 @@ class Picture(Kind):
     share = 0.7
     suffix: str
 
+    @cached_property
     def inputs(self):
         return [{f"a.{self.suffix}": content} for content in pictures(self.suffix)]
 

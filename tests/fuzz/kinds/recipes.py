@@ -71,11 +71,8 @@ class Recipes(Kind):
     name, errors = "recipe", (RecipeError,)
 
     @cached_property
-    def _whole(self):
-        return [{"recipe.toml": path.read_bytes()} for path in packaged().values()]
-
     def inputs(self):
-        return self._whole
+        return [{"recipe.toml": path.read_bytes()} for path in packaged().values()]
 
     def read(self, folder: Path) -> str:
         return _said(load_recipe(folder / "recipe.toml"))
@@ -113,6 +110,7 @@ class Overrides(Kind):
             "studies.x",
         ]
 
+    @cached_property
     def inputs(self):
         return [{"set.json": b"[]"}]
 

@@ -14,14 +14,11 @@ from cnnboost.cnn.checkpoint import Checkpoint, set_counters
 from cnnboost.errors import ModelError, StoreError, TrainingError
 from cnnboost.search import search
 from tests.fuzz.archives import contradicting
-from tests.fuzz.damage import damaged
-from tests.fuzz.kind import Kind, MadeAnew, digest, files_in
-from tests.fuzz.kinds.heads import forged
+from tests.fuzz.kind import Kind, MadeAnew, Sealed, digest, files_in
 from tests.fuzz.originals import network, toy_job
-from tests.fuzz.values import damaged_json
 
 
-class Checkpoints(Kind):
+class Checkpoints(Sealed):
     name, errors = "checkpoint", (TrainingError, StoreError)
 
     def prepare(self, scratch: Path) -> None:
@@ -33,17 +30,14 @@ class Checkpoints(Kind):
         super().prepare(scratch)
 
     @cached_property
-    def _made(self):
+    def inputs(self):
         kept = Checkpoint(self.originals / "checkpoint", "a run")
         counters = [{"wait": 0.0, "best": 0.5, "best_epoch": 1.0, "stopped_epoch": 0.0}]
         for epoch in (1, 2):
             kept.save(
                 self._model, epoch, {"loss": [0.5] * epoch, "accuracy": [0.25] * epoch}, counters, epoch == 1
             )
-        return files_in(kept.folder)
-
-    def inputs(self):
-        return [self._made]
+        return [files_in(kept.folder)]
 
     def read(self, folder: Path) -> str:
         kept = Checkpoint(folder, "a run")
@@ -65,12 +59,6 @@ class Checkpoints(Kind):
             *again,
         )
 
-    def change(self, rng: Random, name: str, content: bytes, other: bytes):
-        return (*(damaged_json if name.endswith(".json") else damaged)(rng, content), True)
-
-    def forge(self, rng, name, files, covered):
-        return forged(rng, name, files, covered)
-
 
 @contextmanager
 def _no_training(what: str, unit: str):
@@ -85,7 +73,7 @@ def _no_training(what: str, unit: str):
     yield report
 
 
-class Histories(Kind):
+class Histories(Sealed):
     """A CNN that is up to date, and the record beside it."""
 
     name, errors, share = "history", (StoreError, ModelError), 1.5
@@ -94,12 +82,9 @@ class Histories(Kind):
     _count = 0
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         stored = files_in(self.originals / "run" / "models" / "toy")
         return [{f"toy/{name}": stored[name] for name in ("history.json", "cnn.keras")}]
-
-    def inputs(self):
-        return self._whole
 
     def targets(self, files):
         return ["toy/history.json"] * 4 + ["toy/cnn.keras"]
@@ -114,13 +99,10 @@ class Histories(Kind):
         trained = stages.train(toy_job(self.originals / "run", models=folder, progress=_no_training))
         return digest(trained.pixels, trained.classes, trained.history, *trained.model.get_weights())
 
-    def forge(self, rng, name, files, covered):
-        return forged(rng, name, files, covered)
-
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
-        if name.endswith(".json"):
-            return (*damaged_json(rng, content), True)
-        return (*(contradicting(rng, content) if rng.random() < 0.3 else damaged(rng, content)), True)
+        if not name.endswith(".json") and rng.random() < 0.3:
+            return (*contradicting(rng, content), True)
+        return super().change(rng, name, content, other)
 
 
 class Studies(Kind):
@@ -130,17 +112,9 @@ class Studies(Kind):
     trained = True
 
     @cached_property
-    def _whole(self):
-        return [
-            {
-                "toy/search/study.db": (
-                    self.originals / "run" / "models" / "toy" / "search" / "study.db"
-                ).read_bytes()
-            }
-        ]
-
     def inputs(self):
-        return self._whole
+        name = "toy/search/study.db"
+        return [{name: (self.originals / "run" / "models" / name).read_bytes()}]
 
     def read(self, folder: Path) -> str:
         job = toy_job(

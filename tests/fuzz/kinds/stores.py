@@ -35,15 +35,12 @@ class Features(Kind):
     listed = True
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         finished, half = self.originals / "finished", self.originals / "half"
         self._extract(finished)
         with contextlib.suppress(_Interrupted):
             self._extract(half, stop=12)
         return [files_in(finished), files_in(half)]
-
-    def inputs(self):
-        return self._whole
 
     def _extract(self, folder: Path, stop: int = _ROWS) -> np.ndarray:
         def compute(start: int, end: int, wanted):
@@ -59,7 +56,7 @@ class Features(Kind):
     def damage(self, rng: Random, folder: Path) -> Damage:
         if rng.random() < 0.97:
             return super().damage(rng, folder)
-        put(folder, rng.choice(self.inputs()))
+        put(folder, rng.choice(self.inputs))
         return Damage(f"the lock is {special(rng, folder / f'{_SPEC.key[:16]}.lock')}", True)
 
     def change(self, rng: Random, name: str, content: bytes, other: bytes):
@@ -82,16 +79,13 @@ class Teachers(Kind):
     name, errors = "teacher", (DataError,)
 
     @cached_property
-    def _whole(self):
+    def inputs(self):
         self._X = np.random.default_rng(7).integers(0, 256, (9, 4, 4, 1), dtype=np.uint8)
         proba = np.random.default_rng(8).dirichlet([1, 1, 1], 9)
         path = write_teacher(
             self.originals / "teacher.npz", np.log(proba), self._X, ["a", "b", "c"], "made from"
         )
         return [{"teacher.npz": path.read_bytes()}]
-
-    def inputs(self):
-        return self._whole
 
     def read(self, folder: Path) -> str:
         return digest(read_teacher(folder / "teacher.npz", self._X, ["a", "b", "c"]))
