@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +43,16 @@ def check_for_cluster(base_margin: Any, device: str) -> None:
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Rows to grow on and to watch, whose features lie in files that all machines see."""
+    """Rows to grow on and to watch, whose features lie in files that all machines see: all, or a share.
+
+    `first` are the numbers of the first row of both, in all that there are.
+    """
 
     rows: Rows
     watched: Rows | None
     sample: Rows
     max_bin: int
+    first: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,30 +64,11 @@ class FeatureRows:
         """Number of shares that all have rows."""
         return min(len(part.X) for part in (self.rows, self.watched) if part is not None)
 
-    def share(self, number: int, count: int) -> FeatureShare:
-        """Return one of `count` equal shares."""
+    def share(self, number: int, count: int) -> FeatureRows:
+        """Return one of `count` equal shares: what one worker reads, and makes a matrix of."""
         rows, first = _excerpt(self.rows, number, count)
         watched, first_watched = (None, 0) if self.watched is None else _excerpt(self.watched, number, count)
-        return FeatureShare(rows, watched, (first, first_watched), self.sample, self.max_bin)
-
-
-def _excerpt(rows: Rows, number: int, count: int) -> tuple[Rows, int]:
-    """Return a share of rows, small enough to be sent, and the number of its first row."""
-    assert isinstance(rows.X, FeatureParts)
-    start, stop = (len(rows.X) * at // count for at in (number, number + 1))
-    weight = None if rows.weight is None else rows.weight[start:stop]
-    return Rows(rows.X.excerpt(start, stop), rows.codes[start:stop], weight), start
-
-
-@dataclass(frozen=True)
-class FeatureShare:
-    """What one worker reads, and makes a matrix of."""
-
-    rows: Rows
-    watched: Rows | None
-    first: tuple[int, int]
-    sample: Rows
-    max_bin: int
+        return replace(self, rows=rows, watched=watched, first=(first, first_watched))
 
     def check(self) -> None:
         """Read everything once, and refuse what is not finite or was changed."""
@@ -102,6 +87,14 @@ class FeatureShare:
     def matrices(self, bins: DMatrix, n_threads: int) -> tuple[DMatrix, list[tuple[DMatrix, str]]]:
         """Quantise the rows of this worker."""
         return matrices(self.rows, self.watched, bins, max_bin=self.max_bin, n_threads=n_threads)
+
+
+def _excerpt(rows: Rows, number: int, count: int) -> tuple[Rows, int]:
+    """Return a share of rows, small enough to be sent, and the number of its first row."""
+    assert isinstance(rows.X, FeatureParts)
+    start, stop = (len(rows.X) * at // count for at in (number, number + 1))
+    weight = None if rows.weight is None else rows.weight[start:stop]
+    return Rows(rows.X.excerpt(start, stop), rows.codes[start:stop], weight), start
 
 
 def grow_on_cluster(

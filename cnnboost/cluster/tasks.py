@@ -156,12 +156,10 @@ class _Run:
             else:
                 return
             new.allowed = frozenset(threads) if self.refused else None
-            self.running[self._submit(new)] = new
+            allowed = sorted(new.allowed) if new.allowed else None
+            future = self.client.submit(_attempt, self.function, *new.arguments, workers=allowed, pure=False)
+            self.running[future] = new
             room -= 1
-
-    def _submit(self, task: _Task) -> Future:
-        allowed = sorted(task.allowed) if task.allowed else None
-        return self.client.submit(_attempt, self.function, *task.arguments, workers=allowed, pure=False)
 
     def _able(self) -> dict[str, int]:
         """Return the threads of workers that have refused nothing; wait for a while where all are gone."""

@@ -21,8 +21,7 @@ import onnxruntime
 from PIL import Image
 
 from cnnboost.errors import ParameterError
-from cnnboost.faces.boxes import strongest
-from cnnboost.faces.face import Face
+from cnnboost.faces.face import Face, strongest
 
 log = logging.getLogger("cnnboost")
 

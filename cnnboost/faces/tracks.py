@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnboost.faces.boxes import boxes_of, overlaps
-from cnnboost.faces.face import Face
+from cnnboost.faces.face import Face, boxes_of, overlaps
 
 #: Seconds after which what was seen counts half.
 HALF_LIFE = 0.5

@@ -178,7 +178,7 @@ def centerface() -> Callable[[np.ndarray], list[Box]]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
     def find(pixels: np.ndarray) -> list[Box]:
-        from cnnboost.faces.boxes import strongest
+        from cnnboost.faces.face import strongest
 
         high, wide = pixels.shape[:2]
         scale = min(1, 640 / max(high, wide))

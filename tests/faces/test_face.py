@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnboost.faces.boxes import boxes_of, overlaps, strongest
-from cnnboost.faces.face import Face
+from cnnboost.faces.face import Face, boxes_of, overlaps, strongest
 
 
 def test_overlaps_are_shares_of_the_union():
