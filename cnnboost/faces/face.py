@@ -1,4 +1,4 @@
-"""A face in a picture: where it is, how certain that is, and its eyes; and the boxes of several, as arrays."""
+"""A face in a picture: where it is, how certain that is, and its eyes; and boxes of several, as arrays."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from .conftest import write_folder
 
 @pytest.fixture
 def listed(tmp_path):
-    """Return a function that makes a source with rows of its own."""
+    """Return a function that makes a source with rows of its own, and a cache of its own if none is named."""
+    numbers = count()
 
     def listed(n, shape, folder=None):
-        made = Source("digits", None, None, folder or tmp_path / str(shape), None, None)
+        made = Source("digits", None, None, folder or tmp_path / str(next(numbers)))
         made.listing = Listing(
             [f"{row}.png" for row in range(n)], np.zeros(n, np.int64), ("a",), np.array(["train"] * n), shape,
             lambda *_: None, threads=4,
