@@ -59,8 +59,7 @@ def bench(
     found = measure(
         job, layer, mode=mode, tta=tta, split=split, batches=batch or None, repeats=repeats, threads=threads
     )
-    document = {**found.document, "written": [str(p) for p in (found.path, found.table, found.figure)]}
-    console.emit(document, options.as_json, lambda out: show_latency(out, document))
+    console.emit(found.shown, options.as_json, show_latency)
 
 
 def show_latency(out: Console, document: dict[str, Any]) -> None:

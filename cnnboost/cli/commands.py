@@ -29,9 +29,7 @@ def inspect(options: JobOptions) -> None:
     job = job_of(options, keras=False)
     from cnnboost import stages
 
-    found = stages.inspect(job)
-    document = {**found.audit, "written": [str(p) for p in (found.path, *found.figures)]}
-    console.emit(document, options.as_json, lambda out: tables.show_audit(out, document))
+    console.emit(stages.inspect(job).shown, options.as_json, tables.show_audit)
 
 
 @command()
@@ -71,16 +69,15 @@ def train(
         "last_epoch": history,
         "classes": trained.metadata["classes"],
     }
-    console.emit(document, options.as_json, lambda out: tables.show_training(out, document))
+    console.emit(document, options.as_json, tables.show_training)
 
 
 def _overfit(job: Any, n: int, steps: int | None, as_json: bool) -> None:
     from cnnboost import stages
 
     found = stages.overfit(job, n, **({} if steps is None else {"steps": steps}))
-    document = {**found.metadata, "written": [str(found.path)]}
-    console.emit(document, as_json, lambda out: tables.show_overfit(out, document))
-    if not found.learnt:
+    console.emit(found.shown, as_json, tables.show_overfit)
+    if not found.document["learnt"]:
         raise typer.Exit(console.FAILED)
 
 
@@ -90,8 +87,7 @@ def layers(options: JobOptions, model: ModelOption = None) -> None:
     job = job_of(options, model=model)
     from cnnboost import stages
 
-    found = stages.layers_of(job)
-    console.emit({"layers": found}, options.as_json, lambda out: tables.show_layers(out, found))
+    console.emit({"layers": stages.layers_of(job)}, options.as_json, tables.show_layers)
 
 
 @command()
@@ -132,11 +128,7 @@ def extract(
         for place, stored in part.stored.items()
     ]
     plain = [str(path) for path in export_plain(extracted, out)] if out else []
-    console.emit(
-        {"features": rows, "written": plain},
-        options.as_json,
-        lambda stream: tables.show_features(stream, rows, plain),
-    )
+    console.emit({"features": rows, "written": plain}, options.as_json, tables.show_features)
 
 
 @command("fit-boost")
@@ -184,4 +176,4 @@ def fit_boost(
             }
             for one in head.all
         ]
-    console.emit(document, options.as_json, lambda out: tables.show_head(out, document))
+    console.emit(document, options.as_json, tables.show_head)

@@ -44,9 +44,7 @@ def compare(
     job = job_of(options)
     from cnnboost.stages.comparison import compare_modes
 
-    found = compare_modes(job, split=split)
-    document = {**found.document, "written": [str(path) for path in (found.path, *found.figures)]}
-    console.emit(document, options.as_json, lambda out: show_modes(out, document))
+    console.emit(compare_modes(job, split=split).shown, options.as_json, show_modes)
 
 
 def _networks(options: JobOptions, seeds: int | None, split: str | None) -> None:
@@ -60,9 +58,7 @@ def _networks(options: JobOptions, seeds: int | None, split: str | None) -> None
     console.notes(options.quiet)
     from cnnboost.stages.gains import compare_networks
 
-    found = compare_networks(options.reports)
-    document = {**found.document, "written": [str(path) for path in (found.path, *found.figures)]}
-    console.emit(document, options.as_json, lambda out: _show_gains(out, document))
+    console.emit(compare_networks(options.reports).shown, options.as_json, _show_gains)
 
 
 def _show_gains(out: Console, document: dict[str, Any]) -> None:

@@ -164,12 +164,17 @@ def progress(quiet: bool) -> Callable[[str, str], Any]:
     return bar
 
 
-def emit(document: Any, as_json: bool, show: Callable[[Console], None]) -> None:
+def emit(document: Any, as_json: bool, show: Callable[[Console, Any], None]) -> None:
     """Print the one result of a command."""
     if as_json:
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        emit_json(document)
     else:
-        show(stdout)
+        show(stdout, document)
+
+
+def emit_json(document: Any) -> None:
+    """Print a result as JSON."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 @contextmanager

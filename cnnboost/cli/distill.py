@@ -51,7 +51,7 @@ def distill(
         "images": soft_targets.images,
         "classes": list(soft_targets.classes),
     }
-    console.emit(document, options.as_json, lambda stream: show_teacher(stream, document))
+    console.emit(document, options.as_json, show_teacher)
 
 
 # Its former name.

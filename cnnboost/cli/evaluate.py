@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -80,8 +79,8 @@ def evaluate(
         job = job_of(options, client=client, memory=memory)
         from cnnboost import stages
 
-        scores = stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device)
-    _show_scores(scores, options.as_json)
+        found = stages.evaluate_source(job, layer, modes=mode, tta=tta, split=split, device=device)
+    console.emit(found.shown, options.as_json, tables.show_scores)
 
 
 def _evaluate_bundle(options: ModelOptions, split: str | None, given: dict[str, Any]) -> None:
@@ -97,7 +96,8 @@ def _evaluate_bundle(options: ModelOptions, split: str | None, given: dict[str, 
     from cnnboost import stages
 
     assert options.model is not None
-    _show_scores(stages.evaluate_bundle(job, options.model, split=split), options.as_json)
+    found = stages.evaluate_bundle(job, options.model, split=split)
+    console.emit(found.shown, options.as_json, tables.show_scores)
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,12 @@ def run(
 
         job = stages.smoke(job) if smoke else job
         if repeats is None:
-            scores = stages.evaluate(job, device=device)
+            found = stages.evaluate(job, device=device).shown
         else:
-            repeated = stages.repeat(job, repeats, device=device)
+            found = stages.repeat(job, repeats, device=device).shown
     if repeats is None:
-        _show_scores(scores, options.as_json, _page(job))
-        return
-    document = {**repeated.summary, "written": [str(repeated.path)]}
-    console.emit(document, options.as_json, lambda out: tables.show_repeats(out, document))
+        found["written"] += _page(job)
+    console.emit(found, options.as_json, tables.show_scores if repeats is None else tables.show_repeats)
 
 
 def _page(job: Any) -> list[str]:
@@ -149,9 +147,3 @@ def _page(job: Any) -> list[str]:
     except CnnboostError as error:
         log.warning("no report page was written: %s", error)
         return []
-
-
-def _show_scores(evaluated: Any, as_json: bool, page: Sequence[str] = ()) -> None:
-    written = [*map(str, (evaluated.path, *evaluated.figures)), *page]
-    document = {**evaluated.metrics, "written": written}
-    console.emit(document, as_json, lambda out: tables.show_scores(out, document))

@@ -69,7 +69,7 @@ def export(
             "bundle": str(found.folder),
             "written": _standalone(found, standalone, int8),
         }
-        console.emit(document, options.as_json, lambda stream: tables.written(stream, document["written"]))
+        console.emit(document, options.as_json, lambda out, made: tables.written(out, made["written"]))
         return
     job = job_of(options, force=force)
     from cnnboost import stages
@@ -85,7 +85,7 @@ def export(
     }
     if standalone is not None:
         document["written"] += _standalone(bundle, standalone, int8)
-    console.emit(document, options.as_json, lambda stream: show_bundle(stream, document))
+    console.emit(document, options.as_json, show_bundle)
 
 
 def _ready_bundle(options: ModelOptions) -> Bundle | None:

@@ -51,7 +51,7 @@ def init(
         "epochs": recipe.cnn.epochs,
         "written": [str(made.path)],
     }
-    console.emit(document, as_json, lambda out: _show(out, document))
+    console.emit(document, as_json, _show)
 
 
 def _show(out: Console, document: dict[str, Any]) -> None:

@@ -51,27 +51,21 @@ def report(
         if pictures and reporting.why_no_pictures(job) is None:
             console.load_keras()
         made = reporting.report(job, pictures=pictures)
-    document = {
-        "recipes": made.recipes,
-        "figures": made.figures,
-        "pictures_of_mistakes": made.mistakes,
-        "why_no_pictures": made.why_no_pictures,
-        "warnings": made.warnings,
-        "written": [str(made.path)],
-    }
-    console.emit(document, options.as_json, lambda out: _show_report(out, document, every))
+    console.emit(made.shown, options.as_json, _show_recipes if every else _show_report)
 
 
-def _show_report(out: Console, document: dict[str, Any], every: bool) -> None:
-    if every:
-        out.print(f"recipes: {', '.join(document['recipes'])}")
-    else:
-        out.print(f"figures: {len(document['figures'])}")
-        reason = document["why_no_pictures"]
-        shown = f"none, {reason}" if reason else str(document["pictures_of_mistakes"])
-        out.print(f"pictures of mistakes: {shown}")
-        for warning in document["warnings"]:
-            out.print(f"note: {warning}")
+def _show_recipes(out: Console, document: dict[str, Any]) -> None:
+    out.print(f"recipes: {', '.join(document['recipes'])}")
+    written(out, document["written"])
+
+
+def _show_report(out: Console, document: dict[str, Any]) -> None:
+    out.print(f"figures: {len(document['figures'])}")
+    reason = document["why_no_pictures"]
+    shown = f"none, {reason}" if reason else str(document["pictures_of_mistakes"])
+    out.print(f"pictures of mistakes: {shown}")
+    for warning in document["warnings"]:
+        out.print(f"note: {warning}")
     written(out, document["written"])
 
 
@@ -106,7 +100,7 @@ def card(
         "words": str(source),
         "written": [str(made.path)],
     }
-    console.emit(document, as_json, lambda out: _show_card(out, document))
+    console.emit(document, as_json, _show_card)
 
 
 def _show_card(out: Console, document: dict[str, Any]) -> None:

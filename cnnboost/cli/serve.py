@@ -108,7 +108,7 @@ def serve(
                     "encryption"
                 )
             if as_json:
-                console.emit({"address": address, "model": predictor.place}, True, lambda out: None)
+                console.emit_json({"address": address, "model": predictor.place})
                 sys.stdout.flush()
 
         try:

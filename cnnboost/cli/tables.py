@@ -141,25 +141,25 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     written(out, document["written"])
 
 
-def show_layers(out: Console, layers: Sequence[dict[str, Any]]) -> None:
+def show_layers(out: Console, document: dict[str, Any]) -> None:
     """Print where a CNN can be cut."""
     table = new_table("layer", "Keras name", "kind", "width", numbers=["width"])
-    for layer in layers:
+    for layer in document["layers"]:
         width = "classes" if layer["width"] is None else f"{layer['width']:,}"
         table.add_row(layer["name"], layer["keras_name"], layer["kind"], width)
     out.print(table)
 
 
-def show_features(out: Console, rows: Sequence[dict[str, Any]], plain: Sequence[str]) -> None:
+def show_features(out: Console, document: dict[str, Any]) -> None:
     """Print what features there are now."""
     table = new_table("split", "layer", "rows", "width", "state", "file", numbers=["rows", "width"])
-    for row in rows:
+    for row in document["features"]:
         state = "up to date" if row["cached"] else "continued" if row["resumed_from"] else "extracted"
         file = Path(row["path"])
         table.add_row(row["split"], row["layer"], f"{row['rows']:,}", f"{row['width']:,}", state, file.name)
     out.print(table)
     out.print(f"in {file.parent}")
-    written(out, plain)
+    written(out, document["written"])
 
 
 def show_head(out: Console, document: dict[str, Any]) -> None:

@@ -43,13 +43,12 @@ def tune(
         plan(job.recipe, name)  # a mistake in the last study must show before the first one runs
     documents = []
     for name in names:
-        found = search(job, name)
-        documents.append({**found.document, "written": [str(path) for path in (found.path, *found.figures)]})
+        documents.append(search(job, name).shown)
         if not options.as_json:
             show_trials(console.stdout, documents[-1])
     if options.as_json:
-        one = documents[0] if len(documents) == 1 else {"recipe": job.recipe.name, "studies": documents}
-        console.emit(one, True, lambda out: None)
+        several = {"recipe": job.recipe.name, "studies": documents}
+        console.emit_json(documents[0] if len(documents) == 1 else several)
 
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:

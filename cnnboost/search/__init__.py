@@ -10,8 +10,7 @@ References
    NeurIPS 2011.
 """
 
-from cnnboost.search.document import Found
 from cnnboost.search.plan import Plan, plan
 from cnnboost.search.study import TrialScore, run_trial, search
 
-__all__ = ["Found", "Plan", "TrialScore", "plan", "run_trial", "search"]
+__all__ = ["Plan", "TrialScore", "plan", "run_trial", "search"]

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cnnboost.files import write_json
 from cnnboost.report.plots import save_figure
 from cnnboost.report.search_plots import search_figures
 from cnnboost.search.plan import Plan, decoded
-from cnnboost.stages import Job
+from cnnboost.stages import Job, Outcome
 from cnnboost.stages.provenance import machine, versions
 
 FORMAT = 1
 
 #: Below this many trials with a value, importances would be noise.
 FEWEST = 4
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found."""
-
-    document: dict[str, Any]
-    path: Path
-    figures: tuple[Path, ...] = ()
 
 
 def tried(trial: Any) -> bool:
@@ -38,7 +27,7 @@ def write_document(job: Job, planned: Plan, inner: Job, study: Any) -> None:
     write_json(job.reports_dir / f"{planned.stem}.json", _document(job, planned, inner, study))
 
 
-def finish_document(job: Job, planned: Plan, inner: Job, study: Any) -> Found:
+def finish_document(job: Job, planned: Plan, inner: Job, study: Any) -> Outcome:
     """Write all of it, and draw its figures."""
     document = _document(job, planned, inner, study)
     document["importances"] = _importances(planned, study)
@@ -48,7 +37,7 @@ def finish_document(job: Job, planned: Plan, inner: Job, study: Any) -> Found:
         path = save_figure(figure, folder / f"{planned.stem}-{kind}.png")
         document["figures"].append({"file": path.name, "title": title})
         paths.append(path)
-    return Found(document, write_json(job.reports_dir / f"{planned.stem}.json", document), tuple(paths))
+    return Outcome(document, write_json(job.reports_dir / f"{planned.stem}.json", document), paths)
 
 
 def _document(job: Job, planned: Plan, inner: Job, study: Any) -> dict[str, Any]:

@@ -28,10 +28,10 @@ from cnnboost.files import digest_of, disk_error
 from cnnboost.images import ImageSet
 from cnnboost.locks import file_lock
 from cnnboost.metrics.scores import score
-from cnnboost.search.document import Found, finish_document, tried, write_document
+from cnnboost.search.document import finish_document, tried, write_document
 from cnnboost.search.plan import Plan, decoded, plan, suggested
 from cnnboost.search.samplers import sampler_for
-from cnnboost.stages import Job, extract, fit_boost, train
+from cnnboost.stages import Job, Outcome, extract, fit_boost, train
 from cnnboost.stages.job import labelled_digest
 
 log = logging.getLogger("cnnboost")
@@ -65,7 +65,7 @@ class _Failed(Exception):
     """A trial whose values do not work; its message is recorded."""
 
 
-def search(job: Job, study: str | None = None) -> Found:
+def search(job: Job, study: str | None = None) -> Outcome:
     """Run a search of a recipe, or what is left of it.
 
     Its document is written after every trial; the figures are drawn at the end.

@@ -2,32 +2,29 @@
 
 from cnnboost.stages.boosting import Head, fit_boost
 from cnnboost.stages.bundle_scores import evaluate_bundle
-from cnnboost.stages.comparison import Compared, compare_modes
-from cnnboost.stages.evaluation import Evaluated, evaluate
+from cnnboost.stages.comparison import compare_modes
+from cnnboost.stages.evaluation import evaluate
 from cnnboost.stages.export import Exported, export
 from cnnboost.stages.extraction import Extracted, extract, layers_of
 from cnnboost.stages.hybrids import Hybrid, fit_hybrid
-from cnnboost.stages.inspection import Inspected, inspect
+from cnnboost.stages.inspection import inspect
 from cnnboost.stages.job import Job, smoke
 from cnnboost.stages.other_images import OtherImages, find_other_images
 from cnnboost.stages.other_scores import evaluate_other, evaluate_source
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.recipe_for import recipe_for
-from cnnboost.stages.repeats import Repeated, repeat
-from cnnboost.stages.sanity_check import Overfitted, overfit
+from cnnboost.stages.repeats import repeat
+from cnnboost.stages.sanity_check import overfit
 from cnnboost.stages.training import Trained, train
 
 __all__ = [
-    "Compared",
-    "Evaluated",
     "Exported",
     "Extracted",
     "Head",
     "Hybrid",
-    "Inspected",
     "Job",
     "OtherImages",
-    "Overfitted",
-    "Repeated",
+    "Outcome",
     "Trained",
     "compare_modes",
     "evaluate",

@@ -6,7 +6,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cnnboost.report.plots import plot_latency, save_figure
 from cnnboost.stages.export import export
 from cnnboost.stages.extraction import extract
 from cnnboost.stages.job import Job
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.provenance import machine, versions
 from cnnboost.timing import latency_table, limits
 from cnnboost.timing.clock import BackgroundLoad, Timing
@@ -38,16 +39,6 @@ STARTS = 3
 _STARTED_PATHS = ("hybrid/predict", "hybrid/onnx")
 
 
-@dataclass(frozen=True)
-class Benched:
-    """Latencies and the files they were written to."""
-
-    document: dict[str, Any]
-    path: Path
-    table: Path
-    figure: Path
-
-
 def bench(
     job: Job,
     layers: str | Sequence[str] | None = None,
@@ -58,7 +49,7 @@ def bench(
     batches: Sequence[int | str] | None = None,
     repeats: int | None = None,
     threads: int | None = None,
-) -> Benched:
+) -> Outcome:
     """Measure the latency of every path on a bundle, which is brought up to date first.
 
     A path is warmed up, then called repeatedly with the garbage collector off. Each path has a process of its
@@ -145,7 +136,7 @@ def bench(
     figure = plot_latency(rows, title=job.recipe.title or job.recipe.name)
     figure_path = save_figure(figure, job.reports_dir / "figures" / "latency.png")
     table = write_bytes(job.reports_dir / "latency.csv", latency_table.as_csv(rows).encode())
-    return Benched(document, write_json(job.reports_dir / "latency.json", document), table, figure_path)
+    return Outcome(document, write_json(job.reports_dir / "latency.json", document), [table, figure_path])
 
 
 def _positive(name: str, value: int) -> int:

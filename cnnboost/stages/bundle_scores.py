@@ -19,10 +19,10 @@ from cnnboost.files import file_part
 from cnnboost.images import Split
 from cnnboost.images.pixels import largest_chunk
 from cnnboost.stages.boosting import Head
-from cnnboost.stages.evaluation import Evaluated
 from cnnboost.stages.job import Job
 from cnnboost.stages.other_images import rows_of, source_name, to_known_classes
 from cnnboost.stages.other_scores import write_other_scores
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained
 
@@ -32,7 +32,7 @@ _AT_ONCE = 8
 """Chunks that a predictor is given at once: it has threads, and cuts them into slices."""
 
 
-def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | None = None) -> Evaluated:
+def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | None = None) -> Outcome:
     """Score a bundle on the images of a job.
 
     Every mode and every view is scored as exported: its graphs are asked, as `cnnboost predict` asks them.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from cnnboost.stages.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
 from cnnboost.stages.networks import VALIDATION, Networks, networks_of
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.predictions import cross_fit
 from cnnboost.stages.provenance import machine, versions
 from cnnboost.stages.row_curve import SOFTMAX, RowCurve, compared, verdicts
@@ -36,16 +35,7 @@ FORMAT = 2
 """Since 2 with other heads than trees, and with differences to the best linear one."""
 
 
-@dataclass(frozen=True)
-class Compared:
-    """What a comparison found, and where it was written."""
-
-    document: dict[str, Any]
-    path: Path
-    figures: list[Path]
-
-
-def compare_modes(job: Job, *, split: str | None = None) -> Compared:
+def compare_modes(job: Job, *, split: str | None = None) -> Outcome:
     """Compare the CNN's softmax with the hybrid in the modes of the recipe and with other heads.
 
     The heads are fitted as `[compare]` and `[hybrid]` say; temperature, rounds and weight are chosen by
@@ -116,7 +106,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Compared:
     figures = [save_figure(plot_modes(document), folder / "compare.png")]
     if curve.sizes:
         figures.append(save_figure(plot_rows(document), folder / ROWS_FIGURE))
-    return Compared(document, path, figures)
+    return Outcome(document, path, figures)
 
 
 def _networks(job: Job) -> list[Networks]:

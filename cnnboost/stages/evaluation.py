@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,20 +29,12 @@ from cnnboost.stages.on_cluster import (
     refuse_cluster,
     softmax_on_cluster,
 )
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.predictions import predictions_of
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained, train
 
 log = logging.getLogger("cnnboost")
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Scores and where they were written."""
-
-    metrics: dict[str, Any]
-    path: Path
-    figures: list[Path]
 
 
 def evaluate(
@@ -54,14 +45,14 @@ def evaluate(
     tta: str | None = None,
     split: str | None = None,
     device: str | None = None,
-) -> Evaluated:
+) -> Outcome:
     """Score the CNN and the heads at some layers on one split; bring what that needs up to date."""
     found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
     path = job.reports_dir / "metrics.json"
     with alone_in(job.reports_dir):  # scores and figures of two commands must not mix
         write_json(path, found.metrics)
         figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
-    return Evaluated(found.metrics, path, figures)
+    return Outcome(found.metrics, path, figures)
 
 
 def scores_of(

@@ -13,7 +13,8 @@ from cnnboost.files import write_json
 from cnnboost.metrics.comparison import mcnemar
 from cnnboost.report.gains import GAINS_FIGURE, plot_gains
 from cnnboost.report.plots import save_figure
-from cnnboost.stages.comparison import FORMAT, Compared, heads_of
+from cnnboost.stages.comparison import FORMAT, heads_of
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.reporting import SMOKE, expecting
 
 
@@ -31,7 +32,7 @@ class Comparison(Document):
     recipe_facts: dict[str, Any]
 
 
-def compare_networks(reports: Path) -> Compared:
+def compare_networks(reports: Path) -> Outcome:
     """Put the comparisons below a folder together: a pair of network and images each."""
     pairs: list[dict[str, Any]] = []
     left_out: list[str] = []
@@ -56,7 +57,7 @@ def compare_networks(reports: Path) -> Compared:
         raise StoreError(f"{reports}: there are no comparisons{older}; cnnboost compare -r RECIPE makes them")
     document = {"format": 1, "pairs": pairs, "left_out": left_out, "summary": summarise_pairs(pairs)}
     path = write_json(reports / "gains.json", document)
-    return Compared(document, path, [save_figure(plot_gains(document), reports / GAINS_FIGURE)])
+    return Outcome(document, path, [save_figure(plot_gains(document), reports / GAINS_FIGURE)])
 
 
 def _pairs(compared: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,20 +10,12 @@ from cnnboost.files import write_json
 from cnnboost.images.audit import audit
 from cnnboost.report.plots import plot_class_distribution, plot_contact_sheet, save_figure
 from cnnboost.stages.job import Job
+from cnnboost.stages.outcome import Outcome
 
 PER_CLASS = 12
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """An audit and where it was written."""
-
-    audit: dict[str, Any]
-    path: Path
-    figures: list[Path]
-
-
-def inspect(job: Job) -> Inspected:
+def inspect(job: Job) -> Outcome:
     """Audit the images and draw their class distribution and a contact sheet."""
     images = job.images
     with job.progress("audit", "image") as report:
@@ -49,4 +39,4 @@ def inspect(job: Job) -> Inspected:
     chosen = images.select(np.concatenate(rows))
     labels = np.asarray(images.classes)[chosen.y]
     sheet = save_figure(plot_contact_sheet(chosen.X, labels), folder / "contact-sheet.png")
-    return Inspected(metadata, path, [distribution, sheet])
+    return Outcome(metadata, path, [distribution, sheet])

@@ -17,12 +17,13 @@ from cnnboost.files import read_json, write_json
 from cnnboost.hybrid.feature_extractor import layers_name
 from cnnboost.images import ImageSet, Split
 from cnnboost.stages.boosting import Head, load_cached_heads
-from cnnboost.stages.evaluation import Evaluated, evaluate
+from cnnboost.stages.evaluation import evaluate
 from cnnboost.stages.figures import draw_scores
 from cnnboost.stages.hybrids import hybrid_layers
 from cnnboost.stages.job import Job
 from cnnboost.stages.on_cluster import refuse_cluster
 from cnnboost.stages.other_images import OtherImages, find_other_images, train_instead
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.scorer import Scorer
 
 log = logging.getLogger("cnnboost")
@@ -36,7 +37,7 @@ def evaluate_source(
     tta: str | None = None,
     split: str | None = None,
     device: str | None = None,
-) -> Evaluated:
+) -> Outcome:
     """Score on the images of the job's source: its own as `evaluate` does, others with what is there."""
     other = find_other_images(job)
     if other is None:
@@ -54,7 +55,7 @@ def evaluate_source(
 
 def evaluate_other(
     job: Job, other: OtherImages, layers: Sequence[str] | None = None, *, split: str | None = None
-) -> Evaluated:
+) -> Outcome:
     """Score a trained CNN and its heads on other images; train nothing, and change nothing of the recipe's.
 
     Scores and figures go to `other/<name of the source>/` in the recipe's folder of reports.
@@ -93,7 +94,7 @@ def evaluate_other(
 
 def write_other_scores(
     job: Job, name: str, metrics: dict[str, Any], images: ImageSet, rows: Split, scorer: Scorer
-) -> Evaluated:
+) -> Outcome:
     """Write scores on images of another source, and their figures, to a folder of that source."""
     there = replace(
         job, recipe=job.recipe.model_copy(update={"name": name}), reports=job.reports_dir / "other"
@@ -106,7 +107,7 @@ def write_other_scores(
     write_json(path, metrics)
     place = metrics["source_name"] + ("" if rows.name == "all" else f" ({rows.name})")
     # Learning curves are not about these images.
-    return Evaluated(metrics, path, draw_scores(there, {**metrics, "split": place}, {}, rows.y, scorer.proba))
+    return Outcome(metrics, path, draw_scores(there, {**metrics, "split": place}, {}, rows.y, scorer.proba))
 
 
 def _hybrid_left_out(job: Job) -> list[dict[str, str]]:

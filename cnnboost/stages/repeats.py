@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cnnboost.errors import ParameterError
@@ -14,20 +12,13 @@ from cnnboost.files import write_json
 from cnnboost.report.scores import head_key
 from cnnboost.stages.evaluation import scores_of
 from cnnboost.stages.job import Job, run_of
+from cnnboost.stages.outcome import Outcome
 
 log = logging.getLogger("cnnboost")
 
 FORMAT = 1
 FEWEST = 2
 """Runs from which on there is a variance."""
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """How scores vary over repeated runs."""
-
-    summary: dict[str, Any]
-    path: Path
 
 
 def repeat(
@@ -37,7 +28,7 @@ def repeat(
     *,
     split: str | None = None,
     device: str | None = None,
-) -> Repeated:
+) -> Outcome:
     """Walk the line several times and say how far the scores vary; what is there already is skipped.
 
     The seeds of `[cnn]` and `[boost]` grow from run to run by the number of networks in the hybrid (one,
@@ -62,7 +53,7 @@ def repeat(
         )  # fmt: skip
     summary = summarise(found, [job.recipe.cnn.seed + number * stride for number in range(repeats)])
     summary["recipe_facts"] = job.recipe.model_dump(mode="json")
-    return Repeated(summary, write_json(job.reports_dir / "repeats.json", summary))
+    return Outcome(summary, write_json(job.reports_dir / "repeats.json", summary))
 
 
 def summarise(metrics: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from cnnboost.report.published import Entry, overview_page
 from cnnboost.report.recipe_page import Findings, Mistake, report_page, warnings_of
 from cnnboost.report.sections import OtherImages
 from cnnboost.stages.job import Job
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.training import read_history, trained_from
 
 FORMAT = 1
@@ -31,18 +31,6 @@ _MISTAKES = 12
 _SAME = 0.01  # another machine's last bits may turn a few labels, never so many
 
 log = logging.getLogger("cnnboost")
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A page and where it was written."""
-
-    path: Path
-    recipes: list[str]
-    figures: list[str] = field(default_factory=list)
-    mistakes: int = 0
-    why_no_pictures: str | None = None
-    warnings: list[str] = field(default_factory=list)
 
 
 class Metrics(Document):
@@ -62,7 +50,7 @@ class NotTheSame(Exception):
     """The images or the CNN found here are not those that were scored."""
 
 
-def report(job: Job, *, pictures: bool = True) -> Reported:
+def report(job: Job, *, pictures: bool = True) -> Outcome:
     """Write `index.html` of a recipe from the files in its reports folder."""
     folder = job.reports_dir
     evaluate = job.command("evaluate")
@@ -100,17 +88,17 @@ def report(job: Job, *, pictures: bool = True) -> Reported:
     with expecting(f"{folder}: its .json files are", f"run {evaluate} again, and {others}"):
         page, warnings = report_page(findings), warnings_of(findings)
     path = write_bytes(folder / "index.html", page.encode(errors="backslashreplace"))
-    return Reported(
-        path,
-        [metrics["recipe"]],
-        list(findings.figures),
-        len(mistakes),
-        None if mistakes else findings.why_no_pictures,
-        warnings,
-    )
+    document = {
+        "recipes": [metrics["recipe"]],
+        "figures": list(findings.figures),
+        "pictures_of_mistakes": len(mistakes),
+        "why_no_pictures": None if mistakes else findings.why_no_pictures,
+        "warnings": warnings,
+    }
+    return Outcome(document, path)
 
 
-def report_all(reports: Path) -> Reported:
+def report_all(reports: Path) -> Outcome:
     """Write `index.html` over all recipes that have scores; smoke runs measure nothing and are left out."""
     entries = []
     for path in sorted(reports.glob("*/metrics.json")):
@@ -134,7 +122,8 @@ def report_all(reports: Path) -> Reported:
         )
     page = overview_page(entries, _read_gains(reports))
     path = write_bytes(reports / "index.html", page.encode(errors="backslashreplace"))
-    return Reported(path, [entry.metrics["recipe"] for entry in entries])
+    nothing = {"figures": [], "pictures_of_mistakes": 0, "why_no_pictures": None, "warnings": []}
+    return Outcome({"recipes": [entry.metrics["recipe"] for entry in entries], **nothing}, path)
 
 
 def _read_gains(reports: Path) -> list[Section]:

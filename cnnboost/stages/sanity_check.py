@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from cnnboost.files import write_json
 from cnnboost.images import Split
 from cnnboost.stages.diagnostics import symptoms, symptoms_of_failure
 from cnnboost.stages.job import Job
+from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.provenance import machine, versions
 from cnnboost.stages.training import estimator
 
@@ -50,16 +49,7 @@ _OFF: dict[str, Any] = {
 _UNSAID = {"monitor", "step_epochs", "warmup", "validation_fraction", "validation_freq"}
 
 
-@dataclass(frozen=True)
-class Overfitted:
-    """Whether a network can learn a few images by heart."""
-
-    learnt: bool
-    metadata: dict[str, Any]
-    path: Path
-
-
-def overfit(job: Job, n: int, *, steps: int = STEPS) -> Overfitted:
+def overfit(job: Job, n: int, *, steps: int = STEPS) -> Outcome:
     """Train a copy of the recipe's CNN on a few training images until all of them are recognised.
 
     Network, optimiser, learning rate, batch size, loss and regularisation (dropout, L2, label smoothing) are
@@ -111,7 +101,7 @@ def overfit(job: Job, n: int, *, steps: int = STEPS) -> Overfitted:
         "machine": machine(),
         "versions": versions(),
     }
-    return Overfitted(learnt, metadata, write_json(job.reports_dir / "overfit.json", metadata))
+    return Outcome(metadata, write_json(job.reports_dir / "overfit.json", metadata))
 
 
 def _fit(cnn: CNNClassifier, X: np.ndarray, labels: np.ndarray) -> str | None:

@@ -30,7 +30,7 @@ def test_features_that_are_more_than_a_block_are_read_block_by_block(job, change
     job = change(job, hybrid={"norm": True, "layers": ("fc1", "fc2")})
     array = stages.fit_boost(job, "fc1").boost
     memory = stages.fit_hybrid(job, mode="residual").head
-    score = stages.evaluate(job, ["fc1"]).metrics["heads"][0]["scores"]["accuracy"]["value"]
+    score = stages.evaluate(job, ["fc1"]).document["heads"][0]["scores"]["accuracy"]["value"]
     monkeypatch.setattr("cnnboost.features.feature_parts.ONE_BLOCK", 0)
     monkeypatch.setattr("cnnboost.features.feature_parts.BLOCK_BYTES", 300 * 16 * 4)
     fits = []
@@ -43,7 +43,7 @@ def test_features_that_are_more_than_a_block_are_read_block_by_block(job, change
     assert isinstance(fits[-1][0], FeatureParts)
     assert fits[-1][1] == "1kB"
     assert found.n_estimators_ == array.n_estimators_
-    again = stages.evaluate(replace(job, memory="1kB"), ["fc1"]).metrics["heads"][0]["scores"]["accuracy"]
+    again = stages.evaluate(replace(job, memory="1kB"), ["fc1"]).document["heads"][0]["scores"]["accuracy"]
     assert again["value"] == pytest.approx(score, abs=0.03)
     head = stages.fit_hybrid(short, mode="residual").head
     assert isinstance(fits[-1][0], FeatureParts)

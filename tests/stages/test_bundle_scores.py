@@ -50,7 +50,7 @@ def scored(job, bundles, photos):
     ("name", "layer", "tta"), [("plain", "fc1", "none"), ("residual", "flatten", "flip")]
 )
 def test_the_scores_are_those_of_its_graphs(scored, bundles, toy_images, job, name, layer, tta):
-    found = scored(name).metrics
+    found = scored(name).document
     X, y = toy_images[0][:90], toy_images[1][:90].astype(str)
     (head,) = found["heads"]
     assert (head["layer"], head["mode"], found["tta"]) == (layer, name, tta)
@@ -66,7 +66,7 @@ def test_the_scores_are_those_of_its_graphs(scored, bundles, toy_images, job, na
 def test_scores_and_figures_go_to_other_in_the_reports(scored, job, photos):
     found = scored("residual")
     assert found.path == job.reports / "toy/other/photos-bundle/metrics.json"
-    assert read_json(found.path) == found.metrics
+    assert read_json(found.path) == found.document
     drawn = {path.name for path in found.figures}
     assert {"confusion-cnn.png", "confusion-flatten-residual.png", "class-accuracy.png"} <= drawn
     stages.evaluate(job, ["fc1"])
@@ -74,7 +74,7 @@ def test_scores_and_figures_go_to_other_in_the_reports(scored, job, photos):
 
 
 def test_the_form_is_that_of_an_evaluation(scored, job):
-    own, other = stages.evaluate(job, ["fc1"]).metrics, scored("plain").metrics
+    own, other = stages.evaluate(job, ["fc1"]).document, scored("plain").document
     assert set(own) - set(other) == set()
     assert set(other) - set(own) == {"source_name", "counted_as", "bundle"}
     assert set(other["heads"][0]) == set(own["heads"][0])
@@ -86,7 +86,7 @@ def test_classes_go_by_name(scored, bundles, toy_images, tmp_path, caplog):
     some = np.isin(y, [3, 7])
     folder = save_images(tmp_path / "some", X[some][:20], y[some][:20])
     with caplog.at_level("INFO", "cnnboost"):
-        found = scored("plain", folder).metrics
+        found = scored("plain", folder).document
     assert found["classes"] == [str(i) for i in range(10)]
     said = Predictor.load(bundles / "plain").predict(X[some][:20])
     right = np.mean(said == y[some][:20].astype(str))
@@ -101,9 +101,9 @@ def test_a_split_can_be_named(scored, toy_images, photos, tmp_path, caplog):
     X, y = toy_images
     shutil.copytree(photos, tmp_path / "both/train")
     save_images(tmp_path / "both/test", X[100:130], y[100:130])
-    assert scored("plain", tmp_path / "both", split="test").metrics["images"] == {"test": 30}
+    assert scored("plain", tmp_path / "both", split="test").document["images"] == {"test": 30}
     assert "split train" not in caplog.text
-    assert scored("plain", tmp_path / "both").metrics["images"] == {"all": 120}
+    assert scored("plain", tmp_path / "both").document["images"] == {"all": 120}
     assert "the images of the split train are scored too" in caplog.text
     with pytest.raises(DataError, match="no split 'validation'"):
         scored("plain", tmp_path / "both", split="validation")

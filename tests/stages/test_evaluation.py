@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.document import f1_score, roc_auc_score
 
 from cnnboost import stages
 from cnnboost.config.published import Published
@@ -55,7 +55,7 @@ def test_predictions_of_one_class_are_warned_of_and_written_down(one_sided, capl
 
 
 def test_of_others_nothing_is_said(job, caplog):
-    metrics = stages.evaluate(job, ["fc1"]).metrics
+    metrics = stages.evaluate(job, ["fc1"]).document
     assert metrics["cnn"]["collapsed"] is None
     assert metrics["heads"][0]["collapsed"] is None
     assert warnings(caplog) == []
@@ -83,7 +83,7 @@ def figures(evaluated):
 
 
 def test_every_class_has_an_area_under_its_roc_curve(evaluated):
-    job, metrics = evaluated[0], evaluated[1].metrics
+    job, metrics = evaluated[0], evaluated[1].document
     held = job.images.validation
     proba = stages.train(job).cnn.predict_proba(held.X)
     for row in (metrics["cnn"], metrics["heads"][0]):
@@ -168,7 +168,7 @@ def test_printed_values_of_other_classes_are_named_and_stop_nothing(job, change,
 def test_the_document(evaluated):
     job, found = evaluated
     metrics = read_json(found.path)
-    assert metrics == json.loads(json.dumps(found.metrics))
+    assert metrics == json.loads(json.dumps(found.document))
     assert set(metrics) == {
         "format", "recipe", "title", "split", "images", "images_left_out", "data_digest", "classes",
         "tta", "cnn", "heads", "published", "recipe_facts", "machine", "versions",
@@ -188,7 +188,7 @@ def test_the_document(evaluated):
 
 
 def test_scores_are_those_of_the_cnn(evaluated):
-    job, metrics = evaluated[0], evaluated[1].metrics
+    job, metrics = evaluated[0], evaluated[1].document
     cnn, held = stages.train(job).cnn, job.images.validation
     assert metrics["cnn"]["scores"]["accuracy"]["value"] == pytest.approx(
         np.mean(cnn.predict(held.X) == held.labels)
@@ -199,14 +199,14 @@ def test_scores_are_those_of_the_cnn(evaluated):
 
 def test_a_test_split_is_scored_where_there_is_one(job, change, face_folder):
     faces = change(job, data={"source": None, "size": 48}, cut={"layers": ("fc1",)})
-    metrics = stages.evaluate(replace(faces, data=face_folder)).metrics
+    metrics = stages.evaluate(replace(faces, data=face_folder)).document
     assert metrics["split"] == "test"
     assert metrics["images"] == {"train": 36, "validation": 30, "test": 18}
     assert metrics["heads"][0]["scores"]["accuracy"]["value"] > 0.5
 
 
 def test_a_given_model_of_other_classes_is_scored_by_its_trees(job, toy_file, change):
-    found = stages.evaluate(replace(change(job, data={"binary": "3"}), model=toy_file), ["fc1"]).metrics
+    found = stages.evaluate(replace(change(job, data={"binary": "3"}), model=toy_file), ["fc1"]).document
     assert (found["cnn"], found["heads"][0]["against_cnn"]) == (None, None)
     assert "10 classes apart, 2 were named" in found["no_softmax"]
-    assert stages.evaluate(replace(job, model=toy_file), ["fc1"]).metrics["cnn"]["fit_seconds"] is None
+    assert stages.evaluate(replace(job, model=toy_file), ["fc1"]).document["cnn"]["fit_seconds"] is None

@@ -58,7 +58,7 @@ def test_a_bundle_says_what_it_is(job):
     for kind in ("cnn", "hybrid"):
         assert [found["batch"] for found in manifest["parity"][kind]] == [1, 7, 256]
         assert all(found["images"] == 1000 for found in manifest["parity"][kind])
-    metrics = stages.evaluate(job, ["fc1"]).metrics
+    metrics = stages.evaluate(job, ["fc1"]).document
     assert manifest["scores"]["split"] == metrics["split"]
     for kind, found in (("cnn", metrics["cnn"]), ("hybrid", metrics["heads"][0])):
         for name, value in manifest["scores"][kind].items():

@@ -169,7 +169,7 @@ class TestStreamed:
             np.testing.assert_array_equal(part.stored["fc1"].X, cached[name].stored["fc1"].X)
             assert part.stored["fc1"].spec.key != cached[name].stored["fc1"].spec.key
         assert stages.extract(replace(given, image_cache=False), ["fc1"])["train"].stored["fc1"].cached
-        scores = [stages.evaluate(job, ["fc1"]).metrics for job in (given, streaming)]
+        scores = [stages.evaluate(job, ["fc1"]).document for job in (given, streaming)]
         assert scores[0]["cnn"]["scores"] == scores[1]["cnn"]["scores"]
         assert scores[0]["heads"][0]["scores"] == scores[1]["heads"][0]["scores"]
         assert scores[0]["cnn"]["train_accuracy"] == scores[1]["cnn"]["train_accuracy"]

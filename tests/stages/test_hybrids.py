@@ -106,7 +106,7 @@ def test_the_device_that_is_asked_for_judges_too(hybrid_job, change):
 
 
 def test_layers_are_those_of_the_modes_that_are_asked_for(hybrid_job):
-    heads = stages.evaluate(hybrid_job, ["fc2"], modes=["residual"]).metrics["heads"]
+    heads = stages.evaluate(hybrid_job, ["fc2"], modes=["residual"]).document["heads"]
     assert [(row["layer"], row["mode"]) for row in heads] == [("fc2", "plain"), ("fc2", "residual")]
 
 
@@ -198,7 +198,7 @@ def test_the_bundle_predicts_as_the_hybrid_does(hybrid_job, mode):
 
 
 def test_scores_of_cnn_and_hybrid_are_of_the_same_views(hybrid_job):
-    metrics = stages.evaluate(hybrid_job, ["fc1"]).metrics
+    metrics = stages.evaluate(hybrid_job, ["fc1"]).document
     assert metrics["tta"] == "flip"
     assert [(row["layer"], row["mode"]) for row in metrics["heads"]] == [
         ("fc1", "plain"),
@@ -210,7 +210,7 @@ def test_scores_of_cnn_and_hybrid_are_of_the_same_views(hybrid_job):
     cnn = stages.train(hybrid_job).cnn
     both = (cnn.predict_proba(held.X) + cnn.predict_proba(np.asarray(held.X)[:, :, ::-1])) / 2
     assert metrics["cnn"]["scores"]["accuracy"]["value"] == pytest.approx(np.mean(both.argmax(1) == held.y))
-    once = stages.evaluate(hybrid_job, ["fc1"], tta="none").metrics
+    once = stages.evaluate(hybrid_job, ["fc1"], tta="none").document
     assert once["tta"] == "none"
 
 

@@ -24,7 +24,7 @@ def test_inspection(job, face_folder):
 @pytest.mark.fer2013
 def test_fer2013_is_audited_as_it_is_known(fer2013, tmp_path):
     job = stages.Job(recipe=load_recipe("oslo"), data=fer2013, models=tmp_path, reports=tmp_path)
-    audit = stages.inspect(job).audit
+    audit = stages.inspect(job).document
     exact = audit["duplicates"]["exact"]
     assert (exact["groups"], exact["surplus"]) == (1273, 1532)
     assert (exact["contradicting_groups"], exact["groups_across_splits"]) == (47, 270)

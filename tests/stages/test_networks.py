@@ -196,7 +196,7 @@ def test_the_bundle_holds_all_networks_and_heads_and_predicts_the_mean(bagged):
     held = bagged.images.validation
     np.savez(source, X=held.X, y=held.y, class_names=np.array(held.classes))
     scored = stages.evaluate_bundle(replace(bagged, data=source), exported.bundle.folder)
-    (row,) = scored.metrics["heads"]
+    (row,) = scored.document["heads"]
     assert row["rounds"] == manifest["rounds"]
     own = manifest["scores"]["hybrid"]["accuracy"]
     assert row["scores"]["accuracy"]["value"] == pytest.approx(own)
@@ -226,7 +226,7 @@ def test_every_path_of_a_bagged_hybrid_says_the_same(bagged):
 
 
 def test_it_is_scored_beside_a_network_of_all_images(bagged):
-    metrics = stages.evaluate(bagged, ["fc1"]).metrics
+    metrics = stages.evaluate(bagged, ["fc1"]).document
     assert [(row["layer"], row["mode"]) for row in metrics["heads"]] == [
         ("fc1", "plain"),
         ("fc1+fc2", "residual"),

@@ -23,8 +23,8 @@ from tests.waiting import wait_until
 
 def test_scores_on_a_cluster_are_those_of_one_machine(job, client):
     shutil.copytree(job.models, job.models.with_name("alone"))
-    alone = stages.evaluate(replace(job, models=job.models.with_name("alone")), ["fc1", "output"]).metrics
-    there = stages.evaluate(replace(job, client=client), ["fc1", "output"]).metrics
+    alone = stages.evaluate(replace(job, models=job.models.with_name("alone")), ["fc1", "output"]).document
+    there = stages.evaluate(replace(job, client=client), ["fc1", "output"]).document
     assert there.keys() == alone.keys()
     assert there["cnn"]["train_accuracy"] == pytest.approx(alone["cnn"]["train_accuracy"], abs=0.002)
     for ours, theirs in zip([there["cnn"], *there["heads"]], [alone["cnn"], *alone["heads"]], strict=True):
@@ -39,7 +39,7 @@ def test_scores_on_a_cluster_are_those_of_one_machine(job, client):
     assert head.cached
     assert head.details["workers"] == 2
     assert not list(job.models_dir.rglob("*.onnx"))
-    again = stages.evaluate(replace(job, client=client), ["fc1", "output"]).metrics
+    again = stages.evaluate(replace(job, client=client), ["fc1", "output"]).document
     assert again["heads"] == there["heads"]
 
 

@@ -61,30 +61,30 @@ class TestWhatIsScored:
         assert "nothing is trained" in caplog.text
         assert f"cnnboost run toy --data {photos}" in caplog.text
         assert found.path == boosted.reports / "toy/other/my-photos/metrics.json"
-        assert read_json(found.path) == found.metrics
+        assert read_json(found.path) == found.document
         assert all(path.parent == found.path.parent / "figures" for path in found.figures)
         assert {path.name for path in found.figures} >= {"confusion-cnn.png", "confusion-fc1.png"}
         trained = stages.train(boosted)
         images = stages.find_other_images(replace(boosted, data=photos)).images
         assert images.shape == (60, 8, 8, 1)
         right = np.mean(trained.cnn.predict(images.X) == np.array(images.classes)[images.y])
-        assert found.metrics["cnn"]["scores"]["accuracy"]["value"] == pytest.approx(right)
+        assert found.document["cnn"]["scores"]["accuracy"]["value"] == pytest.approx(right)
         features = CNNFeatures(trained.model, "fc1").fit_transform(images.X)
         head = BoostClassifier.load(boosted.models_dir / "heads/fc1-plain.ubj")
         right = np.mean(head.predict(features) == np.array(images.classes)[images.y])
-        (row,) = found.metrics["heads"]
+        (row,) = found.document["heads"]
         assert (row["layer"], row["scores"]["accuracy"]["value"]) == ("fc1", pytest.approx(right))
 
     def test_the_form_is_that_of_an_evaluation(self, boosted, photos):
         own = stages.evaluate(boosted, ["fc1"])
         before = contents(boosted.reports_dir)
-        other = scored(boosted, photos).metrics
+        other = scored(boosted, photos).document
         assert contents(boosted.reports_dir).items() >= before.items()
         new = {"source_name", "trained_on", "counted_as", "layers_left_out"}
-        assert set(other) == set(own.metrics) | new
-        assert set(other["cnn"]) == set(own.metrics["cnn"])
-        assert set(other["heads"][0]) == set(own.metrics["heads"][0])
-        assert other["trained_on"]["digest"] == own.metrics["data_digest"] != other["data_digest"]
+        assert set(other) == set(own.document) | new
+        assert set(other["cnn"]) == set(own.document["cnn"])
+        assert set(other["heads"][0]) == set(own.document["heads"][0])
+        assert other["trained_on"]["digest"] == own.document["data_digest"] != other["data_digest"]
         assert (other["trained_on"]["images"], other["trained_on"]["train_images"]) == (1797, 1258)
         assert (other["source_name"], other["split"], other["images"]) == ("my-photos", "all", {"all": 60})
 
@@ -98,7 +98,7 @@ class TestWhatIsScored:
         assert own.images.split_names == images.split_names
         assert all(own.images[name].digest == images[name].digest for name in images.split_names)
         assert found.path == boosted.reports / "toy/metrics.json"
-        assert found.metrics["split"] == "validation"
+        assert found.document["split"] == "validation"
 
     def test_own_images_are_known_without_a_class_that_the_recipe_drops(self, boosted, change, photos):
         fewer = change(boosted, data={"drop": ("3", "5")}, cnn={"epochs": 1})
@@ -117,15 +117,15 @@ class TestWhatIsScored:
     def test_a_changed_network_on_own_images_is_trained_anew(self, boosted, change):
         other = change(boosted, cnn={"epochs": 1})
         assert stages.find_other_images(other) is None
-        assert stages.evaluate_source(other, ["fc1"]).metrics["cnn"]["epochs"] == 1
+        assert stages.evaluate_source(other, ["fc1"]).document["cnn"]["epochs"] == 1
 
     def test_a_split_can_be_named(self, boosted, photos, toy_images, tmp_path):
         both = tmp_path / "both"
         shutil.copytree(photos, both / "train")
         X, y = toy_images
         save_images(both / "test", X[100:110], y[100:110])
-        assert scored(boosted, both).metrics["images"] == {"all": 70}
-        assert scored(boosted, both, split="test").metrics["images"] == {"test": 10}
+        assert scored(boosted, both).document["images"] == {"all": 70}
+        assert scored(boosted, both, split="test").document["images"] == {"test": 10}
         with pytest.raises(DataError, match=r"no split 'validation'; it has: train, test"):
             scored(boosted, both, split="validation")
 
@@ -134,20 +134,20 @@ class TestWhatIsScored:
         X, y = toy_images
         few = save_images(tmp_path / "few", X[y == 3][:n], y[y == 3][:n])
         found = scored(boosted, few)
-        json.dumps(found.metrics, allow_nan=False)
-        scores = {row["name"]: row for row in found.metrics["cnn"]["scores"]["per_class"]}
+        json.dumps(found.document, allow_nan=False)
+        scores = {row["name"]: row for row in found.document["cnn"]["scores"]["per_class"]}
         assert (scores["3"]["support"], scores["5"]["support"]) == (n, 0)
         assert scores["5"]["recall"]["interval"] is None
-        assert (found.metrics["cnn"]["scores"]["macro_f1"]["interval"] is None) == (n == 1)
-        assert found.metrics["cnn"]["auc"] == {}
-        assert found.metrics["cnn"]["collapsed"] is None
+        assert (found.document["cnn"]["scores"]["macro_f1"]["interval"] is None) == (n == 1)
+        assert found.document["cnn"]["auc"] == {}
+        assert found.document["cnn"]["collapsed"] is None
 
     def test_bad_images_stop_or_are_listed(self, boosted, photos):
         (photos / "3" / "broken.png").write_bytes(b"no picture")
         with pytest.raises(DataError, match=r"broken\.png"):
             scored(boosted, photos)
         found = scored(replace(boosted, on_bad="skip"), photos)
-        assert found.metrics["images_left_out"] == 1
+        assert found.document["images_left_out"] == 1
         assert "broken.png" in (found.path.parent / "bad_inputs.csv").read_text()
         assert not (boosted.reports_dir / "bad_inputs.csv").exists()
 
@@ -155,8 +155,8 @@ class TestWhatIsScored:
 class TestHeads:
     def test_without_heads_the_cnn_alone_is_scored(self, job, photos, caplog):
         found = scored(job, photos)
-        assert found.metrics["heads"] == []
-        assert [row["layer"] for row in found.metrics["layers_left_out"]] == ["fc1", "fc2", "output"]
+        assert found.document["heads"] == []
+        assert [row["layer"] for row in found.document["layers_left_out"]] == ["fc1", "fc2", "output"]
         assert "cnnboost fit-boost -r toy --layer fc2" in caplog.text
         drawn = [path.name for path in found.figures]
         assert drawn == ["confusion-cnn.png", "class-accuracy.png", "roc.png"]
@@ -164,7 +164,7 @@ class TestHeads:
     def test_a_hybrid_that_is_left_out_is_said_to_be(self, boosted, change, photos, caplog):
         residual = change(boosted, hybrid={"mode": "residual", "layers": ("flatten", "fc1")})
         found = scored(residual, photos)
-        assert found.metrics["layers_left_out"][-1]["layer"] == "flatten+fc1"
+        assert found.document["layers_left_out"][-1]["layer"] == "flatten+fc1"
         assert "the recipe's residual hybrid is left out" in caplog.text
 
     def test_a_named_layer_must_have_its_head(self, boosted, photos):
@@ -180,7 +180,7 @@ class TestHeads:
         stages.train(replace(change(boosted, cnn={"seed": 7}), force=True))
         with pytest.raises(StoreError, match="fitted on another CNN"):
             scored(change(boosted, cnn={"seed": 7}), photos, ["fc1"])
-        assert scored(change(boosted, cnn={"seed": 7}), photos).metrics["heads"] == []
+        assert scored(change(boosted, cnn={"seed": 7}), photos).document["heads"] == []
 
     def test_a_head_for_other_classes_or_a_damaged_one_is_named(self, boosted, photos):
         path = boosted.models_dir / "heads/fc1-plain.ubj"
@@ -277,7 +277,7 @@ class TestTheCnn:
             scored(boosted, photos)
         assert stages.find_other_images(boosted) is None
         assert stages.train(boosted).cached
-        assert scored(boosted, photos).metrics["heads"]
+        assert scored(boosted, photos).document["heads"]
 
 
 @given(st.text(min_size=1).filter(lambda text: "\0" not in text))

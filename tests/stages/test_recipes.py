@@ -40,7 +40,7 @@ def test_smoke(name, face_folder, affectnet_folder, tmp_path):
     recipe = load_recipe(name, OVERRIDES.get(name, []))
     data = recipe.data.source or (affectnet_folder if name == "ubi_affectnet" else face_folder)
     job = stages.Job(recipe=recipe, data=data, models=tmp_path / "models", reports=tmp_path / "reports")
-    metrics = stages.evaluate(stages.smoke(job)).metrics
+    metrics = stages.evaluate(stages.smoke(job)).document
     assert metrics["recipe"] == f"{name}-smoke"
     assert metrics["cnn"]["epochs"] == 1
     assert metrics["images"]["train"] <= SMOKE_IMAGES * len(metrics["classes"])
@@ -59,6 +59,6 @@ def test_smoke(name, face_folder, affectnet_folder, tmp_path):
 @pytest.mark.fer2013
 def test_fer2013_walks_the_line(fer2013, tmp_path):
     job = stages.Job(recipe=load_recipe("oslo"), data=fer2013, models=tmp_path, reports=tmp_path)
-    metrics = stages.evaluate(stages.smoke(job), ["fc1"]).metrics
+    metrics = stages.evaluate(stages.smoke(job), ["fc1"]).document
     assert metrics["images"] == {"train": 24 * 7, "validation": 24 * 7}
     assert metrics["published"]["cnn"] == 0.569

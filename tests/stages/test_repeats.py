@@ -35,7 +35,7 @@ def test_the_document(repeated):
     job, found = repeated
     assert found.path == job.reports_dir / "repeats.json"
     summary = read_json(found.path)
-    assert summary == json.loads(json.dumps(found.summary))
+    assert summary == json.loads(json.dumps(found.document))
     assert [(run["seed"], run["boost_seed"]) for run in summary["runs"]] == [(3, 7), (4, 8)]
     assert summary["recipe_facts"]["cnn"]["seed"] == 3
     assert [head["layer"] for head in summary["heads"]] == ["fc1", "fc2"]
@@ -53,7 +53,7 @@ def test_ensembles_share_no_member(recipe_file, tmp_path):
 
     recipe = load_recipe(recipe_file, ["cnn.epochs=1", "hybrid.mode=residual", "hybrid.networks=2"])
     job = stages.Job(recipe=recipe, models=tmp_path / "models", reports=tmp_path / "reports")
-    summary = stages.repeat(job, 2, ["fc1"]).summary
+    summary = stages.repeat(job, 2, ["fc1"]).document
     seed = recipe.cnn.seed
     assert [run["seed"] for run in summary["runs"]] == [seed, seed + 2]
     assert [row["mode"] for row in summary["runs"][0]["heads"]] == ["plain", "residual"]
@@ -76,8 +76,8 @@ def test_the_figures_are_those_of_the_runs(repeated, tmp_path):
         assert stages.train(alone).cached
         runs.append(stages.evaluation.scores_of(alone, ["fc1"]))
     for row, of_run in (
-        (found.summary["cnn"], lambda m: m["cnn"]),
-        (found.summary["heads"][0], lambda m: m["heads"][0]),
+        (found.document["cnn"], lambda m: m["cnn"]),
+        (found.document["heads"][0], lambda m: m["heads"][0]),
     ):
         accuracies = [of_run(m)["scores"]["accuracy"]["value"] for m in runs]
         assert accuracies[0] != accuracies[1], "another seed is another result"
@@ -122,12 +122,12 @@ def test_a_killed_series_goes_on_and_a_longer_one_begins_with_what_is_there(repe
         p for p in killed if p.parent.name == "heads"
     }
     for name in ("cnn", "classes", "split"):
-        assert again.summary[name] == found.summary[name]
-    for head, before in zip(again.summary["heads"], found.summary["heads"], strict=True):
+        assert again.document[name] == found.document[name]
+    for head, before in zip(again.document["heads"], found.document["heads"], strict=True):
         assert head == before
     longer = stages.repeat(job, 3, ["fc1"])
     assert times(runs / "3") == whole
-    assert [run["seed"] for run in longer.summary["runs"]] == [3, 4, 5]
+    assert [run["seed"] for run in longer.document["runs"]] == [3, 4, 5]
 
 
 def test_what_cannot_be_repeated(job, toy_file):

@@ -134,7 +134,7 @@ def test_scores_on_other_images_are_shown_without_pictures_of_them(oslo, other):
 
 def test_folders_of_other_images_are_not_recipes(oslo, other):
     shutil.copytree(oslo.reports_dir, oslo.reports / "second")
-    assert report_all(oslo.reports).recipes == ["oslo", "oslo"]
+    assert report_all(oslo.reports).document["recipes"] == ["oslo", "oslo"]
     assert "photos" not in (oslo.reports / "index.html").read_text(encoding="utf-8")
 
 

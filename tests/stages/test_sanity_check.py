@@ -27,40 +27,40 @@ def test_a_network_that_can_learn(job, change):
     able = change(job, cnn={"learning_rate": 1e-2})
     before = files(job.models)
     found = stages.overfit(able, 50)
-    assert found.learnt
-    assert found.metadata["accuracy"] == 1.0
-    assert found.metadata["symptoms"] == []
-    assert found.metadata["history"]["accuracy"][-1] == 1.0
-    assert max(found.metadata["history"]["accuracy"][:-1]) < 1.0, "it stops as soon as all is known"
-    assert found.metadata["steps"] == found.metadata["epochs"] < found.metadata["steps_at_most"] == 2000
-    assert sum(found.metadata["classes"].values()) == 50
+    assert found.document["learnt"]
+    assert found.document["accuracy"] == 1.0
+    assert found.document["symptoms"] == []
+    assert found.document["history"]["accuracy"][-1] == 1.0
+    assert max(found.document["history"]["accuracy"][:-1]) < 1.0, "it stops as soon as all is known"
+    assert found.document["steps"] == found.document["epochs"] < found.document["steps_at_most"] == 2000
+    assert sum(found.document["classes"].values()) == 50
     assert found.path == job.reports_dir / "overfit.json"
-    assert read_json(found.path) == json.loads(json.dumps(found.metadata))
+    assert read_json(found.path) == json.loads(json.dumps(found.document))
     assert files(job.models) == before
 
 
 def test_one_that_cannot(job, change):
     found = stages.overfit(change(job, cnn={"learning_rate": 1e-9}), 50, steps=4)
-    assert not found.learnt
-    assert found.metadata["accuracy"] < 0.5
-    assert (found.metadata["epochs"], found.metadata["steps"], found.metadata["steps_at_most"]) == (4, 4, 4)
-    assert "raise cnn.learning_rate (1e-09)" in found.metadata["symptoms"][0]
+    assert not found.document["learnt"]
+    assert found.document["accuracy"] < 0.5
+    assert (found.document["epochs"], found.document["steps"], found.document["steps_at_most"]) == (4, 4, 4)
+    assert "raise cnn.learning_rate (1e-09)" in found.document["symptoms"][0]
 
 
 def test_one_that_breaks_off(job, change):
     found = stages.overfit(change(job, cnn={"learning_rate": 1e9, "batch_size": 5}), 20, steps=20)
-    assert not found.learnt
-    assert found.metadata["accuracy"] is None
-    assert "loss is" in found.metadata["failure"]
-    assert "(1e+09)" in " ".join(found.metadata["symptoms"])
+    assert not found.document["learnt"]
+    assert found.document["accuracy"] is None
+    assert "loss is" in found.document["failure"]
+    assert "(1e+09)" in " ".join(found.document["symptoms"])
     read_json(found.path)
 
 
 def test_a_step_too_far_in_the_last_batch_is_seen(job, change):
     # One step an epoch: the loss of training is finite still, that of the changed weights is not.
     found = stages.overfit(change(job, cnn={"learning_rate": 1e9}), 20, steps=1)
-    assert "after epoch 1" in found.metadata["failure"]
-    assert found.metadata["history"] == {"loss": [], "accuracy": []}
+    assert "after epoch 1" in found.document["failure"]
+    assert found.document["history"] == {"loss": [], "accuracy": []}
 
 
 def test_what_changes_images_or_steps_is_switched_off_and_said(job, change, caplog):
@@ -78,24 +78,24 @@ def test_what_changes_images_or_steps_is_switched_off_and_said(job, change, capl
     )
     with caplog.at_level(logging.INFO, "cnnboost"):
         found = stages.overfit(changed, 30)
-    assert found.learnt
-    off = " ".join(found.metadata["switched_off"])
+    assert found.document["learnt"]
+    off = " ".join(found.document["switched_off"])
     assert all(name in off for name in ("augment=", "mixup=1.0", "early_stopping=0", "schedule='step'"))
     assert "label_smoothing" not in off
     assert "step_epochs" not in off
-    assert f"switched off: {', '.join(found.metadata['switched_off'])}" in caplog.text
+    assert f"switched off: {', '.join(found.document['switched_off'])}" in caplog.text
 
 
 def test_what_the_recipe_leaves_out_is_not_named(job, caplog):
     with caplog.at_level(logging.INFO, "cnnboost"):
         found = stages.overfit(job, 20, steps=1)
-    assert found.metadata["switched_off"] == []
+    assert found.document["switched_off"] == []
     assert "switched off: nothing" in caplog.text
 
 
 def test_the_same_seed_is_the_same_course(job, change):
     first, again, other = (
-        stages.overfit(change(job, cnn={"seed": seed}), 20, steps=3).metadata["history"] for seed in (1, 1, 2)
+        stages.overfit(change(job, cnn={"seed": seed}), 20, steps=3).document["history"] for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -113,8 +113,8 @@ def test_no_step_is_not_a_check(job):
 
 def test_two_classes(job, change):
     found = stages.overfit(change(job, data={"binary": "3"}, cnn={"learning_rate": 1e-2}), 20)
-    assert found.learnt
-    assert found.metadata["classes"]["3"] == 2
+    assert found.document["learnt"]
+    assert found.document["classes"]["3"] == 2
 
 
 def test_faces_in_a_folder(job, change, face_folder):
