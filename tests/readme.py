@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cnnboost.report.sections import verdicts_of
+from cnnboost.report.compared import verdicts_of
 from cnnboost.report.table import head_title
 
 ROOT = Path(__file__).parent.parent

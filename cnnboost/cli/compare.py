@@ -12,9 +12,8 @@ from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
 from cnnboost.cli.options import JobOptions
 from cnnboost.escape import counted
+from cnnboost.report.compared import rows_table, verdict_on_rows, verdicts_of
 from cnnboost.report.gains import gains_table, verdicts_on_gains
-from cnnboost.report.rows import rows_table, verdict_on_rows
-from cnnboost.report.sections import verdicts_of
 from cnnboost.report.table import head_title
 
 

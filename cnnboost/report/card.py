@@ -12,9 +12,10 @@ from cnnboost.deploy.bundle import FAST, SHIPPED, Bundle, shipped_bundle
 from cnnboost.errors import StoreError
 from cnnboost.escape import markdown_code
 from cnnboost.files import read_json
+from cnnboost.report.compared import modes_table, modes_text, verdicts_of
 from cnnboost.report.page import render
 from cnnboost.report.scores import SCORE_COLUMNS, class_table, scores_table
-from cnnboost.report.sections import audit_rows, count_table, leaves, modes_table, modes_text, verdicts_of
+from cnnboost.report.sections import audit_rows, count_table, leaves
 from cnnboost.report.table import Cell, Column, Table, percent
 
 OFTEN = 0.15

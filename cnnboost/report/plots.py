@@ -1,4 +1,4 @@
-"""What every figure shares, and the figures of images, of a training, of modes and of latencies."""
+"""What every figure shares, and the figures of images, of a training and of latencies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.escape import counted, visible
+from cnnboost.escape import visible
 from cnnboost.files import write_bytes
-from cnnboost.report.table import head_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,48 +178,6 @@ def epochs_of(history: Mapping[str, Sequence[float]], name: str) -> Sequence[flo
     """Return the epochs that the values of a curve belong to; not every one need have been validated."""
     every = range(1, len(history.get(name) or []) + 1)
     return history.get("val_epoch", every) if name.startswith("val_") else every
-
-
-def plot_modes(document: Mapping[str, Any]) -> Figure:
-    """Draw the differences of accuracy and log-loss between each head and the softmax, seed by seed."""
-    from matplotlib.ticker import MaxNLocator
-
-    runs, heads = document["runs"], list(document["summary"])
-    kinds = dict.fromkeys(runs[0]["modes"], "trees of XGBoost")
-    for head, row in runs[0].get("heads", {}).items():
-        kinds[head] = "linear" if row["linear"] else "others"
-    colours = dict(zip(dict.fromkeys(kinds.values()), COLOURS, strict=False))
-    images, seeds = counted(document["n"], "image"), counted(len(runs), "seed")
-    title = f"Heads against the network's own softmax, {document['split']}, {images}, {seeds}"
-    figure = new_figure(9.2, 1.7 + 0.13 * len(heads) * (len(runs) + 1), title)
-    left, right = figure.subplots(1, 2, sharey=True)
-    step = 0.8 / len(runs)
-    for place, head in enumerate(heads):
-        colour = colours[kinds[head]]
-        for i, run in enumerate(runs):
-            row = run["modes"][head] if head in run["modes"] else run["heads"][head]
-            y = place + (i - (len(runs) - 1) / 2) * step
-            against = row["against_softmax"]
-            middle, (low, high) = 100 * against["difference"], 100 * np.array(against["difference_interval"])
-            left.errorbar(
-                middle, y, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=2, ms=4
-            )
-            right.plot(row["log_loss_difference"], y, "s", color=colour, ms=4)
-    for axes in (left, right):
-        axes.axvline(0, color="0.4", linewidth=1, linestyle="--")
-        name_rows(axes, [head_title(head) for head in heads])
-    left.set_xlabel(
-        f"accuracy minus the softmax's, percentage points\n(bars: {document['confidence']:.0%} interval)"
-    )
-    right.set_xlabel("log-loss minus the calibrated softmax's, nats\n(to the left is better)")
-    left.set_title("Accuracy")
-    right.set_title("Log-loss")
-    right.margins(x=0.15)
-    right.xaxis.set_major_locator(MaxNLocator(5))
-    if len(colours) > 1:
-        marks = [right.plot([], [], "s", color=colour, label=kind)[0] for kind, colour in colours.items()]
-        figure.legend(handles=marks, loc="outside lower center", ncol=len(marks))
-    return figure
 
 
 def plot_latency(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:

@@ -9,10 +9,10 @@ from typing import Any
 from cnnboost.config.published import Printed
 from cnnboost.escape import counted
 from cnnboost.metrics.scores import FOREIGN_CAUSES
+from cnnboost.report.compared import MODES_FIGURE, ROWS_FIGURE, modes_section, rows_section
 from cnnboost.report.page import Section, contents_of, data_uri, known_figures, render
 from cnnboost.report.printed import printed_section
 from cnnboost.report.published import beside_published, published_section
-from cnnboost.report.rows import ROWS_FIGURE, rows_section
 from cnnboost.report.scores import (
     classes_section,
     classifiers,
@@ -23,12 +23,10 @@ from cnnboost.report.scores import (
 )
 from cnnboost.report.searches import drawn_by_searches, searches_section
 from cnnboost.report.sections import (
-    MODES_FIGURE,
     OtherImages,
     confusion_titles,
     figures_section,
     latency_section,
-    modes_section,
     other_images_section,
     overfit_section,
     repeats_section,

@@ -1,10 +1,9 @@
-"""Sections of a page: what was run, whether the network can learn, modes, other images, repeats, latency."""
+"""Sections of a page: what was run, whether the network can learn, other images, repeats, latency."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -18,13 +17,10 @@ from cnnboost.report.page import (
     contents_of,
     details,
     known_figures,
-    named_figures,
     table,
 )
 from cnnboost.report.scores import SCORE_COLUMNS, classifiers, published_accuracies, scores_table
-from cnnboost.report.table import Cell, Column, Group, Table, columns_of, head_title, pairs, percent
-
-MODES_FIGURE = "compare.png"
+from cnnboost.report.table import Cell, Column, Group, Table, columns_of, pairs, percent
 
 
 class OtherImages(NamedTuple):
@@ -193,86 +189,6 @@ def figures_section(groups: Mapping[str, Sequence[Figure]]) -> Section | None:
     for group, drawn in groups.items():
         blocks += [*([("heading", group)] if len(groups) > 1 else []), ("figures", drawn)]
     return Section("figures", "Figures", "Figures", blocks)
-
-
-def modes_text(compared: Mapping[str, Any]) -> str:
-    """Return what was compared, and on which images."""
-    runs, members = len(compared["runs"]), compared.get("members", 1)
-    networks = max(members, compared["compare"]["networks"])
-    averaged = " Softmaxes and heads are means over them." if members > 1 else ""
-    views = {"none": "the image itself"}.get(compared["hybrid"]["tta"], compared["hybrid"]["tta"])
-    return (
-        f"{counted(compared['n'], 'image')} of {compared['split']}, {counted(runs, 'seed')}, "
-        f"{counted(networks, 'trained network')}; layers {', '.join(compared['layers'])}; views at test "
-        f"time: {views}. Heads fitted on {compared['grown_on']}. Temperature, rounds, weight and other "
-        f"settings of each image's head were chosen on {compared['chosen_on']}.{averaged}"
-    )
-
-
-def modes_table(compared: Mapping[str, Any]) -> Table:
-    """Return the heads beside the softmax of their network: means over the seeds."""
-    runs, linear = compared["runs"], compared.get("best_linear")
-    kinds = {"classifier": "text", "accuracy": "percent2", "difference, points": "points", "median p": "p"}
-    if linear is not None:
-        kinds |= {f"against {head_title(linear)}, points": "points", "its median p": "p"}
-    kinds |= {"log-loss": "number", "change": "number", "calibration error": "number"}
-    rows: list[list[Any]] = []
-    for name, key in (("softmax", "softmax"), ("calibrated softmax", "calibrated")):
-        accuracy, log_loss, calibration = (
-            fmean(run[key]["scores"][score]["value"] for run in runs)
-            for score in ("accuracy", "log_loss", "calibration_error")
-        )
-        missing = [None] * (2 if linear is None else 4)
-        rows.append([name, accuracy, *missing, log_loss, None, calibration])
-    for head, row in compared["summary"].items():
-        kind = "modes" if head in runs[0]["modes"] else "heads"
-        calibration = fmean(run[kind][head]["scores"]["calibration_error"]["value"] for run in runs)
-        against = _difference(row)
-        if linear is not None:
-            against += _difference(row.get("against_linear"))
-        losses = row["log_loss"], row["log_loss_difference"]
-        rows.append([head_title(head), row["accuracy"], *against, *losses, calibration])
-    return Table("Heads against the softmax", columns_of(kinds), rows)
-
-
-def _difference(row: Mapping[str, Any] | None) -> list[Any]:
-    """Return the cells of a difference: its mean with the lowest and highest, and the median p."""
-    if row is None:
-        return [None, None]
-    spread = (row["lowest_difference"], row["highest_difference"])
-    return [{"value": row["difference"], "interval": spread}, row["median_p_value"]]
-
-
-def modes_section(compared: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
-    """Return the trees in every mode and the other heads against the softmax."""
-    explanation = (
-        f"{modes_text(compared)} Difference: accuracy minus the softmax's, and the lowest and highest "
-        "over the seeds. p: McNemar's exact p. Change of the log-loss: against the calibrated softmax."
-    )
-    if compared.get("best_linear") is not None:
-        explanation += (
-            " Other heads see what trees see, and where they are not fitted on train the log-probabilities "
-            "beside the features; vector scaling sees the log-probabilities alone, of images that the "
-            f"network has not seen. {compared['best_linear']} has the lowest log-loss of the linear heads on "
-            "these same images, which favours it a little."
-        )
-    blocks: list[Block] = [
-        ("items", verdicts_of(compared)),
-        ("faint", explanation),
-        table(modes_table(compared)),
-    ]
-    named = [{"file": MODES_FIGURE, "title": "Differences to the softmax, seed by seed"}]
-    blocks.append(("figures", named_figures(figures, named)))
-    return Section("modes", "Heads", "Trees in every mode and other heads, against the softmax", blocks)
-
-
-def verdicts_of(compared: Mapping[str, Any]) -> list[str]:
-    """Return what is said of each head against the softmax, and of trees against the best linear head."""
-    summary, modes = compared["summary"], compared["runs"][0]["modes"]
-    against = [
-        summary[mode]["against_linear"]["verdict"] for mode in modes if "against_linear" in summary[mode]
-    ]
-    return [*(row["verdict"] for row in summary.values()), *against]
 
 
 def other_images_section(

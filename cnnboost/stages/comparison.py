@@ -17,8 +17,8 @@ from cnnboost.hybrid.rivals import Rival, rivals_of
 from cnnboost.images import Split
 from cnnboost.images.views import views
 from cnnboost.metrics.scores import score
-from cnnboost.report.plots import plot_modes, save_figure
-from cnnboost.report.rows import ROWS_FIGURE, plot_rows
+from cnnboost.report.compared import MODES_FIGURE, ROWS_FIGURE, plot_modes, plot_rows
+from cnnboost.report.plots import save_figure
 from cnnboost.stages.hybrids import hybrid_boost, hybrid_layers
 from cnnboost.stages.job import Job, run_of
 from cnnboost.stages.names import check_names
@@ -103,7 +103,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Outcome:
         document["curve"] = curve.document(linear)
     path = write_json(job.reports_dir / "compare.json", document)
     folder = job.reports_dir / "figures"
-    figures = [save_figure(plot_modes(document), folder / "compare.png")]
+    figures = [save_figure(plot_modes(document), folder / MODES_FIGURE)]
     if curve.sizes:
         figures.append(save_figure(plot_rows(document), folder / ROWS_FIGURE))
     return Outcome(document, path, figures)

@@ -15,7 +15,6 @@ from cnnboost.report.plots import (
     plot_contact_sheet,
     plot_history,
     plot_latency,
-    plot_modes,
     save_figure,
 )
 from cnnboost.timing.paths import PATHS, is_head_only
@@ -158,23 +157,3 @@ def test_sizes_do_not_overlap(sizes):
     axes = figure.axes[0]
     assert not axes.get_window_extent().overlaps(axes.get_legend().get_window_extent())
     assert axes.get_xticklabels()[-1].get_text() == f"{max(sizes):,}"
-
-
-def test_the_figure_of_modes_shows_every_seed(compared):
-    figure = plot_modes(compared)
-    accuracy, log_loss = figure.axes
-    assert [line.get_xdata() for line, *_ in accuracy.containers] == [[1.0], [1.0]]
-    assert [line.get_xdata()[0] for line in log_loss.lines[:2]] == [-0.02] * 2
-    assert any("2 seeds" in text for text in texts(figure))
-    assert_legible(figure)
-
-
-def test_trees_and_other_heads_have_a_colour_of_their_own(rivals):
-    figure = plot_modes(rivals)
-    accuracy, _ = figure.axes
-    assert [label.get_text() for label in accuracy.get_yticklabels()] == ["residual", "linear svm"]
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["trees of XGBoost", "linear"]
-    drawn = [line.get_color() for line, *_ in accuracy.containers]
-    assert drawn[0] == drawn[1] != drawn[2] == drawn[3]
-    assert_legible(figure)

@@ -1,4 +1,4 @@
-"""Sections: the run, the check for learning, figures, modes, other images."""
+"""Sections: the run, the check for learning, figures, other images."""
 
 import copy
 
@@ -64,17 +64,6 @@ def test_figures_stand_in_groups_in_the_order_of_the_stages(findings):
     assert "fc9" not in text  # no score belongs to it
 
 
-def test_every_mode_stands_beside_the_softmax(findings, compared):
-    html = report_page(Findings(findings.metrics, compared=compared, figures={"compare.png": PNG}))
-    page = Page(html)
-    assert "residual is better than the softmax by 1.00 percentage points" in page.text
-    assert "3,589 images of validation, 2 seeds, 1 trained network; layers fc1" in page.text
-    assert "the other 4 of 5 folds of validation" in page.text
-    (row,) = page.row("residual", "58.00%")
-    assert "\N{MINUS SIGN}0.020" in row
-    assert html.count("Differences to the softmax, seed by seed</figcaption>") == html.count("<img") == 1
-
-
 @pytest.fixture
 def other(findings):
     """Scores of the CNN and one head on a folder of 20 photographs; no interval where none is defined."""
@@ -119,17 +108,6 @@ def test_a_damaged_check_is_named(findings, overfit, key):
     del overfit[key]
     with pytest.raises(DataError, match=f"overfit.json: no '{key}'"):
         report_page(Findings(findings.metrics, overfit=overfit))
-
-
-def test_trees_are_held_against_the_best_linear_head_too(findings, rivals):
-    html = report_page(Findings(findings.metrics, compared=rivals, figures={"compare.png": PNG}))
-    for words in (
-        "residual is better than linear_svm by 0.50 percentage points",
-        "linear_svm is better than the softmax",
-        "against linear svm, points",
-        "linear_svm has the lowest log-loss",
-    ):
-        assert words in html
 
 
 def test_a_damaged_comparison_or_score_is_named(findings, compared, other):

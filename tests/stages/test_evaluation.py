@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.document import f1_score, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from cnnboost import stages
 from cnnboost.config.published import Published

@@ -1,13 +1,56 @@
-"""The curve by images for a head, as the page shows it."""
+"""Heads against the softmax, and the curve by images for a head: page and figures."""
 
 from __future__ import annotations
 
 import pytest
 
 from cnnboost.errors import DataError
+from cnnboost.report.compared import plot_modes, plot_rows, rows_table, verdict_on_rows
 from cnnboost.report.recipe_page import Findings, report_page
-from cnnboost.report.rows import plot_rows, rows_table, verdict_on_rows
-from tests.report.test_sections import PNG
+from tests.report.html import PNG, Page
+from tests.report.legible import assert_legible, texts
+
+
+def test_every_mode_stands_beside_the_softmax(findings, compared):
+    html = report_page(Findings(findings.metrics, compared=compared, figures={"compare.png": PNG}))
+    page = Page(html)
+    assert "residual is better than the softmax by 1.00 percentage points" in page.text
+    assert "3,589 images of validation, 2 seeds, 1 trained network; layers fc1" in page.text
+    assert "the other 4 of 5 folds of validation" in page.text
+    (row,) = page.row("residual", "58.00%")
+    assert "\N{MINUS SIGN}0.020" in row
+    assert html.count("Differences to the softmax, seed by seed</figcaption>") == html.count("<img") == 1
+
+
+def test_trees_are_held_against_the_best_linear_head_too(findings, rivals):
+    html = report_page(Findings(findings.metrics, compared=rivals, figures={"compare.png": PNG}))
+    for words in (
+        "residual is better than linear_svm by 0.50 percentage points",
+        "linear_svm is better than the softmax",
+        "against linear svm, points",
+        "linear_svm has the lowest log-loss",
+    ):
+        assert words in html
+
+
+def test_the_figure_of_modes_shows_every_seed(compared):
+    figure = plot_modes(compared)
+    accuracy, log_loss = figure.axes
+    assert [line.get_xdata() for line, *_ in accuracy.containers] == [[1.0], [1.0]]
+    assert [line.get_xdata()[0] for line in log_loss.lines[:2]] == [-0.02] * 2
+    assert any("2 seeds" in text for text in texts(figure))
+    assert_legible(figure)
+
+
+def test_trees_and_other_heads_have_a_colour_of_their_own(rivals):
+    figure = plot_modes(rivals)
+    accuracy, _ = figure.axes
+    assert [label.get_text() for label in accuracy.get_yticklabels()] == ["residual", "linear svm"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["trees of XGBoost", "linear"]
+    drawn = [line.get_color() for line, *_ in accuracy.containers]
+    assert drawn[0] == drawn[1] != drawn[2] == drawn[3]
+    assert_legible(figure)
 
 
 @pytest.fixture
