@@ -60,21 +60,16 @@ def evaluate_bundle(job: Job, folder: str | os.PathLike[str], *, split: str | No
         )
     hybrid, softmax = _ask(job, bundle, rows)
     scorer = Scorer(job, rows, softmax, "the bundle has no graph of its network alone (cnn.onnx)")
-    scored = scorer.head(_head(bundle), hybrid)
+    scorer.head(_head(bundle), hybrid)
     path = bundle.members["cnn.keras"]
-    of_cnn = scorer.cnn(Trained(read_model(path), manifest["pixels"], known, path, {}, True), None)
-    of_cnn = of_cnn and {**of_cnn, "seed": None}
-    source = source_name(job.source)
-    metrics = {
-        **scorer.document(images, of_cnn, [scored], tta=manifest.get("tta", "none")),
+    scorer.cnn(Trained(read_model(path), manifest["pixels"], known, path, {}, True), None, seed=None)
+    own = {
         "recipe_facts": metadata,
-        "images": {rows.name: len(rows)},
-        "source_name": source,
         "counted_as": counted_as,
-        "published": None,
         "bundle": {"folder": str(bundle.folder), "made_from": manifest.get("made_from")},
     }
-    return write_other_scores(job, f"{source}-bundle", metrics, images, rows, scorer)
+    source, tta = source_name(job.source), manifest.get("tta", "none")
+    return write_other_scores(job, scorer, images, source, name=f"{source}-bundle", tta=tta, **own)
 
 
 def _ask(job: Job, bundle: Bundle, rows: Split) -> tuple[np.ndarray, np.ndarray | None]:

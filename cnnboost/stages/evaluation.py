@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,40 +46,22 @@ def evaluate(
     device: str | None = None,
 ) -> Outcome:
     """Score the CNN and the heads at some layers on one split; bring what that needs up to date."""
-    found = _score(job, layers, modes=modes, tta=tta, split=split, device=device)
-    path = job.reports_dir / "metrics.json"
+    document, scorer, trained = scores_of(job, layers, modes=modes, tta=tta, split=split, device=device)
     with alone_in(job.reports_dir):  # scores and figures of two commands must not mix
-        write_json(path, found.metrics)
-        figures = draw_scores(job, found.metrics, found.trained.history, found.labels, found.proba)
-    return Outcome(found.metrics, path, figures)
+        path = write_json(job.reports_dir / "metrics.json", document)
+        return Outcome(document, path, draw_scores(job, document, scorer, trained.history))
 
 
 def scores_of(
-    job: Job, layers: Sequence[str] | None = None, *, split: str | None = None, device: str | None = None
-) -> dict[str, Any]:
-    """Do what `evaluate` does, but write no report."""
-    return _score(job, layers, modes=None, tta=None, split=split, device=device).metrics
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """Scores, and the probabilities that they are of: figures need more than `metrics.json` holds."""
-
-    metrics: dict[str, Any]
-    trained: Trained
-    labels: np.ndarray
-    proba: dict[str, np.ndarray]
-
-
-def _score(
     job: Job,
-    layers: Sequence[str] | None,
+    layers: Sequence[str] | None = None,
     *,
-    modes: Sequence[str] | None,
-    tta: str | None,
-    split: str | None,
-    device: str | None,
-) -> _Scored:
+    modes: Sequence[str] | None = None,
+    tta: str | None = None,
+    split: str | None = None,
+    device: str | None = None,
+) -> tuple[dict[str, Any], Scorer, Trained]:
+    """Do what `evaluate` does, but write no report."""
     metadata = job.recipe.hybrid
     wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (metadata.mode,)) if mode != "plain"]
     seen_as = check_tta(tta or (metadata.tta if wanted else "none"))
@@ -115,8 +96,7 @@ def _score(
     features = extract(needs, names, splits, trained=trained)
     heads = [fit_boost(needs, name, device=device, features=features["train"]) for name in names]
     scorer = Scorer(job, scored, softmax, trained.no_softmax)
-    of_cnn = None if softmax is None else scorer.cnn(trained, _train_accuracy(job, trained))
-    rows = []
+    scorer.cnn(trained, None if softmax is None else _train_accuracy(job, trained))
     for head in heads:
         if job.client is not None:
             proba = proba_on_cluster(job, head.path, features[scored.name].stored[head.layer])
@@ -125,18 +105,18 @@ def _score(
         else:
             hybrid = HybridClassifier.from_parts([trained.cnn], head.layer, head.fitted, tta=seen_as)
             proba = _over_chunks(hybrid.predict_proba, scored)
-        rows.append(scorer.head(head, proba))
+        scorer.head(head, proba)
     for mode in wanted:
         found = fit_hybrid(needs, layers if modes else None, mode=mode, tta=seen_as, device=device)
         predictions = predictions_of(needs, found, scored)
-        rows.append(scorer.head(found.head, predictions.proba, predictions.cross_fitted))
+        scorer.head(found.head, predictions.proba, predictions.cross_fitted)
     published = job.recipe.evaluate.published
-    metrics = {
-        **scorer.document(job.images, of_cnn, rows, tta=seen_as),
+    document = {
+        **scorer.document(job.images, tta=seen_as),
         "images": {name: len(job.images[name]) for name in job.images.split_names},
         "published": published.model_dump(exclude={"printed"}) if published else None,
     }
-    return _Scored(metrics, trained, scored.y, scorer.proba)
+    return document, scorer, trained
 
 
 def _check_published(job: Job, classes: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from cnnboost.report.score_plots import (
 )
 from cnnboost.report.scores import classifiers, head_key, head_name
 from cnnboost.stages.job import Job
+from cnnboost.stages.scorer import Scorer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,11 +29,7 @@ _NOT_ALWAYS = ("roc", "precision-recall", "threshold-sweep")
 
 
 def draw_scores(
-    job: Job,
-    metrics: Mapping[str, Any],
-    history: Mapping[str, Sequence[float]],
-    labels: np.ndarray,
-    proba: Mapping[str, np.ndarray],
+    job: Job, metrics: Mapping[str, Any], scorer: Scorer, history: Mapping[str, Sequence[float]]
 ) -> list[Path]:
     """Draw what an evaluation found, and remove curves of an earlier one that do not apply any more.
 
@@ -41,35 +38,23 @@ def draw_scores(
     rarest and the most frequent class, and with two classes precision against recall and the sweep of
     thresholds.
     """
-    folder = job.reports_dir / "figures"
-    figures = _figures(job, metrics, history, labels, proba)
-    drawn = {stem: save_figure(figure, folder / f"{stem}.png") for stem, figure in figures}
-    for stem in _NOT_ALWAYS:
-        if stem not in drawn:
-            (folder / f"{stem}.png").unlink(missing_ok=True)
-    return list(drawn.values())
-
-
-def _figures(
-    job: Job,
-    metrics: Mapping[str, Any],
-    history: Mapping[str, Sequence[float]],
-    labels: np.ndarray,
-    proba: Mapping[str, np.ndarray],
-) -> Iterator[tuple[str, Figure]]:
-    """Give name and figure, one at a time: no two of them are in memory."""
-    split, classes = metrics["split"], metrics["classes"]
+    split, classes, labels, proba = metrics["split"], metrics["classes"], scorer.rows.y, scorer.proba
     named = classifiers(metrics)
     first = named[0][2]
     level: dict[str, Any] = {"confidence": first["scores"]["confidence"]}
+    folder = job.reports_dir / "figures"
+    drawn: list[Path] = []
+
+    def draw(stem: str, figure: Figure) -> None:  # no two of them are in memory
+        drawn.append(save_figure(figure, folder / f"{stem}.png"))
+
     if history:
-        yield "history", plot_history(history)
+        draw("history", plot_history(history))
     for key, name, row in named:
         scores = row["scores"]
         title = f"{name}, {split} ({scores['accuracy']['value']:.1%})"
-        yield (
-            f"confusion-{file_part(key or 'cnn')}",
-            plot_confusion(scores["confusion"], classes, title=title),
+        draw(
+            f"confusion-{file_part(key or 'cnn')}", plot_confusion(scores["confusion"], classes, title=title)
         )
     heads = {head_key(row): row for row in metrics["heads"]}
     beside = {name: row for key, name, row in named if not key}
@@ -78,14 +63,9 @@ def _figures(
         layer = job.recipe.cut.layer if job.recipe.cut.layer in heads else next(iter(heads))
         title = head_name(heads[layer])
         beside[title], by_title[title] = heads[layer], proba[layer]
-    yield (
-        "class-accuracy",
-        plot_class_accuracy(
-            {title: row["scores"]["per_class"] for title, row in beside.items()},
-            title=f"Accuracy of each class, {split}",
-            **level,
-        ),
-    )
+    per_class = {title: row["scores"]["per_class"] for title, row in beside.items()}
+    title = f"Accuracy of each class, {split}"
+    draw("class-accuracy", plot_class_accuracy(per_class, title=title, **level))
 
     def one_class(name: str, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place = classes.index(name)
@@ -98,37 +78,28 @@ def _figures(
         ends = [min(there, key=support.__getitem__), max(there, key=support.__getitem__)]
         shown = [of_two["positive"]] if of_two else list(dict.fromkeys(ends))
         what = "ROC" if of_two else "ROC of the rarest and the most frequent class"
-        yield (
-            "roc",
-            plot_roc(
-                {
-                    f"{name} ({support[name]:,} of {len(labels):,} images)": {
-                        title: roc(*one_class(name, p), **level) for title, p in by_title.items()
-                    }
-                    for name in shown
-                },
-                title=f"{what}, {split}",
-                **level,
-            ),
-        )
+        curves = {
+            f"{name} ({support[name]:,} of {len(labels):,} images)": {
+                title: roc(*one_class(name, p), **level) for title, p in by_title.items()
+            }
+            for name in shown
+        }
+        draw("roc", plot_roc(curves, title=f"{what}, {split}", **level))
     if of_two:
         positive = of_two["positive"]
-        yield (
-            "precision-recall",
-            plot_precision_recall(
-                {title: precision_recall(*one_class(positive, p), **level) for title, p in by_title.items()},
-                {title: row["thresholds"]["best"] for title, row in beside.items()},
-                positive=positive,
-                share=support[positive] / len(labels),
-                title=f"Precision against recall of {positive}, {split}",
-                **level,
-            ),
+        figure = plot_precision_recall(
+            {title: precision_recall(*one_class(positive, p), **level) for title, p in by_title.items()},
+            {title: row["thresholds"]["best"] for title, row in beside.items()},
+            positive=positive,
+            share=support[positive] / len(labels),
+            title=f"Precision against recall of {positive}, {split}",
+            **level,
         )
-        yield (
-            "threshold-sweep",
-            plot_threshold_sweep(
-                {title: row["thresholds"]["sweep"] for title, row in beside.items()},
-                positive=positive,
-                title=f"Scores over the threshold, {split}",
-            ),
-        )
+        draw("precision-recall", figure)
+        sweeps = {title: row["thresholds"]["sweep"] for title, row in beside.items()}
+        title = f"Scores over the threshold, {split}"
+        draw("threshold-sweep", plot_threshold_sweep(sweeps, positive=positive, title=title))
+    for stem in _NOT_ALWAYS:
+        if folder / f"{stem}.png" not in drawn:
+            (folder / f"{stem}.png").unlink(missing_ok=True)
+    return drawn

@@ -73,41 +73,42 @@ def evaluate_other(
             log.info("counted as %s: %s", known, ", ".join(names))
     softmax, probabilities = _predict(job, other, rows, heads)
     scorer = Scorer(job, rows, softmax)
-    of_cnn = scorer.cnn(other.trained, None)
-    of_heads = [scorer.head(head, proba) for head, proba in zip(heads, probabilities, strict=True)]
-    metrics = {
-        **scorer.document(other.images, of_cnn, of_heads, tta="none"),
-        "images": {rows.name: len(rows)},
-        "source_name": other.name,
-        "trained_on": {
-            "digest": other.trained_on.digest,
-            "images": other.trained_on.images,
-            "train_images": other.trained_on.train_images,
-        },
+    scorer.cnn(other.trained, None)
+    for head, proba in zip(heads, probabilities, strict=True):
+        scorer.head(head, proba)
+    own: dict[str, Any] = {
+        "trained_on": {key: getattr(other.trained_on, key) for key in ("digest", "images", "train_images")},
         "counted_as": other.counted_as,
-        # What others printed is about the data set, not about these images.
-        "published": None,
         "layers_left_out": [*left_out, *_hybrid_left_out(job)],
     }
-    return write_other_scores(job, other.name, metrics, other.images, rows, scorer)
+    return write_other_scores(job, scorer, other.images, other.name, **own)
 
 
 def write_other_scores(
-    job: Job, name: str, metrics: dict[str, Any], images: ImageSet, rows: Split, scorer: Scorer
+    job: Job, scorer: Scorer, images: ImageSet, source: str, *, name: str = "", tta: str = "none", **own: Any
 ) -> Outcome:
     """Write scores on images of another source, and their figures, to a folder of that source."""
+    document = {
+        **scorer.document(images, tta=tta),
+        "images": {scorer.rows.name: len(scorer.rows)},
+        "source_name": source,
+        # What others printed is about the data set, not about these images.
+        "published": None,
+        **own,
+    }
     there = replace(
-        job, recipe=job.recipe.model_copy(update={"name": name}), reports=job.reports_dir / "other"
+        job, recipe=job.recipe.model_copy(update={"name": name or source}), reports=job.reports_dir / "other"
     )
     path = there.reports_dir / "metrics.json"
     before = read_json(path)
-    if before is not None and before.get("data_digest") != metrics["data_digest"]:
+    if before is not None and before.get("data_digest") != document["data_digest"]:
         log.info("%s held the scores of other images of this name; they are replaced", path)
     there.write_bad(images)
-    write_json(path, metrics)
-    place = metrics["source_name"] + ("" if rows.name == "all" else f" ({rows.name})")
+    write_json(path, document)
+    split = scorer.rows.name
+    place = source if split == "all" else f"{source} ({split})"
     # Learning curves are not about these images.
-    return Outcome(metrics, path, draw_scores(there, {**metrics, "split": place}, {}, rows.y, scorer.proba))
+    return Outcome(document, path, draw_scores(there, {**document, "split": place}, scorer, {}))
 
 
 def _hybrid_left_out(job: Job) -> list[dict[str, str]]:

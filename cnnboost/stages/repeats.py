@@ -26,7 +26,6 @@ def repeat(
     repeats: int,
     layers: Sequence[str] | None = None,
     *,
-    split: str | None = None,
     device: str | None = None,
 ) -> Outcome:
     """Walk the line several times and say how far the scores vary; what is there already is skipped.
@@ -45,7 +44,7 @@ def repeat(
     for number in range(repeats):
         run = run_of(job, number * stride)
         log.info("run %d of %d: seed %d (%s)", number + 1, repeats, run.recipe.cnn.seed, run.models_dir)
-        metrics = scores_of(run, layers, split=split, device=device)
+        metrics = scores_of(run, layers, device=device)[0]
         found.append(metrics)
         log.info(
             "run %d of %d: accuracy %s", number + 1, repeats,

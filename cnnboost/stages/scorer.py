@@ -38,29 +38,32 @@ class Scorer:
 
     def __init__(self, job: Job, rows: Split, softmax: np.ndarray | None, no_softmax: str = "") -> None:
         metadata = job.recipe.evaluate
-        self._job, self._rows, self._softmax = job, rows, softmax
+        self._job, self.rows, self._softmax = job, rows, softmax
         self._no_softmax = no_softmax
+        self._cnn: dict[str, Any] | None = None
+        self._heads: list[dict[str, Any]] = []
         self._positive = job.recipe.data.binary or rows.classes[-1]
         self._options = metadata.intervals
         self.proba = {} if softmax is None else {"": softmax}
         """Probabilities by key of the head; the CNN's under the empty name."""
 
-    def cnn(self, trained: Trained, train_accuracy: float | None) -> dict[str, Any] | None:
-        """Describe and score the CNN."""
+    def cnn(self, trained: Trained, train_accuracy: float | None, **own: Any) -> None:
+        """Describe and score the CNN, if it has a softmax."""
         if self._softmax is None:
-            return None
-        return {
+            return
+        self._cnn = {
             "parameters": int(trained.model.count_params()),
             "fit_seconds": trained.metadata.get("fit_seconds"),
             "epochs": len(trained.history.get("loss", [])),
             "seed": self._job.recipe.cnn.seed,
             "train_accuracy": train_accuracy,
             **self._scored("CNN", self._softmax, CNN_REMEDY if self._job.model is None else FOREIGN_CAUSES),
+            **own,
         }
 
-    def head(self, head: Head, proba: np.ndarray, cross_fitted: bool = False) -> dict[str, Any]:
+    def head(self, head: Head, proba: np.ndarray, cross_fitted: bool = False) -> None:
         """Describe and score a head, beside the CNN."""
-        rows, title = self._rows, head_name({"layer": head.layer, "mode": head.mode})
+        rows, title = self.rows, head_name({"layer": head.layer, "mode": head.mode})
         self.proba[head_key({"layer": head.layer, "mode": head.mode})] = proba
         against = None
         if self._softmax is not None:
@@ -70,37 +73,37 @@ class Scorer:
             if self._job.model is not None and self._job.feeding.doubt:
                 verdict = "no verdict: the CNN's softmax looks wrongly fed or read"
                 against |= {"p_value": None, "verdict": verdict}
-        return {
-            "layer": head.layer,
-            "mode": head.mode,
-            "width": head.details["width"],
-            "rounds": head.rounds,
-            "device": head.boost.device_,
-            "fit_seconds": head.fit_seconds,
-            "cross_fitted": cross_fitted,
-            **({"members": len(head.all)} if head.others else {}),  # of a bagged hybrid
-            **self._scored(title, proba, HEAD_REMEDY),
-            "against_cnn": against,
-        }
+        self._heads.append(
+            {
+                "layer": head.layer,
+                "mode": head.mode,
+                "width": head.details["width"],
+                "rounds": head.rounds,
+                "device": head.boost.device_,
+                "fit_seconds": head.fit_seconds,
+                "cross_fitted": cross_fitted,
+                **({"members": len(head.all)} if head.others else {}),  # of a bagged hybrid
+                **self._scored(title, proba, HEAD_REMEDY),
+                "against_cnn": against,
+            }
+        )
 
-    def document(
-        self, images: ImageSet, cnn: dict[str, Any] | None, heads: list[dict[str, Any]], *, tta: str
-    ) -> dict[str, Any]:
+    def document(self, images: ImageSet, *, tta: str) -> dict[str, Any]:
         """Put together what `metrics.json` says of any rows."""
         recipe = self._job.recipe
         return {
             "format": FORMAT,
             "recipe": recipe.name,
             "title": recipe.title,
-            "split": self._rows.name,
+            "split": self.rows.name,
             "images_left_out": len(images.bad),
             "data_digest": images.digest,
             "tta": tta,
-            "classes": list(self._rows.classes),
+            "classes": list(self.rows.classes),
             **self._given(),
-            "cnn": cnn,
-            **({} if cnn else {"no_softmax": self._no_softmax}),
-            "heads": heads,
+            "cnn": self._cnn,
+            **({} if self._cnn else {"no_softmax": self._no_softmax}),
+            "heads": self._heads,
             "recipe_facts": recipe.model_dump(mode="json"),
             "machine": machine(),
             "versions": versions(),
@@ -108,7 +111,7 @@ class Scorer:
 
     def _given(self) -> dict[str, Any]:
         """Say how a model file was fed and read, and what its scores are to be taken with."""
-        job, rows = self._job, self._rows
+        job, rows = self._job, self.rows
         if job.model is None:
             return {}
         notes = [job.feeding.doubt] if job.feeding.doubt else []
@@ -121,7 +124,7 @@ class Scorer:
         return {"given": {"model": str(job.model), "pixels": job.feeding.pixels, "notes": notes}}
 
     def _scored(self, title: str, proba: np.ndarray, remedy: str) -> dict[str, Any]:
-        rows = self._rows
+        rows = self.rows
         scores = score(rows.y, proba, rows.classes, **self._options).to_dict()
         if len(rows) == 1:
             _drop_bootstrap(scores)
@@ -135,7 +138,7 @@ class Scorer:
 
     def _thresholds(self, proba: np.ndarray) -> dict[str, Any] | None:
         """Score two classes over the thresholds of the positive one: `data.binary`, else the second."""
-        rows = self._rows
+        rows = self.rows
         if len(rows.classes) != 2 or len(np.unique(rows.y)) != 2:
             return None
         positive = rows.classes.index(self._positive)
@@ -144,7 +147,7 @@ class Scorer:
 
     def _collapsed(self, title: str, scores: dict[str, Any], remedy: str) -> dict[str, Any] | None:
         """Warn of predictions that are nearly all one class."""
-        rows = self._rows
+        rows = self.rows
         if len(rows) < _TELLING or len(np.unique(rows.y)) < 2:
             return None
         found = find_collapse(scores["confusion"], rows.classes)

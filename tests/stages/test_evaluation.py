@@ -62,7 +62,7 @@ def test_of_others_nothing_is_said(job, caplog):
 
 
 def test_scores_alone_write_no_report(job):
-    metrics = stages.evaluation.scores_of(job, ["fc1"])
+    metrics = stages.evaluation.scores_of(job, ["fc1"])[0]
     assert metrics["heads"][0]["layer"] == "fc1"
     assert not job.reports_dir.exists()
 
@@ -116,7 +116,7 @@ def test_two_classes_are_scored_over_thresholds(two_classes):
 
 def test_the_positive_class_is_the_second_where_the_recipe_names_none(job, change):
     two = change(job, data={"drop": tuple("23456789")})
-    metrics = stages.evaluation.scores_of(two, ["fc1"])
+    metrics = stages.evaluation.scores_of(two, ["fc1"])[0]
     assert metrics["cnn"]["thresholds"]["positive"] == "1"
 
 
@@ -160,7 +160,7 @@ def test_printed_values_of_other_classes_are_named_and_stop_nothing(job, change,
         "rows": {"cat": [0.5]},
     }
     published = Published(source="A study", printed=[printed])
-    metrics = stages.evaluation.scores_of(change(job, evaluate={"published": published}), ["fc1"])
+    metrics = stages.evaluation.scores_of(change(job, evaluate={"published": published}), ["fc1"])[0]
     assert "Table 1 names the class 'cat', and the classes are 0, 1" in caplog.text
     assert "printed" not in metrics["published"]
 

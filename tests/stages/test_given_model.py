@@ -45,7 +45,7 @@ class TestWithoutSoftmax:
 
     def test_the_trees_are_scored_alone(self, backbone, caplog):
         with caplog.at_level("WARNING", "cnnboost"):
-            metrics = stages.evaluation.scores_of(backbone)
+            metrics = stages.evaluation.scores_of(backbone)[0]
         assert metrics["cnn"] is None
         assert "backbone.keras" in metrics["no_softmax"]
         assert "no softmax to compare with" in caplog.text

@@ -74,7 +74,7 @@ def test_the_figures_are_those_of_the_runs(repeated, tmp_path):
         shutil.copytree(job.models_dir / "repeats" / str(tables["cnn"].seed), own / recipe.name)
         alone = replace(job, recipe=recipe.model_copy(update=tables), models=own, reports=own)
         assert stages.train(alone).cached
-        runs.append(stages.evaluation.scores_of(alone, ["fc1"]))
+        runs.append(stages.evaluation.scores_of(alone, ["fc1"])[0])
     for row, of_run in (
         (found.document["cnn"], lambda m: m["cnn"]),
         (found.document["heads"][0], lambda m: m["heads"][0]),
