@@ -9,8 +9,7 @@ from cnnboost.stages.extraction import Extracted, extract, layers_of
 from cnnboost.stages.hybrids import Hybrid, fit_hybrid
 from cnnboost.stages.inspection import inspect
 from cnnboost.stages.job import Job, smoke
-from cnnboost.stages.other_images import OtherImages, find_other_images
-from cnnboost.stages.other_scores import evaluate_other, evaluate_source
+from cnnboost.stages.other_images import OtherImages, evaluate_source, find_other_images
 from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.recipe_for import recipe_for
 from cnnboost.stages.repeats import repeat
@@ -29,7 +28,6 @@ __all__ = [
     "compare_modes",
     "evaluate",
     "evaluate_bundle",
-    "evaluate_other",
     "evaluate_source",
     "export",
     "extract",

@@ -20,8 +20,7 @@ from cnnboost.images import Split
 from cnnboost.images.pixels import largest_chunk
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.job import Job
-from cnnboost.stages.other_images import rows_of, source_name, to_known_classes
-from cnnboost.stages.other_scores import write_other_scores
+from cnnboost.stages.other_images import rows_of, source_name, to_known_classes, write_other_scores
 from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained

@@ -134,7 +134,84 @@ class BundleStage(Stage[Exported]):
 
     def build(self) -> Exported:
         """Write graphs that were shown to agree."""
-        return Exported(_export(self.job.needs(), self.hybrid, self.folder, self.made_from, self.int8), False)
+        return Exported(self._export(), False)
+
+    def _export(self) -> Bundle:
+        job, hybrid, int8 = self.job.needs(), self.hybrid, self.int8
+        trained, head, scored = hybrid.trained, hybrid.head, job.images[job.scored_split]
+        native = _native(hybrid)
+        metadata: dict[str, Any] = {
+            "recipe": job.recipe.name,
+            "classes": [str(name) for name in head.boost.classes_],
+            "layer": head.layer,
+            "mode": head.mode,
+            "rounds": head.rounds,
+            "tta": hybrid.tta,
+            "networks": len(hybrid.networks.trained),
+            "pixels": trained.pixels,
+            "input": dict(zip(("height", "width", "channels"), map(int, scored.X.shape[1:]), strict=True)),
+        }
+        if job.recipe.export.wants is not None:
+            metadata["wants"] = job.recipe.export.wants
+        if head.mode != "plain":
+            metadata |= {key: head.details[key] for key in ("layers", "norm")}
+            metadata |= described([one.fitted for one in head.all])
+        log.info("export %s, %s, to %s", head.layer, head.mode, self.folder)
+        exact = predictions_of(job, hybrid, scored)
+        proba = {"hybrid": exact.proba}
+        graphs = {"hybrid": _hybrid_graph(hybrid, scored.X.shape[1:])}
+        softmax = _softmax(hybrid, scored.X)
+        images = _compared_images(scored, job.images.train)
+        references = {"hybrid": image_proba(hybrid, images)}
+        if softmax is not None:
+            proba["cnn"] = softmax
+            references["cnn"] = mean_over_views(trained.cnn.predict_view_proba, images, hybrid.tta)
+            graphs["cnn"] = cnn_graph(
+                trained.model, pixels=trained.pixels, kind=trained.cnn.output_kind_,
+                shape=scored.X.shape[1:], tta=hybrid.tta,
+            )  # fmt: skip
+        if int8:
+            graphs["int8"] = int8_graph(graphs["hybrid"], calibration_images(job.images.train), "the hybrid")
+            references["int8"] = references["hybrid"]
+        digests = {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in native.items()
+            if not name.endswith(".json")
+        }
+        models = [network.model for network in hybrid.networks.trained]
+        parity: dict[str, list[dict[str, Any]]] = {}
+        files: dict[str, bytes] = {}
+        with job.progress("compare graphs", "graph") as report:
+            for done, (name, graph) in enumerate(graphs.items()):
+                report(done, len(graphs))
+                quantised = name == "int8"
+                kind = {"kind": "hybrid", "int8": True} if quantised else {"kind": name}
+                content = serialise(graph, {"format": FORMAT, **metadata, "native": digests, **kind})
+                compared = check_parity(
+                    content, images, references[name],
+                    name=graph_name(name), views=TTA[hybrid.tta], limits=limits_of(models, int8=quantised),
+                )  # fmt: skip
+                parity[name] = [row._asdict() for row in compared]
+                files[graph_name(name)] = content
+            report(len(graphs), len(graphs))
+        if int8:
+            proba["int8"] = int8_proba(files[graph_name("int8")], hybrid, exact, job.images.train, scored.X)
+        manifest = {
+            **metadata,
+            "title": job.recipe.title,
+            "made_from": self.made_from,
+            "recipe_digest": job.recipe.digest(*BUNDLE_TABLES),
+            "scores": {
+                "split": scored.name,
+                "images": len(scored),
+                "chosen_on": head.details.get("chosen_on"),
+                "cross_fitted": exact.cross_fitted,
+                **{name: _scores(scored, given) for name, given in proba.items()},
+            },
+            "parity": parity,
+            "versions": versions(),
+        }
+        return write_bundle(self.folder, manifest, {**native, **files})
 
 
 def calibration_images(train: Split) -> np.ndarray:
@@ -152,82 +229,6 @@ def int8_proba(content: bytes, hybrid: Hybrid, exact: Predictions, train: Split,
         graph = int8_graph(hybrid_graph(hybrid.with_heads(heads), X.shape[1:]), calibration)
         proba[rows] = Predictor(serialise(graph, own.details)).predict_proba(np.ascontiguousarray(X[rows]))
     return proba
-
-
-def _export(job: Job, hybrid: Hybrid, folder: Path, made_from: str, int8: bool) -> Bundle:
-    trained, head, scored = hybrid.trained, hybrid.head, job.images[job.scored_split]
-    native = _native(hybrid)
-    metadata: dict[str, Any] = {
-        "recipe": job.recipe.name,
-        "classes": [str(name) for name in head.boost.classes_],
-        "layer": head.layer,
-        "mode": head.mode,
-        "rounds": head.rounds,
-        "tta": hybrid.tta,
-        "networks": len(hybrid.networks.trained),
-        "pixels": trained.pixels,
-        "input": dict(zip(("height", "width", "channels"), map(int, scored.X.shape[1:]), strict=True)),
-    }
-    if job.recipe.export.wants is not None:
-        metadata["wants"] = job.recipe.export.wants
-    if head.mode != "plain":
-        metadata |= {key: head.details[key] for key in ("layers", "norm")}
-        metadata |= described([one.fitted for one in head.all])
-    log.info("export %s, %s, to %s", head.layer, head.mode, folder)
-    exact = predictions_of(job, hybrid, scored)
-    proba = {"hybrid": exact.proba}
-    graphs = {"hybrid": _hybrid_graph(hybrid, scored.X.shape[1:])}
-    softmax = _softmax(hybrid, scored.X)
-    images = _compared_images(scored, job.images.train)
-    references = {"hybrid": image_proba(hybrid, images)}
-    if softmax is not None:
-        proba["cnn"] = softmax
-        references["cnn"] = mean_over_views(trained.cnn.predict_view_proba, images, hybrid.tta)
-        graphs["cnn"] = cnn_graph(
-            trained.model, pixels=trained.pixels, kind=trained.cnn.output_kind_,
-            shape=scored.X.shape[1:], tta=hybrid.tta,
-        )  # fmt: skip
-    if int8:
-        graphs["int8"] = int8_graph(graphs["hybrid"], calibration_images(job.images.train), "the hybrid")
-        references["int8"] = references["hybrid"]
-    digests = {
-        name: hashlib.sha256(content).hexdigest()
-        for name, content in native.items()
-        if not name.endswith(".json")
-    }
-    models = [network.model for network in hybrid.networks.trained]
-    parity: dict[str, list[dict[str, Any]]] = {}
-    files: dict[str, bytes] = {}
-    with job.progress("compare graphs", "graph") as report:
-        for done, (name, graph) in enumerate(graphs.items()):
-            report(done, len(graphs))
-            kind = {"kind": "hybrid", "int8": True} if name == "int8" else {"kind": name}
-            content = serialise(graph, {"format": FORMAT, **metadata, "native": digests, **kind})
-            compared = check_parity(
-                content, images, references[name],
-                name=graph_name(name), views=TTA[hybrid.tta], limits=limits_of(models, int8=name == "int8"),
-            )  # fmt: skip
-            parity[name] = [row._asdict() for row in compared]
-            files[graph_name(name)] = content
-        report(len(graphs), len(graphs))
-    if int8:
-        proba["int8"] = int8_proba(files[graph_name("int8")], hybrid, exact, job.images.train, scored.X)
-    manifest = {
-        **metadata,
-        "title": job.recipe.title,
-        "made_from": made_from,
-        "recipe_digest": job.recipe.digest(*BUNDLE_TABLES),
-        "scores": {
-            "split": scored.name,
-            "images": len(scored),
-            "chosen_on": head.details.get("chosen_on"),
-            "cross_fitted": exact.cross_fitted,
-            **{name: _scores(scored, given) for name, given in proba.items()},
-        },
-        "parity": parity,
-        "versions": versions(),
-    }
-    return write_bundle(folder, manifest, {**native, **files})
 
 
 def _hybrid_graph(hybrid: Hybrid, shape: tuple[int, ...]) -> Any:

@@ -59,14 +59,10 @@ def find_feeding(
     record: Path,
 ) -> Feeding:
     """Settle how a model file is fed and read."""
-    scale = resolve_pixels(model, pixels, str(path))
-    if classes is not None:
-        images.with_classes(classes)
-    orders = [tuple(classes)] if classes is not None else output_orders(images)
+    trials = Trials(model, path, images, pixels, None if classes is None else tuple(classes), record)
     how = "as asked" if pixels else "as its first layers say" if pixels_of(model) else "assumed; see --pixels"
-    log.info("%s takes pixels %s: %s (%s)", path, scale, SCALES[scale], how)
-    asked = (pixels, None if classes is None else tuple(classes))
-    found = Trials(model, path, images, scale, orders, asked, record).run()
+    log.info("%s takes pixels %s: %s (%s)", path, trials.scale, SCALES[trials.scale], how)
+    found = trials.run()
     log.info("its outputs are taken to be, in this order: %s", ", ".join(found.classes))
     if found.stated:
         log.warning("%s", found.doubt)
@@ -81,13 +77,16 @@ class Trials(Stage[Feeding]):
         model: Any,
         model_path: Path,
         images: ImageSet,
-        scale: str,
-        orders: list[tuple[str, ...]],
-        asked: tuple[str | None, tuple[str, ...] | None],
+        pixels: str | None,
+        classes: tuple[str, ...] | None,
         record: Path,
     ) -> None:
         self.model, self.model_path, self.images, self.path = model, model_path, images, record
-        self.scale, self.orders, self.asked = scale, orders, asked
+        self.scale = resolve_pixels(model, pixels, str(model_path))
+        if classes is not None:
+            images.with_classes(classes)
+        self.orders = [classes] if classes is not None else output_orders(images)
+        self.asked = {"--pixels": pixels, "--classes": classes}
 
     def inputs(self) -> dict[str, Any]:
         """Return the model, the images, what was asked for and what is assumed."""
@@ -96,7 +95,7 @@ class Trials(Stage[Feeding]):
             "model": file_digest(self.model_path),
             "path": str(self.model_path),
             "images": [self.images.digest, self.images.classes, self.images.y.tolist()],
-            "asked": self.asked,
+            "asked": list(self.asked.values()),
             "assumed": [self.scale, self.orders],
         }
 
@@ -118,65 +117,56 @@ class Trials(Stage[Feeding]):
 
     def build(self) -> Feeding:
         """Try."""
-        stated = [one is not None for one in self.asked]
-        found = _try(self.model, self.model_path, self.images, self.scale, self.orders, *stated)
-        metadata = asdict(found)
-        key = self.made_from
+        found = self._try()
+        key, metadata = self.made_from, asdict(found)
         write_json(self.path, {"key": key, "feeding": metadata, "checksum": digest_of([key, metadata])})
         return found
 
-
-def _try(
-    model: Any,
-    path: Path,
-    images: ImageSet,
-    scale: str,
-    orders: list[tuple[str, ...]],
-    scale_stated: bool,
-    order_stated: bool,
-) -> Feeding:
-    feeding = Feeding(scale, orders[0])
-    try:
-        kind = output_kind(model, str(path))
-    except ModelError:  # it has no softmax to be read wrongly
+    def _try(self) -> Feeding:
+        model, path, images, scale, orders = self.model, self.model_path, self.images, self.scale, self.orders
+        ordered = self.asked["--classes"] is not None
+        feeding = Feeding(scale, orders[0])
+        try:
+            kind = output_kind(model, str(path))
+        except ModelError:  # it has no softmax to be read wrongly
+            return feeding
+        if len(images.classes) != (2 if kind == "sigmoid" else model.output_shape[-1]):
+            return feeding
+        trial = Trial(model, kind, images)
+        numbered = all(name.isdecimal() for name in images.classes)
+        if numbered and len(orders) > 1 and not ordered:
+            ranked = sorted(orders, key=lambda order: -trial.accuracy(Assumption(scale, order)))
+            best, second = (Assumption(scale, order) for order in ranked[:2])
+            feeding = replace(feeding, classes=best.classes, ordered=trial.far_better(best, second))
+            if feeding.ordered:
+                log.info(
+                    "the order of its outputs is found by their accuracy: %s", trial.told([best, second])
+                )
+        mine = Assumption(scale, feeding.classes)
+        others = [
+            Assumption(other, order)
+            for order in dict.fromkeys([mine.classes, *(output_orders(images) if ordered else orders)])
+            for other in (scale, *trial.scales)
+        ]
+        better = trial.best(mine, [other for other in dict.fromkeys(others) if other != mine])
+        if better is not None:
+            named = [("--pixels", better.pixels)] if better.pixels != mine.pixels else []
+            named += [("--classes", ",".join(better.classes))] if better.classes != mine.classes else []
+            stated = all(self.asked[option] is not None for option, _ in named)
+            remedy = " ".join(f"{option} {value}" for option, value in named)
+            doubt = (
+                f"{path}: its softmax is right on {trial.told([mine, better])}. No verdict is given, as "
+                f"{'what was asked for' if stated else 'the first assumption'} looks wrong; state the better "
+                f"one: {remedy}"
+            )
+            if any("," in name for name in better.classes) and better.classes != mine.classes:
+                doubt += " (in a file, one name per line)"
+            return replace(feeding, doubt=doubt, stated=stated, ordered=True)
+        if not feeding.ordered:
+            doubt = (
+                f"{path}: its outputs may be in the order of the classes' names or in that of their numbers, "
+                f"and accuracy does not tell: {trial.told([Assumption(scale, order) for order in orders])}. "
+                f"State the order: --classes {','.join(orders[0])}, or --classes {','.join(orders[1])}"
+            )
+            return replace(feeding, doubt=doubt)
         return feeding
-    if len(images.classes) != (2 if kind == "sigmoid" else model.output_shape[-1]):
-        return feeding
-    trial = Trial(model, kind, images)
-    numbered = all(name.isdecimal() for name in images.classes)
-    open_ = not order_stated and numbered and len(orders) > 1
-    if open_:
-        ranked = sorted(orders, key=lambda order: -trial.accuracy(Assumption(scale, order)))
-        best, second = (Assumption(scale, order) for order in ranked[:2])
-        feeding = replace(feeding, classes=best.classes, ordered=trial.far_better(best, second))
-        if feeding.ordered:
-            log.info("the order of its outputs is found by their accuracy: %s", trial.told([best, second]))
-    mine = Assumption(scale, feeding.classes)
-    others = [
-        Assumption(other, order)
-        for order in dict.fromkeys([mine.classes, *(output_orders(images) if order_stated else orders)])
-        for other in (scale, *trial.scales)
-    ]
-    better = trial.best(mine, [other for other in dict.fromkeys(others) if other != mine])
-    if better is not None:
-        named = [("--pixels", better.pixels)] if better.pixels != mine.pixels else []
-        named += [("--classes", ",".join(better.classes))] if better.classes != mine.classes else []
-        asked = {"--pixels": scale_stated, "--classes": order_stated}
-        stated = all(asked[option] for option, _ in named)
-        remedy = " ".join(f"{option} {value}" for option, value in named)
-        doubt = (
-            f"{path}: its softmax is right on {trial.told([mine, better])}. No verdict is given, as "
-            f"{'what was asked for' if stated else 'the first assumption'} looks wrong; state the better "
-            f"one: {remedy}"
-        )
-        if any("," in name for name in better.classes) and better.classes != mine.classes:
-            doubt += " (in a file, one name per line)"
-        return replace(feeding, doubt=doubt, stated=stated, ordered=True)
-    if not feeding.ordered:
-        doubt = (
-            f"{path}: its outputs may be in the order of the classes' names or in that of their numbers, "
-            f"and accuracy does not tell: {trial.told([Assumption(scale, order) for order in orders])}. "
-            f"State the order: --classes {','.join(orders[0])}, or --classes {','.join(orders[1])}"
-        )
-        return replace(feeding, doubt=doubt)
-    return feeding
