@@ -138,8 +138,8 @@ def make_job(
     recipe: str | None,
     overrides: list[str] | None,
     quiet: bool,
-    on_bad: OnBad = OnBad.stop,
-    pixels: Any = None,
+    on_bad: OnBad = "stop",
+    pixels: str | None = None,
     classes: str | None = None,
     keras: bool = True,
     **metadata: Any,
@@ -175,8 +175,8 @@ def make_job(
         read = recipe_for(data, model, overrides or (), given=given)
     job = Job(
         recipe=read,
-        on_bad=on_bad.value,
-        pixels=pixels.value if pixels else None,
+        on_bad=on_bad,
+        pixels=pixels,
         classes=order,
         progress=console.progress(quiet),
         **metadata,

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class Pixels(StrEnum):
-    """Scales of pixels that a model may expect."""
-
-    unit = "unit"
-    raw = "raw"
-    symmetric = "symmetric"
-    caffe = "caffe"
-    torch = "torch"
-
-
-class OnBad(StrEnum):
-    """What to do about images that cannot be read."""
-
-    stop = "stop"
-    skip = "skip"
-
-
-class Graph(StrEnum):
-    """The graphs of a bundle."""
-
-    hybrid = "hybrid"
-    cnn = "cnn"
-    int8 = "int8"
-
+OnBad = Literal["stop", "skip"]
+"""What to do about images that cannot be read."""
+Graph = Literal["hybrid", "cnn", "int8"]
+"""The graphs of a bundle."""
 
 RecipeOption = Annotated[
     str | None,
@@ -66,7 +44,7 @@ ModelOption = Annotated[
     typer.Option("--model", help="A trained .keras or .h5 file, in place of the recipe's CNN."),
 ]
 PixelsOption = Annotated[
-    Pixels | None,
+    Literal["unit", "raw", "symmetric", "caffe", "torch"] | None,
     typer.Option(
         "--pixels",
         help="Pixels that --model expects: unit 0..1, raw 0..255, symmetric -1..1; caffe (BGR less means) "
@@ -174,7 +152,7 @@ class JobOptions:
     models: ModelsOption = Path("models")
     reports: ReportsOption = Path("reports")
     overrides: SetOption = None
-    on_bad: OnBadOption = OnBad.stop
+    on_bad: OnBadOption = "stop"
     as_json: JsonOption = False
     quiet: QuietOption = False
 

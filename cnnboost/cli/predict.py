@@ -127,7 +127,7 @@ def predict(
     elif recipe is not None:
         source = _of_recipe(recipe, overrides, quiet, data=data, models=models, reports=reports)
     else:
-        source = _shipped(ctx, graph or Graph.hybrid)
+        source = _shipped(ctx, graph or "hybrid")
     from cnnboost.deploy.image_files import STDIN, find_images, predict_files, predict_on_cluster
     from cnnboost.faces.clip import is_clip
 
@@ -164,9 +164,9 @@ def load_predictor(source: Path | Bundle, graph: Graph | None, threads: int | No
     """Load a graph of a bundle, or a file, which must be of the graph that was asked for."""
     from cnnboost.deploy.predictor import Predictor
 
-    predictor = Predictor.load(source, threads=threads, graph=(graph or Graph.hybrid).value)
+    predictor = Predictor.load(source, threads=threads, graph=graph or "hybrid")
     if graph and predictor.graph != graph:
-        raise ParameterError(f"--graph {graph.value}: {predictor.place} is the {predictor.graph} graph")
+        raise ParameterError(f"--graph {graph}: {predictor.place} is the {predictor.graph} graph")
     return predictor
 
 

@@ -6,7 +6,7 @@ Unknown keys and impossible values are refused with the key, the value and what 
 
 from cnnboost.config.experiment import ALWAYS_AT_HAND, BUNDLE_TABLES, Recipe, changed
 from cnnboost.config.load import load_recipe, packaged
-from cnnboost.config.space import Search, Space
+from cnnboost.config.tables import Search, Space
 
 __all__ = [
     "ALWAYS_AT_HAND",

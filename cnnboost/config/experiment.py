@@ -14,8 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cnnboost.config.limits import shown
 from cnnboost.config.outcomes import Bench, Compare, Evaluate, Export
-from cnnboost.config.space import Search, StudyName
-from cnnboost.config.tables import Boost, Cnn, CutTable, Data, Hybrid, Table
+from cnnboost.config.tables import Boost, Cnn, CutTable, Data, Hybrid, Search, StudyName, Table
 from cnnboost.errors import RecipeError
 from cnnboost.urls import is_url
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cnnboost.config.space import Search
-from cnnboost.config.tables import Plain, Table
+from cnnboost.config.tables import Plain, Search, Table
 
 POSITIVE_SCORES = ("precision", "recall", "f1", "best_f1", "average_precision", "auc")
 """Scores of the positive one of two classes; `best_f1` is at the threshold where F1 is highest."""

@@ -9,7 +9,7 @@ from cnnboost.report.plots import save_figure
 from cnnboost.report.search_plots import search_figures
 from cnnboost.search.plan import Plan, decoded
 from cnnboost.stages import Job, Outcome
-from cnnboost.stages.provenance import machine, versions
+from cnnboost.stages.provenance import made_with
 
 FORMAT = 1
 
@@ -71,9 +71,7 @@ def _document(job: Job, planned: Plan, inner: Job, study: Any) -> dict[str, Any]
         "trials": trials,
         "importances": None,
         "figures": [],
-        "recipe_facts": recipe.model_dump(mode="json"),
-        "machine": machine(),
-        "versions": versions(),
+        **made_with(recipe),
     }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def bench(
     threads = config.threads if threads is None else _positive("threads", threads)
     asked = check_batches(config.batches if batches is None else batches)
     scored = job.images[split or job.scored_split]
-    sizes = _sizes(asked if batches is not None else _that_fit(asked, scored), scored)
+    sizes = _sizes(asked, scored, stated=batches is not None)
     int8 = (job.bundle_dir / graph_name("int8")).is_file() or None  # a bundle keeps its int8 graph
     bundle = export(job, layers, mode=mode, tta=tta, int8=int8).bundle
     manifest = bundle.manifest
@@ -74,7 +74,13 @@ def bench(
     with tempfile.TemporaryDirectory() as name, job.progress("time", "turn") as report:
         folder = Path(name)
         total = len(sizes) * len(PATHS) + len({sizes[0], sizes[-1]}) * len(PRODUCTS)
-        done = _Counter(report, total * repeats + (len(_STARTED_PATHS) + 2) * starts)
+        total = total * repeats + (len(_STARTED_PATHS) + 2) * starts
+        turn = itertools.count()
+
+        def done() -> None:
+            report(next(turn), total)
+
+        done()
         source = _source(bundle, folder, scored, features, threads)
         background = BackgroundLoad()
         with WorkerPool(PATHS, source) as pool:
@@ -145,36 +151,19 @@ def _positive(name: str, value: int) -> int:
     return value
 
 
-def _that_fit(batches: Sequence[int | str], split: Split) -> list[int | str]:
-    """Leave out sizes of the recipe that the split is too small for."""
-    fit = [size for size in batches if size == "all" or int(size) <= len(split)]
-    left_out = [str(size) for size in batches if size not in fit]
-    if left_out:
-        log.info("left out: batches of %s, %s has %d images", ", ".join(left_out), split.name, len(split))
-    return fit or ["all"]
-
-
-def _sizes(batches: Sequence[int | str], split: Split) -> list[int]:
-    """Return the batch sizes in numbers, each once, in ascending order."""
+def _sizes(batches: Sequence[int | str], split: Split, *, stated: bool) -> list[int]:
+    """Return batch sizes in numbers, each once, in ascending order; of the recipe's, those that fit."""
     sizes = sorted({len(split) if size == "all" else int(size) for size in batches})
-    if sizes[-1] > len(split):
+    large = [size for size in sizes if size > len(split)]
+    if large and stated:
         raise DataError(
-            f"a batch of {sizes[-1]:,} images cannot be timed on the {len(split):,} images of "
+            f"a batch of {large[-1]:,} images cannot be timed on the {len(split):,} images of "
             f"{split.name!r}; give smaller ones (--batch N, repeatable, or --batch all)"
         )
-    return sizes
-
-
-class _Counter:
-    """Reports how many turns are over."""
-
-    def __init__(self, report: Callable[[int, int], None], total: int) -> None:
-        self._report, self._done, self._total = report, 0, total
-        report(0, total)
-
-    def __call__(self) -> None:
-        self._done += 1
-        self._report(self._done, self._total)
+    if large:
+        left_out = ", ".join(map(str, large))
+        log.info("left out: batches of %s, %s has %d images", left_out, split.name, len(split))
+    return [size for size in sizes if size not in large] or [len(split)]
 
 
 def _take_turns(
@@ -233,31 +222,24 @@ def _head_features(job: Job, bundle: Bundle, split: Split) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _chosen(manifest: Mapping[str, Any], members: Mapping[str, str]) -> dict[str, Any]:
-    """Return what was chosen of the head, and what is different of the heads of other members."""
-    kept = ("temperature", "weight")
-    if "heads" not in manifest:
-        return {key: manifest[key] for key in kept if key in manifest}
-    first, *others = [{key: head[key] for key in kept} for head in manifest["heads"]]
-    files = [
-        {
-            "cnn": members[f"{member_name('cnn', number)}.keras"],
-            "head": members[f"{member_name('head', number)}.ubj"],
-        }
-        for number in range(2, manifest["networks"] + 1)
-    ]
-    return {**first, "others": [{**of, **chosen} for of, chosen in zip(files, others, strict=True)]}
-
-
 def _source(bundle: Bundle, folder: Path, split: Split, features: np.ndarray, threads: int | None) -> Source:
     """Write images and features to a folder that every process reads."""
     np.save(folder / "images.npy", split.X, allow_pickle=False)
     np.save(folder / "features.npy", features, allow_pickle=False)
     manifest = bundle.manifest
     members = {name: str(path.resolve()) for name, path in bundle.members.items()}
+    # Each network with its head, and what was chosen of this; one network may be the only one.
+    first, *others = [
+        {
+            "cnn": members[f"{member_name('cnn', number)}.keras"],
+            "head": members[f"{member_name('head', number)}.ubj"],
+            **{key: head[key] for key in ("temperature", "weight") if key in head},
+        }
+        for number, head in enumerate(manifest.get("heads", [manifest]), 1)
+    ]
     return Source(
-        cnn=members["cnn.keras"],
-        head=members["head.ubj"],
+        **first,
+        others=others,
         cnn_onnx=members[graph_name("cnn")],
         hybrid_onnx=members[graph_name("hybrid")],
         images=str(folder / "images.npy"),
@@ -265,7 +247,6 @@ def _source(bundle: Bundle, folder: Path, split: Split, features: np.ndarray, th
         threads=threads,
         **{key: manifest[key] for key in ("layer", "pixels", "mode", "tta")},
         **{key: manifest[key] for key in ("layers", "norm") if key in manifest},
-        **_chosen(manifest, members),
     )
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +28,15 @@ _HEADING = re.compile(r"^## +(.*?) *#*$", re.MULTILINE)
 _SAME = 0.005  # another machine's last bits may turn a few labels, never so many
 
 
-@dataclass(frozen=True)
-class CardText:
-    """What only a person can say of a model; Markdown, each under its own heading in the file."""
-
-    use: str
-    misuse: str
-    data: str
-    failures: str
-    biases: str
-    licence: str
-
-
-HEADINGS = dict(
-    zip(
-        (field.name for field in fields(CardText)),
-        ("What it is for", "What it must not be used for", "Data", "Known failures", "Biases", "Licence"),
-        strict=True,
-    )
-)
+HEADINGS = {
+    "use": "What it is for",
+    "misuse": "What it must not be used for",
+    "data": "Data",
+    "failures": "Known failures",
+    "biases": "Biases",
+    "licence": "Licence",
+}
+"""What only a person can say of a model: the headings of its text, which is Markdown."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +56,8 @@ def find_card_text(recipe: str | os.PathLike[str]) -> Path:
     return path.with_name(path.name.removesuffix(".toml") + ENDING)
 
 
-def read_card_text(path: Path) -> CardText:
-    """Read the text of a card."""
+def read_card_text(path: Path) -> dict[str, str]:
+    """Read the text of a card, by the keys of `HEADINGS`."""
     wanted = ", ".join(f"'## {heading}'" for heading in HEADINGS.values())
     try:
         text = read_regular(path, MOST_BYTES).decode("utf-8")
@@ -91,10 +81,10 @@ def read_card_text(path: Path) -> CardText:
     missing = [heading for heading in HEADINGS.values() if not parts.get(heading)]
     if missing:
         raise RecipeError(f"{path}: section '## {missing[0]}' is missing or empty; a card has: {wanted}")
-    return CardText(**{name: parts[heading] for name, heading in HEADINGS.items()})
+    return {name: parts[heading] for name, heading in HEADINGS.items()}
 
 
-def write_card(job: Job, words: CardText) -> Card:
+def write_card(job: Job, words: Mapping[str, str]) -> Card:
     """Write the model card of a recipe's bundle beside it, from files that commands made."""
     remedy = (
         f"run {job.command('export')}, {job.command('evaluate')} and, if their files exist, compare and "
@@ -102,7 +92,7 @@ def write_card(job: Job, words: CardText) -> Card:
     )
     with expecting(f"the .json files in {job.models_dir} and {job.reports_dir} are", remedy):
         documents = _read_documents(job)
-        text = render_card(job.recipe, documents, asdict(words))
+        text = render_card(job.recipe, documents, words)
     path = write_bytes(documents.bundle.folder / CARD, text.encode(errors="backslashreplace"))
     return Card(path, text, documents.bundle)
 

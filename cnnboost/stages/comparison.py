@@ -25,7 +25,7 @@ from cnnboost.stages.names import check_names
 from cnnboost.stages.networks import VALIDATION, Networks, networks_of
 from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.predictions import cross_fit
-from cnnboost.stages.provenance import machine, versions
+from cnnboost.stages.provenance import made_with
 from cnnboost.stages.row_curve import SOFTMAX, RowCurve, compared, verdicts
 from cnnboost.stages.training import chosen_on_validation, train
 
@@ -95,9 +95,7 @@ def compare_modes(job: Job, *, split: str | None = None) -> Outcome:
         "members": len(networks[0].trained),
         "train_accuracy": [_accuracy_on(job.images.train, one, job.recipe.hybrid.tta) for one in networks],
         "data_digest": job.images.digest,
-        "recipe_facts": job.recipe.model_dump(mode="json"),
-        "machine": machine(),
-        "versions": versions(),
+        **made_with(job.recipe),
     }
     if curve.sizes:
         document["curve"] = curve.document(linear)

@@ -8,7 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cnnboost.config import Recipe
+
 _PACKAGES = ("cnnboost", "tensorflow", "keras", "xgboost", "scikit-learn", "numpy", "onnx", "onnxruntime")
+
+
+def made_with(recipe: Recipe) -> dict[str, Any]:
+    """Return what every document of results ends with."""
+    return {"recipe_facts": recipe.model_dump(mode="json"), "machine": machine(), "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from cnnboost.metrics.scores import FOREIGN_CAUSES, find_collapse, score
 from cnnboost.report.scores import head_key, head_name
 from cnnboost.stages.boosting import Head
 from cnnboost.stages.job import Job
-from cnnboost.stages.provenance import machine, versions
+from cnnboost.stages.provenance import made_with
 from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
@@ -104,9 +104,7 @@ class Scorer:
             "cnn": self._cnn,
             **({} if self._cnn else {"no_softmax": self._no_softmax}),
             "heads": self._heads,
-            "recipe_facts": recipe.model_dump(mode="json"),
-            "machine": machine(),
-            "versions": versions(),
+            **made_with(recipe),
         }
 
     def _given(self) -> dict[str, Any]:

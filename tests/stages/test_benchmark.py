@@ -27,7 +27,7 @@ class TestBatches:
             def __len__(self):
                 return 500
 
-        found = benchmark._sizes(check_batches([str(size) for size in sizes]), FiveHundred(name="test"))
+        found = benchmark._sizes(check_batches(list(map(str, sizes))), FiveHundred(name="test"), stated=True)
         assert found == sorted({500 if size == "all" else size for size in sizes})
 
     def test_more_than_there_are(self, job):
@@ -36,10 +36,10 @@ class TestBatches:
             bench(job, batches=[1, n + 1])
         assert not (job.models_dir / "heads").exists()
 
-    @pytest.mark.parametrize(("asked", "left"), [((1, 100_000, "all"), [1, "all"]), ((100_000,), ["all"])])
+    @pytest.mark.parametrize(("asked", "left"), [((1, 100_000, "all"), [1, 539]), ((100_000,), [539])])
     def test_those_of_the_recipe_that_are_too_large_are_left_out(self, job, caplog, asked, left):
         with caplog.at_level("INFO", "cnnboost"):
-            assert benchmark._that_fit(asked, job.images.validation) == left
+            assert benchmark._sizes(asked, job.images.validation, stated=False) == left
         assert "left out: batches of 100000, validation has 539 images" in caplog.text
 
 
