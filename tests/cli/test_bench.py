@@ -6,12 +6,11 @@ import shutil
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
 from cnnboost.cli.bench import show_latency
 from cnnboost.files import read_json
 from cnnboost.timing.paths import PATHS, is_head_only
+from tests.command_line import invoke
 
 
 # A process for each path; `tests/timing` tries all of them in this one.
@@ -22,17 +21,10 @@ def folder(recipe_file, trained_models, tmp_path_factory):
     shutil.copytree(trained_models, folder / "models")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        exported = CliRunner().invoke(app, ["export", "-r", str(recipe_file), "--int8"])
-        assert exported.exit_code == 0, exported.output
+        invoke("export", "-r", recipe_file, "--int8")
         shutil.copy("models/toy/manifest.json", "exported.json")
-        done = CliRunner().invoke(
-            app,
-            [
-                *("bench", "-r", str(recipe_file), "--batch", "8", "--batch", "1", "--repeats", "1"),
-                *("--threads", "1", "--set", "bench.seconds=0.01", "--json"),
-            ],
-        )
-    assert done.exit_code == 0, done.output
+        few = ("--batch", "8", "--batch", "1", "--repeats", "1", "--threads", "1")
+        done = invoke("bench", "-r", recipe_file, *few, "--set", "bench.seconds=0.01", "--json")
     (folder / "stdout.json").write_text(done.stdout)
     (folder / "stderr.txt").write_text(done.stderr)
     return folder
@@ -90,7 +82,7 @@ def test_accuracy_and_agreement_stand_beside_every_time(document, recipe_file, f
 
 def test_the_accuracy_is_that_of_evaluate(document, recipe_file, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    done = CliRunner().invoke(app, ["evaluate", "-r", str(recipe_file), "-l", "fc1", "--json", "-q"])
+    done = invoke("evaluate", "-r", recipe_file, "-l", "fc1", "--json", "-q")
     scores = json.loads(done.stdout)
     rows = {row["path"]: row for row in document["rows"]}
     assert rows["cnn/predict"]["accuracy"] == pytest.approx(scores["cnn"]["scores"]["accuracy"]["value"])
@@ -193,9 +185,7 @@ def test_what_people_see(document):
 )
 def test_mistakes_are_named_before_anything_slow(arguments, status, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["bench", *arguments])
-    assert result.exit_code == status, result.output
-    assert "Traceback" not in result.output
+    result = invoke("bench", *arguments, status=status, columns=200)
     assert all(word in result.stderr for word in words), result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "models").exists()

@@ -8,10 +8,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
 from cnnboost.files import read_json
+from tests.command_line import invoke
 from tests.waiting import wait_until
 
 
@@ -22,11 +21,7 @@ def cnnboost(job, recipe_file, tmp_path, monkeypatch):
     shutil.copy(recipe_file, tmp_path / "toy.toml")
 
     def run(*arguments, recipe=True, status=0):
-        place = ["--recipe", str(recipe_file)] if recipe else []
-        result = CliRunner().invoke(app, [*arguments, *place])
-        assert "Traceback" not in result.output
-        assert result.exit_code == status, result.output
-        return result
+        return invoke(*arguments, *(["--recipe", recipe_file] if recipe else []), status=status)
 
     return run
 
@@ -94,15 +89,9 @@ def test_evaluate_and_run(cnnboost):
     scores = document(cnnboost("evaluate", "-l", "fc1", "--json"))
     assert [row["layer"] for row in scores["heads"]] == ["fc1"]
     assert "reports/toy/metrics.json" in scores["written"]
-    text = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["run", "digits", "--smoke", "-q"]).stdout
-    for line in (
-        "CNN softmax",
-        "XGBoost at flatten",
-        "XGBoost at fc1",
-        "XGBoost at fc2",
-        "XGBoost at output",
-        "metrics.json",
-    ):
+    text = invoke("run", "digits", "--smoke", "-q", columns=80).stdout
+    heads = (f"XGBoost at {layer}" for layer in ("flatten", "fc1", "fc2", "output"))
+    for line in ("CNN softmax", *heads, "metrics.json"):
         assert line in text
     table = text.split("CNN softmax")[0].splitlines()[-1]
     for column in ("accuracy", "macro F1", "log-loss", "fit s"):
@@ -110,17 +99,7 @@ def test_evaluate_and_run(cnnboost):
 
 
 def test_run_repeats(cnnboost, tmp_path, recipe_file):
-    few = (
-        "run",
-        str(recipe_file),
-        "--smoke",
-        "--repeats",
-        "2",
-        "-s",
-        'cut.layers=["fc1"]',
-        "-s",
-        "cnn.seed=5",
-    )
+    few = ("run", recipe_file, "--smoke", "--repeats", 2, "-s", 'cut.layers=["fc1"]', "-s", "cnn.seed=5")
     found = document(cnnboost(*few, "--json", recipe=False))
     assert [run["seed"] for run in found["runs"]] == [5, 6]
     assert found["written"] == ["reports/toy-smoke/repeats.json"]
@@ -186,9 +165,7 @@ def test_mistakes_are_named_and_have_a_status(arguments, status, words, toy_file
     if "toy.keras" in arguments:
         shutil.copy(toy_file, "toy.keras")
     overrides = [] if "--recipe" in arguments or arguments[0] == "extrct" else ["-s", "cnn.epochs=1"]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, *overrides])
-    assert result.exit_code == status, result.output
-    assert "Traceback" not in result.output
+    result = invoke(*arguments, *overrides, status=status, columns=200)
     assert all(word in result.stderr for word in words), result.stderr
     assert result.stdout == ""
     assert "epoch 1" not in result.stderr
@@ -215,8 +192,7 @@ def test_ctrl_c_keeps_finished_epochs(recipe_file, tmp_path, monkeypatch):
     assert state.is_file()
     done = read_json(state)["epochs"]
     command[-1] = f"cnn.epochs={done + 1}"
-    again = CliRunner().invoke(app, command)
-    assert again.exit_code == 0, again.output
+    again = invoke(*command)
     assert f"continues after epoch {done} of {done + 1}" in again.stderr
 
 
@@ -229,8 +205,7 @@ def test_without_a_recipe_images_speak_for_themselves(tmp_path, monkeypatch):
             pixels = rng.integers(100 * code, 100 * code + 90, (128, 96, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "My pets" / name / f"{i}.png")
     small = ["-s", "cnn.options={filters=[2], convolutions=[1], dense=[4]}", "-s", "cnn.epochs=2"]
-    result = CliRunner().invoke(app, ["run", "--data", "My pets/", *small, "-s", "boost.n_estimators=2"])
-    assert result.exit_code == 0, result.output
+    result = invoke("run", "--data", "My pets/", *small, "-s", "boost.n_estimators=2")
     for words in ("96x72 RGB", "'vgg'", "128x96", "2 classes", "named 'My-pets'", "0:00:", "left"):
         assert words in result.stderr
     assert "My-pets: scores on validation" in result.stdout
@@ -252,10 +227,9 @@ def test_without_a_recipe_models_of_equal_name_stay_apart(toy_images, tmp_path, 
         keras.Sequential([*layers, keras.layers.Dense(10, "softmax")]).save(f"{folder}/m.keras")
     for folder in "ab":
         given = ["--model", f"{folder}/m.keras", "--data", "digits8.npz"]
-        out = CliRunner().invoke(app, ["extract", *given, "--out", f"{folder}/o"])
-        assert out.exit_code == 0, out.output
+        invoke("extract", *given, "--out", f"{folder}/o")
         assert np.load(f"{folder}/o/train-fc1.npy").shape[1] == 6
-        done = CliRunner().invoke(app, ["fit-boost", *given, "-s", "boost.n_estimators=2", "--json"])
+        done = invoke("fit-boost", *given, "-s", "boost.n_estimators=2", "--json")
         assert not document(done)["cached"]
     assert len(list((tmp_path / "models").glob("*/heads/fc1-plain.ubj"))) == 2
 
@@ -285,14 +259,14 @@ OWN = {
 
 @pytest.mark.parametrize(("command", "own"), OWN.items())
 def test_every_command_has_its_options(command, own):
-    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
+    shown = invoke(command, "--help", columns=200).stdout
     assert SHARED | own | (set() if command == "run" else {"--recipe"}) <= set(
         re.findall(r"--[a-z-]+", shown)
     )
 
 
 def test_help_lists_the_commands_and_no_former_name():
-    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["--help"]).stdout
+    shown = invoke("--help", columns=200).stdout
     listed = set(re.findall(r"(?m)^│ ([a-z][a-z-]+)  ", shown))
     assert set(OWN) | {"export", "predict", "bench", "report", "card", "init", "serve"} == listed
     assert "--install-completion" in shown

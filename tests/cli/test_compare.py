@@ -5,46 +5,26 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
 from cnnboost.files import read_json
+from tests.command_line import invoke
 
 HEADS = 'compare.heads=["logistic_regression", "nearest_neighbors"]'
-FEW = [
-    "-s",
-    HEADS,
-    "-s",
-    "cnn.epochs=1",
-    "-s",
-    "compare.folds=2",
-    "-s",
-    "hybrid.boost={n_estimators=4, max_depth=2}",
-]
+FEW = ["-s", HEADS, "-s", "cnn.epochs=1", "-s", "compare.folds=2"]
+FEW += ["-s", "hybrid.boost={n_estimators=4, max_depth=2}"]
 
 
 def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runner = CliRunner(env={"COLUMNS": "200"})
-    result = runner.invoke(app, ["compare", "--seeds", "1", *FEW])
-    assert result.exit_code == 0, result.output
-    for words in (
-        "calibrated",
-        "residual",
-        "blend",
-        "median p",
-        "heads fitted on train",
-        "nearest",
-    ):
+    result = invoke("compare", "--seeds", 1, *FEW, columns=200)
+    for words in ("calibrated", "residual", "blend", "median p", "heads fitted on train", "nearest"):
         assert words in result.stdout
     assert result.stdout.count("the softmax") >= 3
     document = read_json(tmp_path / "reports/digits/compare.json")
     assert len(document["runs"]) == 1
-    again = runner.invoke(app, ["compare", "--seeds", "1", "--json", *FEW])
-    found = json.loads(again.stdout)
+    found = json.loads(invoke("compare", "--seeds", 1, "--json", *FEW).stdout)
     assert found["runs"] == document["runs"]
-    together = runner.invoke(app, ["compare", "--networks"])
-    assert together.exit_code == 0, together.output
+    together = invoke("compare", "--networks", columns=200)
     assert "residual is more accurate than the best linear head on" in together.stdout
     assert "reports/gains.json" in together.stdout
 
@@ -71,7 +51,5 @@ def test_it_prints_a_table_and_a_verdict_for_each_mode(tmp_path, monkeypatch):
 def test_mistakes_are_named_and_have_a_status(arguments, status, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     short = [] if "--networks" in arguments else ["-s", "cnn.epochs=1"]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", *short, *arguments])
-    assert result.exit_code == status, result.output
+    result = invoke("compare", *short, *arguments, status=status, columns=200)
     assert all(word in result.output for word in words), result.output
-    assert "Traceback" not in result.output

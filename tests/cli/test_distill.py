@@ -5,23 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
+from tests.command_line import invoke
 
 
 @pytest.fixture
 def cnnboost(job, recipe_file, tmp_path, monkeypatch):
     """Run a command on the toy recipe, in a folder where its CNN is trained."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, status=0):
-        found = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, "-r", str(recipe_file)])
-        assert found.exit_code == status, found.output
-        assert "Traceback" not in found.output
-        return found
-
-    return run
+    return lambda *arguments, **options: invoke(*arguments, "-r", recipe_file, columns=200, **options)
 
 
 def test_a_teacher_is_written_and_a_student_follows_it(cnnboost, tmp_path):

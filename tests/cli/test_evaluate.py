@@ -1,10 +1,10 @@
 import json
+from functools import partial
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
+from tests.command_line import invoke
 
 
 @pytest.fixture
@@ -20,16 +20,7 @@ def photos(toy_images, tmp_path):
 @pytest.fixture
 def evaluate(job, recipe_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, status=0):
-        result = CliRunner(env={"COLUMNS": "80"}).invoke(
-            app, ["evaluate", "-r", str(recipe_file), "--data", "photos", *arguments]
-        )
-        assert "Traceback" not in result.output
-        assert result.exit_code == status, result.output
-        return result
-
-    return run
+    return partial(invoke, "evaluate", "-r", recipe_file, "--data", "photos", columns=80)
 
 
 def test_other_images_are_scored_by_what_is_there(evaluate, photos, tmp_path):

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
 from cnnboost.deploy.bundle import write_bundle
+from tests.command_line import invoke
 from tests.deploy.small_graph import MANIFEST, small_file
 
 
 @pytest.fixture
 def export(job, recipe_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(app, ["export", *arguments, "--recipe", str(recipe_file)])
-        assert "Traceback" not in result.output
-        assert result.exit_code == status, result.output
-        return result
-
-    return run
+    return partial(invoke, "export", "--recipe", recipe_file)
 
 
 def test_the_document(export):
@@ -53,14 +46,7 @@ class TestStandalone:
         write_bundle(
             tmp_path / "toy", MANIFEST, {"hybrid.onnx": small_file(), "int8.onnx": small_file(seed=1)}
         )
-
-        def run(*arguments, status=0):
-            result = CliRunner().invoke(app, ["export", "--standalone", "alone", *arguments])
-            assert "Traceback" not in result.output
-            assert result.exit_code == status, result.output
-            return result
-
-        return run
+        return partial(invoke, "export", "--standalone", "alone")
 
     def test_of_a_bundle_that_is_there(self, run, tmp_path):
         document = json.loads(run("--model", "toy", "--json").stdout)

@@ -5,9 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
+from tests.command_line import invoke
 
 L = keras.layers
 
@@ -38,12 +37,9 @@ def run(files, recipe_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(command, *arguments, status=0, model="raw", data="digits"):
-        given = ["--model", str(files / f"{model}.keras")] if model else []
-        told = [command, "-r", str(recipe_file), "--data", str(files / f"{data}.npz"), *given, *arguments]
-        result = CliRunner(env={"COLUMNS": "120"}).invoke(app, told)
-        assert "Traceback" not in result.output
-        assert result.exit_code == status, result.output
-        return result
+        given = ["--model", files / f"{model}.keras"] if model else []
+        told = [command, "-r", recipe_file, "--data", files / f"{data}.npz", *given, *arguments]
+        return invoke(*told, status=status, columns=120)
 
     return run
 

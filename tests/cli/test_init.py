@@ -3,9 +3,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
+from tests.command_line import invoke
 
 
 @pytest.fixture
@@ -21,30 +20,23 @@ def photographs(tmp_path, monkeypatch):
     return "my pictures"
 
 
-def run(*arguments, status=0):
-    result = CliRunner().invoke(app, list(arguments))
-    assert "Traceback" not in result.output
-    assert result.exit_code == status, result.output
-    return result
-
-
 def test_two_commands_from_photographs_to_scores(photographs):
-    assert "wrote my-pictures.toml; next: cnnboost run my-pictures.toml" in run("init", photographs).stdout
+    assert "wrote my-pictures.toml; next: cnnboost run my-pictures.toml" in invoke("init", photographs).stdout
     small = ["--set", "cnn.epochs=8", "--set", "boost.n_estimators=5"]
-    scores = json.loads(run("run", "my-pictures.toml", *small, "--json").stdout)
+    scores = json.loads(invoke("run", "my-pictures.toml", *small, "--json").stdout)
     assert scores["recipe"] == "my-pictures"
     assert scores["classes"] == ["blue", "green", "red"]
 
 
 def test_json(photographs):
-    found = json.loads(run("init", photographs, "-o", "mine.toml", "--json").stdout)
+    found = json.loads(invoke("init", photographs, "-o", "mine.toml", "--json").stdout)
     assert (found["classes"], found["median_size"]) == ({"blue": 6, "green": 6, "red": 6}, [16, 16])
     assert (found["channels"], found["written"]) == (3, ["mine.toml"])
 
 
 def test_what_a_user_may_mistype(photographs):
-    assert "'my pictures'" in run("init", "my picture", status=1).stderr
-    run("init", photographs)
-    assert "--force" in run("init", photographs, status=2).stderr
-    assert run("init", photographs, "--force").stdout
-    assert "Missing argument" in run("init", status=2).stderr
+    assert "'my pictures'" in invoke("init", "my picture", status=1).stderr
+    invoke("init", photographs)
+    assert "--force" in invoke("init", photographs, status=2).stderr
+    assert invoke("init", photographs, "--force").stdout
+    assert "Missing argument" in invoke("init", status=2).stderr

@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from cnnboost import Predictor
-from cnnboost.cli import app
 from cnnboost.config import BUNDLE_TABLES
 from cnnboost.deploy import bundle as shipped
 from cnnboost.deploy.bundle import read_bundle, write_bundle
+from tests.command_line import invoke
 from tests.deploy.small_graph import CLASSES, MANIFEST, expected, small_file
 from tests.faces.clips import astronaut, background
 
@@ -49,10 +48,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(*arguments, status=0, model="toy", **options):
     place = ["--model", model] if model else []
-    result = CliRunner().invoke(app, ["predict", *arguments, *place], **options)
-    assert "Traceback" not in result.output
-    assert result.exit_code == status, result.output
-    return result
+    return invoke("predict", *arguments, *place, status=status, **options)
 
 
 def probabilities(i, seed=0):
@@ -357,7 +353,7 @@ class TestShipped:
         assert "--recipe" in result.stderr
 
     def test_help_says_what_is_done_with_photographs(self):
-        text = " ".join(CliRunner().invoke(app, ["predict", "--help"]).output.split())
+        text = " ".join(invoke("predict", "--help").output.split())
         assert "It finds them in photographs" in text
 
 

@@ -8,15 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
 from cnnboost.faces.clip import Clip
 from cnnboost.faces.tracks import HALF_LIFE
+from tests.command_line import invoke
 from tests.deploy.small_graph import small_file
 from tests.faces.clips import background, moving, write_clip
 from tests.waiting import wait_until
@@ -33,11 +33,7 @@ def clip(tmp_path_factory):
     return write_clip(folder / "clip.mp4", moving(len(TIMES)), TIMES, options={"movflags": "faststart"})
 
 
-def run(*arguments, status=0):
-    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
-    assert "Traceback" not in result.output
-    assert result.exit_code == status, result.output
-    return result
+run = partial(invoke, "predict")
 
 
 def test_a_row_for_each_frame_smoothed_over_its_track(clip, tmp_path):

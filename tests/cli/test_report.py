@@ -3,11 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from cnnboost import stages
-from cnnboost.cli import app
 from cnnboost.files import read_json, write_json
+from tests.command_line import invoke
 
 FACTS = Path(__file__).parents[1] / "report" / "report_facts.json"
 
@@ -35,10 +34,7 @@ def report(folder, recipe_file):
 
     def run(*arguments, status=0, recipe=recipe_file):
         place = ["--recipe", str(recipe)] if recipe else []
-        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["report", *arguments, *place])
-        assert "Traceback" not in result.output
-        assert result.exit_code == status, result.output
-        return result
+        return invoke("report", *arguments, *place, status=status, columns=200)
 
     return run
 

@@ -4,11 +4,10 @@ import socket
 import sys
 
 import pytest
-from typer.testing import CliRunner
 
-from cnnboost.cli import app
 from cnnboost.deploy.bundle import write_bundle
 from cnnboost.images.decode import MAX_PIXELS
+from tests.command_line import invoke
 from tests.deploy.small_graph import MANIFEST, small_file
 
 
@@ -20,10 +19,7 @@ def refused(tmp_path):
     def run(*arguments, status, model="toy"):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = [] if "--port" in arguments else ["--port", str(taken.getsockname()[1])]
-            result = CliRunner().invoke(app, ["serve", str(tmp_path / model), *arguments, *port])
-        assert "Traceback" not in result.output
-        assert result.exit_code == status, result.output
-        return result.stderr
+            return invoke("serve", tmp_path / model, *arguments, *port, status=status).stderr
 
     return run
 

@@ -2,17 +2,17 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from cnnboost import Predictor, stages
-from cnnboost.cli import app
 from cnnboost.errors import DataError, StoreError
 from cnnboost.files import read_json
 from cnnboost.stages.reporting import report
+from tests.command_line import invoke
 
 
 def save_images(root, X, names):
@@ -124,14 +124,7 @@ class TestCommand:
     def run(self, tmp_path, monkeypatch, bundles, photos, job):
         monkeypatch.chdir(tmp_path)
         shutil.copytree(bundles / "residual", tmp_path / "bundle")
-
-        def run(*arguments, status=0):
-            result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["evaluate", *arguments])
-            assert result.exit_code == status, result.output
-            assert "Traceback" not in result.output
-            return result
-
-        return run
+        return partial(invoke, "evaluate", columns=200)
 
     def test_table_and_json(self, run):
         text = run("--model", "bundle", "--data", "photos").stdout

@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from cnnboost import stages
-from cnnboost.cli import app
 from cnnboost.deploy.bundle import read_bundle
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import DataError, LayerError, ParameterError, RecipeError
@@ -18,6 +16,7 @@ from cnnboost.hybrid.calibration import fit_temperature
 from cnnboost.hybrid.modes import HeadInputs
 from cnnboost.stages.networks import networks_of
 from cnnboost.stages.predictions import image_proba, predictions_of
+from tests.command_line import invoke
 
 TREES = {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3, "subsample": 1.0}
 
@@ -252,11 +251,8 @@ def test_more_folds_than_the_rarest_class_allows(hybrid_job, change):
 
 def test_on_the_command_line(recipe_file, job):
     arguments = ["fit-boost", "-r", str(recipe_file), "--models", str(job.models), "--json", "--mode"]
-    result = CliRunner().invoke(app, [*arguments, "residual", "--tta", "flip"])
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
+    document = json.loads(invoke(*arguments, "residual", "--tta", "flip").stdout)
     assert (document["mode"], document["chosen_on"]) == ("residual", "validation")
     assert document["temperature"] > 0
-    refused = CliRunner().invoke(app, [*arguments, "magic"])
-    assert refused.exit_code == 2
+    refused = invoke(*arguments, "magic", status=2)
     assert "valid modes: plain, residual, blend" in " ".join(refused.output.split())

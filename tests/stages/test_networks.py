@@ -9,10 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from cnnboost import stages
-from cnnboost.cli import app
 from cnnboost.config import load_recipe
 from cnnboost.deploy.predictor import Predictor
 from cnnboost.errors import RecipeError
@@ -20,6 +18,7 @@ from cnnboost.stages.hybrids import ModeHead
 from cnnboost.stages.networks import networks_of
 from cnnboost.stages.predictions import image_proba, predictions_of
 from cnnboost.stages.training import Training
+from tests.command_line import invoke
 
 BAG = [
     "cnn.epochs=1", "hybrid.mode=residual", "hybrid.folds=2", 'hybrid.layers=["fc1","fc2"]',
@@ -243,13 +242,11 @@ def test_it_is_scored_beside_a_network_of_all_images(bagged):
 def test_on_the_command_line(bagged, recipe_file):
     arguments = ["fit-boost", "-r", str(recipe_file), "--models", str(bagged.models)]
     arguments += [part for value in BAG for part in ("--set", value)]
-    result = CliRunner().invoke(app, [*arguments, "--json"])
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
+    document = json.loads(invoke(*arguments, "--json").stdout)
     assert document["cached"]
     assert [head["cached"] for head in document["heads"]] == [True, True]
     assert document["rounds"] == sum(head["rounds"] for head in document["heads"])
-    shown = CliRunner().invoke(app, arguments)
+    shown = invoke(*arguments)
     assert "a hybrid is the mean of these 2, each with a network of its own" in shown.output
 
 
@@ -268,9 +265,7 @@ def test_on_the_command_line(bagged, recipe_file):
 def test_what_cannot_be_is_refused(recipe_file, tmp_path, values, status, named):
     arguments = ["fit-boost", "-r", str(recipe_file), "--models", str(tmp_path / "models")]
     arguments += [part for value in [*BAG, *values] for part in ("--set", value)]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == status, result.output
-    assert named in " ".join(result.output.split())
+    assert named in " ".join(invoke(*arguments, status=status).output.split())
     assert not list(tmp_path.rglob("cnn.keras"))
 
 
