@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import cnnboost
 from cnnboost.cli import console
-from cnnboost.cli.options import JobOptions, OnBad
+from cnnboost.cli.options import JobOptions
 from cnnboost.deploy.bundle import is_bundle
 from cnnboost.errors import ParameterError
 from cnnboost.files import reason_of
@@ -127,39 +127,26 @@ def cluster(address: str | None) -> Iterator[Any]:
         yield client
 
 
-def job_of(options: JobOptions, *, keras: bool = True, **metadata: Any) -> Any:
-    """Make the job that the options of a command describe."""
-    given = asdict(options)
-    del given["as_json"]
-    return make_job(keras=keras, **{**given, **metadata})
+def job_of(options: JobOptions, *, keras: bool = True, **more: Any) -> Any:
+    """Make the job that the options of a command describe.
 
-
-def make_job(
-    recipe: str | None,
-    overrides: list[str] | None,
-    quiet: bool,
-    on_bad: OnBad = "stop",
-    pixels: str | None = None,
-    classes: str | None = None,
-    keras: bool = True,
-    **metadata: Any,
-) -> Any:
-    """Make the job of a command; the recipe is read before anything slow is imported.
-
-    Without a recipe, images and model speak for themselves; where there are neither, it is the packaged
-    default.
+    The recipe is read before anything slow is imported. Without a recipe, images and model speak for
+    themselves; where there are neither, it is the packaged default.
     """
     from cnnboost.config import ALWAYS_AT_HAND, load_recipe
 
-    console.notes(quiet)
-    data, model = metadata.get("data"), metadata.get("model")
+    console.notes(options.quiet)
+    settings = {**asdict(options), **more}
+    recipe, overrides, classes = (settings.pop(key, None) for key in ("recipe", "overrides", "classes"))
+    del settings["as_json"], settings["quiet"]
+    data, model = settings["data"], settings.get("model")
     order = None if classes is None else _names(classes)
     if order and model is None:
         raise ParameterError(
             "--classes states the order of the outputs of --model FILE, and there is none; the order of the "
             "recipe's own classes is its data.classes"
         )
-    _check_places(metadata["models"], metadata["reports"], model)
+    _check_places(options.models, options.reports, model)
     unstated = recipe is None and (model is not None or data not in (None, ALWAYS_AT_HAND))
     read = None if unstated else load_recipe(recipe, overrides or ())
     if keras:
@@ -173,14 +160,7 @@ def make_job(
 
             given, data = read_model(model), data or os.environ.get("CNNBOOST_DATA")
         read = recipe_for(data, model, overrides or (), given=given)
-    job = Job(
-        recipe=read,
-        on_bad=on_bad,
-        pixels=pixels,
-        classes=order,
-        progress=console.progress(quiet),
-        **metadata,
-    )
+    job = Job(recipe=read, classes=order, progress=console.progress(options.quiet), **settings)
     return job if given is None else job.knowing(given=given)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cnnboost.cli import console
 from cnnboost.cli.app import command, job_of
-from cnnboost.cli.options import JobOptions, LayersOption, ModeOption, TtaOption
+from cnnboost.cli.options import JobOptions, LayersOption, ModeOption, SplitOption, TtaOption
 from cnnboost.cli.tables import new_table, written
 
 # Short, so that the table fits 80 columns.
@@ -41,12 +41,7 @@ def bench(
     layer: LayersOption = None,
     mode: ModeOption = None,
     tta: TtaOption = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split", help="Whose images.", show_default="test where there is one, else validation"
-        ),
-    ] = None,
+    split: SplitOption = None,
 ) -> None:
     """Measure latency from raw images to probabilities: CNN and hybrid, every runtime, side by side."""
     if batch:

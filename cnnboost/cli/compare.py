@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cnnboost.cli import console, tables
 from cnnboost.cli.app import command, job_of
-from cnnboost.cli.options import JobOptions
+from cnnboost.cli.options import JobOptions, SplitOption
 from cnnboost.escape import counted
 from cnnboost.report.compared import rows_table, verdict_on_rows, verdicts_of
 from cnnboost.report.gains import gains_table, verdicts_on_gains
@@ -24,9 +24,7 @@ def compare(
         int | None,
         typer.Option("--seeds", min=1, help="Comparisons, with seeds one apart. [default: (the recipe's)]"),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Images to compare on. [default: (the recipe's)]")
-    ] = None,
+    split: SplitOption = None,
     networks: Annotated[
         bool,
         typer.Option(

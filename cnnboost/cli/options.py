@@ -135,6 +135,14 @@ TtaOption = Annotated[
         show_default="the recipe's in residual and blend",
     ),
 ]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="train, validation or test.",
+        show_default="the recipe's, else test where there is one, else validation",
+    ),
+]
 LayersOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cnnboost.cli import console
-from cnnboost.cli.app import app, cluster, make_job
+from cnnboost.cli.app import app, cluster, job_of
 from cnnboost.cli.options import (
     DaskOption,
     DataOption,
     Graph,
     GraphOption,
+    JobOptions,
     JsonOption,
     ModelsOption,
     QuietOption,
@@ -227,7 +228,7 @@ def _of_recipe(recipe: str, overrides: list[str] | None, quiet: bool, **places: 
         log.info("%s was exported before the recipe changed; exporting it again", folder)
     else:
         log.info("%s holds no bundle yet; exporting it first", folder)
-    job = make_job(recipe, overrides, quiet, **places)
+    job = job_of(JobOptions(recipe=recipe, overrides=overrides, quiet=quiet, **places))
     from cnnboost import stages
 
     return stages.export(job).bundle

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.predict_output import FACE_COLUMNS, STDOUT, csv_file, face_cells, show_json
+from cnnboost.cli.predict_output import FACE_COLUMNS, STDOUT, csv_file, face_cells, json_sink, show_json
 from cnnboost.errors import ParameterError
 from cnnboost.escape import csv_cell, visible
 from cnnboost.files import replacing
@@ -68,7 +68,7 @@ def predict_clip(
                 sink, mark = _csv_sink(files.enter_context(csv_file(csv_path)), classes)
                 sinks.append(sink)
             if as_json:
-                sinks.append(_json_sink(document, predictor))
+                sinks.append(json_sink(document, partial(_entry, predictor=predictor)))
             elif csv_path is None and annotated is None:
                 sinks.append(_table_sink(classes))
             writer = None
@@ -147,21 +147,13 @@ def _csv_sink(file: TextIO, classes: Sequence[str]) -> tuple[Sink, Callable[[int
     return write, mark
 
 
-def _json_sink(file: IO[str], predictor: Predictor) -> Sink:
-    separator = ""
-
-    def write(row: Seen) -> None:
-        nonlocal separator
-        entry: dict[str, Any] = {
-            "frame": row.frame,
-            "time_s": round(row.time, 6),
-            "track": row.track,
-            "face": row.face.to_dict(),
-            "label": predictor.names[int(row.smoothed.argmax())],
-            "probabilities": predictor.named(row.probabilities),
-            "smoothed": predictor.named(row.smoothed),
-        }
-        file.write(f"{separator}    {json.dumps(entry, allow_nan=False)}")
-        separator = ",\n"
-
-    return write
+def _entry(row: Seen, predictor: Predictor) -> dict[str, Any]:
+    return {
+        "frame": row.frame,
+        "time_s": round(row.time, 6),
+        "track": row.track,
+        "face": row.face.to_dict(),
+        "label": predictor.names[int(row.smoothed.argmax())],
+        "probabilities": predictor.named(row.probabilities),
+        "smoothed": predictor.named(row.smoothed),
+    }

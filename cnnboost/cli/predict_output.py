@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -64,7 +65,7 @@ def write_predictions(
             if csv_path is not None:
                 sinks.append(_csv_sink(files.enter_context(csv_file(csv_path)), classes, faces))
             if as_json:
-                sinks.append(_json_sink(document, predictor))
+                sinks.append(json_sink(document, partial(_entry, predictor=predictor)))
             elif csv_path is None:
                 sinks.append(_table_sink(classes, faces))
             bar = console.progress(quiet or not (as_json or csv_path))
@@ -129,25 +130,25 @@ def _csv_sink(file: TextIO, classes: Sequence[str], faces: bool) -> Sink:
     return write
 
 
-def _json_sink(file: IO[str], predictor: Predictor) -> Sink:
-    """Write the rows of the JSON document, one a line."""
+def json_sink(file: IO[str], entry: Callable[[Any], dict[str, Any]]) -> Callable[[Any], None]:
+    """Write the rows of a JSON document, one a line."""
     separator = ""
 
-    def write(row: Prediction) -> None:
+    def write(row: Any) -> None:
         nonlocal separator
-        entry: dict[str, Any] = {"path": row.path}
-        if row.face is not None:
-            entry["face"] = row.face.to_dict()
-        if row.probabilities is not None:
-            entry |= {"label": row.label, "probabilities": predictor.named(row.probabilities)}
-        elif row.error is not None:
-            entry["error"] = row.error
-        else:
-            entry |= {"face": None, "error": NO_FACE}
-        file.write(f"{separator}    {json.dumps(entry, allow_nan=False)}")
+        file.write(f"{separator}    {json.dumps(entry(row), allow_nan=False)}")
         separator = ",\n"
 
     return write
+
+
+def _entry(row: Prediction, predictor: Predictor) -> dict[str, Any]:
+    entry: dict[str, Any] = {"path": row.path}
+    if row.face is not None:
+        entry["face"] = row.face.to_dict()
+    if row.probabilities is not None:
+        return entry | {"label": row.label, "probabilities": predictor.named(row.probabilities)}
+    return entry | ({"face": None, "error": NO_FACE} if row.error is None else {"error": row.error})
 
 
 def face_cells(face: Face | None) -> list[Any]:

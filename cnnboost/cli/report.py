@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from cnnboost.cli import console
-from cnnboost.cli.app import app, command, job_of, make_job
+from cnnboost.cli.app import app, command, job_of
 from cnnboost.cli.options import (
     JobOptions,
     JsonOption,
@@ -88,7 +88,8 @@ def card(
     quiet: QuietOption = False,
 ) -> None:
     """Write a bundle's model card, README.md beside it, from its scores, its training and your words."""
-    job = make_job(recipe, overrides, quiet, keras=False, models=models, reports=reports)
+    options = JobOptions(recipe, models=models, reports=reports, overrides=overrides, quiet=quiet)
+    job = job_of(options, keras=False)
     from cnnboost.config.load import DEFAULT
     from cnnboost.stages.card import find_card_text, read_card_text, write_card
 

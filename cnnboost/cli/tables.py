@@ -164,20 +164,14 @@ def show_features(out: Console, document: dict[str, Any]) -> None:
 
 def show_head(out: Console, document: dict[str, Any]) -> None:
     """Print what head there is now, or what heads."""
-    heads = document.get("heads", [])
+    heads = document.get("heads", [document])
     for one in heads:
+        device = f" on {one['device']}" if "device" in one else ""
         out.print(
             f"{document['layer']} ({document['mode']}): {one['rounds']} rounds on {one['rows']:,} x "
-            f"{document['width']:,} features, {one['fit_seconds']:.1f} s"
+            f"{document['width']:,} features, {one['fit_seconds']:.1f} s{device}"
             f"{', up to date' if one['cached'] else ''}"
         )
-    if heads:
+    if "heads" in document:
         out.print(f"a hybrid is the mean of these {len(heads)}, each with a network of its own")
-        written(out, [one["path"] for one in heads])
-        return
-    out.print(
-        f"{document['layer']} ({document['mode']}): {document['rounds']} rounds on "
-        f"{document['rows']:,} x {document['width']:,} features, {document['fit_seconds']:.1f} s "
-        f"on {document['device']}{', up to date' if document['cached'] else ''}"
-    )
-    written(out, [document["path"]])
+    written(out, [one["path"] for one in heads])

@@ -53,11 +53,10 @@ def tune(
 
 def show_trials(out: Console, document: dict[str, Any]) -> None:
     """Print the best trials of a search, and what its keys are worth."""
+    from cnnboost.report.searches import ranked
     from cnnboost.report.table import setting, settings
 
-    failed = [trial for trial in document["trials"] if trial["value"] is None]
-    ended = [trial for trial in document["trials"] if trial["value"] is not None]
-    ended.sort(key=lambda trial: trial["value"], reverse=document["metric"] != "log_loss")
+    ended, failed = ranked(document["trials"], document["metric"])
     keys = list(document["best"]["values"])
     table = tables.new_table("trial", document["metric"], *keys, "s", numbers=["trial", *keys, "s"])
     for trial in ended[:_SHOWN]:

@@ -137,14 +137,18 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Return a recipe with other values."""
     metadata = recipe.model_dump(exclude_unset=True)
     for key, value in values.items():
-        *tables, last = key.split(".")
-        table = metadata
-        for name in tables:
-            table = table.setdefault(name, {})
-            if not isinstance(table, dict):
-                raise RecipeError(f"{key!r} is not a key of a recipe: {name!r} is not a table")
-        table[last] = value
+        put(metadata, key, value, f"{key!r} is not a key of a recipe")
     return checked(metadata).beside(recipe._folder) if recipe._folder else checked(metadata)
+
+
+def put(metadata: dict[str, Any], key: str, value: Any, place: str) -> None:
+    """Write a value under a key with dots into tables."""
+    *tables, last = key.split(".")
+    for name in tables:
+        metadata = metadata.setdefault(name, {})
+        if not isinstance(metadata, dict):
+            raise RecipeError(f"{place}: {name!r} is not a table")
+    metadata[last] = value
 
 
 def _given_by(error: Any, given: Mapping[str, str]) -> str:

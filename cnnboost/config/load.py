@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnnboost.config.experiment import Recipe, checked
+from cnnboost.config.experiment import Recipe, checked, put
 from cnnboost.config.limits import shown
 from cnnboost.errors import RecipeError
 from cnnboost.files import read_regular, reason_of
@@ -87,15 +87,11 @@ def _override(metadata: dict[str, Any], override: str) -> str:
         value = text.strip()
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"--set {shown(override)}: {_reason(error)}") from error
-    *tables, last = key.strip().split(".")
-    if len(tables) > _DEEPEST:
-        raise RecipeError(f"--set {shown(override)}: no key is in {len(tables)} tables")
-    for table in tables:
-        metadata = metadata.setdefault(table, {})
-        if not isinstance(metadata, dict):
-            raise RecipeError(f"--set {shown(override)}: {table!r} is not a table")
-    metadata[last] = value
-    return key.strip()
+    key = key.strip()
+    if key.count(".") > _DEEPEST:
+        raise RecipeError(f"--set {shown(override)}: no key is in {key.count('.')} tables")
+    put(metadata, key, value, f"--set {shown(override)}")
+    return key
 
 
 def _reason(error: Exception) -> str:

@@ -138,7 +138,7 @@ def _difference(theirs: float | None, ours: float | None, kind: str) -> str | No
 def own_value(element: Printed, row: str, column: str, documents: Documents) -> float | None:
     """Return what was measured here for a cell; None where nothing was, or under other settings."""
     source = documents.get("repeats" if element.kind == "repeats" else "metrics")
-    if element.under and not _made_with(element.under, source):
+    if element.kind == "text" or (element.under and not _made_with(element.under, source)):
         return None
     found = _OWN[element.kind](element, row, column, documents)
     return None if found is None else float(found)
@@ -265,12 +265,7 @@ def _of_settings(element: Printed, row: str, column: str, documents: Documents) 
     return value if isinstance(value, (int, float)) else None
 
 
-def _of_text(element: Printed, row: str, column: str, documents: Documents) -> Any:
-    return None
-
-
 _OWN = {
-    "text": _of_text,
     "scores": _of_scores,
     "classes": _of_classes,
     "confusion": _of_confusion,

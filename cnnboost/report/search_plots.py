@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnboost.report.plots import COLOURS, epochs_of, inches, literal, name_rows, new_figure, open_frame
-from cnnboost.report.searches import METRICS
+from cnnboost.report.searches import METRICS, ranked
 from cnnboost.report.table import setting
 
 if TYPE_CHECKING:
@@ -58,12 +58,6 @@ def search_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]
         if with_curves := [trial for trial in ended if trial["history"]]:
             draw("curves", "learning curves", plot_learning_curves, with_curves)
     return figures
-
-
-def best_trial(trials: Sequence[Trial], metric: str) -> Trial:
-    """Return the trial with the best value."""
-    best = min if metric == "log_loss" else max
-    return best(trials, key=lambda trial: trial["value"])
 
 
 def plot_trials(trials: Sequence[Trial], metric: str, *, title: str) -> Figure:
@@ -119,7 +113,7 @@ def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str) ->
     """
     if len(trials) <= len(_LINES):
         return _named_curves(trials, title)
-    best = best_trial(trials, metric)
+    best = ranked(trials, metric)[0][0]
     figure = new_figure(9.2, 4.0)
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for trial in trials:
@@ -230,7 +224,7 @@ def plot_points(
     width = max(6.4 if columns == 1 else 3.6, *(_width(taken[key]) for key in drawn))
     figure = new_figure(columns * width, 1.0 + 3.2 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    best = best_trial(trials, metric)
+    best = ranked(trials, metric)[0][0]
     for axes, key in zip(panels.flat, drawn, strict=False):
         side_by_side = "choices" in space[key] or len(taken[key]) <= _PLACES
         if side_by_side:

@@ -31,6 +31,15 @@ METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-loss
 Document = Mapping[str, Any]
 
 
+def ranked(trials: Iterable[Document], metric: str) -> tuple[list[Document], list[Document]]:
+    """Return the trials that came to a value, the best first, and those that failed."""
+    parts: tuple[list[Document], list[Document]] = [], []
+    for trial in trials:
+        parts[trial["value"] is None].append(trial)
+    parts[0].sort(key=lambda trial: trial["value"], reverse=metric != "log_loss")
+    return parts
+
+
 def searches_section(
     searches: Mapping[str, Document], metrics: Document, figures: Mapping[str, bytes]
 ) -> Section | None:
@@ -52,9 +61,7 @@ def drawn_by_searches(searches: Mapping[str, Document]) -> set[str]:
 
 
 def _search(document: Document, metrics: Document, figures: Mapping[str, bytes]) -> list[Block]:
-    ended = [trial for trial in document["trials"] if trial["value"] is not None]
-    failed = [trial for trial in document["trials"] if trial["value"] is None]
-    ended.sort(key=lambda trial: trial["value"], reverse=document["metric"] != "log_loss")
+    ended, failed = ranked(document["trials"], document["metric"])
     keys = list(dict.fromkeys(key for trial in document["trials"] for key in trial["values"]))
     names = _short_names(keys)
     title = _title(document, metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cnnboost.escape import markdown, markdown_code
@@ -140,7 +140,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any] | Group]
     style: str = ""
-    header: bool = field(default=True)
+    header: bool = True
 
     def cells(self) -> Iterator[list[Cell | Marks] | Group]:
         """Give each row as it is shown."""

@@ -7,6 +7,7 @@ from typing import Any
 from cnnboost.files import write_json
 from cnnboost.report.plots import save_figure
 from cnnboost.report.search_plots import search_figures
+from cnnboost.report.searches import ranked
 from cnnboost.search.plan import Plan, decoded
 from cnnboost.stages import Job, Outcome
 from cnnboost.stages.provenance import made_with
@@ -22,30 +23,22 @@ def tried(trial: Any) -> bool:
     return trial.value is not None or "error" in trial.user_attrs
 
 
-def write_document(job: Job, planned: Plan, inner: Job, study: Any) -> None:
+def write_document(job: Job, planned: Plan, inner: Job, study: Any, *, final: bool = False) -> Outcome:
     """Write what there is so far; importances and figures wait for the end."""
-    write_json(job.reports_dir / f"{planned.stem}.json", _document(job, planned, inner, study))
-
-
-def finish_document(job: Job, planned: Plan, inner: Job, study: Any) -> Outcome:
-    """Write all of it, and draw its figures."""
     document = _document(job, planned, inner, study)
-    document["importances"] = _importances(planned, study)
-    folder = job.reports_dir / "figures"
     paths = []
-    for kind, (title, figure) in search_figures(document).items():
-        path = save_figure(figure, folder / f"{planned.stem}-{kind}.png")
-        document["figures"].append({"file": path.name, "title": title})
-        paths.append(path)
+    if final:
+        document["importances"] = _importances(planned, study)
+        for kind, (title, figure) in search_figures(document).items():
+            paths.append(save_figure(figure, job.reports_dir / "figures" / f"{planned.stem}-{kind}.png"))
+            document["figures"].append({"file": paths[-1].name, "title": title})
     return Outcome(document, write_json(job.reports_dir / f"{planned.stem}.json", document), paths)
 
 
 def _document(job: Job, planned: Plan, inner: Job, study: Any) -> dict[str, Any]:
     metadata, recipe, images = planned.metadata, job.recipe, inner.images
     trials = [_trial(planned, trial) for trial in study.get_trials(deepcopy=False) if tried(trial)]
-    better = min if metadata.metric == "log_loss" else max
-    ended = [trial for trial in trials if trial["value"] is not None]
-    best = better(ended, key=lambda trial: trial["value"], default=None)
+    best = next(iter(ranked(trials, metadata.metric)[0]), None)
     part = "train" if metadata.part == 1 else f"{metadata.part:.0%} of train"
     return {
         "format": FORMAT,
@@ -76,17 +69,13 @@ def _document(job: Job, planned: Plan, inner: Job, study: Any) -> dict[str, Any]
 
 
 def _trial(planned: Plan, trial: Any) -> dict[str, Any]:
-    noted = trial.user_attrs
+    noted = ("interval", "cnn", "seconds", "error", "history")
     return {
         "number": trial.number,
         "state": trial.state.name.lower(),
         "value": trial.value,
-        "interval": noted.get("interval"),
-        "cnn": noted.get("cnn"),
         "values": decoded(planned.spaces, trial.params),
-        "seconds": noted.get("seconds"),
-        "error": noted.get("error"),
-        "history": noted.get("history"),
+        **{key: trial.user_attrs.get(key) for key in noted},
     }
 
 

@@ -28,7 +28,7 @@ from cnnboost.files import digest_of, disk_error
 from cnnboost.images import ImageSet
 from cnnboost.locks import file_lock
 from cnnboost.metrics.scores import score
-from cnnboost.search.document import finish_document, tried, write_document
+from cnnboost.search.document import tried, write_document
 from cnnboost.search.plan import Plan, decoded, plan, suggested
 from cnnboost.search.samplers import sampler_for
 from cnnboost.stages import Job, Outcome, extract, fit_boost, train
@@ -80,7 +80,7 @@ def search(job: Job, study: str | None = None) -> Outcome:
             trials = _study(optuna, planned, database, inner)
         with job.progress(planned.stem.replace("-", " "), "trial") as report:
             _run(job, planned, inner, trials, report, database)
-        return finish_document(job, planned, inner, trials)
+        return write_document(job, planned, inner, trials, final=True)
 
 
 def _optuna() -> Any:
@@ -240,9 +240,7 @@ class TrialScore:
 
 def inner_job(job: Job, metadata: Search, recipe: Recipe, folder: Path) -> Job:
     """Return the job of the trials: a part of the train split, some of which is for scoring."""
-    recipe = recipe.model_copy(
-        update={"evaluate": recipe.evaluate.model_copy(update={"split": "validation"})}
-    )
+    recipe = changed(recipe, {"evaluate.split": "validation"})
     outer = job if recipe.data == job.recipe.data else replace(job, recipe=recipe)
     return job.with_images(_inner_images(outer.images, metadata), recipe=recipe, models=folder, force=False)
 

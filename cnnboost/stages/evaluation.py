@@ -25,7 +25,6 @@ from cnnboost.stages.names import check_names
 from cnnboost.stages.on_cluster import (
     count_right_on_cluster,
     proba_on_cluster,
-    refuse_cluster,
     softmax_on_cluster,
 )
 from cnnboost.stages.outcome import Outcome
@@ -66,9 +65,9 @@ def scores_of(
     wanted = [check_mode(mode) for mode in dict.fromkeys(modes or (metadata.mode,)) if mode != "plain"]
     seen_as = check_tta(tta or (metadata.tta if wanted else "none"))
     if wanted:
-        refuse_cluster(job, f"mode {wanted[0]}", "--set hybrid.mode=plain scores plain trees alone")
+        job.refuse_cluster(f"mode {wanted[0]}", "--set hybrid.mode=plain scores plain trees alone")
     if seen_as != "none":
-        refuse_cluster(job, f"the mean over {seen_as}", "--tta none scores images as they are")
+        job.refuse_cluster(f"the mean over {seen_as}", "--tta none scores images as they are")
     needs = job.needs()
     scored = job.images[split or job.scored_split]
     _check_published(job, scored.classes)

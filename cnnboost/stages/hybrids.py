@@ -24,7 +24,6 @@ from cnnboost.stages.boosting import Head, HeadStage, estimator, fit_boost
 from cnnboost.stages.job import Job, labelled_digest
 from cnnboost.stages.names import check_names
 from cnnboost.stages.networks import Networks, networks_of
-from cnnboost.stages.on_cluster import refuse_cluster
 from cnnboost.stages.training import Trained
 
 log = logging.getLogger("cnnboost")
@@ -80,7 +79,7 @@ def fit_hybrid(
     if isinstance(layers, str):
         layers = (layers,)
     if mode != "plain":
-        refuse_cluster(job, f"fitting in mode {mode}", "--mode plain fits plain trees on the cluster")
+        job.refuse_cluster(f"fitting in mode {mode}", "--mode plain fits plain trees on the cluster")
     if mode == "plain":
         names = list(dict.fromkeys(layers or (job.recipe.cut.layer,)))
         if len(names) > 1:
@@ -93,7 +92,28 @@ def fit_hybrid(
     if metadata.folds and layers:
         # Layers and folds together say which heads there are.
         job = job.with_images(job.images, recipe=changed(job.recipe, {"hybrid.layers": list(layers)}))
-    return _fit(job, tuple(dict.fromkeys(layers or hybrid_layers(job))), mode, views_of, device)
+    layers = tuple(dict.fromkeys(layers or hybrid_layers(job)))
+    check_names(job, layers, device=device)
+    networks = networks_of(job.needs())
+    if job.model is not None:
+        job.feeding.warn()
+    if networks.members:
+        # The heads of all members, each beside its CNN.
+        first, *others = (
+            ModeHead(
+                member.job.with_images(member.job.images, force=job.force),
+                member.networks, layers, mode, views_of, device,
+            ).run()
+            for member in networks.members
+        )  # fmt: skip
+        return Hybrid(replace(first, others=tuple(others)), networks, views_of, device)
+    if networks.unseen is None and networks.own is None:
+        raise RecipeError(
+            f"--mode {mode} needs images that the CNN was not trained on: give "
+            "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
+        )
+    networks.trained[0].check_softmax(f"--mode {mode}")
+    return Hybrid(ModeHead(job, networks, layers, mode, views_of, device).run(), networks, views_of, device)
 
 
 def hybrid_layers(job: Job) -> tuple[str, ...]:
@@ -113,34 +133,6 @@ def hybrid_boost(job: Job, mode: str, seed: int, device: str | None = None) -> B
     if device:
         boost.set_params(device=device)
     return boost.set_params(random_state=seed)
-
-
-def _fit(job: Job, layers: tuple[str, ...], mode: str, tta: str, device: str | None) -> Hybrid:
-    check_names(job, layers, device=device)
-    networks = networks_of(job.needs())
-    if job.model is not None:
-        job.feeding.warn()
-    if networks.members:
-        return Hybrid(_bagged_head(job, networks, layers, mode, tta, device), networks, tta, device)
-    if networks.unseen is None and networks.own is None:
-        raise RecipeError(
-            f"--mode {mode} needs images that the CNN was not trained on: give "
-            "data.validation_fraction or hybrid.holdout, e.g. --set hybrid.holdout=0.1"
-        )
-    networks.trained[0].check_softmax(f"--mode {mode}")
-    return Hybrid(ModeHead(job, networks, layers, mode, tta, device).run(), networks, tta, device)
-
-
-def _bagged_head(
-    job: Job, networks: Networks, layers: tuple[str, ...], mode: str, tta: str, device: str | None
-) -> Head:
-    """Bring the heads of all members up to date; each lies beside its CNN."""
-    heads = []
-    for member in networks.members:
-        part = member.job.with_images(member.job.images, force=job.force)
-        heads.append(ModeHead(part, member.networks, layers, mode, tta, device).run())
-    first, *others = heads
-    return replace(first, others=tuple(others))
 
 
 class ModeHead(HeadStage):

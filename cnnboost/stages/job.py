@@ -16,8 +16,8 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from cnnboost.cnn.model_file import read_model
-from cnnboost.config import Recipe
-from cnnboost.errors import DataError, ModelError, RecipeError
+from cnnboost.config import Recipe, changed
+from cnnboost.errors import DataError, ModelError, ParameterError, RecipeError
 from cnnboost.escape import counted, csv_cell
 from cnnboost.files import digest_of, disk_error, write_bytes
 from cnnboost.images import ImageSet, Split, load_images
@@ -30,6 +30,9 @@ MOST_DECODED = 32 << 30
 """Bytes of decoded images that are kept on the disk for a model file, unless `image_cache` says otherwise."""
 SMOKE_IMAGES, SMOKE_ROUNDS, SMOKE_RESAMPLES = 24, 5, 100
 """Images of each class and split; boosting rounds; bootstrap resamples."""
+
+_READ = ("source_images", "images", "given", "feeding")
+"""What a job reads once."""
 
 Report = Callable[[int, int], None]
 ProgressOf = Callable[[str, str], AbstractContextManager[Report]]
@@ -116,7 +119,7 @@ class Job:
         return replace(self, **changes).knowing(images=images)
 
     def knowing(self, **read: Any) -> Self:
-        """Take what was read already (images, `given`, `feeding`) for what the job would read."""
+        """Take what was read already for what the job would read: `images`, `given` and the like."""
         self.__dict__.update(read)
         return self
 
@@ -176,11 +179,16 @@ class Job:
             return "test" if "test" in self.images.split_names else "validation"
         return self.images[wanted].name
 
+    def refuse_cluster(self, what: str, remedy: str) -> None:
+        """Refuse what is done on one machine only."""
+        if self.client is not None:
+            raise ParameterError(f"{what} is done on one machine; {remedy}, or leave --dask out")
+
     def needs(self) -> Job:
         """Return the job for what an arrow needs: brought up to date, but never redone by `force`."""
         if not self.force:
             return self
-        read = {name: self.__dict__[name] for name in ("images", "given", "feeding") if name in self.__dict__}
+        read = {name: self.__dict__[name] for name in _READ if name in self.__dict__}
         return replace(self, force=False).knowing(**read)
 
     def write_bad(self, images: ImageSet) -> None:
@@ -238,18 +246,13 @@ def run_of(job: Job, number: int) -> Job:
 
 def smoke(job: Job) -> Job:
     """Shrink a job to a few images, one epoch and a few rounds; its outputs go to folders of their own."""
-    recipe = job.recipe
-    small = recipe.model_copy(
-        update={
-            "name": f"{recipe.name}-smoke",
-            "cnn": recipe.cnn.model_copy(update={"epochs": 1, "validation_freq": 1}),
-            "boost": recipe.boost.model_copy(
-                update={
-                    "n_estimators": min(SMOKE_ROUNDS, recipe.boost.n_estimators),
-                    "early_stopping_rounds": None,
-                }
-            ),
-            "evaluate": recipe.evaluate.model_copy(update={"resamples": SMOKE_RESAMPLES}),
-        }
-    )
+    boost = job.recipe.boost
+    less = {
+        "cnn.epochs": 1,
+        "cnn.validation_freq": 1,
+        "boost.n_estimators": min(SMOKE_ROUNDS, boost.n_estimators),
+        "boost.early_stopping_rounds": None,
+        "evaluate.resamples": SMOKE_RESAMPLES,
+    }
+    small = changed(job.recipe, less).model_copy(update={"name": f"{job.recipe.name}-smoke"})
     return replace(job, recipe=small, few=SMOKE_IMAGES)

@@ -17,7 +17,6 @@ from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
 from cnnboost.deploy.trunk import RUNTIME, GraphFile, check_features, shared_graph, trunk_file
 from cnnboost.deploy.worker import PartToWrite, count_right, make_parts, probabilities, tree_probabilities
-from cnnboost.errors import ParameterError
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.part_table import PartToMake
 from cnnboost.features.parts import PartCheck, library_versions
@@ -50,12 +49,6 @@ def cluster_of(job: Job) -> Any:
         check_folder(job.client, folder)
         seen.add(str(folder))
     return job.client
-
-
-def refuse_cluster(job: Job, what: str, remedy: str) -> None:
-    """Refuse what is done on one machine only."""
-    if job.client is not None:
-        raise ParameterError(f"{what} is done on one machine; {remedy}, or leave --dask out")
 
 
 def features_on_cluster(

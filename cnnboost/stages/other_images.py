@@ -26,7 +26,6 @@ from cnnboost.stages.evaluation import evaluate
 from cnnboost.stages.figures import draw_scores
 from cnnboost.stages.hybrids import hybrid_layers
 from cnnboost.stages.job import Job
-from cnnboost.stages.on_cluster import refuse_cluster
 from cnnboost.stages.outcome import Outcome
 from cnnboost.stages.scorer import Scorer
 from cnnboost.stages.training import Trained, TrainedOn, Training, trained_from
@@ -62,7 +61,7 @@ def evaluate_source(
     other = find_other_images(job)
     if other is None:
         return evaluate(job, layers, modes=modes, tta=tta, split=split, device=device)
-    refuse_cluster(job, "scoring images that the CNN was not trained on", "these are few, as a rule")
+    job.refuse_cluster("scoring images that the CNN was not trained on", "these are few, as a rule")
     if [mode for mode in modes or () if mode != "plain"] or tta not in (None, "none"):
         raise ParameterError(
             "--mode and --tta: images that the CNN was not trained on are scored by plain heads and as they "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class RowCurve:
 
     def __init__(self, job: Job, scored: Split, rivals: Sequence[Rival]) -> None:
         self.job, self.scored, self.rivals = job, scored, list(rivals)
+        self._compared = partial(compared, job, scored)
         self.sizes = sorted(set(job.recipe.compare.rows))
         self.left_out: list[int] = []
         self.draws: dict[int | None, list[dict[str, Any]]] = {}
@@ -127,6 +129,3 @@ class RowCurve:
             "log_loss_difference": loss - calibrated,
             "against_softmax": self._compared("the softmax", softmax, name, proba),
         }
-
-    def _compared(self, other: str, theirs: np.ndarray, name: str, own: np.ndarray) -> dict[str, Any]:
-        return compared(self.job, self.scored, other, theirs, name, own)

@@ -105,10 +105,6 @@ class TrainedOn:
         except (KeyError, TypeError):
             return None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it; the keys are the attributes."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -207,7 +203,7 @@ class Training(Stage[Trained]):
         on, noted = TrainedOn.of(self.job.recipe, self.job.images), TrainedOn.read(record)
         if noted is None or noted.cnn != on.cnn or record.get("teacher") != self.teacher:
             # What it was made from is the same, so this is what it was trained on.
-            record["trained_on"] = (on if noted is None else replace(noted, cnn=on.cnn)).to_dict()
+            record["trained_on"] = asdict(on if noted is None else replace(noted, cnn=on.cnn))
             record["teacher"] = self.teacher
             try:
                 write_json(self.job.models_dir / "history.json", record)
@@ -232,7 +228,7 @@ class Training(Stage[Trained]):
             "recipe": job.recipe.name,
             "made_from": self.made_from,
             "teacher": self.teacher,
-            "trained_on": TrainedOn.of(job.recipe, job.images).to_dict(),
+            "trained_on": asdict(TrainedOn.of(job.recipe, job.images)),
             "model_sha256": file_digest(self.path),
             "classes": list(job.images.classes),
             "pixels": cnn.pixels_,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,6 @@ from cnnboost.timing import paths
 from cnnboost.timing.clock import Timing, ratio
 from cnnboost.timing.limits import Operations
 
-#: Times in milliseconds; `spread` the interquartile range over the median; `ratio` how many times as long
-#: `ratio_to` takes, as the median over the rounds; `measured` where the path begins; `accuracy` and
-#: `agreement` over all images, in [0, 1].
-COLUMNS = (
-    "batch", "all_images", "path", "measured", "calls", "p50_ms", "p95_ms", "p99_ms", "mean_ms", "spread",
-    "images_per_s", "ratio", "ratio_to", "mflop_per_image", "gflop_per_s", "share_of_product_rate",
-    "busy_cores", "accuracy", "agreement", "agreement_with",
-)  # fmt: skip
 GOALS_STATED_FOR = "the Oslo CNN cut at fc1, 20 rounds, 2 cores"
 TENSORFLOW, PROGRAM = "import tensorflow", "cnnboost predict"
 PUBLISHED, OURS, PLAIN, OUR_CNN = "hybrid/predict", "hybrid/onnx", "hybrid/plain-onnx", "cnn/onnx"
@@ -40,7 +32,12 @@ def latency_rows(
     operations: Mapping[str, Operations],
     limit: float,
 ) -> list[dict[str, Any]]:
-    """Return a row for every path at every batch size; `limit` is a rate in operations a second."""
+    """Return a row for every path at every batch size; `limit` is a rate in operations a second.
+
+    Times are in milliseconds; `spread` is the interquartile range over the median; `ratio` how many times as
+    long `ratio_to` takes, as the median over the rounds; `measured` where the path begins; `accuracy` and
+    `agreement` are over all images, in [0, 1].
+    """
     predicted = {path: values.argmax(axis=1) for path, values in probabilities.items()}
     rows = []
     for n, by_path in timings.items():
@@ -49,34 +46,36 @@ def latency_rows(
             median = timing.quantile(50)
             rate = counted.flop * n / median if counted else None
             slow, reference = paths.latency_reference(path), paths.label_reference(path)
-            values = (
-                n,
-                n == len(labels),
-                path,
-                "head only" if paths.is_head_only(path) else "image to probabilities",
-                len(timing.seconds),
-                *(1e3 * timing.quantile(percent) for percent in (50, 95, 99)),
-                1e3 * float(np.mean(timing.seconds)),
-                timing.spread,
-                n / median,
-                ratio(by_path[slow], timing),
-                slow,
-                counted.flop / 1e6 if counted else None,
-                rate / 1e9 if rate else None,
-                rate / limit if rate else None,
-                timing.busy,
-                float(np.mean(predicted[path] == labels)),
-                float(np.mean(predicted[path] == predicted[reference])),
-                reference,
+            quantiles = {f"p{percent}_ms": 1e3 * timing.quantile(percent) for percent in (50, 95, 99)}
+            rows.append(
+                {
+                    "batch": n,
+                    "all_images": n == len(labels),
+                    "path": path,
+                    "measured": "head only" if paths.is_head_only(path) else "image to probabilities",
+                    "calls": len(timing.seconds),
+                    **quantiles,
+                    "mean_ms": 1e3 * float(np.mean(timing.seconds)),
+                    "spread": timing.spread,
+                    "images_per_s": n / median,
+                    "ratio": ratio(by_path[slow], timing),
+                    "ratio_to": slow,
+                    "mflop_per_image": counted.flop / 1e6 if counted else None,
+                    "gflop_per_s": rate / 1e9 if rate else None,
+                    "share_of_product_rate": rate / limit if rate else None,
+                    "busy_cores": timing.busy,
+                    "accuracy": float(np.mean(predicted[path] == labels)),
+                    "agreement": float(np.mean(predicted[path] == predicted[reference])),
+                    "agreement_with": reference,
+                }
             )
-            rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write rows as a CSV table, numbers with six figures."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})

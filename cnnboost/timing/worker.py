@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from contextlib import ExitStack, closing, suppress
 from typing import IO, Any, Self
 
 import numpy as np
@@ -71,10 +71,8 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             assert stream is not None
-            try:
+            with suppress(BrokenPipeError):  # a request that was never read
                 stream.close()
-            except BrokenPipeError:
-                continue  # a request that was never read
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -99,21 +97,16 @@ class WorkerPool:
         self._names, self._source = names, source
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as stack:  # where one cannot start, the others end
             for path in self._names:
-                self.workers[path] = Worker(path, self._source)
+                self.workers[path] = stack.enter_context(closing(Worker(path, self._source)))
             for worker in self.workers.values():
                 worker.wait()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._all = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for worker in self.workers.values():
-            worker.close()
+    def __exit__(self, *raised: object) -> None:
+        self._all.close()
 
     def time(
         self, sizes: Mapping[str, int], *, rounds: int, seconds: float, done: Callable[[], None]
@@ -147,12 +140,9 @@ def time_starts(
         if name in programs:
             _run(name, programs[name], source.threads)
             return Block([time.perf_counter() - started], 0.0)
-        worker = Worker(name, source)
-        try:
+        with closing(Worker(name, source)) as worker:
             worker.wait()
             return Block([time.perf_counter() - started], 0.0)
-        finally:
-            worker.close()
 
     return _in_turns(turn, [*names, *programs], rounds, done)
 

@@ -188,12 +188,12 @@ def test_other_classes_are_refused(network, find):
 
 
 def test_what_was_found_is_kept_until_something_changes(network, find, tmp_path, monkeypatch):
-    from cnnboost.stages import feeding
+    from cnnboost.stages.feeding import Trials
 
     first = find(network("raw"))
     calls = []
-    real = feeding._try
-    monkeypatch.setattr(feeding, "_try", lambda *args: calls.append(args) or real(*args))
+    real = Trials._try
+    monkeypatch.setattr(Trials, "_try", lambda self: calls.append(self) or real(self))
     assert find(network("raw")).doubt
     path = tmp_path / "given.json"
     record = json.loads(path.read_text())

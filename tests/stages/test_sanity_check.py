@@ -120,7 +120,7 @@ def test_two_classes(job, change):
 
 def test_faces_in_a_folder(job, change, face_folder):
     faces = change(job, data={"source": None, "size": 48}, cnn={"learning_rate": 1e-2})
-    assert stages.overfit(replace(faces, data=face_folder), 12).learnt
+    assert stages.overfit(replace(faces, data=face_folder), 12).document["learnt"]
 
 
 class TestChosen:

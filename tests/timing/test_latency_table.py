@@ -6,7 +6,7 @@ import pytest
 from cnnboost.timing import latency_table as goals
 from cnnboost.timing import paths
 from cnnboost.timing.clock import Block, Timing
-from cnnboost.timing.latency_table import COLUMNS, as_csv, goal_rows, latency_rows
+from cnnboost.timing.latency_table import as_csv, goal_rows, latency_rows
 from cnnboost.timing.limits import Operations
 
 LABELS = np.array([0, 1, 2, 0])
@@ -33,7 +33,6 @@ def of(rows, path, n=2):
 
 def test_one_row_for_each_path_and_batch(rows):
     assert [(row["batch"], row["path"]) for row in rows] == [(n, p) for n in (2, 4) for p in paths.PATHS]
-    assert all(tuple(row) == COLUMNS for row in rows)
     assert [row["all_images"] for row in rows] == [False] * 9 + [True] * 9
 
 
@@ -66,7 +65,11 @@ def test_a_head_is_head_only_and_has_no_share(rows):
 
 def test_as_csv(rows):
     found = list(csv.DictReader(as_csv(rows).splitlines()))
-    assert tuple(found[0]) == COLUMNS
+    assert " ".join(found[0]) == (
+        "batch all_images path measured calls p50_ms p95_ms p99_ms mean_ms spread images_per_s ratio "
+        "ratio_to mflop_per_image gflop_per_s share_of_product_rate busy_cores accuracy agreement "
+        "agreement_with"
+    )
     assert len(found) == 18
     assert found[2]["p50_ms"] == "6"
     assert found[-1]["gflop_per_s"] == ""
