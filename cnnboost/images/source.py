@@ -37,7 +37,7 @@ _TINY = InputSpec(1, 1, 1)
 _MIXED = "%s: some images are grey and others in colour; all become RGB (channels=1 makes all of them grey)"
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # its name may hold a password or a signature
 class Source:
     """A source with what is wanted of it; it is listed, and its content looked at, once and when needed.
 

@@ -48,6 +48,12 @@ def test_a_source_is_listed_once_and_hashed_once(tmp_path, faces, monkeypatch, a
     assert sorted(calls) == ["content_hash", "list_tree"]
 
 
+def test_what_a_url_keeps_secret_is_not_shown(tmp_path):
+    found = Source("https://name:secret@host/faces.txt?sig=secret", None, None, tmp_path)
+    assert found.shown == "https://host/faces.txt"
+    assert "secret" not in repr(found)
+
+
 def test_headers_are_read_by_several_threads(listed):
     meeting, met = threading.Barrier(2, timeout=20), []
 
