@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,21 +18,12 @@ from cnnboost.files import file_digest
 
 if TYPE_CHECKING:
     from cnnboost.boost import BoostClassifier
+    from cnnboost.features.part_table import PartToMake
     from cnnboost.images.shared import SharedRows
 
 
-class PartToWrite(NamedTuple):
-    """A part to write: which output of the trunk, its layer, its rows within the split, its file."""
-
-    output: int
-    layer: str
-    start: int
-    stop: int
-    path: Path
-
-
 def make_parts(
-    trunk: GraphFile, images: SharedRows, files: Sequence[PartToWrite], chunk: int
+    trunk: GraphFile, images: SharedRows, parts: Sequence[PartToMake], chunk: int
 ) -> list[dict[str, Any]]:
     """Compute features of some rows, and write them as parts.
 
@@ -42,31 +33,32 @@ def make_parts(
         Of `trunk_file`.
     images : SharedRows
         The rows of the parts, from the first row of any of them on.
-    files : sequence of PartToWrite
+    parts : sequence of PartToMake
+        Their `table` is the number of an output of the trunk.
     chunk : int
         Images at a time; the rows of each part but the last are a multiple of it.
 
     Returns
     -------
     list of dict
-        The records of the parts, in the order of `files`.
+        The records of the parts, in their order.
     """
     run = opened(trunk)
-    begin, end = min(file.start for file in files), max(file.stop for file in files)
+    begin, end = min(part.start for part in parts), max(part.stop for part in parts)
     records: dict[int, dict[str, Any]] = {}
-    blocks: dict[int, list[np.ndarray]] = {number: [] for number in range(len(files))}
+    blocks: dict[int, list[np.ndarray]] = {number: [] for number in range(len(parts))}
     for first in range(begin, end, chunk):
         check_wanted()
         last = min(first + chunk, end)
-        filled = [number for number, file in enumerate(files) if file.start <= first < file.stop]
+        filled = [number for number, part in enumerate(parts) if part.start <= first < part.stop]
         features = run(images.part(first - begin, last - begin)) if filled else []
         for number in filled:
-            file, block = files[number], features[files[number].output]
-            check_block(file.layer, block.shape[1], block, first, last)
+            part, block = parts[number], features[parts[number].table]
+            check_block(part.layer, block.shape[1], block, first, last)
             blocks[number].append(block)
-            if last >= file.stop:
-                records[number] = write_part(file.path, np.concatenate(blocks.pop(number)))
-    return [records[number] for number in range(len(files))]
+            if last >= part.stop:
+                records[number] = write_part(part.path, np.concatenate(blocks.pop(number)))
+    return [records[number] for number in range(len(parts))]
 
 
 def probabilities(network: GraphFile, images: SharedRows, count: int) -> np.ndarray:

@@ -25,13 +25,17 @@ _SAVED_EVERY = 1.0  # seconds: a manifest of many parts is long
 
 
 class PartToMake(NamedTuple):
-    """A part that is missing: of which of several features, its number, its rows, its file."""
+    """A part that is missing: of which of several features, its number, its rows, its file, its layer.
+
+    The path is absolute, so that other processes find it.
+    """
 
     table: int
     number: int
     start: int
     stop: int
     path: Path
+    layer: str
 
 
 class PartTable(PartFolder):
@@ -99,9 +103,10 @@ class PartTable(PartFolder):
 
     def missing(self, table: int) -> dict[int, PartToMake]:
         """Return the parts to make, by their first row; they carry the number of this table."""
+        folder, layer = self.folder.resolve(), self.spec.layer
         return {
             start: PartToMake(
-                table, number, start, start + self._rows(number), self.folder / part_name(number)
+                table, number, start, start + self._rows(number), folder / part_name(number), layer
             )
             for number, start in enumerate(self._starts)
             if self._records[number] is None

@@ -16,7 +16,7 @@ from cnnboost.cnn.inference import Inference
 from cnnboost.deploy.graph import cnn_graph
 from cnnboost.deploy.graph_file import add_checksum
 from cnnboost.deploy.trunk import RUNTIME, GraphFile, check_features, shared_graph, trunk_file
-from cnnboost.deploy.worker import PartToWrite, count_right, make_parts, probabilities, tree_probabilities
+from cnnboost.deploy.worker import count_right, make_parts, probabilities, tree_probabilities
 from cnnboost.features.cut import Cut, CutLayer
 from cnnboost.features.part_table import PartToMake
 from cnnboost.features.parts import PartCheck, library_versions
@@ -72,14 +72,8 @@ def features_on_cluster(
         def tasks(trunk: GraphFile) -> Iterator[tuple[Any, ...]]:
             for number, parts in enumerate(pieces):
                 under_way[number] = parts
-                files = [
-                    PartToWrite(
-                        part.table, places[part.table].name, part.start, part.stop, part.path.resolve()
-                    )
-                    for part in parts
-                ]
-                rows = images.range(min(f.start for f in files), max(f.stop for f in files))
-                yield trunk, rows, files, largest_chunk(split.shape[1:])
+                rows = images.range(min(part.start for part in parts), max(part.stop for part in parts))
+                yield trunk, rows, parts, largest_chunk(split.shape[1:])
 
         with shared_graph(content, store.root) as trunk:
             for number, records in spread(client, make_parts, tasks(trunk), what="features"):
