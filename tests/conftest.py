@@ -29,13 +29,17 @@ from tests.dask_processes import client, pids, processes, stopped  # noqa: F401 
 ROOT = Path(__file__).parent.parent
 
 
-#: Files that take long. They begin first, so that both processes end together.
+#: Files that take much memory, which is best taken while little else is there, then those that take long.
+#: They begin first, so that both processes end together.
 LONGEST = (
     "cluster/test_extraction.py", "cluster/test_training.py", "boost/test_cluster.py",
-    "stages/test_on_cluster.py", "cnn/architectures/test_vgg19.py", "stages/test_recipes.py",
-    "tests/test_docs.py", "search/test_study.py", "cli/test_commands.py", "cnn/test_checkpoint.py",
-    "cnn/test_training.py", "stages/test_stage.py", "stages/test_export.py", "stages/test_card.py",
-    "stages/test_hybrids.py",
+    "stages/test_on_cluster.py", "architectures/test_vgg19.py", "architectures/test_contract.py",
+    "stages/test_recipes.py", "tests/test_docs.py", "cnn/test_training.py", "cli/test_commands.py",
+    "stages/test_export.py", "stages/test_stage.py", "stages/test_comparison.py",
+    "stages/test_sanity_check.py", "stages/test_hybrids.py", "search/test_study.py", "stages/test_card.py",
+    "serve/test_server.py", "features/test_extractor.py", "deploy/test_graph.py", "cnn/test_checkpoint.py",
+    "stages/test_networks.py", "stages/test_other_images.py", "hybrid/test_classifier.py",
+    "stages/test_evaluation.py", "serve/test_page.py", "tests/test_examples.py",
 )  # fmt: skip
 
 
@@ -230,6 +234,21 @@ def job_in(recipe_file, trained_models):
         return stages.Job(recipe=recipe, models=folder / "models", reports=folder / "reports")
 
     return job_in
+
+
+@pytest.fixture(scope="session")
+def several_models(job_in, change, tmp_path_factory):
+    """Return a models folder with every CNN that toy hybrids have; copy it, do not write to it.
+
+    Beside the recipe's own, these are the one of the next seed, those of two folds, and one for which images
+    were held out.
+    """
+    from cnnboost.stages.networks import networks_of
+
+    job = job_in(tmp_path_factory.mktemp("several"))
+    for hybrid in ({"networks": 2}, {"folds": 2}, {"holdout": 0.3}):
+        networks_of(change(job, hybrid=hybrid))
+    return job.models
 
 
 @pytest.fixture

@@ -25,10 +25,12 @@ import numpy as np
 import typer
 from typer.testing import CliRunner
 
+from cnnboost import BoostClassifier
 from cnnboost.cli import app
 from cnnboost.cnn.architectures import ARCHITECTURES
 from cnnboost.config import load_recipe
 from tests import readme
+from tests.brief import at_most
 from tests.conftest import ROOT
 from tests.given_files import give
 from tests.serve.conftest import started
@@ -128,6 +130,7 @@ def run(page: Path, folder: Path) -> Ran:
     with ExitStack() as stack:
         stack.enter_context(chdir(folder))
         stack.enter_context(mock.patch.dict(ARCHITECTURES))  # a page may register one
+        stack.enter_context(at_most(BoostClassifier, "n_estimators", 20))
         for block in todo:
             if block.language == "python":
                 _python(block, names, shown)

@@ -11,10 +11,11 @@ from functools import cache
 import pytest
 
 import cnnboost
-from cnnboost import metrics
+from cnnboost import BoostClassifier, metrics
 from cnnboost.config import load_recipe
 from cnnboost.stages import Job
 from tests import pages, readme
+from tests.brief import at_most
 from tests.conftest import ROOT
 
 DOCUMENTS = {path: path.read_text() for path in readme.documents()}
@@ -159,9 +160,10 @@ def test_every_public_name_has_an_example_that_runs(module, name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_run(name):
-    result = doctest.testmod(
-        importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    )
+    with at_most(BoostClassifier, "n_estimators", 10):
+        result = doctest.testmod(
+            importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        )
     assert result.failed == 0
 
 

@@ -9,27 +9,18 @@ import nbformat
 import pytest
 
 from cnnboost import BoostClassifier, CNNClassifier
+from tests.brief import at_most
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
-#: They start a cluster, and trace a large network.
-SLOW = ("plot_cluster", "plot_keras_applications")
+#: They start a cluster, trace a large network, and search as `features/test_extractor.py` does.
+SLOW = ("plot_cluster", "plot_keras_applications", "plot_grid_search")
 
 
 @pytest.fixture(autouse=True)
-def _few_epochs_and_rounds(monkeypatch):
-    """What an example learns is seen where the docs are built; here it is to run."""
-
-    def limit(kind, name, most):
-        fit = kind.fit
-
-        def few(self, *given, **options):
-            return fit(self.set_params(**{name: min(getattr(self, name), most)}), *given, **options)
-
-        monkeypatch.setattr(kind, "fit", few)
-
-    limit(CNNClassifier, "epochs", 2)
-    limit(BoostClassifier, "n_estimators", 5)
+def _few_epochs_and_rounds():
+    with at_most(CNNClassifier, "epochs", 2), at_most(BoostClassifier, "n_estimators", 5):
+        yield
 
 
 @pytest.mark.parametrize(

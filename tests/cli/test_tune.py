@@ -62,7 +62,13 @@ def test_the_search_table(tune, tmp_path):
     assert "has 2 trials of 2 already" in shown.stderr
 
 
-def test_studies(tune, tmp_path):
+def test_studies(tune, tmp_path, monkeypatch):
+    from cnnboost.search import TrialScore, study
+
+    scores = iter((0.5, 0.6, 0.7, 0.9))
+    monkeypatch.setattr(
+        study, "run_trial", lambda job, metadata, values: TrialScore(next(scores), None, None)
+    )
     result = tune("--study", "filters", "--study", "filters", "-q")
     assert result.exit_code == 0, result.output
     assert "filters: Filters: 4 trials, 0 failed; cnn scored on 10% of train" in result.stdout

@@ -67,9 +67,8 @@ def test_statistics_are_the_plain_means_over_the_batches():
     np.testing.assert_allclose(convert_to_numpy(first.moving_variance), variance, rtol=1e-5)
     assert first.momentum == 0.9
     # What the deeper layer sees is normalised by its own batch, as it is in training.
-    each = [
-        convert_to_numpy(keras.Model(model.inputs, model.layers[1].output)(b, training=True)) for b in BATCHES
-    ]
+    second = keras.Model(model.inputs[0], model.layers[1].output)
+    each = [convert_to_numpy(second(batch, training=True)) for batch in BATCHES]
     mean = np.mean([values.mean(axis=(0, 1, 2)) for values in each], axis=0)
     np.testing.assert_allclose(
         convert_to_numpy(model.get_layer("second").moving_mean), mean, rtol=1e-4, atol=1e-5

@@ -163,17 +163,17 @@ def test_where_epochs_are_short_the_first_the_best_and_the_last_are_written(
 
     monkeypatch.setattr(Checkpoint, "save", noted)
     folder = {"checkpoint": tmp_path / "checkpoint"}
-    whole = CNNClassifier(small, monitor="val_accuracy", **folder, **options).fit(*toy_images)
+    whole = CNNClassifier("linear", monitor="val_accuracy", **folder, **options).fit(*toy_images)
     best = np.maximum.accumulate(whole.history_["val_accuracy"])
     improved = [1, *(np.flatnonzero(np.diff(best) > 0) + 2).tolist()]
     assert written == sorted({*improved, 7})
     # Without early stopping there is no best one, and a kill costs what was not written.
     del options["early_stopping"]
-    whole, written[:] = CNNClassifier(small, **options).fit(*toy_images), []
+    whole, written[:] = CNNClassifier("linear", **options).fit(*toy_images), []
     with pytest.raises(Stop):
-        CNNClassifier(small, callbacks=[stop_after(4)], **folder, **options).fit(*toy_images)
+        CNNClassifier("linear", callbacks=[stop_after(4)], **folder, **options).fit(*toy_images)
     with caplog.at_level("INFO", "cnnboost"):
-        continued = CNNClassifier(small, **folder, **options).fit(*toy_images)
+        continued = CNNClassifier("linear", **folder, **options).fit(*toy_images)
     assert "training continues after epoch 1 of 7" in caplog.text
     # The first after the kill, whatever the share, and the last.
     assert written == [1, 2, 7]
@@ -192,6 +192,7 @@ TRAINING = """
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_finished_epoch(toy_images, tmp_path, caplog):
     folder = tmp_path / "checkpoint"
     state = folder / "state.json"
@@ -270,7 +271,9 @@ class TestWhatIsAnotherRun:
         ):
             caplog.clear()
             with caplog.at_level("INFO", "cnnboost"):
-                CNNClassifier(small, batch_size=600, epochs=1, checkpoint=tmp_path / "c").fit(X, y, **given)
+                CNNClassifier("linear", batch_size=600, epochs=1, checkpoint=tmp_path / "c").fit(
+                    X, y, **given
+                )
             assert ("continues" in caplog.text) == same
 
     def test_a_network_without_names_is_the_same_when_it_is_built_again(self):
@@ -293,6 +296,7 @@ class TestFiles:
         """Return a checkpoint of two epochs and its model; nothing was trained for it."""
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         model.compile("adam", "mse")
+        model.optimizer.build(model.trainable_variables)
         checkpoint = Checkpoint(tmp_path / "checkpoint", "run")
         for epoch, best in ((1, True), (2, False)):
             checkpoint.save(model, epoch, {"loss": [1.5] * epoch}, [{"best": 1.5}], best)

@@ -181,14 +181,15 @@ class TestValidationFreq:
                 cnn.set_params(validation_freq=bad).fit(*parts[0])
 
 
-class TestTeacher:
-    @pytest.fixture(scope="class")
-    def contrary(self, toy_images, tmp_path_factory):
-        """Return a teacher that takes every digit for the next one."""
-        X, y = toy_images
-        logs = np.where(np.eye(10)[(y + 1) % 10] > 0, -0.01, -7.0)
-        return write_teacher(tmp_path_factory.mktemp("teacher") / "teacher.npz", logs, X, np.arange(10))
+@pytest.fixture(scope="module")
+def contrary(toy_images, tmp_path_factory):
+    """Return a teacher that takes every digit for the next one."""
+    X, y = toy_images
+    logs = np.where(np.eye(10)[(y + 1) % 10] > 0, -0.01, -7.0)
+    return write_teacher(tmp_path_factory.mktemp("teacher") / "teacher.npz", logs, X, np.arange(10))
 
+
+class TestTeacher:
     @pytest.mark.parametrize(
         "more",
         [

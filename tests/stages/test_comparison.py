@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,8 @@ COMPARE = {"seeds": 2, "folds": 3, "heads": HEADS}
 
 
 @pytest.fixture
-def comparing(job, change):
+def comparing(job, several_models, change):
+    shutil.copytree(several_models, job.models, dirs_exist_ok=True)
     return change(job, hybrid=HYBRID, compare=COMPARE, boost={"n_estimators": 3})
 
 
@@ -88,16 +90,15 @@ def test_differences_are_to_the_linear_head_of_the_lowest_log_loss(compared):
 
 
 def test_a_curve_by_the_images_for_a_head(comparing, change):
-    job = change(
-        comparing, compare={"rows": (100, 60, 5000), "modes": ("residual",)}, hybrid={"fit_on": "held-out"}
-    )
+    few = {"rows": (100, 60, 5000), "modes": ("residual",), "folds": 2}
+    job = change(comparing, compare=few, hybrid={"fit_on": "held-out"})
     found = stages.compare_modes(job)
     document = read_json(found.path)
     assert [path.name for path in found.figures] == ["compare.png", "rows.png"]
     points = document["curve"]["points"]
     assert [point["n"] for point in points[:2]] == [60, 100]
     assert document["curve"]["left_out"] == [5000]
-    assert 300 < points[-1]["n"] < len(job.images.validation)
+    assert 200 < points[-1]["n"] < len(job.images.validation)
     linear = document["best_linear"]
     for point in points:
         assert list(point["heads"]) == ["residual", *LINEAR]
@@ -125,7 +126,8 @@ def test_too_few_images_for_a_head_are_refused_before_any_is_fitted(comparing, c
 def test_a_bagged_hybrid_is_compared_with_the_means_of_the_same_networks(comparing, change):
     hybrid = {"folds": 2, "layers": ("fc1", "fc2"), "fit_on": "held-out"}
     compared = {"seeds": 1, "modes": ("residual",), "rows": (80,)}
-    job = change(comparing, hybrid=hybrid, compare=compared, cnn={"epochs": 1})
+    job = change(comparing, hybrid=hybrid, compare=compared)
+    shutil.rmtree(job.models_dir / "repeats")
     document = stages.compare_modes(job).document
     networks = networks_of(job)
     held = job.images.validation
@@ -148,7 +150,7 @@ def test_a_bagged_hybrid_is_compared_with_the_means_of_the_same_networks(compari
 def test_validation_takes_turns_where_heads_of_a_bag_see_it(comparing, change):
     hybrid = {"folds": 2, "layers": ("fc1",), "fit_on": "both"}
     compared = {"seeds": 1, "modes": ("residual",), "heads": ()}
-    job = change(comparing, hybrid=hybrid, compare=compared, cnn={"epochs": 1})
+    job = change(comparing, hybrid=hybrid, compare=compared)
     document = stages.compare_modes(job).document
     assert document["grown_on"].endswith("and the other 2 of 3 folds of validation")
     assert len(document["runs"][0]["modes"]["residual"]["rounds"]) == 2 * 3
@@ -163,8 +165,8 @@ def test_without_linear_heads_there_are_differences_to_the_softmax_alone(compari
 
 
 def test_networks_take_turns(comparing, change):
-    few = {"seeds": 3, "networks": 2, "folds": 2, "modes": ["plain"], "heads": ()}
-    job = change(comparing, compare=few, cnn={"epochs": 1})
+    few = {"seeds": 3, "networks": 2, "folds": 2, "modes": ("plain",), "heads": ()}
+    job = change(comparing, compare=few)
     document = stages.compare_modes(job).document
     runs = document["runs"]
     assert [run["network"] for run in runs] == [0, 1, 0]
@@ -174,14 +176,14 @@ def test_networks_take_turns(comparing, change):
 
 
 def test_trees_may_be_grown_on_the_other_folds(comparing, change):
-    metadata = {"seeds": 1, "folds": 3, "modes": ["residual"], "heads": ()}
+    metadata = {"seeds": 1, "folds": 3, "modes": ("residual",), "heads": ()}
     held_out = change(comparing, compare=metadata, hybrid={"fit_on": "held-out"})
     document = stages.compare_modes(held_out).document
     assert document["grown_on"] == "the other folds of validation"
 
 
 def test_weights_of_classes_go_by_name(comparing, change):
-    few = {"seeds": 1, "folds": 2, "modes": ["plain"], "heads": ()}
+    few = {"seeds": 1, "folds": 2, "modes": ("plain",), "heads": ()}
     job = change(comparing, boost={"class_weight": {"3": 5.0}}, compare=few)
     plain, weighed = (
         stages.compare_modes(one).document["runs"][0]["modes"]["plain"]["scores"]["per_class"][3]["recall"]

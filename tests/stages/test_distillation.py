@@ -42,11 +42,8 @@ def test_what_is_up_to_date_stays_and_what_changed_does_not(job, change):
     assert not distill(job).cached
 
 
-def test_views_and_networks_are_averaged_as_log_probabilities(job, change, tmp_path):
-    stages.train(change(job, cnn={"seed": 1, "epochs": 1}))
-    second = job.models_dir / "cnn.keras"
-    second = second.rename(tmp_path / "second.keras")
-    first = stages.train(job).path
+def test_views_and_networks_are_averaged_as_log_probabilities(job, several_models, tmp_path):
+    first, second = stages.train(job).path, several_models / "toy" / "repeats" / "1" / "cnn.keras"
     soft_targets = distill(job, [first, second], tta="flip", out=tmp_path / "both.npz")
     assert soft_targets.networks == (first, second)
     X = job.images.train.X

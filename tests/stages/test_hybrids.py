@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,13 @@ def fitted(job_in, change, tmp_path_factory):
 @pytest.fixture
 def hybrid_job(fitted, copy_of, tmp_path):
     return copy_of(fitted, tmp_path)
+
+
+@pytest.fixture
+def with_networks(hybrid_job, several_models):
+    """Return the job with the CNNs of other hybrids, trained."""
+    shutil.copytree(several_models, hybrid_job.models, dirs_exist_ok=True)
+    return hybrid_job
 
 
 def test_the_recipe_says_what_is_fitted(hybrid_job):
@@ -109,9 +117,9 @@ def test_layers_are_those_of_the_modes_that_are_asked_for(hybrid_job):
     assert [(row["layer"], row["mode"]) for row in heads] == [("fc2", "plain"), ("fc2", "residual")]
 
 
-def test_networks_of_a_part_leave_the_recipes_own_alone(hybrid_job, change):
+def test_networks_of_a_part_leave_the_recipes_own_alone(with_networks, change):
     """A bundle holds the network that it is of; the recipe's stays what its record says it is."""
-    job = change(hybrid_job, hybrid={"holdout": 0.3, "fit_on": "held-out"}, cnn={"epochs": 1})
+    job = change(with_networks, hybrid={"holdout": 0.3, "fit_on": "held-out"})
     own = stages.train(job)
     before = own.path.read_bytes()
     bundle = stages.export(job).bundle
@@ -135,8 +143,8 @@ def test_images_that_choose_do_not_score_themselves(hybrid_job):
     assert not predictions_of(hybrid_job, found, train).cross_fitted
 
 
-def test_a_part_of_train_is_held_out(hybrid_job, change):
-    job = change(hybrid_job, hybrid={"holdout": 0.3, "fit_on": "held-out"}, cnn={"epochs": 1})
+def test_a_part_of_train_is_held_out(with_networks, change):
+    job = change(with_networks, hybrid={"holdout": 0.3, "fit_on": "held-out"})
     networks = networks_of(job)
     images = job.images
     assert len(networks.seen) + len(networks.unseen) == len(images.train)
@@ -150,8 +158,8 @@ def test_a_part_of_train_is_held_out(hybrid_job, change):
     assert not predictions_of(job, found, images.validation).cross_fitted
 
 
-def test_folds_ask_each_network_about_images_it_has_not_seen(hybrid_job, change):
-    job = change(hybrid_job, hybrid={"folds": 2, "views": 1}, cnn={"epochs": 1})
+def test_folds_ask_each_network_about_images_it_has_not_seen(with_networks, change):
+    job = change(with_networks, hybrid={"folds": 2, "views": 1})
     networks = networks_of(job)
     assert len(networks.trained) == 2
     assert isinstance(networks.own, HeadInputs)
@@ -166,8 +174,8 @@ def test_folds_ask_each_network_about_images_it_has_not_seen(hybrid_job, change)
     assert found.classifier.predict_proba(X[:5]).shape == (5, 10)
 
 
-def test_an_ensemble_is_exported_whole(hybrid_job, change):
-    job = change(hybrid_job, hybrid={"networks": 2, "tta": "none"}, cnn={"epochs": 1})
+def test_an_ensemble_is_exported_whole(with_networks, change):
+    job = change(with_networks, hybrid={"networks": 2, "tta": "none"})
     bundle = stages.export(job).bundle
     assert {"cnn.keras", "cnn-2.keras"} <= set(bundle.members)
     X = np.ascontiguousarray(job.images.validation.X[:30])

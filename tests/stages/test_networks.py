@@ -21,7 +21,7 @@ from cnnboost.stages.training import Training
 from tests.command_line import invoke
 
 BAG = [
-    "cnn.epochs=1", "hybrid.mode=residual", "hybrid.folds=2", 'hybrid.layers=["fc1","fc2"]',
+    "hybrid.mode=residual", "hybrid.folds=2", 'hybrid.layers=["fc1","fc2"]',
     "hybrid.fit_on=held-out", "hybrid.views=2", "hybrid.tta=flip",
     "hybrid.boost={n_estimators=4,max_depth=2,learning_rate=0.3}",
 ]  # fmt: skip
@@ -33,9 +33,10 @@ def job_of(recipe_file, root, *more):
 
 
 @pytest.fixture(scope="module")
-def made(recipe_file, tmp_path_factory):
+def made(recipe_file, several_models, tmp_path_factory):
     """Return a job whose bagged hybrid is there; copy it, do not change it."""
     job = job_of(recipe_file, tmp_path_factory.mktemp("bagged"))
+    shutil.copytree(several_models / "toy" / "parts", job.models_dir / "parts")
     found = stages.fit_hybrid(job)
     assert not any(head.cached for head in found.head.all)
     return job
@@ -86,7 +87,7 @@ class Made(Exception):
     [
         ((), None),
         (("evaluate.seed=1", "compare.rows=[50]", 'compare.modes=["plain"]', "boost.device=cpu"), None),
-        (("cnn.epochs=2",), "cnn"),
+        (("cnn.epochs=3",), "cnn"),
         (("cnn.seed=1",), "cnn"),
         (("data.seed=1",), "cnn"),
         (("compare.seed=1",), "cnn"),
@@ -146,7 +147,7 @@ def test_what_is_killed_goes_on_at_the_fold_that_was_at_work(recipe_file, tmp_pa
         return fit(job, callback)
 
     monkeypatch.setattr(training, "_fit", killed)
-    job = job_of(recipe_file, tmp_path)
+    job = job_of(recipe_file, tmp_path, "cnn.epochs=1")
     with caplog.at_level(logging.INFO, "cnnboost"), pytest.raises(KeyboardInterrupt):
         stages.fit_hybrid(job)
     assert "2 networks, each trained on about" in caplog.text
@@ -224,7 +225,8 @@ def test_every_path_of_a_bagged_hybrid_says_the_same(bagged):
     assert flop["hybrid"] == pytest.approx(2 * flop["cnn"])
 
 
-def test_it_is_scored_beside_a_network_of_all_images(bagged):
+def test_it_is_scored_beside_a_network_of_all_images(bagged, several_models):
+    shutil.copytree(several_models, bagged.models, dirs_exist_ok=True)
     metrics = stages.evaluate(bagged, ["fc1"]).document
     assert [(row["layer"], row["mode"]) for row in metrics["heads"]] == [
         ("fc1", "plain"),

@@ -27,10 +27,12 @@ def affectnet_folder(tmp_path_factory):
     return root
 
 
-#: Networks whose graphs take long to trace, and recipes that change only values of another one's.
+#: Networks whose graphs take long to trace, and recipes that change only values of another one's. What
+#: `fer2013` is made of is tried on small networks in `test_distillation.py` and `test_networks.py`.
 SLOW = (
-    "fer2013_bagged", "fer2013_fast", "fer2013_teacher", "hust_vgg19", "imperial_mlp_keras_decay",
-    "oslo_pixels", "ubi_affectnet", "ubi_baseline", "ubi_scaled_down", "uniandes_binary_steps",
+    "fer2013", "fer2013_bagged", "fer2013_fast", "fer2013_teacher", "hust_vgg19", "imperial_cifar_overfit",
+    "imperial_mlp_keras_decay", "oslo_pixels", "ubi_affectnet", "ubi_baseline", "ubi_scaled_down",
+    "uniandes_binary_steps",
 )  # fmt: skip
 RECIPES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(packaged())]
 
