@@ -4,7 +4,7 @@
 its arithmetic does. Here a model is traced for any number of images, and run on chunks of a few sizes; the
 last chunk of a batch is padded, so that 10,000 calls use the memory of one.
 
-Only this file depends on the backend of Keras.
+Only this file and `_in_batches` of `training.py` depend on the backend of Keras.
 """
 
 from __future__ import annotations

@@ -90,12 +90,14 @@ def train(
                 with keeping.going_on(stage):
                     regression.fit(**told)
             else:
+                size = max(256, options.batch_size)
+                told["validation_data"] = _in_batches(told["validation_data"], size)
                 with feed.dataset(keeping.done * feed.steps) as batches, keeping.going_on(stage):
                     trained.fit(
                         batches,
                         steps_per_epoch=feed.steps,
                         shuffle=False,
-                        validation_batch_size=max(256, options.batch_size),
+                        validation_batch_size=size,
                         verbose=0,
                         **told,
                     )
@@ -170,3 +172,14 @@ def _scored(
         return None
     X = shrink(data[0], size)
     return X if pixels == "raw" else scale_pixels(X.astype(np.float32), pixels), data[1]
+
+
+def _in_batches(data: tuple[np.ndarray, np.ndarray] | None, size: int) -> Any:
+    """Cut validation images into batches; Keras would have TensorFlow trace three functions for it."""
+    import keras
+
+    if data is None or keras.backend.backend() != "tensorflow":
+        return data
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(data).batch(size)
