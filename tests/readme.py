@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnboost.report.compared import verdicts_of
-from cnnboost.report.table import head_title
+from cnnboost.report.gains import gains_table, verdicts_on_gains
+from cnnboost.report.table import head_title, markdown_table
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ("fer2013", "fer2013_fast")
@@ -291,6 +292,7 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
         path.stem.removeprefix("bench-"): json.loads(path.read_text())
         for path in sorted((ROOT / "reports").glob("bench-*.json"))
     }
+    gains = json.loads((ROOT / "reports/gains.json").read_text())
     makers = {"serve": bench_table, "scale": bench_table, "sizes": sizes_table, "faces": faces_table}
     tables = {f"{name}: table": make(benches[name]) for name, make in makers.items() if name in benches}
     if "faces" in benches:
@@ -304,6 +306,13 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
         "fer2013 modes: verdict": "\n".join(f"- {verdict}" for verdict in verdicts_of(shipped)),
         **{f"{recipe} peers: table": peers_table(found) for recipe, found in peers.items()},
         **{f"{recipe} peers: goals": goals_table(found) for recipe, found in peers.items()},
+        "networks: table": markdown_table(gains_table(gains)),
+        "networks: verdicts": "\n".join(f"- {verdict}" for verdict in verdicts_on_gains(gains)),
+        "networks: residual": "\n".join(
+            f"- {verdict}"
+            for verdict in verdicts_on_gains(gains)
+            if verdict.startswith(("residual", "logistic"))
+        ),
         "systems: table": systems_table(systems, to_reports),
         "searches: table": searches_table(searches),
         "oslo: minutes": f"{metrics['cnn']['fit_seconds'] / 60:.0f} minutes",

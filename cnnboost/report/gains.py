@@ -64,7 +64,7 @@ def verdicts_on_gains(document: Mapping[str, Any]) -> list[str]:
             text = (
                 f"{head_title(name)} is more accurate than {other} on {row['better']} of "
                 f"{row['pairs']} networks, less on {row['worse']} (sign test p = {row['p_value']:.2g}), by "
-                f"{points(row['mean'])} points in the mean"
+                f"{points(row['median'])} points in the median"
             )
             if row["correlation"] is not None:
                 p = p_value(row["correlation_p_value"])

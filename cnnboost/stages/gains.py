@@ -123,7 +123,7 @@ def summarise_pairs(pairs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
                     "pairs": len(gains),
                     "better": better,
                     "worse": worse,
-                    "mean": statistics.fmean(gains),
+                    "median": statistics.median(gains),
                     "p_value": mcnemar(worse, better),  # of two kinds of pairs: the sign test
                     **_with_gap([pair["gap"] for pair in known], gains),
                 }
