@@ -237,13 +237,15 @@ def _of_sweep(element: Printed, row: str, column: str, documents: Documents) -> 
     except ValueError:  # the search is older than the recipe, and of other keys
         return None
     for trial in document["trials"]:
-        values = trial["values"]
-        if trial["value"] is None or values.keys() != wanted.keys():
-            continue
-        if all(same_value(value, values[key]) for key, value in wanted.items()):
-            if not relative:
-                return trial["value"]
-            return trial["value"] / trial["cnn"] - 1 if trial.get("cnn") else None
+        value, tried = trial["value"], trial["values"]
+        if (
+            value is not None
+            and tried.keys() == wanted.keys()
+            and all(same_value(stated, tried[key]) for key, stated in wanted.items())
+        ):
+            if relative:
+                return value / trial["cnn"] - 1 if trial.get("cnn") else None
+            return value
     return None
 
 

@@ -111,49 +111,46 @@ def plot_learning_curves(trials: Sequence[Trial], metric: str, *, title: str) ->
 
     Up to eight trials each have a line that is named by its values; with more, the best trial is emphasised.
     """
-    if len(trials) <= len(_LINES):
-        return _named_curves(trials, title)
-    best = ranked(trials, metric)[0][0]
-    figure = new_figure(9.2, 4.0)
-    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for trial in trials:
-            if trial is not best:
-                _curve(
-                    axes, trial, f"val_{name}", color="0.6", linewidth=0.9, label="other trials, validation"
-                )
-        _curve(axes, best, name, color=COLOURS[0], linewidth=1.6, linestyle="--", label="best trial, train")
-        _curve(
-            axes, best, f"val_{name}", color=COLOURS[5], linewidth=2.2, marker="o", markersize=3.5,
-            label=f"best trial (number {best['number']}), validation",
-        )  # fmt: skip
-        _epochs(axes, name)
-    finish(figure, figure.axes[0], title, columns=3)
-    return figure
-
-
-def _named_curves(trials: Sequence[Trial], title: str) -> Figure:
-    """Draw every trial: validation as a whole line, training as a dotted one of the same colour."""
-    figure = new_figure(9.2, 4.4)
-    trials = sorted(trials, key=lambda trial: _text(trial["values"]))
-    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for trial, (colour, mark) in zip(trials, _LINES, strict=False):
-            values = ", ".join(f"{key.split('.')[-1]} = {setting(of)}" for key, of in trial["values"].items())
-            _curve(axes, trial, name, color=colour, linewidth=0.9, linestyle=":")
-            style = {"color": colour, "linewidth": 1.6, "marker": mark, "markersize": 3.5, "markevery": 5}
-            _curve(axes, trial, f"val_{name}", label=literal(values), **style)
-        _epochs(axes, name)
-    finish(figure, figure.axes[0], f"{title} (dotted: on the training images)", columns=3)
-    return figure
-
-
-def _epochs(axes: Axes, name: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    metric_axis(axes, name)
-    axes.set_ylabel("accuracy" if name == "accuracy" else "loss (nats)")
-    open_frame(axes, grid="both")
+    named = len(trials) <= len(_LINES)
+    figure = new_figure(9.2, 4.4 if named else 4.0)
+    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        if named:
+            _named_curves(axes, name, trials)
+        else:
+            _emphasised_curve(axes, name, trials, ranked(trials, metric)[0][0])
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        metric_axis(axes, name)
+        axes.set_ylabel("accuracy" if name == "accuracy" else "loss (nats)")
+        open_frame(axes, grid="both")
+    note = " (dotted: on the training images)" if named else ""
+    finish(figure, figure.axes[0], f"{title}{note}", columns=3)
+    return figure
+
+
+def _emphasised_curve(axes: Axes, name: str, trials: Sequence[Trial], best: Trial) -> None:
+    """Draw one trial, and all others in grey."""
+    for trial in trials:
+        if trial is not best:
+            _curve(axes, trial, f"val_{name}", color="0.6", linewidth=0.9, label="other trials, validation")
+    _curve(axes, best, name, color=COLOURS[0], linewidth=1.6, linestyle="--", label="best trial, train")
+    _curve(
+        axes, best, f"val_{name}", color=COLOURS[5], linewidth=2.2, marker="o", markersize=3.5,
+        label=f"best trial (number {best['number']}), validation",
+    )  # fmt: skip
+
+
+def _named_curves(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
+    """Draw every trial: validation as a whole line, training as a dotted one of the same colour."""
+    for trial, (colour, mark) in zip(
+        sorted(trials, key=lambda of: _text(of["values"])), _LINES, strict=False
+    ):
+        values = ", ".join(f"{key.split('.')[-1]} = {setting(of)}" for key, of in trial["values"].items())
+        _curve(axes, trial, name, color=colour, linewidth=0.9, linestyle=":")
+        style = {"color": colour, "linewidth": 1.6, "marker": mark, "markersize": 3.5, "markevery": 5}
+        _curve(axes, trial, f"val_{name}", label=literal(values), **style)
 
 
 def plot_slices(trials: Sequence[Trial], space: Mapping[str, Space], metric: str, *, title: str) -> Figure:

@@ -199,16 +199,12 @@ def _run(
     softmax, calibrated = fit.softmax()
     proba = {SOFTMAX: softmax.proba}
 
-    def scores_of(found: CrossFitted) -> dict[str, Any]:
-        return score(scored.y, found.proba, scored.classes, **job.recipe.evaluate.intervals).to_dict()
+    def row_of(found: CrossFitted, **own: Any) -> dict[str, Any]:
+        scores = score(scored.y, found.proba, scored.classes, **job.recipe.evaluate.intervals).to_dict()
+        return {"scores": scores, "temperatures": found.temperatures, **own}
 
-    def row_of(found: CrossFitted) -> dict[str, Any]:
-        return {
-            "scores": scores_of(found),
-            "rounds": found.rounds,
-            "temperatures": found.temperatures,
-            "weights": found.weights,
-        }
+    def trees(found: CrossFitted) -> dict[str, Any]:
+        return row_of(found, rounds=found.rounds, weights=found.weights)
 
     def against_softmax(name: str, found: CrossFitted, row: dict[str, Any]) -> dict[str, Any]:
         row["against_softmax"] = compared(job, scored, "the softmax", softmax.proba, name, found.proba)
@@ -222,24 +218,19 @@ def _run(
         )  # fmt: skip
         return row
 
-    calibrated_row = row_of(calibrated)
+    calibrated_row = trees(calibrated)
     modes, heads = {}, {}
     for mode in job.recipe.compare.modes:
         found = fit.head(mode, hybrid_boost(job, mode, seed), grown_on)
-        modes[mode] = against_softmax(mode, found, row_of(found))
+        modes[mode] = against_softmax(mode, found, trees(found))
     for rival in rivals:
         found = fit.rival(rival, grown_on)
-        row = {
-            "scores": scores_of(found),
-            "linear": rival.linear,
-            "chosen": found.chosen,
-            "temperatures": found.temperatures,
-        }
+        row = row_of(found, linear=rival.linear, chosen=found.chosen)
         heads[rival.name] = against_softmax(rival.name, found, row)
     run = {
         "seed": seed,
         "network": network,
-        "softmax": row_of(softmax),
+        "softmax": trees(softmax),
         "calibrated": calibrated_row,
         "modes": modes,
         "heads": heads,
