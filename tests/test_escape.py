@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnboost.escape import csv_cell, is_unicode, markdown, markdown_code, visible
+from cnnboost.escape import counted, csv_cell, is_unicode, markdown, markdown_code, visible
 from cnnboost.report.table import Column, Table, markdown_table
 
 names = st.text(st.characters(codec=None), max_size=12)
@@ -59,3 +59,8 @@ def test_numbers_that_are_not_characters_are_known_in_any_order_of_bytes(order):
         assert is_unicode(texts) == whole
     assert is_unicode(np.array([], "U1"))
     assert is_unicode(np.array("one"))
+
+
+def test_a_number_agrees_with_its_noun():
+    assert [counted(n, "file") for n in (0, 1, 1200)] == ["0 files", "1 file", "1,200 files"]
+    assert [counted(n, "input was", "inputs were") for n in (1, 2)] == ["1 input was", "2 inputs were"]
