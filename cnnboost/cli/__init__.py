@@ -6,7 +6,6 @@ from cnnboost.cli import (  # noqa: F401 - the commands enter themselves
     bench,
     commands,
     compare,
-    distill,
     evaluate,
     export,
     init,

@@ -1,4 +1,4 @@
-"""The commands up to the head: `inspect`, `train`, `layers`, `extract`, `fit-boost`."""
+"""The commands up to the head: `inspect`, `train`, `distill`, `layers`, `extract`, `fit-boost`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cnnboost.cli import console, tables
-from cnnboost.cli.app import cluster, command, job_of
+from cnnboost.cli.app import app, cluster, command, job_of
 from cnnboost.cli.options import (
     DaskOption,
     DeviceOption,
@@ -19,6 +19,7 @@ from cnnboost.cli.options import (
     ModelOption,
     ModelOptions,
     ModeOption,
+    PixelsOption,
     TtaOption,
 )
 
@@ -79,6 +80,50 @@ def _overfit(job: Any, n: int, steps: int | None, as_json: bool) -> None:
     console.emit(found.shown, as_json, tables.show_overfit)
     if not found.document["learnt"]:
         raise typer.Exit(console.FAILED)
+
+
+@command()
+def distill(
+    options: JobOptions,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            help="A trained Keras file; repeatable, the student follows their mean.",
+            show_default="the recipe's CNN",
+        ),
+    ] = None,
+    pixels: PixelsOption = None,
+    tta: Annotated[
+        str, typer.Option("--tta", help="Views to average over: none, flip, shifts, ten-crop.")
+    ] = "none",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="File to write, .npz.", show_default="teacher.npz of the recipe in --models"
+        ),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write a teacher's log-probabilities of the training images; `cnn.teacher` of a recipe follows them."""
+    job = job_of(options, pixels=pixels, force=force)
+    from cnnboost.stages.distillation import distill as make_soft_targets
+
+    soft_targets = make_soft_targets(job, model or (), tta=tta, out=out)
+    document = {
+        "recipe": job.recipe.name,
+        "teacher": str(soft_targets.path),
+        "cached": soft_targets.cached,
+        "networks": [str(path) for path in soft_targets.networks],
+        "tta": soft_targets.tta,
+        "images": soft_targets.images,
+        "classes": list(soft_targets.classes),
+    }
+    console.emit(document, options.as_json, tables.show_teacher)
+
+
+# Its former name.
+app.command("teach", hidden=True)(distill)
 
 
 @command()

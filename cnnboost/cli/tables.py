@@ -141,6 +141,18 @@ def show_repeats(out: Console, document: dict[str, Any]) -> None:
     written(out, document["written"])
 
 
+def show_teacher(out: Console, document: dict[str, Any]) -> None:
+    """Print what was written and how a student is given it."""
+    state = ", up to date" if document["cached"] else ""
+    out.print(
+        f"{document['recipe']}: log-probabilities of {counted(document['images'], 'training image')} in "
+        f"{len(document['classes'])} classes by {counted(len(document['networks']), 'network')}, views: "
+        f"{document['tta']}{state}",
+    )
+    written(out, [] if document["cached"] else [document["teacher"]])
+    out.print(f"a student follows it with --set cnn.teacher={document['teacher']}", style="dim")
+
+
 def show_layers(out: Console, document: dict[str, Any]) -> None:
     """Print where a CNN can be cut."""
     table = new_table("layer", "Keras name", "kind", "width", numbers=["width"])
