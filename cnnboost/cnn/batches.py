@@ -93,7 +93,8 @@ class Batches:
         """Give an endless Keras dataset whose batches are made beside the training."""
         import keras
 
-        feed, waiting = self, dict[int, Future[tuple[np.ndarray, ...]]]()
+        feed: Any = self
+        waiting: dict[int, Future[tuple[np.ndarray, ...]]] = {}
 
         class Batches(keras.utils.PyDataset):
             # Not Keras' own workers: batches that it looks at before the first step would be lost to them.
@@ -112,6 +113,9 @@ class Batches:
             yield Batches()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            # TensorFlow keeps what gives batches until the process ends; the images need not stay with it.
+            waiting.clear()
+            feed = None
 
     def _ordered(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return which images an epoch shows, in order, and which copy of it each one is."""

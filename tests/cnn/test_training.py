@@ -1,9 +1,11 @@
 """Training with every option: that it is as written, and that it learns."""
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import keras
 import numpy as np
@@ -98,6 +100,16 @@ def test_the_best_epoch_is_that_of_the_averages(parts, tmp_path, folder):
     losses = cnn.fit(*parts[0], validation_data=parts[1]).history_["val_loss"]
     assert int(np.argmin(losses)) == len(losses) - 3
     assert min(losses) == pytest.approx(losses_of(cnn, *parts[1]), rel=1e-3)
+
+
+def test_what_is_trained_keeps_no_images(toy_images):
+    X, y = toy_images[0].copy(), toy_images[1]
+    images = weakref.ref(X)
+    cnn = CNNClassifier("linear", epochs=1, batch_size=200).fit(X, y)
+    del X
+    gc.collect()
+    assert images() is None
+    assert len(cnn.history_["loss"]) == 1
 
 
 def test_epochs_of_zero_keep_the_initial_weights(toy_images):
