@@ -6,7 +6,8 @@ one would catch. Each message names the bad value, where it was found, and what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -86,3 +87,14 @@ class ServerError(CnnboostError, RuntimeError):
 
 class ClusterError(CnnboostError, RuntimeError):
     """A Dask cluster that cannot be reached, cannot do the work, or is gone."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what a message about an unknown name says on the known one nearest to it, if one is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}" if near else ""
+
+
+def without_trace(error: BaseException) -> str:
+    """Return what an error of XGBoost says, without the C++ stack trace that may follow."""
+    return str(error).split("Stack trace")[0].strip()

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnboost.boost.params import count_threads
 from cnnboost.documents import Document, read_document
-from cnnboost.errors import StoreError
+from cnnboost.errors import StoreError, without_trace
 from cnnboost.files import reason_of, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -211,10 +211,10 @@ def _read_booster(ubj: Path, sidecar: Path, metadata: HeadDocument) -> Any:
         model = json.loads(booster.save_config())["learner"]["learner_model_param"]
     # ValueError: names in it are not UTF-8. KeyError: it lacks what a head of classes has.
     except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
-        reason = str(error).split("Stack trace")[0].strip()
         raise StoreError(
             f"{ubj}: XGBoost {xgboost.__version__} cannot read the trees that XGBoost "
-            f"{metadata.versions.get('xgboost', 'of unknown version')} wrote ({reason}); install that version"
+            f"{metadata.versions.get('xgboost', 'of unknown version')} wrote ({without_trace(error)}); "
+            "install that version"
         ) from error
     found = (int(model["num_class"]), booster.num_features(), booster.num_boosted_rounds())
     stated = (len(metadata.classes), metadata.n_features, metadata.n_estimators)

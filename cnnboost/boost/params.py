@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from cnnboost.config.limits import check_options
 from cnnboost.config.tables import Boost, Seed, Share
-from cnnboost.errors import DeviceError, ParameterError
+from cnnboost.errors import DeviceError, ParameterError, without_trace
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -135,9 +135,9 @@ def check_with_xgboost(
         try:
             config = json.loads(xgboost.Booster(params, [row]).save_config())
         except (TypeError, ValueError) as error:  # XGBoostError is a ValueError
-            # The first lines say it; a C++ stack trace may follow.
-            reason = str(error).split("Stack trace")[0].strip()
-            raise ParameterError(f"XGBoost refuses xgb_params={dict(further)!r}: {reason}") from error
+            raise ParameterError(
+                f"XGBoost refuses xgb_params={dict(further)!r}: {without_trace(error)}"
+            ) from error
     known = set(_names(config))
     for key in further:
         if key not in known:

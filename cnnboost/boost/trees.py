@@ -20,7 +20,7 @@ from cnnboost.boost.params import (
     used_device,
     xgboost_parameters,
 )
-from cnnboost.errors import DataError, DeviceError, TrainingError
+from cnnboost.errors import DataError, DeviceError, TrainingError, without_trace
 from cnnboost.features.feature_parts import FeatureParts
 
 if TYPE_CHECKING:
@@ -210,10 +210,9 @@ def grow_trees(
         with nullcontext(None) if needed is None else bins_cache(*needed) as cache:
             trees = _grown(params, parameters, rows, watched, cache)
     except xgboost.core.XGBoostError as error:
-        reason = str(error).split("Stack trace")[0].strip()
         raise TrainingError(
             f"XGBoost gave up on {rows.X.shape[0]} rows of {rows.X.shape[1]} features on "
-            f"{params['device']}: {reason}"
+            f"{params['device']}: {without_trace(error)}"
         ) from error
     if trees.device != params["device"]:
         raise DeviceError(

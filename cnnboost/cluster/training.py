@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from cnnboost.cluster.connection import ANSWER_SECONDS, gone, load_distributed, wait_for_workers
-from cnnboost.errors import ClusterError, CnnboostError, TrainingError
+from cnnboost.errors import ClusterError, CnnboostError, TrainingError, without_trace
 from cnnboost.files import reason_of
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class _Attempt:
         except CnnboostError:
             raise
         except (Exception, asyncio.CancelledError) as error:
-            reason = str(error).split("Stack trace")[0].strip().splitlines()
+            reason = without_trace(error).splitlines()
             said = reason[0] if reason else type(error).__name__
             for _ in range(10):  # a worker's end may be known a moment later than its effect
                 if set(self.addresses) - set(await self._workers()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from cnnboost.config.limits import shown
 from cnnboost.config.outcomes import Bench, Compare, Evaluate, Export
 from cnnboost.config.tables import Boost, Cnn, CutTable, Data, Hybrid, Search, StudyName, Table
-from cnnboost.errors import RecipeError
+from cnnboost.errors import RecipeError, did_you_mean
 from cnnboost.urls import is_url
 
 #: The tables that a bundle follows from.
@@ -168,9 +167,7 @@ def _explain(error: Any) -> str:
     place = f"[{'.'.join(where[:-1])}] {where[-1]}" if len(where) > 1 else where[-1] if where else "recipe"
     if error["type"] == "extra_forbidden":
         known = _keys_at(where[:-1])
-        near = difflib.get_close_matches(where[-1], known, n=1)
-        hint = f"; did you mean {near[0]!r}" if near else ""
-        return f"{place}: unknown key{hint}. Known here: {', '.join(known)}"
+        return f"{place}: unknown key{did_you_mean(where[-1], known)}. Known here: {', '.join(known)}"
     message = error["msg"].removeprefix("Value error, ")
     if not where:  # what several tables say together; the whole recipe need not be repeated
         return message

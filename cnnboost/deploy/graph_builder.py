@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnboost.errors import ModelError
+from cnnboost.errors import ModelError, without_trace
 
 if TYPE_CHECKING:
     import onnx
@@ -129,7 +129,7 @@ def converting(what: str, remedy: str) -> Iterator[None]:
     except (OSError, MemoryError):  # a full disk says nothing about the model
         raise
     except Exception as error:
-        lines = str(error).split("Stack trace")[0].strip().splitlines()
+        lines = without_trace(error).splitlines()
         reason = lines[0] if lines else "no reason given"
         raise ModelError(f"{what}: {type(error).__name__}: {reason}; {remedy}") from error
     finally:

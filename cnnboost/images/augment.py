@@ -7,7 +7,6 @@ and after a training was killed and continued.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnboost.errors import ParameterError
+from cnnboost.errors import ParameterError, did_you_mean
 
 #: What a draw of random numbers is for: draws of different kinds are independent under one seed.
 TRAINING, VIEWS, ORDER, DROPOUT = range(4)
@@ -83,8 +82,7 @@ class Augmentation:
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"; did you mean {near[0]!r}" if near else ""
+                hint = did_you_mean(str(name), known)
                 raise ParameterError(f"augment has no {name!r}{hint}. Known: {', '.join(known)}")
         return cls(**given)
 

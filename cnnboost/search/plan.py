@@ -6,15 +6,14 @@ as JSON text: their codes.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cnnboost.config import Recipe, Search, Space, changed
-from cnnboost.errors import RecipeError
+from cnnboost.errors import RecipeError, did_you_mean
 
 #: The tables whose keys decide the score of a trial, by what is scored.
 _TABLES = {"cnn": ("cnn", "data"), "head": ("boost", "cnn", "data")}
@@ -57,7 +56,7 @@ def plan(recipe: Recipe, study: str | None = None) -> Plan:
     if not recipe.studies:
         known = "It has none; give [studies.NAME.space] in its file"
     if study is not None and study not in recipe.studies:
-        hint = _did_you_mean(study, recipe.studies)
+        hint = did_you_mean(study, recipe.studies)
         raise RecipeError(f"recipe {recipe.name!r} has no study {study!r}{hint}. {known}")
     metadata = recipe.search if study is None else recipe.studies[study]
     table = "search" if study is None else f"studies.{study}"
@@ -89,7 +88,7 @@ def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], ta
     first, _, rest = key.partition(".")
     place = f"[{table}] {key!r}"
     if first not in type(recipe).model_fields:
-        hint = _did_you_mean(first, tables)
+        hint = did_you_mean(first, tables)
         raise RecipeError(f"{place}: no table {first!r}{hint}. Known here: {', '.join(tables)}")
     if not rest:
         raise RecipeError(f'{place}: give keys in full and in quotes, e.g. "{tables[0]}.seed"')
@@ -98,11 +97,6 @@ def _check_key(recipe: Recipe, table: str, key: str, tables: tuple[str, ...], ta
             f"{place} changes no score where the target is {target!r}; "
             f"keys of these tables do: {', '.join(tables)}"
         )
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}" if near else ""
 
 
 def codes(space: Space) -> dict[Code, Any]:

@@ -8,7 +8,6 @@ part of the model, so it cannot be forgotten or done twice. Layers are named as 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
 from cnnboost.config.limits import explained, shown
-from cnnboost.errors import ModelError
+from cnnboost.errors import ModelError, did_you_mean
 
 Builder = Callable[..., Any]
 
@@ -115,10 +114,9 @@ def _find(architecture: str | Builder) -> Builder:
         return architecture
     if architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture]
-    near = difflib.get_close_matches(str(architecture), ARCHITECTURES, n=1)
-    hint = f"; did you mean {near[0]!r}" if near else ""
     raise ModelError(
-        f"no architecture {architecture!r}{hint}. There are: {', '.join(sorted(ARCHITECTURES))}; "
+        f"no architecture {architecture!r}{did_you_mean(str(architecture), ARCHITECTURES)}. "
+        f"There are: {', '.join(sorted(ARCHITECTURES))}; "
         "or give a builder function, or the path of a .keras or .h5 file"
     )
 

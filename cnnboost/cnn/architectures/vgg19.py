@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, validate_call
 
 from cnnboost.cnn.architectures.registry import Block, register
+from cnnboost.cnn.inputs import CAFFE_MEANS
 from cnnboost.cnn.model_file import keras_reason, read_model
 from cnnboost.errors import ModelError
 
@@ -22,8 +23,6 @@ log = logging.getLogger("cnnboost")
 Scaling = Literal["minmax", "unit", "raw", "imagenet"]
 IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _SMALLEST = 32
-# What keras.applications.vgg19.preprocess_input takes off blue, green and red.
-_IMAGENET_MEANS = (103.939, 116.779, 123.68)
 
 
 @register("vgg19")
@@ -81,7 +80,7 @@ def _prepared(image: Any, scaling: Scaling) -> Any:
         if image.shape[-1] == 3:
             x = ops.take(x, [2, 1, 0], axis=-1)
         # No Normalization layer: its constants do not survive the export to ONNX.
-        x = layers.Rescaling(1.0, offset=[-mean for mean in _IMAGENET_MEANS], name="means")(x)
+        x = layers.Rescaling(1.0, offset=[-mean for mean in CAFFE_MEANS], name="means")(x)
     return x
 
 
