@@ -12,9 +12,10 @@ import numpy as np
 
 from cnnboost.errors import BadInput, DataError
 from cnnboost.files import digest_of
-from cnnboost.images.cache import Rows, cache_folder, cached_set, is_cached, known_bad_rows, write_to_memory
+from cnnboost.images.cache import Rows, cache_folder, cached_set, is_cached, write_to_memory
 from cnnboost.images.decode import bad_images
 from cnnboost.images.imageset import ImageSet
+from cnnboost.images.notes import known_bad_rows
 from cnnboost.images.source import Progress, Source
 from cnnboost.images.streamed import StreamedPixels
 from cnnboost.urls import local_path

@@ -17,8 +17,9 @@ import PIL
 
 from cnnboost.errors import DataError, UnreadError
 from cnnboost.files import read_json
-from cnnboost.images.cache import FORMAT, Write, content_hash, write_if_possible
+from cnnboost.images.cache import FORMAT, Write
 from cnnboost.images.decode import ColourError, InputSpec
+from cnnboost.images.notes import content_hash, write_if_possible
 from cnnboost.images.pool import watched
 from cnnboost.images.readers import Listing, Reader, find_reader
 from cnnboost.urls import without_secrets

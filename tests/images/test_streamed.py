@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cnnboost.errors import DataError, UnreadError
 from cnnboost.images import load_images, streamed
-from cnnboost.images.cache import known_bad_rows
 from cnnboost.images.decode import InputSpec, bad_input
 from cnnboost.images.imageset import ImageSet
+from cnnboost.images.notes import known_bad_rows
 from cnnboost.images.readers.listing import Listing, array_listing
 from cnnboost.images.streamed import StreamedPixels
 
