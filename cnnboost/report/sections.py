@@ -74,7 +74,7 @@ def _run_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Images", ", ".join(f"{name} {count:,}" for name, count in metrics["images"].items())),
         ("Scored split", metrics["split"]),
         ("Seeds", ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None)),
-        ("Machine", ", ".join([*names, f"{machine['cores']} cores"])),
+        ("Machine", ", ".join([*names, counted(machine["cores"], "core")])),
         ("Versions", ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())),
         ("Data digest", metrics["data_digest"]),
     ]
@@ -291,7 +291,8 @@ def latency_section(latency: Mapping[str, Any], figures: Sequence[Figure]) -> Se
 def _machine(latency: Mapping[str, Any]) -> str:
     machine, busy = latency["machine"], latency.get("cores_busy_for_others")
     threads = ", ".join(f"{name} {count}" for name, count in latency["threads"]["used"].items())
-    text = f"{machine.get('model') or machine['processor']}, {machine['cores']} cores; threads: {threads}."
+    cores = counted(machine["cores"], "core")
+    text = f"{machine.get('model') or machine['processor']}, {cores}; threads: {threads}."
     if busy is None:
         return text
     return f"{text} Other programs kept {busy:.1f} cores busy meanwhile."
