@@ -60,7 +60,7 @@ class Source:
     Raises
     ------
     DataError
-        If there is no such source, or it cannot be read; `listing`, `entry` and `spec` may raise it too.
+        If the source does not exist or cannot be read; `listing`, `entry` and `spec` may raise it too.
     """
 
     name: str

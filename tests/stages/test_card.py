@@ -192,20 +192,18 @@ class TestNumbers:
         assert "face" not in card
         assert "models/toy" not in card
 
-    def test_those_of_the_bundle_that_ships_name_none(self, job, words_file, monkeypatch):
-        monkeypatch.setattr(contents, "SHIPPED", "toy")
+    @pytest.mark.parametrize(
+        ("constant", "option", "argument"), [("SHIPPED", "", ""), ("FAST", " --model toy", '"toy"')]
+    )
+    def test_bundles_that_ship_go_by_their_names(
+        self, job, words_file, monkeypatch, constant, option, argument
+    ):
+        monkeypatch.setattr(contents, constant, "toy")
         monkeypatch.setattr(contents, "shipped_bundle", lambda name: read_bundle(job.models_dir))
         card = write_card(job, read_card_text(words_file)).text
-        assert "cnnboost predict image.jpg " in card
-        assert "Predictor.load()" in card
-        assert "--model" not in card
-
-    def test_those_of_the_faster_one_that_ships_give_its_name(self, job, words_file, monkeypatch):
-        monkeypatch.setattr(contents, "FAST", "toy")
-        monkeypatch.setattr(contents, "shipped_bundle", lambda name: read_bundle(job.models_dir))
-        card = write_card(job, read_card_text(words_file)).text
-        assert "cnnboost predict image.jpg --model toy " in card
-        assert 'Predictor.load("toy")' in card
+        assert f"cnnboost predict image.jpg{option}  " in card
+        assert f"Predictor.load({argument})" in card
+        assert "--model ." not in card
         assert "folder of this file" not in card
 
     def test_a_class_without_a_scored_image_is_named(self, job, words_file):
