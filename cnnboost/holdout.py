@@ -108,7 +108,10 @@ def folds_of(
 
 
 class _AllFoldsAtOnce(StratifiedGroupKFold):
-    """The same folds in a fraction of the time: a group is tried in all of them by one computation."""
+    """The same folds in a fraction of the time: a group is tried in all of them by one computation.
+
+    What it replaces is private to scikit-learn: where it is gone, scikit-learn's own loop finds the folds.
+    """
 
     def _find_best_fold(
         self, y_counts_per_fold: NDArray[Any], y_cnt: NDArray[Any], group_y_counts: NDArray[Any]

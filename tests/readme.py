@@ -283,11 +283,7 @@ def blocks(to_reports: str = "reports") -> dict[str, str]:
     systems = [m for m in reports if "-smoke" not in m["recipe"] and m["recipe"] not in SHIPPED]
     compared = json.loads((ROOT / "reports/oslo/compare.json").read_text())
     shipped = json.loads((ROOT / "reports/fer2013/compare.json").read_text())
-    peers = {
-        recipe: json.loads(path.read_text())
-        for recipe in SHIPPED
-        if (path := ROOT / "reports" / recipe / "peers.json").is_file()
-    }
+    peers = {recipe: json.loads((ROOT / f"reports/{recipe}/peers.json").read_text()) for recipe in SHIPPED}
     benches = {
         path.stem.removeprefix("bench-"): json.loads(path.read_text())
         for path in sorted((ROOT / "reports").glob("bench-*.json"))

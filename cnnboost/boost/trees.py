@@ -80,7 +80,7 @@ class Rows(NamedTuple):
 
     def bins(self, *, max_bin: int, n_threads: int) -> DMatrix:
         """Read rows into memory, and decide by them where bins are cut."""
-        X = np.asarray(self.X)
+        X = np.array(self.X)  # a copy, as values change
         X[~np.isfinite(X)] = np.nan  # which XGBoost leaves out here; it is named where all rows are read
         return self._replace(X=X).matrix("X", max_bin=max_bin, n_threads=n_threads)
 

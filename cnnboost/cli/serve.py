@@ -90,8 +90,8 @@ def serve(
             f"--max-pixels {max_pixels}: images of more than {MAX_PIXELS} pixels are never decoded; give at "
             "most that many"
         )
-    bundle = shipped_bundle().folder if bundle is None else located(bundle)
-    source = read_bundle(bundle) if bundle.is_dir() else bundle
+    bundle = bundle and located(bundle)
+    source = shipped_bundle() if bundle is None else read_bundle(bundle) if bundle.is_dir() else bundle
     read = None if isinstance(source, Path) else source
     predictor = load_predictor(source, graph, threads=1)
     limits = Limits(bytes=max_bytes, images=max_images, pixels=max_pixels, seconds=seconds, queue=queue)

@@ -96,9 +96,9 @@ def shipped_bundle(name: str = SHIPPED) -> Bundle:
 
 def located(model: Path) -> Path:
     """Return the folder of a bundle that ships where it is called by its name, else the path itself."""
-    if str(model) in (SHIPPED, FAST) and not model.exists():
-        return shipped_bundle(str(model)).folder
-    return model
+    if str(model) not in (SHIPPED, FAST) or model.exists():
+        return model
+    return next(filter(is_bundle, (folder / model for folder in _shipped_places())), model)
 
 
 def member_name(kind: str, number: int) -> str:
